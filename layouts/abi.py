@@ -1,0 +1,83 @@
+"""What an ABI decides about a struct, and the C layout rule that follows from it.
+
+Law of this file: an ABI is a row of facts and the rule is one function of it. Nothing here looks
+at the machine it runs on: an ABI that only the host could tell would make every answer local.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Field, Layout, Scalar, tiled
+
+
+class Abi(NamedTuple):
+    """One ABI: sizes and alignments in bytes.
+
+    ``elf`` is (EI_CLASS in bits, e_machine). ``typedef_lowers`` says whether
+    ``__attribute__((aligned(4)))`` on a typedef may lower a type's alignment: GCC's rule is yes,
+    Microsoft's is no. ``why`` is what decides the alignment of a 64-bit integer.
+    """
+
+    name: str
+    pointer_size: int
+    u64_alignment: int
+    elf: tuple[int, int] | None
+    typedef_lowers: bool
+    why: str
+
+
+# "32-bit" is not "44 bytes": arm32, x32 and 32-bit Windows align a 64-bit integer to 8. Every row
+# but i386-windows was measured with a compiler for that target; i386-windows with clang's and
+# mingw's. tests/layouts/test_compiler.py asks again whatever compilers a machine has.
+# fmt: off
+ABIS = (
+    #   name            pointer  u64   ELF class, machine   typedef lowers
+    Abi("x86_64",       8,       8,    (64, 62),            True,  "System V AMD64 psABI: long long is 8-aligned"),
+    Abi("i386",         4,       4,    (32, 3),             True,  "System V i386 psABI: long long is 4-aligned inside a struct (gcc -malign-double changes that)"),
+    Abi("x32",          4,       8,    (32, 62),            True,  "AMD64 psABI with 32-bit pointers: long long stays 8-aligned"),
+    Abi("arm64",        8,       8,    (64, 183),           True,  "AAPCS64: 64-bit integers are 8-aligned"),
+    Abi("arm32",        4,       8,    (32, 40),            True,  "AAPCS32 (EABI): 64-bit integers are 8-aligned"),
+    Abi("riscv64",      8,       8,    (64, 243),           True,  "RISC-V LP64: 64-bit integers are 8-aligned"),
+    Abi("i386-windows", 4,       8,    None,                False, "Microsoft's C ABI: __int64 is 8-aligned, and a typedef cannot lower it"),
+)
+# fmt: on
+
+ABI = {abi.name: abi for abi in ABIS}
+X86_64 = ABI["x86_64"]
+I386 = ABI["i386"]
+
+
+def abi_of_elf(elf_class: int, machine: int) -> Abi | None:
+    """Return the ABI of an ELF file with this class (32 or 64) and e_machine, None if unknown."""
+    return next((abi for abi in ABIS if abi.elf == (elf_class, machine)), None)
+
+
+class Member(NamedTuple):
+    """A member as C declares it, in declaration order: no offset, that is the rule's to find."""
+
+    name: str
+    type: Scalar
+    count: int = 1
+
+
+def alignment_of(type_: Scalar, abi: Abi) -> int:
+    """Return the alignment in bytes of an integer type as a struct member."""
+    natural = abi.u64_alignment if type_.size == 8 else type_.size
+    if type_.alignment is None:
+        return natural
+    return type_.alignment if abi.typedef_lowers else max(natural, type_.alignment)
+
+
+def c_layout(name: str, members: Iterable[Member], abi: Abi, packed: bool = False) -> Layout:
+    """Lay ``struct name`` out: each member at the next multiple of its alignment, then round up."""
+    fields: list[Field] = []
+    offset, strictest = 0, 1
+    for member in members:
+        alignment = 1 if packed else alignment_of(member.type, abi)
+        fields.append(Field(_up(offset, alignment), member.name, member.type, member.count))
+        offset, strictest = fields[-1].end, max(strictest, alignment)
+    return tiled(name, abi.name, _up(offset, strictest), strictest, fields)
+
+
+def _up(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment

@@ -1,0 +1,289 @@
+"""What a layout is, and how two of them are compared.
+
+A layout is a claim about bytes: every byte of the struct belongs to exactly one row, padding
+included. Whatever says something about a struct (a table, Construct, a compiler, a kernel's debug
+info) says it as a Layout, so one function compares anything with anything.
+
+Law of this file: the standard library only, and nothing about any particular struct or ABI.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class LayoutError(ValueError):
+    """A layout contradicts itself: rows that overlap, leave a gap, or do not fill the struct."""
+
+
+class WitnessError(Exception):
+    """A source could not be read: the message names it, what was looked for and where it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A C type with a size: ``uint64_t``. ``alignment`` is set where the type itself declares one.
+
+    ``signed`` is None where the source does not say, or where the type is not an integer.
+    """
+
+    name: str
+    size: int
+    signed: bool | None
+    alignment: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One row of a layout: ``count`` elements of ``type`` from byte ``offset`` on."""
+
+    offset: int
+    name: str
+    type: Scalar
+    count: int = 1
+    padding: bool = False
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, all elements together."""
+        return self.type.size * self.count
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind the field."""
+        return self.offset + self.size
+
+    @property
+    def declaration(self) -> str:
+        """The name as C declares it: ``time[4]``."""
+        return self.name if self.count == 1 else f"{self.name}[{self.count}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """``struct name`` as an ABI lays it out: rows in offset order that tile it with no gap.
+
+    ``alignment`` is None where the source does not record it (BTF does not).
+    """
+
+    name: str
+    abi: str
+    size: int
+    alignment: int | None
+    rows: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a layout that does not tile its struct (LayoutError)."""
+        _check_names(self)
+        _check_tiling(self)
+        _check_alignment(self)
+
+    @property
+    def members(self) -> tuple[Field, ...]:
+        """The rows that are not padding."""
+        return tuple(row for row in self.rows if not row.padding)
+
+    @property
+    def padding(self) -> tuple[Field, ...]:
+        """The rows that are padding."""
+        return tuple(row for row in self.rows if row.padding)
+
+    def field(self, name: str) -> Field:
+        """Return the row called ``name`` (KeyError if there is none)."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"struct {self.name} has no member {name!r}")
+
+    def offsetof(self, path: str) -> int:
+        """Return the offset in bytes of a member or of one element: ``time``, ``time[3]``."""
+        name, bracket, index = path.partition("[")
+        row = self.field(name)
+        if not bracket:
+            return row.offset
+        element = int(index.removesuffix("]"))
+        if not 0 <= element < row.count:
+            raise KeyError(f"struct {self.name} has no element {path}")
+        return row.offset + element * row.type.size
+
+
+def _check_names(layout: Layout) -> None:
+    names = [row.name for row in layout.rows]
+    for name in names:
+        if not name or name.startswith("_"):
+            # Construct leaves names that begin with "_" out of comparison and printing.
+            raise LayoutError(
+                f"{layout.name}.{name}: a row needs a name that does not begin with _"
+            )
+        if names.count(name) > 1:
+            raise LayoutError(f"{layout.name}.{name}: two rows have this name")
+
+
+def _check_tiling(layout: Layout) -> None:
+    reached = 0
+    for row in layout.rows:
+        if row.size <= 0:
+            raise LayoutError(f"{layout.name}.{row.name}: a row of {row.size} bytes")
+        if row.offset != reached:
+            fault = "overlaps the row before it" if row.offset < reached else "leaves a gap"
+            raise LayoutError(
+                f"{layout.name}.{row.name}: at offset {row.offset:#x}, but the row before it "
+                f"ends at {reached:#x}: it {fault}"
+            )
+        reached = row.end
+    if reached != layout.size:
+        raise LayoutError(
+            f"{layout.name}: the rows end at {reached:#x}, but the struct ends at {layout.size:#x}"
+        )
+
+
+def _check_alignment(layout: Layout) -> None:
+    alignment = layout.alignment
+    if alignment is None:
+        return
+    if alignment < 1 or alignment & (alignment - 1):
+        raise LayoutError(f"{layout.name}: alignment {alignment} is not a power of two")
+    if layout.size % alignment:
+        raise LayoutError(
+            f"{layout.name}: {layout.size} bytes is not a multiple of its alignment {alignment}"
+        )
+
+
+_BYTE = Scalar("uint8_t", 1, False)
+
+
+def tiled(
+    name: str, abi: str, size: int, alignment: int | None, members: Iterable[Field]
+) -> Layout:
+    """Return the Layout of ``members``, in offset order, each hole made a row ``pad_XX``."""
+    rows: list[Field] = []
+    reached = 0
+    for member in sorted(members, key=lambda row: row.offset):
+        if member.offset > reached:
+            rows.append(_hole(reached, member.offset))
+        rows.append(member)
+        reached = member.end
+    if reached < size:
+        rows.append(_hole(reached, size))
+    return Layout(name, abi, size, alignment, tuple(rows))
+
+
+def _hole(start: int, end: int) -> Field:
+    return Field(start, f"pad_{start:02x}", _BYTE, end - start, padding=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Layouts:
+    """What one witness says about some structs of one source.
+
+    ``found`` holds every definition of every name: a name may be defined more than once, and a
+    reader that keeps the first hides a disagreement. ``missing`` are the names that the source
+    does not define (a forward declaration is no definition).
+    """
+
+    witness: str
+    source: str
+    found: tuple[Layout, ...]
+    missing: tuple[str, ...] = ()
+
+    def named(self, name: str) -> tuple[Layout, ...]:
+        """Return every definition of ``struct name``."""
+        return tuple(layout for layout in self.found if layout.name == name)
+
+
+class Fact(NamedTuple):
+    """One comparable statement: ("offset", "time", 16). A value of None is not known."""
+
+    kind: str
+    member: str
+    value: int | bool | None
+
+
+def facts(layout: Layout) -> Iterator[Fact]:
+    """Yield what a layout states about its struct and each member; padding is what is left over."""
+    yield Fact("size", "", layout.size)
+    yield Fact("alignment", "", layout.alignment)
+    for row in layout.members:
+        yield Fact("offset", row.name, row.offset)
+        yield Fact("element-size", row.name, row.type.size)
+        yield Fact("count", row.name, row.count)
+        yield Fact("signedness", row.name, row.type.signed)
+
+
+class Difference(NamedTuple):
+    """A claim and a witness disagree. ``str()`` is one line that grep finds."""
+
+    kind: str
+    struct: str
+    member: str
+    abi: str
+    spec: str
+    seen: str
+    source: str
+
+    def __str__(self) -> str:
+        """``offset-mismatch vcpu_runstate_info.time [i386] spec=12 seen=16 (gcc 12.2, file.o)``."""
+        place = f"{self.struct}.{self.member}" if self.member else self.struct
+        return f"{self.kind} {place} [{self.abi}] spec={self.spec} seen={self.seen} ({self.source})"
+
+
+class Comparison(NamedTuple):
+    """How many facts were compared, which differ, and which the witness does not record."""
+
+    compared: int
+    differences: tuple[Difference, ...]
+    unknown: tuple[str, ...]
+
+
+def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
+    """Hold what ``seen`` says against ``claim``, by bytes: a named pad where a hole was is equal."""
+    observed = {(fact.kind, fact.member): fact.value for fact in facts(seen)}
+    compared = 0
+    found: list[Difference] = []
+    unknown: list[str] = []
+
+    def differ(kind: str, member: str, spec: str, value: str) -> None:
+        found.append(Difference(kind, claim.name, member, claim.abi, spec, value, source))
+
+    seen_names = {row.name for row in seen.members}
+    for fact in facts(claim):
+        if fact.value is None or (fact.member and fact.member not in seen_names):
+            continue
+        value = observed[fact.kind, fact.member]
+        if value is None:
+            unknown.append(f"{fact.kind} {fact.member}".rstrip())
+            continue
+        compared += 1
+        if value != fact.value:
+            differ(
+                f"{fact.kind}-mismatch", fact.member, _text(fact), _text(fact._replace(value=value))
+            )
+    for row in claim.members:
+        if row.name not in seen_names:
+            compared += 1
+            differ("missing-member", row.name, f"offset {row.offset}", "absent")
+    for row in _strangers(claim, seen):
+        compared += 1
+        differ("extra-member", row.name, "absent", f"offset {row.offset} size {row.size}")
+    return Comparison(compared, tuple(found), tuple(unknown))
+
+
+def differences(claim: Layout, seen: Layout, source: str) -> tuple[Difference, ...]:
+    """Return where ``seen`` contradicts ``claim``; ``source`` names the witness in each line."""
+    return compare(claim, seen, source).differences
+
+
+# Members of `seen` that the claim does not have, except those that lie wholly in claimed padding.
+def _strangers(claim: Layout, seen: Layout) -> Iterator[Field]:
+    names = {row.name for row in claim.members}
+    for row in seen.members:
+        if row.name in names:
+            continue
+        if not any(pad.offset <= row.offset and row.end <= pad.end for pad in claim.padding):
+            yield row
+
+
+def _text(fact: Fact) -> str:
+    if fact.kind == "signedness":
+        return "signed" if fact.value else "unsigned"
+    return str(fact.value)
