@@ -17,7 +17,7 @@ class LayoutError(ValueError):
 
 
 class WitnessError(Exception):
-    """A source could not be read: the message names it, what was looked for and where it stopped."""
+    """A source could not be read: names it, what was looked for and where it stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class Comparison(NamedTuple):
 
 
 def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
-    """Hold what ``seen`` says against ``claim``, by bytes: a named pad where a hole was is equal."""
+    """Hold ``seen`` against ``claim``, by bytes: a named pad where a hole was is equal."""
     observed = {(fact.kind, fact.member): fact.value for fact in facts(seen)}
     compared = 0
     found: list[Difference] = []

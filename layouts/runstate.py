@@ -115,5 +115,5 @@ def claim(name: str, abi: str) -> Layout:
 
 
 def structs_expected(abi: str) -> tuple[str, ...]:
-    """Return the structs a kernel of this ABI that serves Xen guests should have: compat is x86's."""
+    """Return the structs that a kernel of this ABI serving Xen guests has: compat is x86's."""
     return RUNSTATE_STRUCTS if abi == "x86_64" else (NATIVE.name,)

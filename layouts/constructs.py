@@ -1,0 +1,84 @@
+"""The two structs as Construct definitions, written by hand: names and types, no offsets.
+
+Law of this file: the only one that imports construct (no types, no release since 2023, and dearer
+to start than reading a kernel's BTF), and nothing here comes from runstate.py. Padding is a named
+Bytes: Construct throws anonymous bytes away, so parse and build would lose what was in memory.
+Construct lays fields end to end; the padding below is what makes the offsets right.
+"""
+
+from typing import Any
+
+from construct import Array, Bytes, Int32sl, Int64ul, Struct
+
+from runstate_abi.layouts.model import Field, Layout, Layouts, Scalar
+
+# What Xen's public vcpu.h declares, on an ABI that aligns a 64-bit integer to 8.
+vcpu_runstate_info = Struct(
+    "state" / Int32sl,
+    "pad_04" / Bytes(4),
+    "state_entry_time" / Int64ul,
+    "time" / Array(4, Int64ul),
+)
+
+# The same on i386, and what KVM's arch/x86/kvm/xen.h packs: no padding.
+compat_vcpu_runstate_info = Struct(
+    "state" / Int32sl,
+    "state_entry_time" / Int64ul,
+    "time" / Array(4, Int64ul),
+)
+
+STRUCTS: dict[str, Any] = {
+    "vcpu_runstate_info": vcpu_runstate_info,
+    "compat_vcpu_runstate_info": compat_vcpu_runstate_info,
+}
+
+_C_NAMES = {(1, False): "uint8_t", (4, True): "int", (8, False): "uint64_t"}
+
+
+def parse(name: str, image: bytes) -> dict[str, Any]:
+    """Return the fields of ``struct name`` (padding as bytes) in ``image``, its bytes.
+
+    Raises ValueError if the image is not exactly as long as the struct.
+    """
+    struct = STRUCTS[name]
+    if len(image) != struct.sizeof():
+        raise ValueError(f"struct {name} has {struct.sizeof()} bytes, not {len(image)}")
+    fields = dict(struct.parse(image))
+    fields.pop("_io", None)
+    return {key: list(value) if key == "time" else value for key, value in fields.items()}
+
+
+def build(name: str, fields: dict[str, Any]) -> bytes:
+    """Return the bytes of ``struct name``; every field must be given, padding too (KeyError)."""
+    image: bytes = STRUCTS[name].build(fields)
+    return image
+
+
+def observe(names: tuple[str, ...], abi: str) -> Layouts:
+    """Return what Construct makes of the definitions, found by parsing, not by introspection."""
+    found = tuple(_observe(name, abi) for name in names)
+    return Layouts("construct", "layouts/constructs.py", found)
+
+
+# Parse an image in which every byte holds its own offset: a little-endian integer's low byte is
+# then where it was read from. An image of all ones tells signed from unsigned.
+def _observe(name: str, abi: str) -> Layout:
+    struct = STRUCTS[name]
+    size = struct.sizeof()
+    offsets = struct.parse(bytes(range(size)))
+    ones = struct.parse(b"\xff" * size)
+    rows = []
+    for member in struct.subcons:
+        value, sample = offsets[member.name], ones[member.name]
+        if isinstance(value, bytes):
+            rows.append(Field(value[0], member.name, _scalar(1, False), len(value), padding=True))
+            continue
+        count = len(value) if isinstance(value, list) else 1
+        first, one = (value[0], sample[0]) if isinstance(value, list) else (value, sample)
+        element = _scalar(member.sizeof() // count, one < 0)
+        rows.append(Field(first & 0xFF, member.name, element, count))
+    return Layout(name, abi, size, None, tuple(rows))
+
+
+def _scalar(size: int, signed: bool) -> Scalar:
+    return Scalar(_C_NAMES.get((size, signed), f"{'s' if signed else 'u'}{size * 8}"), size, signed)

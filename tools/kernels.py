@@ -1,0 +1,159 @@
+"""Kernel files as witnesses: which of them belong together, what each says, what none of them has.
+
+A vmlinux and the kvm.ko built with it are one question: the module's BTF is split and counts on
+from the kernel's, and KVM's compat struct is in the module alone.
+
+Law of this file: pure functions from paths to Findings; reading is layouts/witnesses' business.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from runstate_abi.layouts.abi import Abi
+from runstate_abi.layouts.model import Layouts, WitnessError
+from runstate_abi.layouts.runstate import (
+    KVM_VCPU_XEN,
+    NATIVE,
+    RUNSTATE_STRUCTS,
+    claim,
+    structs_expected,
+)
+from runstate_abi.layouts.witnesses import btf, vmlinuz
+from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
+from runstate_abi.tools.survey import (
+    Finding,
+    NotChecked,
+    evaluate_what_is_there,
+    holding,
+    judged,
+    unchecked,
+)
+
+WITNESS = "btf"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How to read the files: ``abi`` where a file does not say, the base given for split BTF."""
+
+    abi: Abi
+    abi_given: bool
+    btf_base: str | None = None
+    allowed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A kernel and the modules that were built with it, or one file by itself."""
+
+    images: tuple[KernelImage, ...]
+    readings: tuple[btf.Btf, ...]
+
+
+def asked_of_files(paths: Sequence[str], question: Question) -> Iterator[Finding]:
+    """Yield one Finding per file, and one for each struct that a group of files does not have."""
+    images: list[KernelImage] = []
+    for path in paths:
+        try:
+            images.append(vmlinuz.open_image(path))
+        except WitnessError as error:
+            yield unchecked(WITNESS, path, str(error), fails=WITNESS not in question.allowed)
+    given_base = vmlinuz.open_image(question.btf_base) if question.btf_base else None
+    for group in _groups(images, given_base):
+        if isinstance(group, Finding):
+            yield group
+        else:
+            yield from _asked_of_group(group, question)
+
+
+def _groups(
+    images: Sequence[KernelImage], given_base: KernelImage | None
+) -> Iterator[Group | Finding]:
+    whole: list[Group] = []
+    for image in images:
+        if not image.split:
+            try:
+                whole.append(Group((image,), (_read(image),)))
+            except WitnessError as error:
+                yield unchecked(WITNESS, image.path, str(error))
+    bases = [Group((), (_read(given_base),))] if given_base else whole
+    modules: dict[int, Group] = {}
+    for image in images:
+        if image.split:
+            place, reading = _with_its_base(image, bases)
+            if isinstance(reading, Finding):
+                yield reading
+                continue
+            group = modules.get(place, bases[place] if bases else Group((), ()))
+            modules[place] = Group((*group.images, image), (*group.readings, reading))
+    if given_base or not bases:
+        yield from (*whole, *modules.values())
+    else:
+        yield from (modules.get(place, group) for place, group in enumerate(whole))
+
+
+def _read(image: KernelImage, base: btf.Btf | None = None) -> btf.Btf:
+    return btf.Btf(image.btf, base, image.path)
+
+
+# A module fits one base: with any other its names and type ids point nowhere, which btf notices.
+def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf.Btf | Finding]:
+    errors = []
+    for place, group in enumerate(bases):
+        try:
+            return place, _read(image, group.readings[0])
+        except WitnessError as error:
+            errors.append(str(error))
+    try:
+        return 0, _read(image)
+    except WitnessError as error:
+        errors.append(str(error))
+    return 0, unchecked(WITNESS, image.path, errors[0])
+
+
+def _asked_of_group(group: Group, question: Question) -> Iterator[Finding]:
+    # A base that was only given to resolve a module is not itself asked.
+    readings = group.readings[len(group.readings) - len(group.images) :]
+    findings = [_asked(i, r, question) for i, r in zip(group.images, readings, strict=True)]
+    found = {layout.name for finding in findings for layout in finding.found}
+    missing = [
+        NotChecked(f"struct {name}", _why_missing(name, group), name not in question.allowed)
+        for name in structs_expected(findings[-1].abi)
+        if name not in found
+    ]
+    last = findings[-1]
+    findings[-1] = replace(last, not_checked=last.not_checked + tuple(missing))
+    yield from findings
+
+
+def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
+    abi = image.abi or question.abi
+    seen = btf.observe(reading, (*RUNSTATE_STRUCTS, KVM_VCPU_XEN), abi)
+    source = f"{image.path}, {image.kind}, {vmlinuz.identity(image)}"
+    claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
+    assumed = image.abi is None and not question.abi_given
+    finding = holding(WITNESS, replace(seen, source=source), claims, abi, assumed)
+    for kvm_sizes in _kvm_sizes(seen):
+        finding = judged(finding, evaluate_what_is_there(seen.found, abi.name, kvm_sizes))
+    return finding
+
+
+# Each different definition of struct kvm_vcpu_xen is asked: a name may be defined more than once.
+def _kvm_sizes(seen: Layouts) -> list[dict[str, int]]:
+    sizes = [{row.name: row.size for row in x.members} for x in seen.named(KVM_VCPU_XEN)]
+    wanted = ("current_runstate", "runstate_times")
+    distinct = {tuple((m, s[m]) for m in wanted if m in s) for s in sizes}
+    return [dict(items) for items in sorted(distinct)] or [{}]
+
+
+def _why_missing(name: str, group: Group) -> str:
+    names = ", ".join(image.path for image in group.images)
+    modules = [image.path for image in group.images if image.split]
+    if name == NATIVE.name:
+        return f"not in {names}: a kernel built without CONFIG_XEN does not have it"
+    if modules:
+        return f"not in {names}: is this a module built without CONFIG_KVM_XEN?"
+    return (
+        f"not in {names}: KVM declares it in arch/x86/kvm/xen.h, so it is in kvm.ko "
+        "when KVM is a module; give kvm.ko too"
+    )

@@ -1,0 +1,115 @@
+"""``runstate show``: the structs side by side in offset order, every byte a row."""
+
+import argparse
+import json
+from collections.abc import Iterator
+
+from runstate_abi.layouts.abi import ABI
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import (
+    CLAIMS,
+    COMPAT,
+    NATIVE,
+    RUNSTATES,
+    XEN_RUNSTATE_UPDATE,
+    claim,
+    structs_expected,
+    update_byte,
+)
+from runstate_abi.tools.tables import aligned
+
+SCHEMA = "runstate-show/1"
+
+
+def main(argv: list[str]) -> int:
+    """Print the layouts of the ABIs asked for."""
+    parser = argparse.ArgumentParser(prog="runstate show", description=__doc__)
+    parser.add_argument(
+        "--abi", nargs="+", choices=list(ABI), default=["x86_64"], help="default: x86_64"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_args(argv)
+    layouts = layouts_of(options.abi)
+    if options.json:
+        print(json.dumps({"schema": SCHEMA, "layouts": [as_json(x) for x in layouts]}, indent=2))
+    else:
+        print("\n".join(lines(layouts)))
+    return 0
+
+
+def layouts_of(abis: list[str]) -> tuple[Layout, ...]:
+    """Return the claims for each ABI: native, and compat where a kernel has it."""
+    return tuple(claim(name, abi) for abi in abis for name in structs_expected(abi))
+
+
+def lines(layouts: tuple[Layout, ...]) -> Iterator[str]:
+    """Yield the table of ``layouts``, a column each: offset (hex and decimal), size in bytes."""
+    names = _names_in_offset_order(layouts)
+    table = [["", "", *(f"{layout.name} [{layout.abi}]" for layout in layouts)]]
+    table.append(["member", "C type", *("offset       size" for _ in layouts)])
+    for name in names:
+        table.append(_row(name, layouts))
+        if name == "state_entry_time":
+            flag = f"bit {XEN_RUNSTATE_UPDATE.bit_length() - 1}"
+            places = (f"{_number(update_byte(layout))}  & 0x80" for layout in layouts)
+            table.append(["  XEN_RUNSTATE_UPDATE", flag, *places])
+    table.append(["sizeof", "", *(_number(layout.size) for layout in layouts)])
+    table.append(["_Alignof", "", *(_alignment(layout) for layout in layouts)])
+    yield from aligned(table)
+    yield ""
+    for runstate in RUNSTATES:
+        yield f"time[{runstate.value}]  {runstate.constant:<18}  {runstate.meaning}"
+
+
+# A member is at different offsets in different columns: the last one decides, so that padding
+# which only some ABIs have stands before what it pushes back.
+def _names_in_offset_order(layouts: tuple[Layout, ...]) -> list[str]:
+    last: dict[str, int] = {}
+    for layout in layouts:
+        for row in layout.rows:
+            last[row.name] = max(row.offset, last.get(row.name, 0))
+    return sorted(last, key=lambda name: last[name])
+
+
+def _row(name: str, layouts: tuple[Layout, ...]) -> list[str]:
+    rows = [next((row for row in layout.rows if row.name == name), None) for layout in layouts]
+    first = next(row for row in rows if row)
+    c_type = "(padding)" if first.padding else first.type.name
+    title = first.name if first.padding else first.declaration
+    return [title, c_type, *(f"{_number(r.offset)}  {r.size:>5}" if r else "-" for r in rows)]
+
+
+def _number(value: int) -> str:
+    return f"0x{value:02x}  {value:>4}"
+
+
+def _alignment(layout: Layout) -> str:
+    text = f"{'':4}  {layout.alignment:>4}"
+    if layout.name != COMPAT.name:
+        return text
+    return f"{text}  (KVM packs it; {CLAIMS[layout.abi].compat_xen.alignment} in Xen)"
+
+
+def as_json(layout: Layout) -> dict[str, object]:
+    """Return a layout as JSON values: every row with offset, size and count in bytes/elements."""
+    flagged = layout.name in (NATIVE.name, COMPAT.name)
+    return {
+        "name": layout.name,
+        "abi": layout.abi,
+        "size": layout.size,
+        "alignment": layout.alignment,
+        **({"update_byte": update_byte(layout)} if flagged else {}),
+        "rows": [
+            {
+                "offset": row.offset,
+                "name": row.name,
+                "type": row.type.name,
+                "element_size": row.type.size,
+                "count": row.count,
+                "size": row.size,
+                "signed": row.type.signed,
+                "padding": row.padding,
+            }
+            for row in layout.rows
+        ],
+    }
