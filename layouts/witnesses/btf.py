@@ -1,0 +1,185 @@
+"""The witness of a kernel's own debug info: what its BTF says about a struct.
+
+BTF is what `pahole` and BPF programs read: names, offsets, sizes. It does not record alignment,
+and it does not say how large a pointer is: that comes from the ABI.
+
+Law of this file: what a record says becomes a Layout, or an error that names the member. Where a
+struct has what a Layout has no word for (a bitfield, a union beside other members) it is refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from runstate_abi.layouts.abi import Abi
+from runstate_abi.layouts.model import Field, Layout, LayoutError, Layouts, Scalar, WitnessError, tiled
+from runstate_abi.layouts.witnesses import btf_header as form
+from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
+from runstate_abi.layouts.witnesses.btf_header import is_split
+
+__all__ = ["Btf", "is_split", "observe"]
+
+# Bounds that no kernel comes near, so that a hostile blob costs no more than an honest one.
+MEMBERS_MAX = 1024  # task_struct has 260
+DEFINITIONS_MAX = 256  # of one name; 7.3's kvm.ko has four of kvm_vcpu_xen
+HOPS_MAX = 32  # typedef of const of typedef ...
+DEPTH_MAX = 8  # anonymous struct in anonymous struct, pointer to pointer
+COUNT_MAX = 1 << 32
+
+QUALIFIERS = (form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
+DEFINING = (form.STRUCT, form.UNION, form.TYPEDEF)
+TAGS = {form.STRUCT: "struct ", form.UNION: "union ", form.ENUM: "enum ", form.ENUM64: "enum "}
+
+# struct btf_member: name_off type offset. With the flag set, the offset's high byte is the width
+# of a bitfield. BTF_KIND_INT's word: encoding in bits 24-27, offset in 16-23, bits in 0-7.
+MEMBER = 3
+OFFSET, WIDTH_SHIFT = 0xFFFFFF, 24
+INT_ENCODING_SHIFT, INT_SIGNED, INT_OFFSET, INT_BITS = 24, 1, 0xFF0000, 0xFF
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One struct being read: for which ABI, and how an error names it. It counts the members."""
+
+    btf: Btf
+    name: str
+    abi: Abi
+    seen: list[str] = field(default_factory=list)
+
+    def refuse(self, why: str) -> WitnessError:
+        """Return the error that says why this struct cannot be read."""
+        return WitnessError(f"{self.btf.source}: struct {self.name}: {why}")
+
+
+def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
+    """Return what BTF says of each ``struct name``: every definition, its base's before its own.
+
+    The name of a typedef will do. A forward declaration is no definition. Members without bytes
+    (``char data[];``) have no row. Raises WitnessError for a struct with bitfields or unions.
+    """
+    found: list[Layout] = []
+    missing: list[str] = []
+    for name in names:
+        layouts = [_layout(record, Question(btf, name, abi)) for record in _definitions(btf, name)]
+        found += layouts
+        missing += [] if layouts else [name]
+    if missing:
+        # "It is not there" holds only for a blob that can be read to its end.
+        btf.end_id()
+    return Layouts("btf", btf.source, tuple(found), tuple(missing))
+
+
+# The structs that a name stands for, itself or as a typedef's, each once.
+def _definitions(btf: Btf, name: str) -> list[Record]:
+    found: dict[int, Record] = {}
+    for count, record in enumerate(_named(btf, name)):
+        if count >= DEFINITIONS_MAX:
+            raise WitnessError(f"{btf.source}: {name} has more than {DEFINITIONS_MAX} definitions")
+        if record.kind >= len(form.KINDS):
+            raise WitnessError(
+                f"{btf.source}: {name} is BTF type {record.id} of {record.kind_name}, which is "
+                "not known"
+            )
+        if record.kind == form.TYPEDEF:
+            record, _, count = _resolved(btf, record.id)
+        if record.kind in (form.STRUCT, form.UNION):
+            found.setdefault(record.id, record)
+    return [found[id_] for id_ in sorted(found)]
+
+
+def _named(btf: Btf, name: str) -> Iterator[Record]:
+    if btf.base and not btf.base.distilled:
+        yield from _named(btf.base, name)
+    for record in btf.named(name):
+        if record.kind in DEFINING or record.kind >= len(form.KINDS):
+            yield record
+
+
+def _layout(record: Record, question: Question) -> Layout:
+    if record.kind == form.UNION:
+        raise question.refuse("it is a union; bitfields and unions are not to be built")
+    members = [row for row in _members(record, 0, 0, question) if row.size]
+    for row in members:
+        if row.end > record.size:
+            raise question.refuse(
+                f"member {row.name} ends at {row.end:#x}, the struct at {record.size:#x}"
+            )
+    try:
+        return tiled(question.name, question.abi.name, record.size, None, members)
+    except LayoutError as error:
+        raise question.refuse(str(error)) from None
+
+
+# The members of a struct that begins at byte `start`; those of an anonymous struct are its own.
+def _members(record: Record, start: int, depth: int, question: Question) -> Iterator[Field]:
+    for part in range(0, len(record.parts), MEMBER):
+        name_offset, type_id, offset = record.parts[part : part + MEMBER]
+        name = record.blob.string(name_offset)
+        bit, width = (offset & OFFSET, offset >> WIDTH_SHIFT) if record.flag else (offset, 0)
+        byte, rest = divmod(bit, 8)
+        label = name or f"at bit {bit}"
+        if width or rest:
+            raise question.refuse(
+                f"member {label} is a bitfield; bitfields and unions are not to be built"
+            )
+        question.seen.append(label)
+        if len(question.seen) > MEMBERS_MAX:
+            raise question.refuse(f"it has more than {MEMBERS_MAX} members")
+        target, typedef, count = _resolved(question.btf, type_id)
+        if name:
+            yield Field(start + byte, name, _scalar(target, typedef, label, question), count)
+        elif target.kind != form.STRUCT or count != 1 or depth >= DEPTH_MAX:
+            raise question.refuse(
+                f"the member {label} is an anonymous {target.kind_name.lower()}; bitfields and "
+                "unions are not to be built"
+            )
+        else:
+            yield from _members(target, start + byte, depth + 1, question)
+
+
+# A type without its typedefs, qualifiers and array dimensions: (type, outermost typedef, count).
+def _resolved(btf: Btf, id_: int) -> tuple[Record, str, int]:
+    typedef, count = "", 1
+    for _ in range(HOPS_MAX):
+        record = btf.record(id_)
+        if record.kind == form.TYPEDEF:
+            typedef, id_ = typedef or record.name, record.size
+        elif record.kind in QUALIFIERS:
+            id_ = record.size
+        elif record.kind == form.ARRAY:
+            typedef, id_, count = "", record.parts[0], count * record.parts[2]
+        else:
+            return record, typedef, count
+        if count > COUNT_MAX:
+            raise WitnessError(f"{btf.source}: BTF type {id_}: an array of {count} elements")
+    raise WitnessError(f"{btf.source}: BTF type {id_}: its chain of types does not end")
+
+
+def _scalar(record: Record, typedef: str, member: str, question: Question) -> Scalar:
+    name = typedef or TAGS.get(record.kind, "") + (record.name or "{...}")
+    if record.kind == form.INT:
+        if record.parts[0] & INT_OFFSET or record.parts[0] & INT_BITS != record.size * 8:
+            # Before v4.20 a bitfield was an integer type with fewer bits than its size.
+            raise question.refuse(
+                f"member {member} is a bitfield; bitfields and unions are not to be built"
+            )
+        return Scalar(name, record.size, bool(record.parts[0] >> INT_ENCODING_SHIFT & INT_SIGNED))
+    if record.kind in (form.ENUM, form.ENUM64):
+        return Scalar(name, record.size, bool(record.flag))
+    if record.kind in (form.STRUCT, form.UNION, form.FLOAT):
+        return Scalar(name, record.size, None)
+    if record.kind == form.PTR:
+        return Scalar(typedef or _pointer(record, 0), question.abi.pointer_size, None)
+    raise question.refuse(
+        f"member {member} is of BTF type {record.id}, {record.kind_name}, which has no size"
+    )
+
+
+# ``struct foo *``. What lies deeper is of no interest to a layout.
+def _pointer(record: Record, depth: int) -> str:
+    if record.size == 0:
+        return "void *"
+    target, typedef, _ = _resolved(record.blob, record.size)
+    if typedef or target.kind != form.PTR:
+        tag = "" if typedef else TAGS.get(target.kind, "")
+        return f"{tag}{typedef or target.name or '{...}'} *"
+    return "void **" if depth >= DEPTH_MAX else f"{_pointer(target, depth + 1)}*"

@@ -1,0 +1,301 @@
+"""A BTF blob: its strings, and where the record of each type begins.
+
+A kernel's BTF is 5 MB: 130 000 records of many lengths, one behind the other, without an index.
+Making objects of them all takes 50 ms. This reader looks for bytes instead, and then walks from
+record to record only as far as somebody asks, remembering where every 64th begins.
+
+Law of this file: it knows where things are, and no C. A place that was found by its bytes is
+believed only when the walk confirms that a record begins there.
+"""
+
+import struct
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import btf_header as form
+from runstate_abi.layouts.witnesses.elf import Buffer
+
+SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
+NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512
+RECORD = 3  # words of a record before what its kind adds: name_off, info, size or type
+STRIDE = 64
+
+# info: vlen in bits 0-23, the kind in 24-30, a flag in 31. Older kernels have fewer bits for vlen
+# and kind, and leave the others zero: one reading serves both.
+VLEN, KIND_SHIFT, KIND, FLAG_SHIFT = 0xFFFFFF, 24, 0x7F, 31
+
+# Above these, one pass over all records is cheaper than confirming each place that was found.
+# The second is also how many lengths are remembered: kernels have 300 different info words.
+FEW_STRINGS, FEW = 8, 4096
+
+# Kinds whose third word is the id of a type, and how many functions must have a prototype for a
+# base to be taken for the right one.
+REFERRING = frozenset((
+    form.PTR, form.TYPEDEF, form.VOLATILE, form.CONST, form.RESTRICT,
+    form.FUNC, form.VAR, form.DECL_TAG, form.TYPE_TAG,
+))  # fmt: skip
+FUNCTIONS = 64
+
+
+class Record(NamedTuple):
+    """One type. ``size`` is in bytes, or the id of another type where the kind refers to one."""
+
+    blob: "Btf"
+    id: int
+    name_offset: int
+    kind: int
+    flag: int
+    vlen: int
+    size: int
+    parts: "array[int]"  # the words behind the first three
+
+    @property
+    def name(self) -> str:
+        """The type's name, empty if it has none (WitnessError)."""
+        return self.blob.string(self.name_offset)
+
+    @property
+    def kind_name(self) -> str:
+        """``STRUCT``."""
+        return self.blob.kinds[self.kind].name
+
+
+class Btf:
+    """One blob, alone or split: then its types and strings are numbered behind its base's.
+
+    It has a life: it remembers how far it has walked. ``distilled`` marks the .BTF.base section
+    of a module, whose structs are stand-ins without members and define nothing.
+    """
+
+    __slots__ = (
+        "_count", "_lengths", "_marks",
+        "base", "distilled", "first_id", "first_string", "kinds", "order", "source", "strings",
+        "types", "words",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        data: Buffer,
+        base: "Btf | None" = None,
+        source: str = "BTF",
+        distilled: bool = False,
+    ) -> None:
+        """Check the header, the strings and whether the base fits (WitnessError)."""
+        if len(data) > SIZE_MAX:
+            raise WitnessError(f"{source}: {len(data)} bytes of BTF; no kernel has so much")
+        header = form.header(data, source)
+        self.source, self.base, self.distilled = source, base, distilled
+        self.order = header.order
+        self.kinds = form.kinds(data, header, source)
+        self.types = bytes(memoryview(data)[slice(*header.types)])
+        self.strings = bytes(memoryview(data)[slice(*header.strings)])
+        self.words = array("I", self.types)
+        if (self.order == "<") != (sys.byteorder == "little"):
+            self.words.byteswap()
+        self._marks, self._count, self._lengths = [0], -1, dict[int, int]()
+        _check_strings(self)
+        self.first_string = base.first_string + len(base.strings) if base else 0
+        self.first_id = base.end_id() if base else 1
+        if base:
+            _check_base(self, base)
+
+    def end_id(self) -> int:
+        """Return the id behind the last one. This walks the whole blob (WitnessError)."""
+        self._walk(sys.maxsize, 0)
+        return self.first_id + self._count
+
+    def record(self, id_: int) -> Record:
+        """Return the type with this id, from this blob or its base (WitnessError)."""
+        if self.base and id_ < self.first_id:
+            return self.base.record(id_)
+        number = id_ - self.first_id
+        if number >= 0:
+            self._walk(0, number)
+        if number < 0 or number >= self._count >= 0:
+            raise WitnessError(f"{self.source}: there is no BTF type {id_}")
+        at = self._marks[number // STRIDE]
+        for _ in range(number % STRIDE):
+            at += self._length(at)
+        return self._record(id_, at)
+
+    def string(self, offset: int) -> str:
+        """Return the name at ``offset``, from this blob or its base (WitnessError)."""
+        if self.base and offset < self.first_string:
+            return self.base.string(offset)
+        start = offset - self.first_string
+        end = self.strings.find(b"\0", start, start + NAME_MAX)
+        if start >= len(self.strings) or end < 0:
+            raise WitnessError(f"{self.source}: there is no BTF string at {offset:#x}")
+        name = self.strings[start:end].decode("ascii", "backslashreplace")
+        if not name.isprintable():
+            raise WitnessError(f"{self.source}: the BTF string at {offset:#x} is not a name")
+        return name
+
+    def begins_string(self, offset: int) -> bool:
+        """Tell whether a string begins at ``offset``, and not amid another."""
+        if self.base and offset < self.first_string:
+            return self.base.begins_string(offset)
+        start = offset - self.first_string
+        return start < len(self.strings) and (start == 0 or self.strings[start - 1] == 0)
+
+    def named(self, name: str) -> Iterator[Record]:
+        """Yield the types of this name in this blob alone, not in its base, in order of ids."""
+        offsets = self._string_offsets(name.encode() + b"\0")
+        places = self._places(offsets) if len(offsets) <= FEW_STRINGS else None
+        if places is None:
+            starts = ((id_, at) for id_, at in self.starts() if self.words[at] in offsets)
+        else:
+            starts = ((id_, at) for at in places if (id_ := self._id_at(at)))
+        for id_, at in starts:
+            yield self._record(id_, at)
+
+    def starts(self) -> Iterator[tuple[int, int]]:
+        """Yield (id, first word) of every type of this blob alone."""
+        at = 0
+        for id_ in range(self.first_id, self.end_id()):
+            yield id_, at
+            at += self._length(at)
+
+    # A string may be the tail of another, so every occurrence counts.
+    def _string_offsets(self, wanted: bytes) -> set[int]:
+        offsets = self.base._string_offsets(wanted) if self.base else set()
+        start = self.strings.find(wanted)
+        while start >= 0:
+            offsets.add(self.first_string + start)
+            start = self.strings.find(wanted, start + 1)
+        return offsets
+
+    # Words where a record with one of these names could begin; None if they are too many.
+    def _places(self, offsets: set[int]) -> list[int] | None:
+        places: list[int] = []
+        for offset in offsets:
+            wanted = struct.pack(self.order + "I", offset)
+            start = self.types.find(wanted)
+            while start >= 0:
+                at, rest = divmod(start, form.WORD)
+                if not rest and at + 1 < len(self.words) and self.words[at + 1] > VLEN:
+                    places.append(at)
+                if len(places) > FEW:
+                    return None
+                start = self.types.find(wanted, start + 1)
+        return sorted(places)
+
+    # The id of the type whose record begins at word `at`; None if that is amid a record.
+    def _id_at(self, at: int) -> int | None:
+        self._walk(at, 0)
+        block = bisect_right(self._marks, at) - 1
+        here, number = self._marks[block], block * STRIDE
+        while here < at:
+            here += self._length(here)
+            number += 1
+        return self.first_id + number if here == at else None
+
+    def _record(self, id_: int, at: int) -> Record:
+        end = at + self._length(at)
+        if end > len(self.words):
+            raise WitnessError(f"{self.source}: BTF type {id_} ends behind the type section")
+        name_offset, info, size, *_ = self.words[at : at + RECORD]
+        kind, flag = info >> KIND_SHIFT & KIND, info >> FLAG_SHIFT
+        parts = self.words[at + RECORD : end]
+        return Record(self, id_, name_offset, kind, flag, info & VLEN, size, parts)
+
+    # Length in words of the record at word `at`.
+    def _length(self, at: int) -> int:
+        info = self.words[at + 1]
+        return self._lengths.get(info) or self._learn(info, at)
+
+    # The inner loop of everything: one look-up of a record's info word gives its length. It goes
+    # on until a mark lies behind word `at` and behind record `number`, or to the section's end.
+    def _walk(self, at: int, number: int) -> None:
+        marks, words, lengths = self._marks, self.words, self._lengths
+        here = marks[-1]
+        try:
+            while self._count < 0 and (marks[-1] <= at or len(marks) * STRIDE <= number + STRIDE):
+                try:
+                    for _ in range(STRIDE):
+                        here += lengths[words[here + 1]]
+                    marks.append(here)
+                except KeyError:
+                    self._learn(words[here + 1], here)
+                    here = marks[-1]
+        except IndexError:
+            self._finish()
+
+    # A hostile blob could have a new info word in every record: it is not to fill the memory.
+    def _learn(self, info: int, at: int) -> int:
+        kind = info >> KIND_SHIFT & KIND
+        if kind == form.UNKN or kind >= len(self.kinds):
+            raise WitnessError(
+                f"{self.source}: BTF type {self._id_before(at)} is of kind {kind}, which is not "
+                "known, and no layout section says how long it is"
+            )
+        if len(self._lengths) > FEW:
+            self._lengths.clear()
+        _, once, each = self.kinds[kind]
+        self._lengths[info] = length = RECORD + (once + each * (info & VLEN)) // form.WORD
+        return length
+
+    # For a message: the id of the type at `at`, up to which all kinds are known.
+    def _id_before(self, at: int) -> int:
+        here, number = self._marks[-1], (len(self._marks) - 1) * STRIDE
+        while here < at:
+            here += self._length(here)
+            number += 1
+        return self.first_id + number
+
+    # The walk has run out of words: the last record must end where they do.
+    def _finish(self) -> None:
+        here, number = self._marks[-1], (len(self._marks) - 1) * STRIDE
+        while here + 1 < len(self.words):
+            here += self._length(here)
+            number += 1
+        if here != len(self.words):
+            last = self.first_id + number - (here > len(self.words))
+            raise WitnessError(f"{self.source}: BTF type {last} ends behind the type section")
+        self._count = number
+
+
+def _check_strings(blob: Btf) -> None:
+    split = blob.strings[:1] != b"\0"
+    if split and blob.base is None:
+        raise WitnessError(
+            f"{blob.source}: split BTF: give the vmlinux (or its BTF) that this module was built "
+            "against"
+        )
+    if blob.base and not split:
+        raise WitnessError(f"{blob.source}: not split BTF: it builds on no other")
+    if blob.base and blob.base.order != blob.order:
+        raise WitnessError(f"{blob.source}: another byte order than {blob.base.source}")
+    if blob.strings and blob.strings[-1]:
+        raise WitnessError(f"{blob.source}: its BTF strings do not end with a NUL")
+
+
+# Another kernel's BTF has other strings and other types, so that the module's names come to lie
+# amid strings, and its functions to have types that are no prototypes.
+def _check_base(blob: Btf, base: Btf) -> None:
+    words, end = blob.words, blob.end_id()
+    names, functions = set(), []
+    for _, at in blob.starts():
+        names.add(words[at])
+        kind = words[at + 1] >> KIND_SHIFT & KIND
+        if kind == form.FUNC and len(functions) < FUNCTIONS:
+            functions.append(words[at + 2])
+        if kind in REFERRING and words[at + 2] >= end:
+            raise _no_fit(blob, base, f"it refers to type {words[at + 2]} of {end - 1}")
+    for name in names:
+        if not blob.begins_string(name):
+            raise _no_fit(blob, base, f"no name begins at {name:#x}")
+    for function in functions:
+        if function == 0 or blob.record(function).kind != form.FUNC_PROTO:
+            raise _no_fit(blob, base, f"type {function} is no function prototype")
+
+
+def _no_fit(blob: Btf, base: Btf, why: str) -> WitnessError:
+    return WitnessError(
+        f"{blob.source}: split BTF that does not fit {base.source} ({why}): give the vmlinux (or "
+        "its BTF) that this module was built against"
+    )

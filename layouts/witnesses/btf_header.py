@@ -1,0 +1,116 @@
+"""What a BTF blob declares about itself: byte order, sections, and how long each kind is.
+
+Law of this file: a length is believed only when the data is as long, and a kind that is neither
+known here nor described by the blob is an error. A guessed length would make a wrong answer of
+everything behind it.
+"""
+
+import struct
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses.elf import Buffer
+
+VERSION = 1
+ORDERS = {b"\x9f\xeb": "<", b"\xeb\x9f": ">"}  # the magic 0xeB9F tells the byte order
+WORD = 4
+
+
+class Kind(NamedTuple):
+    """One BTF kind: bytes that follow each record of it once, and for each of its vlen parts."""
+
+    name: str
+    once: int
+    each: int
+
+
+# include/uapi/linux/btf.h, 19 kinds; the number is the position in the table.
+# fmt: off
+KINDS = (
+    Kind("UNKN",     0, 0),  Kind("INT",        4, 0), Kind("PTR",      0, 0), Kind("ARRAY",   12, 0),
+    Kind("STRUCT",   0, 12), Kind("UNION",      0, 12), Kind("ENUM",    0, 8), Kind("FWD",      0, 0),
+    Kind("TYPEDEF",  0, 0),  Kind("VOLATILE",   0, 0), Kind("CONST",    0, 0), Kind("RESTRICT", 0, 0),
+    Kind("FUNC",     0, 0),  Kind("FUNC_PROTO", 0, 8), Kind("VAR",      4, 0), Kind("DATASEC",  0, 12),
+    Kind("FLOAT",    0, 0),  Kind("DECL_TAG",   4, 0), Kind("TYPE_TAG", 0, 0), Kind("ENUM64",   0, 12),
+)
+(
+    UNKN, INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE,
+    CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64,
+) = range(len(KINDS))
+# fmt: on
+
+# struct btf_header: magic version flags hdr_len, then offset and length of the types and of the
+# strings; newer ones add the layout section's. Offsets count from the end of the header.
+HEADER, HEADER_LAYOUT = struct.Struct("2sBBI4I"), struct.Struct("2I")
+LAYOUT = struct.Struct("BBH")  # struct btf_layout, one for each kind from 0 on
+
+
+class Header(NamedTuple):
+    """The sections of a blob, as (first byte, byte behind the last), and its byte order < or >."""
+
+    order: str
+    types: tuple[int, int]
+    strings: tuple[int, int]
+    layout: tuple[int, int]
+
+
+def header(data: Buffer, source: str) -> Header:
+    """Read and check struct btf_header: its sections lie in the data, and not on each other."""
+    view = memoryview(data)
+    order = ORDERS.get(bytes(view[:2]))
+    if order is None:
+        raise WitnessError(f"{source}: not BTF: no magic number at its beginning")
+    if len(view) < HEADER.size:
+        raise WitnessError(f"{source}: truncated: {len(view)} bytes are not a whole BTF header")
+    _, version, _, length, *places = struct.unpack_from(order + HEADER.format, view)
+    if version != VERSION:
+        raise WitnessError(f"{source}: BTF version {version}: only version {VERSION} is known")
+    if not HEADER.size <= length <= len(view):
+        raise WitnessError(f"{source}: a BTF header of {length} bytes in {len(view)} bytes of data")
+    if length >= HEADER.size + HEADER_LAYOUT.size:
+        places += struct.unpack_from(order + HEADER_LAYOUT.format, view, HEADER.size)
+    else:
+        places += (0, 0)
+    spans = [(length + at, length + at + size) for at, size in zip(*[iter(places)] * 2, strict=True)]
+    found = Header(order, *spans)
+    _check(found, len(view), source)
+    return found
+
+
+def _check(header: Header, size: int, source: str) -> None:
+    for name, (start, end) in zip(header._fields[1:], header[1:], strict=True):
+        if end > size:
+            raise WitnessError(
+                f"{source}: its BTF {name} section ends at {end:#x}, the data at {size:#x}"
+            )
+        if name != "strings" and (start % WORD or end % WORD):
+            raise WitnessError(f"{source}: its BTF {name} section is not aligned to {WORD} bytes")
+    reached = 0
+    for start, end in sorted(span for span in header[1:] if span[0] < span[1]):
+        if start < reached:
+            raise WitnessError(f"{source}: two of its BTF sections overlap at {start:#x}")
+        reached = end
+
+
+def is_split(data: Buffer) -> bool:
+    """Tell whether a blob builds on another: its strings then do not begin with the empty one."""
+    start, end = header(data, "BTF").strings
+    return bytes(memoryview(data)[start:end][:1]) != b"\0"
+
+
+def kinds(data: Buffer, header: Header, source: str) -> tuple[Kind, ...]:
+    """Return the kinds this blob can hold: those known here, then those its layout describes."""
+    start, end = header.layout
+    rows = struct.Struct(header.order + LAYOUT.format).iter_unpack(memoryview(data)[start:end])
+    found = list(KINDS)
+    for number, (once, each, _) in enumerate(rows):
+        if once % WORD or each % WORD:
+            raise WitnessError(f"{source}: BTF kind {number} has parts of {once} and {each} bytes")
+        if number >= len(KINDS):
+            found.append(Kind(f"kind {number}", once, each))
+        elif number != UNKN and (once, each) != KINDS[number][1:]:
+            raise WitnessError(
+                f"{source}: says that BTF kind {KINDS[number].name} has parts of {once} and "
+                f"{each} bytes; they are {KINDS[number].once} and {KINDS[number].each}"
+            )
+    return tuple(found)

@@ -1,0 +1,180 @@
+"""An ELF file's class, byte order, machine, sections and build-id: what the other readers need.
+
+ELF32 and ELF64, both byte orders; the data may be a file mapped into memory, and nothing is
+copied. It serves kernels of 400 MB and a compiler's object of 1 KB alike.
+
+Law of this file: no field of the file is believed before it is held against the file's length.
+"""
+
+import struct
+from dataclasses import dataclass
+from mmap import mmap
+from typing import Literal, NamedTuple
+
+from runstate_abi.layouts.abi import Abi, abi_of_elf
+from runstate_abi.layouts.model import WitnessError
+
+Buffer = bytes | bytearray | memoryview | mmap
+
+MAGIC = b"\x7fELF"
+ET_REL = 1
+SHT_NOBITS, SHF_COMPRESSED = 8, 0x800
+NT_GNU_BUILD_ID = 3
+
+
+class Shape(NamedTuple):
+    """Where an ELF class keeps what is read here, as struct formats without the byte order."""
+
+    header: str  # e_type e_machine e_shoff e_shentsize e_shnum e_shstrndx, from byte 16 on
+    section: str  # sh_name sh_type sh_flags sh_offset sh_size, and the rest skipped
+
+
+# The System V gABI, chapters "ELF header" and "Sections"; "x" is a byte of no interest here.
+# fmt: off
+SHAPES = {
+    #  EI_CLASS  e_type, e_machine     e_shoff  flags...  shentsize, shnum, shstrndx
+    32: Shape("HH 4x  4x 4x          I       4x 2x 2x 2x HHH", "III 4x II 4x 4x 4x 4x"),
+    64: Shape("HH 4x  8x 8x          Q       4x 2x 2x 2x HHH", "IIQ 8x QQ 4x 4x 8x 8x"),
+}
+MACHINES = {3: "i386", 22: "s390", 40: "arm", 62: "x86-64", 183: "arm64", 243: "riscv", 247: "bpf"}
+# fmt: on
+
+
+class Section(NamedTuple):
+    """One section header: where its name and its bytes are."""
+
+    name_offset: int
+    type: int
+    flags: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """An ELF file whose section table has been checked; ``elf_class`` is 32 or 64."""
+
+    source: str
+    data: memoryview
+    elf_class: int
+    byteorder: Literal["little", "big"]
+    type: int
+    machine: int
+    sections: tuple[Section, ...]
+    names: memoryview
+
+    @property
+    def abi(self) -> Abi | None:
+        """The ABI that class and machine stand for; None for one that ABIS does not have."""
+        return abi_of_elf(self.elf_class, self.machine)
+
+    @property
+    def description(self) -> str:
+        """``ELF64 x86-64``, for a person."""
+        return f"ELF{self.elf_class} {MACHINES.get(self.machine, f'machine {self.machine}')}"
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a section of this name, with bytes in the file or without."""
+        return bool(_named(self, name))
+
+    def section(self, name: str) -> memoryview | None:
+        """Return the bytes of section ``name``; None if there is none, or none in this file.
+
+        A file of separated debug info keeps the headers of the sections that it left behind.
+        Raises WitnessError if the name is not unique or the section is compressed.
+        """
+        found = [section for section in _named(self, name) if section.type != SHT_NOBITS]
+        if not found:
+            return None
+        if len(found) > 1:
+            raise WitnessError(f"{self.source}: {len(found)} sections are called {name}")
+        if found[0].flags & SHF_COMPRESSED:
+            raise WitnessError(f"{self.source}: section {name} is compressed")
+        return self.data[found[0].offset : found[0].offset + found[0].size]
+
+
+def parse(data: Buffer, source: str) -> Elf:
+    """Read the ELF header and the section table; WitnessError says which of them is wrong."""
+    view = memoryview(data)
+    if bytes(view[:4]) != MAGIC:
+        raise WitnessError(f"{source}: not an ELF file")
+    if len(view) < 16 or view[4] not in (1, 2) or view[5] not in (1, 2):
+        raise WitnessError(f"{source}: ELF header: no known class or byte order")
+    elf_class, byteorder = (32, 64)[view[4] - 1], (("little", "<"), ("big", ">"))[view[5] - 1]
+    shape = SHAPES[elf_class]
+    header = struct.Struct(byteorder[1] + shape.header)
+    if len(view) < 16 + header.size:
+        raise WitnessError(f"{source}: truncated: {len(view)} bytes are not a whole ELF header")
+    type_, machine, *table = header.unpack_from(view, 16)
+    sections = _sections(view, source, struct.Struct(byteorder[1] + shape.section), *table[:3])
+    names = _names(view, source, sections, table[3])
+    order: Literal["little", "big"] = "little" if byteorder[0] == "little" else "big"
+    return Elf(source, view, elf_class, order, type_, machine, sections, names)
+
+
+# The section table, each row held against the length of the file.
+def _sections(
+    view: memoryview, source: str, row: struct.Struct, offset: int, entry: int, count: int
+) -> tuple[Section, ...]:
+    if offset == 0:
+        return ()
+    if count == 0 or entry != row.size:
+        raise WitnessError(
+            f"{source}: ELF header: {count} sections of {entry} bytes each; expected some of "
+            f"{row.size} bytes"
+        )
+    if offset + entry * count > len(view):
+        raise WitnessError(
+            f"{source}: truncated: the section table ends at {offset + entry * count:#x}, "
+            f"the file at {len(view):#x}"
+        )
+    table = view[offset : offset + entry * count]
+    sections = tuple(Section(*fields) for fields in row.iter_unpack(table))
+    for number, section in enumerate(sections):
+        if section.type not in (0, SHT_NOBITS) and section.offset + section.size > len(view):
+            raise WitnessError(
+                f"{source}: truncated: section {number} ends at "
+                f"{section.offset + section.size:#x}, the file at {len(view):#x}"
+            )
+    return sections
+
+
+def _names(view: memoryview, source: str, sections: tuple[Section, ...], index: int) -> memoryview:
+    if not sections:
+        return view[:0]
+    if index >= len(sections) or sections[index].type in (0, SHT_NOBITS):
+        raise WitnessError(f"{source}: ELF header: no section {index} to hold the sections' names")
+    return view[sections[index].offset : sections[index].offset + sections[index].size]
+
+
+# Compared in place: names are never cut out, so one that is not terminated costs nothing.
+def _named(elf: Elf, name: str) -> list[Section]:
+    wanted = name.encode() + b"\0"
+    return [
+        section
+        for section in elf.sections
+        if elf.names[section.name_offset : section.name_offset + len(wanted)] == wanted
+    ]
+
+
+def build_id(elf: Elf) -> str | None:
+    """Return the linker's build-id in hex: a module's own note, or among a vmlinux's .notes."""
+    for name in (".note.gnu.build-id", ".notes"):
+        notes = elf.section(name)
+        if notes is not None and (found := _build_id(notes, elf.byteorder)):
+            return found
+    return None
+
+
+# Notes are three words, a name and a description, each padded to four bytes.
+def _build_id(notes: memoryview, byteorder: Literal["little", "big"]) -> str | None:
+    header = struct.Struct("<III" if byteorder == "little" else ">III")
+    position = 0
+    while position + header.size <= len(notes):
+        name_size, size, kind = header.unpack_from(notes, position)
+        name = position + header.size
+        start = name + (name_size + 3 & ~3)
+        if kind == NT_GNU_BUILD_ID and notes[name : name + name_size] == b"GNU\0":
+            return bytes(notes[start : start + size]).hex() or None
+        position = start + (size + 3 & ~3)
+    return None
