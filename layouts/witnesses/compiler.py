@@ -31,6 +31,7 @@ from runstate_abi.layouts.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDAT
 from runstate_abi.layouts.witnesses import coff, elf
 
 TIMEOUT_S = 60
+_PROBE = "runstate-probe.c"
 _SECTION, _VERSION_SECTION = ".rs_abi", ".rs_ver"  # 8 characters are what a COFF name can hold
 
 
@@ -113,6 +114,8 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Observation:
         raise WitnessError(f"{command}: does not compile: {_first_error(result)}")
     order, found_abi, numbers, version = _read_object(result, command)
     abi = abi or found_abi
+    if isinstance(abi, str):
+        raise WitnessError(f"{command}: compiles for {abi}, an ABI without a claim (see --abi)")
     values = list(struct.unpack(f"{order}{len(numbers) // 8}Q", numbers))
     layouts = tuple(_layout(subject, values, abi, command) for subject in unit.subjects)
     seen = Layouts("compiler", f"{command}, {version}", layouts)
@@ -182,11 +185,14 @@ def _assertion(condition: Condition) -> str:
 
 # Returns the object's bytes, or the compiler's complaint as text.
 def _compile(command: str, text: str) -> bytes | str:
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise WitnessError(f"the compiler's command line: {command}: {error}") from None
     if not words:
         raise WitnessError("the compiler's command line is empty")
     with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
-        source, output = os.path.join(folder, "probe.c"), os.path.join(folder, "probe.o")
+        source, output = os.path.join(folder, _PROBE), os.path.join(folder, "probe.o")
         with open(source, "w", encoding="utf-8") as file:
             file.write(text)
         try:
@@ -213,27 +219,23 @@ def _first_error(complaint: str) -> str:
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line]
     first = (errors or lines or ["no message"])[0]
-    return (
-        first.split("error:", 1)[-1].strip() if first.startswith(tempfile.gettempdir()) else first
-    )
+    # A line number in our own probe means nothing to the user.
+    return first.split("error:", 1)[-1].strip() if _PROBE in first else first
 
 
-# Returns the byte order for struct, the ABI, the numbers' bytes and the version text.
-def _read_object(data: bytes, command: str) -> tuple[str, Abi, bytes, str]:
+# Returns the byte order for struct, the ABI (or the name of a machine that has none), the
+# numbers' bytes and the version text.
+def _read_object(data: bytes, command: str) -> tuple[str, Abi | str, bytes, str]:
+    abi: Abi | str
     if coff.is_i386(data):
-        abi: Abi | None = ABI["i386-windows"]
-        order = "<"
+        abi, order = ABI["i386-windows"], "<"
         numbers, version = coff.section(data, _SECTION), coff.section(data, _VERSION_SECTION)
-        machine = "i386 COFF"
     else:
         parsed = elf.parse(data, f"the object of {command}")
-        abi, order = parsed.abi, "<" if parsed.byteorder == "little" else ">"
+        abi, order = parsed.abi or parsed.description, "<" if parsed.byteorder == "little" else ">"
         numbers, version = parsed.section(_SECTION), parsed.section(_VERSION_SECTION)
-        machine = f"ELF{parsed.elf_class} machine {parsed.machine}"
     if numbers is None or version is None:
         raise WitnessError(f"{command}: no section {_SECTION} in its object file (built for LTO?)")
-    if abi is None:
-        raise WitnessError(f"{command}: compiles for {machine}, an ABI without a claim (see --abi)")
     text = bytes(version).split(b"\0")[0].decode(errors="replace")
     return order, abi, bytes(numbers), text
 
