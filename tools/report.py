@@ -4,11 +4,9 @@ Law of this file: it renders and decides nothing; exit_code() is the one place w
 Findings becomes a verdict.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
@@ -99,15 +97,24 @@ def _total(findings: Sequence[Finding]) -> str:
     differing = sum(len(f.differences) for f in findings)
     unchecked = [item for f in findings for item in f.not_checked]
     failing = sum(item.fails for item in unchecked)
-    return (
-        f"{asked} witness{'es' if asked != 1 else ''}: {compared} facts compared, {conditions} conditions evaluated, "
-        f"{differing} differences, {len(unchecked)} not checked"
-        + (f" ({failing} of them had to be)" if failing else "")
+    counts = (
+        _counted(compared, "fact compared", "facts compared"),
+        _counted(conditions, "condition evaluated", "conditions evaluated"),
+        _counted(differing, "difference", "differences"),
+        f"{len(unchecked)} not checked" + (f" ({failing} of them had to be)" if failing else ""),
     )
+    return f"{_counted(asked, 'witness', 'witnesses')}: {', '.join(counts)}"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def as_json(findings: Sequence[Finding]) -> str:
     """Return the findings as one JSON object, with what produced it."""
+    import json
+    from importlib.metadata import version  # dearer to import than a kernel's BTF is to read
+
     return json.dumps(
         {
             "schema": SCHEMA,

@@ -4,8 +4,7 @@ Law of this file: pure functions that return Findings, one per witness. Nothing 
 nothing is passed over: what a witness could not be asked is in its Finding as not checked.
 """
 
-import platform
-import shutil
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -179,13 +178,15 @@ def c_rule() -> Finding:
 
 def compilers_here() -> tuple[str, ...]:
     """Return the command lines to try: gcc and clang, 64-bit and 32-bit where the host is x86."""
-    x86 = platform.machine() in ("x86_64", "AMD64", "i686", "i386")
+    x86 = os.uname().machine in ("x86_64", "i686", "i586", "i386")
     flags = (" -m64", " -m32") if x86 else ("",)
     return tuple(name + flag for name in ("gcc", "clang") for flag in flags)
 
 
 def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) -> Iterator[Finding]:
     """Yield what each compiler makes of our declarations; ``named`` ones must work."""
+    import shutil
+
     from runstate_abi.layouts.witnesses import compiler
 
     for command in commands:
