@@ -11,7 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from runstate_abi.layouts.abi import Abi
-from runstate_abi.layouts.model import Field, Layout, LayoutError, Layouts, Scalar, WitnessError, tiled
+from runstate_abi.layouts.model import (
+    Field,
+    Layout,
+    LayoutError,
+    Layouts,
+    Scalar,
+    WitnessError,
+    tiled,
+)
 from runstate_abi.layouts.witnesses import btf_header as form
 from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
 from runstate_abi.layouts.witnesses.btf_header import is_split

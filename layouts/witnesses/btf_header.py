@@ -27,11 +27,27 @@ class Kind(NamedTuple):
 # include/uapi/linux/btf.h, 19 kinds; the number is the position in the table.
 # fmt: off
 KINDS = (
-    Kind("UNKN",     0, 0),  Kind("INT",        4, 0), Kind("PTR",      0, 0), Kind("ARRAY",   12, 0),
-    Kind("STRUCT",   0, 12), Kind("UNION",      0, 12), Kind("ENUM",    0, 8), Kind("FWD",      0, 0),
-    Kind("TYPEDEF",  0, 0),  Kind("VOLATILE",   0, 0), Kind("CONST",    0, 0), Kind("RESTRICT", 0, 0),
-    Kind("FUNC",     0, 0),  Kind("FUNC_PROTO", 0, 8), Kind("VAR",      4, 0), Kind("DATASEC",  0, 12),
-    Kind("FLOAT",    0, 0),  Kind("DECL_TAG",   4, 0), Kind("TYPE_TAG", 0, 0), Kind("ENUM64",   0, 12),
+    #    name          once  each
+    Kind("UNKN",       0,    0),
+    Kind("INT",        4,    0),
+    Kind("PTR",        0,    0),
+    Kind("ARRAY",      12,   0),
+    Kind("STRUCT",     0,    12),
+    Kind("UNION",      0,    12),
+    Kind("ENUM",       0,    8),
+    Kind("FWD",        0,    0),
+    Kind("TYPEDEF",    0,    0),
+    Kind("VOLATILE",   0,    0),
+    Kind("CONST",      0,    0),
+    Kind("RESTRICT",   0,    0),
+    Kind("FUNC",       0,    0),
+    Kind("FUNC_PROTO", 0,    8),
+    Kind("VAR",        4,    0),
+    Kind("DATASEC",    0,    12),
+    Kind("FLOAT",      0,    0),
+    Kind("DECL_TAG",   4,    0),
+    Kind("TYPE_TAG",   0,    0),
+    Kind("ENUM64",     0,    12),
 )
 (
     UNKN, INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE,
@@ -71,7 +87,9 @@ def header(data: Buffer, source: str) -> Header:
         places += struct.unpack_from(order + HEADER_LAYOUT.format, view, HEADER.size)
     else:
         places += (0, 0)
-    spans = [(length + at, length + at + size) for at, size in zip(*[iter(places)] * 2, strict=True)]
+    spans = [
+        (length + at, length + at + size) for at, size in zip(*[iter(places)] * 2, strict=True)
+    ]
     found = Header(order, *spans)
     _check(found, len(view), source)
     return found

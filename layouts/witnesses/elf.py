@@ -19,7 +19,7 @@ Buffer = bytes | bytearray | memoryview | mmap
 MAGIC = b"\x7fELF"
 ET_REL = 1
 SHT_NOBITS, SHF_COMPRESSED = 8, 0x800
-NT_GNU_BUILD_ID = 3
+NT_GNU_BUILD_ID, GNU = 3, b"GNU\0"
 
 
 class Shape(NamedTuple):
@@ -174,7 +174,7 @@ def _build_id(notes: memoryview, byteorder: Literal["little", "big"]) -> str | N
         name_size, size, kind = header.unpack_from(notes, position)
         name = position + header.size
         start = name + (name_size + 3 & ~3)
-        if kind == NT_GNU_BUILD_ID and notes[name : name + name_size] == b"GNU\0":
+        if kind == NT_GNU_BUILD_ID and bytes(notes[name : name + len(GNU)]) == GNU:
             return bytes(notes[start : start + size]).hex() or None
         position = start + (size + 3 & ~3)
     return None
