@@ -1,0 +1,86 @@
+"""The host under the guest: which frames have a memslot, and which host page backs each frame.
+
+Addresses are relative to the frame of page 1, as in the canonical text: guest address 4096 is the
+start of the next frame. Host pages are numbered from 1, as the canonical text does.
+
+Law of this file: facts about memory that the caches ask for. Nothing here knows a runstate.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from runstate_abi.writer.vcpu import PAGE_SIZE, U64
+
+# errno.h; the kernel returns them negated.
+ENOENT, ENXIO, EACCES, EFAULT, EINVAL, EOPNOTSUPP = 2, 6, 13, 14, 22, 95
+_ERRNO = {2: "ENOENT", 6: "ENXIO", 13: "EACCES", 14: "EFAULT", 22: "EINVAL", 95: "EOPNOTSUPP"}
+
+
+def errno_name(error: int) -> str:
+    """Return the name of an error, negated or not: ``EINVAL``."""
+    return _ERRNO[abs(error)]
+
+
+# How far page 1's frame lies above guest address 0: far enough that no test reaches it.
+BASE = 1 << 40
+INVALID_GPA = U64  # ~0: KVM_XEN_INVALID_GPA and INVALID_GPA
+
+
+class Place(NamedTuple):
+    """A host address: an offset in a mapped page."""
+
+    page: int
+    offset: int
+
+    def plus(self, size: int) -> "Place":
+        """Return the place ``size`` bytes on: past the page's end if that is where it is."""
+        return Place(self.page, self.offset + size)
+
+
+def frame_of(gpa: int) -> int:
+    """Return the guest frame of an address, relative to page 1's."""
+    return gpa // PAGE_SIZE
+
+
+@dataclass(slots=True)
+class Host:
+    """One VM's memory as the host sees it, and what other CPUs may change at any moment.
+
+    ``pages``: frame -> host page, absent where a fault cannot be served. ``swapped``: frames whose
+    page is not resident, so that an access must be able to sleep. ``watch`` is called with each
+    thing that happens inside a cache (a lock taken, a page looked up), for who wants to interfere.
+    """
+
+    pages: dict[int, int] = field(default_factory=lambda: {0: 1, 1: 2, 2: 3, 3: 4})
+    generation: int = 1
+    slot_end: int = BASE
+    missing: set[int] = field(default_factory=set)
+    read_only: set[int] = field(default_factory=set)
+    swapped: set[int] = field(default_factory=set)
+    invalidations: int = 0
+    irqs_off: bool = False
+    watch: Callable[[str], None] | None = None
+
+    def memslots_changed(self) -> None:
+        """Give the memslots a new generation: each cache must look its slot up again."""
+        self.generation += 1
+
+    def hva(self, frame: int) -> int | None:
+        """gfn_to_hva_memslot() for writing: None is an error hva (no slot, or a read-only one)."""
+        if not 0 <= frame < self.slot_end or frame in self.missing or frame in self.read_only:
+            return None
+        return frame * PAGE_SIZE
+
+    def hva_to_page(self, hva: int) -> int | None:
+        """hva_to_pfn(): the host page behind a user address; it may sleep. None: it faults."""
+        page = self.pages.get(frame_of(hva)) or None
+        if page is not None:
+            self.swapped.discard(frame_of(hva))
+        return page
+
+    def user_page(self, hva: int, atomic: bool) -> int | None:
+        """Return the host page for a user access; with page faults disabled it must be resident."""
+        if atomic and frame_of(hva) in self.swapped:
+            return None
+        return self.hva_to_page(hva)

@@ -1,0 +1,129 @@
+"""Guest memory: a few pages as the guest sees them side by side, each mapped on its own.
+
+Two adjacent guest frames are not adjacent in the host, so a store past the end of page 1 lands in
+whatever the host has there and never in page 2. Here that is an Overrun that names the bytes.
+
+Law of this file: this is the only place where a step changes anything.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from runstate_abi.writer.steps import Barrier, Step, Store, Write
+from runstate_abi.writer.vcpu import PAGE_SIZE
+
+# Where the recording harness kept host pages 1 to 4 in its arena, in pages: guards lie between,
+# and page 2 lies below page 1. A fill pattern runs through the whole arena, so this decides which
+# byte of the pattern a page begins with.
+ARENA = {2: 3, 4: 6, 1: 9, 3: 12}
+
+
+class Overrun(Exception):
+    """A write went past its mapping: ``data`` are the bytes outside, at ``offset`` of ``page``.
+
+    What was inside the page has been written, as the hardware would.
+    """
+
+    def __init__(self, page: int, offset: int, data: bytes) -> None:
+        super().__init__(
+            f"{len(data)} bytes outside the mapping of page {page}, at p{page}{offset:+d}: "
+            f"{data.hex()}"
+        )
+        self.page, self.offset, self.data = page, offset, data
+
+
+def arena_bytes(pattern: bytes, page: int, start: int, size: int) -> bytes:
+    """Return ``size`` bytes of a filled arena from offset ``start`` of a page, guards included."""
+    first = (ARENA[page] * PAGE_SIZE + start) % len(pattern)
+    count = (first + size) // len(pattern) + 1
+    return (pattern * count)[first : first + size]
+
+
+class Window:
+    """``count`` host pages as one bytearray, page 1 first, filled with a pattern."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, pattern: bytes = b"\0", count: int = 2) -> None:
+        if not pattern:
+            raise ValueError("a fill pattern needs at least one byte")
+        pages = (arena_bytes(pattern, page, 0, PAGE_SIZE) for page in range(1, count + 1))
+        self.data = bytearray().join(pages)
+
+    @property
+    def count(self) -> int:
+        """How many pages there are."""
+        return len(self.data) // PAGE_SIZE
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes as the guest sees them: offset 4096 is the start of page 2."""
+        return bytes(self.data[offset : offset + size])
+
+    def page(self, page: int) -> bytes:
+        """Return the bytes of one host page."""
+        return self.read((page - 1) * PAGE_SIZE, PAGE_SIZE)
+
+    def write(self, page: int, offset: int, data: bytes) -> None:
+        """Write into one page (Overrun if not all of it is inside)."""
+        if not 1 <= page <= self.count:
+            raise Overrun(page, offset, data)
+        inside = max(0, min(len(data), PAGE_SIZE - offset))
+        if offset < 0:
+            raise Overrun(page, offset, data)
+        start = (page - 1) * PAGE_SIZE + offset
+        self.data[start : start + inside] = data[:inside]
+        if inside < len(data):
+            raise Overrun(page, offset + inside, data[inside:])
+
+
+def stored(window: Window, step: Write) -> bytes:
+    """Return the bytes that a write puts into memory as it is now."""
+    if not isinstance(step, Store) or not step.keep:
+        return step.data
+    start = (step.page - 1) * PAGE_SIZE + step.offset
+    old = window.read(start, len(step.data))
+    pairs = zip(old, step.keep, step.data, strict=True)
+    return bytes((was & keep) | (new & ~keep) for was, keep, new in pairs)
+
+
+def apply(window: Window, step: Step) -> Step:
+    """Play one step, and return it with the bytes that a read-modify-write really stored."""
+    if isinstance(step, Write):
+        data = stored(window, step)
+        window.write(step.page, step.offset, data)
+        if isinstance(step, Store) and step.keep:
+            return replace(step, data=data, keep=b"")
+    return step
+
+
+def play(window: Window, steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Play an update to its end and return the steps as played."""
+    return tuple(apply(window, step) for step in steps)
+
+
+class Moment(NamedTuple):
+    """One step as played, all memory right after it, and the barriers passed by then."""
+
+    step: Step
+    memory: bytes
+    barriers: int
+
+    @property
+    def at_barrier(self) -> bool:
+        """Is this the memory that the barrier makes visible?"""
+        return isinstance(self.step, Barrier)
+
+
+def trace(window: Window, steps: Iterable[Step]) -> Iterator[Moment]:
+    """Play an update and yield the memory after each step; ``at_barrier`` picks the snapshots."""
+    passed = 0
+    for step in steps:
+        played = apply(window, step)
+        passed += isinstance(played, Barrier)
+        yield Moment(played, bytes(window.data), passed)
+
+
+def snapshots(moments: Iterable[Moment], offset: int, size: int) -> tuple[bytes, ...]:
+    """Return the bytes of an area at each barrier."""
+    return tuple(moment.memory[offset : offset + size] for moment in moments if moment.at_barrier)

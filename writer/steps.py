@@ -1,0 +1,252 @@
+"""The vocabulary of an update: steps as plain values in program order, and their canonical text.
+
+Law of this file: a step says what happens, and nothing here makes it happen. Whoever makes steps
+touches no memory; memory.py plays them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+
+@dataclass(frozen=True, slots=True)
+class IrqSave:
+    """local_irq_save()."""
+
+
+@dataclass(frozen=True, slots=True)
+class IrqRestore:
+    """local_irq_restore()."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """read_lock() of a cache, or read_lock_irqsave()."""
+
+    cache: str
+    irqsave: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TryLock:
+    """read_trylock() of a cache: True if it was got."""
+
+    cache: str
+    result: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """read_unlock() of a cache, or read_unlock_irqrestore()."""
+
+    cache: str
+    irqrestore: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """kvm_gpc_check(): do ``size`` bytes lie in a valid mapping?"""
+
+    cache: str
+    size: int
+    result: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """kvm_gpc_refresh(): 0 or -errno. ``inner`` is what went on inside, not part of the trace."""
+
+    cache: str
+    size: int
+    result: int
+    inner: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """kvm_gpc_activate() at guest address ``gpa``, relative to page 1's frame: 0 or -errno."""
+
+    cache: str
+    gpa: int
+    size: int
+    result: int
+    inner: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One C assignment: 1, 4 or 8 bytes, at an offset of a host page.
+
+    ``keep`` makes it a read-modify-write: those bits come from what memory holds. ``data`` is
+    then what the writer knows; memory.apply() returns the step with the bytes as stored.
+    """
+
+    page: int
+    offset: int
+    data: bytes
+    keep: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One memcpy(), or copy to user space: its bytes land in any order, and more than once."""
+
+    page: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """smp_wmb()."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """mark_page_dirty_in_slot() of a guest frame, relative to page 1's."""
+
+    gfn: int
+
+
+Step = (
+    IrqSave
+    | IrqRestore
+    | Lock
+    | TryLock
+    | Unlock
+    | Check
+    | Refresh
+    | Activate
+    | Store
+    | Copy
+    | Barrier
+    | Dirty
+)
+Write = Store | Copy
+Steps = tuple[Step, ...]
+
+
+def line(step: Step) -> str:
+    """Return the canonical line of one step, without its line end."""
+    match step:
+        case Store(page, offset, data):
+            return f"store p{page}+{offset} {len(data)} {data.hex()}"
+        case Copy(page, offset, data):
+            return f"copy p{page}+{offset} {len(data)} {data.hex()}"
+        case Barrier():
+            return "wmb"
+        case Lock(cache, irqsave):
+            return f"lock {cache} irqsave" if irqsave else f"lock {cache}"
+        case Unlock(cache, irqrestore):
+            return f"unlock {cache} irqrestore" if irqrestore else f"unlock {cache}"
+        case Check(cache, size, result):
+            return f"check {cache} len={size} -> {result:d}"
+        case Dirty(gfn):
+            return f"dirty gfn={gfn:+d}"
+        case TryLock(cache, result):
+            return f"trylock {cache} -> {result:d}"
+        case Refresh(cache, size, error):
+            return f"refresh {cache} len={size} -> {error}"
+        case Activate(cache, gpa, size, error):
+            return f"activate {cache} gpa={gpa} len={size} -> {error}"
+        case IrqSave():
+            return "irq save"
+        case IrqRestore():
+            return "irq restore"
+
+
+def canonical(steps: Iterable[Step]) -> str:
+    """Return the canonical text: one line a step, each ended by one line feed."""
+    return "".join(f"{line(step)}\n" for step in steps)
+
+
+_NUMBER = r"(0|-?[1-9]\d*)"
+# fmt: off
+_FORMS = (
+    # what a line looks like                                     the step it is
+    (r"store p([1-9]\d*)\+(\d+) ([148]) ([0-9a-f]+)",            lambda p, o, n, h: Store(int(p), int(o), _sized(n, h))),
+    (r"copy p([1-9]\d*)\+(\d+) (\d+) ([0-9a-f]*)",               lambda p, o, n, h: Copy(int(p), int(o), _sized(n, h))),
+    (r"wmb",                                                     lambda: Barrier()),
+    (r"lock (gpc\d)( irqsave)?",                                 lambda c, i: Lock(c, bool(i))),
+    (r"unlock (gpc\d)( irqrestore)?",                            lambda c, i: Unlock(c, bool(i))),
+    (r"check (gpc\d) len=(\d+) -> ([01])",                       lambda c, n, r: Check(c, int(n), r == "1")),
+    (r"dirty gfn=([+-]\d+)",                                     lambda d: Dirty(int(d))),
+    (r"trylock (gpc\d) -> ([01])",                               lambda c, r: TryLock(c, r == "1")),
+    (rf"refresh (gpc\d) len=(\d+) -> {_NUMBER}",                 lambda c, n, r: Refresh(c, int(n), int(r))),
+    (rf"activate (gpc\d) gpa={_NUMBER} len=(\d+) -> {_NUMBER}",  lambda c, g, n, r: Activate(c, int(g), int(n), int(r))),
+    (r"irq save",                                                lambda: IrqSave()),
+    (r"irq restore",                                             lambda: IrqRestore()),
+)
+# fmt: on
+_PATTERNS = tuple((re.compile(form, re.ASCII), build) for form, build in _FORMS)
+
+
+def _sized(size: str, digits: str) -> bytes:
+    data = bytes.fromhex(digits)
+    if len(data) != int(size):
+        raise ValueError(f"says {size} bytes and shows {len(data)}")
+    return data
+
+
+def parse_line(text: str) -> Step:
+    """Return the step that one canonical line says (ValueError naming the line)."""
+    for pattern, build in _PATTERNS:
+        if found := pattern.fullmatch(text):
+            try:
+                step: Step = build(*found.groups())
+            except ValueError as error:
+                raise ValueError(f"{text!r}: {error}") from None
+            return step
+    raise ValueError(f"{text!r} is not a line of a canonical trace")
+
+
+def parse(text: str) -> Steps:
+    """Return the steps of a canonical text (ValueError naming line number and line)."""
+    steps = []
+    for number, one in enumerate(text.split("\n")[:-1] if text else (), 1):
+        try:
+            steps.append(parse_line(one))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    if text and not text.endswith("\n"):
+        raise ValueError(f"line {len(steps) + 1}: the last line has no line end")
+    return tuple(steps)
+
+
+def writes(steps: Iterable[Step]) -> Iterator[Write]:
+    """Yield the steps that write guest memory."""
+    for step in steps:
+        if isinstance(step, Store | Copy):
+            yield step
+
+
+def barriers(steps: Iterable[Step]) -> int:
+    """Return how many barriers there are."""
+    return sum(isinstance(step, Barrier) for step in steps)
+
+
+def epochs(steps: Iterable[Step]) -> tuple[tuple[Write, ...], ...]:
+    """Return the writes between barriers: the first epoch runs from the start to the first one.
+
+    What follows the last barrier is the last epoch, and is left out if it is empty.
+    """
+    found: list[list[Write]] = [[]]
+    for step in steps:
+        if isinstance(step, Barrier):
+            found.append([])
+        elif isinstance(step, Store | Copy):
+            found[-1].append(step)
+    if not found[-1]:
+        found.pop()
+    return tuple(map(tuple, found))
+
+
+def memory_text(steps: Iterable[Step]) -> str:
+    """Return the canonical lines that concern memory: store, copy and wmb."""
+    return canonical(step for step in steps if isinstance(step, Store | Copy | Barrier))
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a canonical text."""
+    return sha256(text.encode("ascii")).hexdigest()

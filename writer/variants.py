@@ -1,0 +1,188 @@
+"""VARIANTS: every version of the update, next to where it comes from.
+
+Law of this file: a table and what reads it. The updates themselves are in early.py, two_pages.py
+and xen.py.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
+from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Caches, Pfncache
+from runstate_abi.writer.host import EFAULT, Host, errno_name
+from runstate_abi.writer.steps import Step
+from runstate_abi.writer.two_pages import (
+    linux_6_2,
+    reconciled,
+    single_path,
+    split_memcpy,
+    two_paths,
+    upstream,
+)
+from runstate_abi.writer.vcpu import PAGE_SIZE, Area, Runstate, split
+from runstate_abi.writer.xen import phys_error, xen_phys, xen_va
+
+Update = Callable[[Runstate, Area, Caches, bool], Iterator[Step]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a version can be read: a commit and its subject, a message, or a blob of a diff."""
+
+    commit: str = ""
+    subject: str = ""
+    since: str = ""
+    message: str = ""
+
+    def __str__(self) -> str:
+        """``commit ("subject") (in vX.Y)``, or the message."""
+        quoted = f'("{self.subject}")' if self.subject else ""
+        since = f"(in {self.since})" if self.since else ""
+        return " ".join(part for part in (self.commit, quoted, since, self.message) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One version of the update.
+
+    ``register`` is what registering the area does to the caches: 0 or -errno. ``always_flagged``:
+    this version has no switch for the update flag. ``writes_at_once``: registering the area and
+    adjusting the runstate write it, not only the next change of state. ``clamps``: time never
+    runs backwards in the accounting. ``pages``: how many pages an area may touch.
+    """
+
+    name: str
+    update: Update
+    summary: str
+    source: Source
+    register: Callable[[Area, Caches], int]
+    pfncache: Pfncache
+    always_flagged: bool = True
+    writes_at_once: bool = True
+    clamps: bool = False
+    pages: int = 2
+
+
+class Refused(Exception):
+    """A version does not take this area: the message says which errno, and why."""
+
+
+# What KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR does to the caches, and Xen's two hypercalls.
+
+
+def register_hva(area: Area, caches: Caches) -> int:
+    """Up to 5.17: room for the native struct in one page, whatever the guest is."""
+    return caches.ghc.activate(area.offset, NATIVE.size)
+
+
+def register_one_page(area: Area, caches: Caches) -> int:
+    """6.1: as before, so that a compat area at the very end of a page is refused as well."""
+    return caches.gpc1.activate_now(area.offset, NATIVE.size)
+
+
+def register_two_pages(area: Area, caches: Caches) -> int:
+    """Since 6.2: gpc1 to the end of its page, gpc2 for the rest if the struct of now crosses it.
+
+    The length only enforces that a cache stays in its page, and the struct may become longer
+    with the guest's mode: 1 would have done as well ("a lie"), sizeof would not.
+    """
+    first = PAGE_SIZE - area.offset
+    second = split(area.offset, area.shape.size).second
+    error = caches.gpc1.activate_now(area.offset, first)
+    if not error and second:
+        error = caches.gpc2.activate_now(area.offset + first, second)
+    if error:
+        caches.gpc1.deactivate_now()
+    if error or not second:
+        caches.gpc2.deactivate_now()
+    return error
+
+
+def register_patch_2of4(area: Area, caches: Caches) -> int:
+    """As posted: ``sz1 > sz`` where ``>=`` was meant, so an exact fit activates gpc2 for 0 bytes."""
+    error = register_two_pages(area, caches)
+    first = PAGE_SIZE - area.offset
+    if not error and first == area.shape.size:
+        return caches.gpc2.activate_now(area.offset + first, 0)
+    return error
+
+
+def register_va(area: Area, caches: Caches) -> int:
+    """VCPUOP_register_runstate_memory_area: any alignment, any page; -EFAULT if not mapped."""
+    return 0 if caches.host.pages.get(0) else -EFAULT
+
+
+def register_phys(area: Area, caches: Caches) -> int:
+    """VCPUOP_register_runstate_phys_area: aligned and within one page, else -ENXIO."""
+    return phys_error(area, caches.host)
+
+
+_FIRST = Source("30b5c851af79", "KVM: x86/xen: Add support for vCPU runstate information", "v5.12")
+_ATOMIC = Source(
+    "fcb732d8f8cf", "KVM: x86/xen: Fix runstate updates to be atomic when preempting vCPU"
+)
+_GPC = Source("a795cd43c5b5", "KVM: x86/xen: Use gfn_to_pfn_cache for runstate area")
+_DRAFT = Source(message="6acfdbd3e516ece5949e97c85e7db8dc97a3e6c6.camel@infradead.org, 16 Nov 2022")
+_PATCH = Source(message="20221119094659.11868-2-dwmw2@infradead.org, 19 Nov 2022")
+_QUEUE = Source(
+    "56c2c4a401fc", message="kvm/queue; blob d4077262c0a2, the pre-image of the thread's diff"
+)
+_PAOLO = Source(message="Paolo Bonzini, 24 Nov 2022 01:31; blob 873a0ded3822")
+_WOODHOUSE = Source(
+    "bf9d04e1c597",
+    "KVM: x86/xen: Reconcile fast and slow paths for runstate update",
+    message="David Woodhouse, 24 Nov 2022 10:41; blob eaa7fddfbb8c, squashed into 5ec3289b31ab",
+)
+_MERGED = Source(
+    "d8ba8ba4c801",
+    "KVM: x86/xen: Allow XEN_RUNSTATE_UPDATE flag behaviour to be configured",
+    "v6.2",
+    'on top of 5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area") (in v6.2)',
+)
+_NEWEST = Source("4438355ec6e1, 78b74638eb6d", message="read in Linux 6.12 to 7.3")
+_XEN = Source("Xen 2529c850ea", "add update indicator to vcpu_runstate_info", "4.8")
+_PHYS = Source("Xen d5df44275e", since="4.18")
+
+# fmt: off
+VARIANTS = (
+    Variant("linux-5.14",   linux_5_14,   "four user copies; a fault in between leaves the flag up",         _FIRST,     register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
+    Variant("linux-5.16",   linux_5_16,   "user stores with page faults disabled; a fault leaves the flag",  _ATOMIC,    register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
+    Variant("linux-6.1",    linux_6_1,    "one cache; flag set by 8 bytes, cleared by read-modify-write",    _GPC,       register_one_page,   PFNCACHE_6_1,  writes_at_once=False, pages=1),
+    Variant("split-memcpy", split_memcpy, "Woodhouse's draft: every field split by itself, entry time last", _DRAFT,     register_two_pages,  PFNCACHE_6_1),
+    Variant("patch-2of4",   two_paths,    "as posted: fast and slow path, one-byte flag",                    _PATCH,     register_patch_2of4, PFNCACHE_6_1),
+    Variant("two-paths",    two_paths,    "the pre-image: fast and slow path",                               _QUEUE,     register_two_pages,  PFNCACHE_6_1),
+    Variant("single-path",  single_path,  "Bonzini's: always by the stack; leaks gpc2's lock",               _PAOLO,     register_two_pages,  PFNCACHE_6_1),
+    Variant("reconciled",   reconciled,   "Woodhouse's: one path, two places to build the struct",           _WOODHOUSE, register_two_pages,  PFNCACHE_6_1),
+    Variant("linux-6.2",    linux_6_2,    "as merged: the flag if asked for, trylock when atomic",           _MERGED,    register_two_pages,  PFNCACHE_6_2,  always_flagged=False),
+    Variant("upstream",     upstream,     "newest: pages marked dirty under their locks",                    _NEWEST,    register_two_pages,  PFNCACHE_6_12, always_flagged=False, clamps=True),
+    Variant("xen-va",       xen_va,       "Xen, virtual area: byte flag if asked for, padding zeroed",       _XEN,       register_va,         PFNCACHE_6_12, always_flagged=False),
+    Variant("xen-phys",     xen_phys,     "Xen, physical area: always flagged, by 8-byte atomic writes",     _PHYS,      register_phys,       PFNCACHE_6_12, pages=1),
+)
+# fmt: on
+
+VARIANT = {variant.name: variant for variant in VARIANTS}
+
+
+def is_xen(variant: Variant) -> bool:
+    """Is this Xen's own writer, which has no caches and no ioctls?"""
+    return variant.register in (register_va, register_phys)
+
+
+def prepare(variant: Variant, area: Area, host: Host | None = None) -> Caches:
+    """Return caches as they are after the guest registered the area, before any update.
+
+    Refused if this version does not take the area.
+    """
+    if is_xen(variant) and area.host != "x86_64":
+        raise Refused(f"{variant.name}: Xen with an update indicator runs on 64-bit x86 only")
+    caches = Caches(host, variant.pfncache)
+    error = variant.register(area, caches)
+    if error:
+        raise Refused(f"{variant.name}: registering the area fails with -{errno_name(error)}")
+    return caches
+
+
+def update(variant: Variant, vcpu: Runstate, area: Area, atomic: bool = False) -> tuple[Step, ...]:
+    """Return one whole update of a freshly registered area, nothing else happening (Refused)."""
+    return tuple(variant.update(vcpu, area, prepare(variant, area), atomic))

@@ -1,0 +1,190 @@
+"""What the hypervisor knows (Runstate) and where it must write it (Area).
+
+Law of this file: values, and what follows from them by arithmetic. Offsets and sizes come from the
+table in layouts/runstate.py; a page is the one number that is said here.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import (
+    COMPAT,
+    NATIVE,
+    RUNSTATES,
+    XEN_RUNSTATE_UPDATE,
+    update_byte,
+)
+
+PAGE_SIZE = 1 << 12  # x86's PAGE_SIZE: the area may cross a page, a mapping of it may not
+PAGE_MASK = PAGE_SIZE - 1
+U32 = (1 << 32) - 1
+U64 = (1 << 64) - 1
+
+
+class Shape(NamedTuple):
+    """A runstate struct as a writer sees it: the size and the four offsets it uses, in bytes."""
+
+    layout: Layout
+    size: int
+    state: int
+    entry_time: int
+    time: int
+    update_byte: int
+
+
+def _shape(layout: Layout) -> Shape:
+    return Shape(
+        layout,
+        layout.size,
+        layout.offsetof("state"),
+        layout.offsetof("state_entry_time"),
+        layout.offsetof("time"),
+        update_byte(layout),
+    )
+
+
+# The words of the commands: a 64-bit guest has the native struct, a 32-bit guest the compat one.
+SHAPES = {"native": _shape(NATIVE), "compat": _shape(COMPAT)}
+
+# The kernels that serve the guest. On a 32-bit host vcpu_runstate_info is the compat struct and
+# there are no 64-bit guests.
+HOSTS = ("x86_64", "i386")
+
+STATE_SIZE = NATIVE.field("state").size
+ENTRY_TIME_SIZE = NATIVE.field("state_entry_time").size
+TIME_SIZE = NATIVE.field("time").size
+TIME_COUNT = NATIVE.field("time").count
+TIME_ELEMENT_SIZE = NATIVE.field("time").type.size
+# What `>> 56` shifts by: state_entry_time without its top byte.
+TOP_BYTE_SHIFT = 8 * (ENTRY_TIME_SIZE - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Runstate:
+    """A vCPU's runstate: a u32 and five u64, in ns. ValueError if a value does not fit."""
+
+    state: int
+    entry_time: int
+    times: tuple[int, int, int, int]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.state <= U32:
+            raise ValueError(f"state {self.state} is not a 32-bit number")
+        if not 0 <= self.entry_time <= U64:
+            raise ValueError(f"state_entry_time {self.entry_time} is not a 64-bit number")
+        if len(self.times) != TIME_COUNT or not all(0 <= time <= U64 for time in self.times):
+            raise ValueError(f"time[] is {TIME_COUNT} 64-bit numbers, not {self.times}")
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """The guest's area: its ABI, its address, whether the guest asked for the update flag.
+
+    ``address`` is guest-physical for KVM and for Xen's phys area, virtual for Xen's VA area.
+    """
+
+    abi: str
+    address: int
+    update_flag: bool = True
+    host: str = "x86_64"
+
+    def __post_init__(self) -> None:
+        if self.abi not in SHAPES:
+            raise ValueError(f"abi {self.abi!r}: there are {', '.join(SHAPES)}")
+        if self.host not in HOSTS:
+            raise ValueError(f"host {self.host!r}: there are {', '.join(HOSTS)}")
+        if self.host == "i386" and self.abi == "native":
+            raise ValueError("abi 'native': a 32-bit host has no 64-bit guests")
+        if not 0 <= self.address <= U64:
+            raise ValueError(f"address {self.address} is not a 64-bit number")
+
+    @property
+    def shape(self) -> Shape:
+        """The struct that this area holds."""
+        return SHAPES[self.abi]
+
+    @property
+    def offset(self) -> int:
+        """Offset of the area in its (first) page."""
+        return self.address & PAGE_MASK
+
+
+class Split(NamedTuple):
+    """Bytes of the struct in the first and in the second page: user_len1 and user_len2."""
+
+    first: int
+    second: int
+
+
+def split(address: int, size: int) -> Split:
+    """Split ``size`` bytes at ``address`` as the kernel does.
+
+    The kernel says >= where > would do: on an exact fit the second part is 0, so nobody can tell.
+    """
+    offset = address & PAGE_MASK
+    if offset + size >= PAGE_SIZE:
+        return Split(PAGE_SIZE - offset, size - (PAGE_SIZE - offset))
+    return Split(size, 0)
+
+
+def state_bytes(vcpu: Runstate) -> bytes:
+    """Return the state field as memory has it."""
+    return vcpu.state.to_bytes(STATE_SIZE, "little")
+
+
+def entry_bytes(entry_time: int) -> bytes:
+    """Return a state_entry_time as memory has it."""
+    return entry_time.to_bytes(ENTRY_TIME_SIZE, "little")
+
+
+def times_bytes(vcpu: Runstate) -> bytes:
+    """Return time[] as memory has it."""
+    return b"".join(time.to_bytes(TIME_ELEMENT_SIZE, "little") for time in vcpu.times)
+
+
+def top_byte(entry_time: int) -> bytes:
+    """Return ``state_entry_time >> 56``: the byte that holds the flag."""
+    return bytes([entry_time >> TOP_BYTE_SHIFT])
+
+
+def flagged(entry_time: int) -> int:
+    """Return the entry time with XEN_RUNSTATE_UPDATE set."""
+    return entry_time | XEN_RUNSTATE_UPDATE
+
+
+def unflagged(entry_time: int) -> int:
+    """Return the entry time with XEN_RUNSTATE_UPDATE clear."""
+    return entry_time & ~XEN_RUNSTATE_UPDATE
+
+
+def image(shape: Shape, vcpu: Runstate, entry_time: int) -> bytes:
+    """Return the whole struct, padding zero: what is assembled on the stack before a copy."""
+    struct = bytearray(shape.size)
+    struct[shape.state : shape.state + STATE_SIZE] = state_bytes(vcpu)
+    struct[shape.entry_time : shape.entry_time + ENTRY_TIME_SIZE] = entry_bytes(entry_time)
+    struct[shape.time : shape.time + TIME_SIZE] = times_bytes(vcpu)
+    return bytes(struct)
+
+
+def runstate_of(shape: Shape, struct: bytes) -> Runstate:
+    """Read the bytes of a struct back; the flag, if it is up, stays in entry_time."""
+    if len(struct) != shape.size:
+        raise ValueError(f"{len(struct)} bytes where struct {shape.layout.name} has {shape.size}")
+
+    def number(offset: int, size: int) -> int:
+        return int.from_bytes(struct[offset : offset + size], "little")
+
+    first, second, third, fourth = (
+        number(shape.time + index * TIME_ELEMENT_SIZE, TIME_ELEMENT_SIZE)
+        for index in range(TIME_COUNT)
+    )
+    return Runstate(
+        number(shape.state, STATE_SIZE),
+        number(shape.entry_time, ENTRY_TIME_SIZE),
+        (first, second, third, fourth),
+    )
+
+
+# RUNSTATE_* by name, for who writes code about one of them.
+RUNNING, RUNNABLE, BLOCKED, OFFLINE = (name.value for name in RUNSTATES)
