@@ -34,7 +34,8 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(report.as_json(findings))
     else:
-        print("\n".join(report.text(findings)))
+        for line in report.text(findings):
+            print(line)
     return report.exit_code(findings)
 
 

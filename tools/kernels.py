@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from runstate_abi.layouts.abi import Abi
-from runstate_abi.layouts.model import Layouts, WitnessError
+from runstate_abi.layouts.invariants import KVM_SIZES
+from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import (
     KVM_VCPU_XEN,
     NATIVE,
@@ -71,44 +72,37 @@ def _groups(
 ) -> Iterator[Group | Finding]:
     whole: list[Group] = []
     for image in images:
-        if not image.split:
+        if not image.split or image.distilled_base:
             try:
-                whole.append(Group((image,), (_read(image),)))
+                whole.append(Group((image,), (vmlinuz.read_btf(image),)))
             except WitnessError as error:
                 yield unchecked(WITNESS, image.path, str(error))
-    bases = [Group((), (_read(given_base),))] if given_base else whole
-    modules: dict[int, Group] = {}
+    bases = [Group((), (vmlinuz.read_btf(given_base),))] if given_base else whole
+    served = dict(enumerate(bases))
     for image in images:
-        if image.split:
-            place, reading = _with_its_base(image, bases)
-            if isinstance(reading, Finding):
-                yield reading
+        if image.split and not image.distilled_base:
+            try:
+                place, reading = _with_its_base(image, bases)
+            except WitnessError as error:
+                yield unchecked(WITNESS, image.path, str(error))
                 continue
-            group = modules.get(place, bases[place] if bases else Group((), ()))
-            modules[place] = Group((*group.images, image), (*group.readings, reading))
-    if given_base or not bases:
-        yield from (*whole, *modules.values())
-    else:
-        yield from (modules.get(place, group) for place, group in enumerate(whole))
-
-
-def _read(image: KernelImage, base: btf.Btf | None = None) -> btf.Btf:
-    return btf.Btf(image.btf, base, image.path)
+            group = served[place]
+            served[place] = Group((*group.images, image), (*group.readings, reading))
+    yield from (whole if given_base else ())
+    yield from (group for group in served.values() if group.images)
 
 
 # A module fits one base: with any other its names and type ids point nowhere, which btf notices.
-def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf.Btf | Finding]:
-    errors = []
+def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf.Btf]:
+    complaint = None
     for place, group in enumerate(bases):
         try:
-            return place, _read(image, group.readings[0])
+            return place, vmlinuz.read_btf(image, group.readings[0])
         except WitnessError as error:
-            errors.append(str(error))
-    try:
-        return 0, _read(image)
-    except WitnessError as error:
-        errors.append(str(error))
-    return 0, unchecked(WITNESS, image.path, errors[0])
+            complaint = complaint or error
+    if complaint:
+        raise complaint
+    return 0, vmlinuz.read_btf(image)  # which says that a base is needed
 
 
 def _asked_of_group(group: Group, question: Question) -> Iterator[Finding]:
@@ -128,27 +122,49 @@ def _asked_of_group(group: Group, question: Question) -> Iterator[Finding]:
 
 def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     abi = image.abi or question.abi
-    seen = btf.observe(reading, (*RUNSTATE_STRUCTS, KVM_VCPU_XEN), abi)
-    source = f"{image.path}, {image.kind}, {vmlinuz.identity(image)}"
+    seen = btf.observe(reading, RUNSTATE_STRUCTS, abi)
     claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
     assumed = image.abi is None and not question.abi_given
-    finding = holding(WITNESS, replace(seen, source=source), claims, abi, assumed)
-    for kvm_sizes in _kvm_sizes(seen):
+    finding = replace(
+        holding(WITNESS, seen, claims, abi, assumed),
+        source=f"{image.path}: {image.kind}, {_short(vmlinuz.identity(image))}",
+        path=image.path,
+    )
+    if not evaluate_what_is_there(seen.found, abi.name, KVM_SIZES):
+        return finding
+    copies, note = _kvm_copies(reading, abi)
+    for kvm_sizes in copies:
         finding = judged(finding, evaluate_what_is_there(seen.found, abi.name, kvm_sizes))
-    return finding
+    return replace(finding, notes=(*finding.notes, note)) if note else finding
 
 
-# Each different definition of struct kvm_vcpu_xen is asked: a name may be defined more than once.
-def _kvm_sizes(seen: Layouts) -> list[dict[str, int]]:
-    sizes = [{row.name: row.size for row in x.members} for x in seen.named(KVM_VCPU_XEN)]
-    wanted = ("current_runstate", "runstate_times")
-    distinct = {tuple((m, s[m]) for m in wanted if m in s) for s in sizes}
-    return [dict(items) for items in sorted(distinct)] or [{}]
+# As git abbreviates a commit; the JSON has all of it.
+def _short(identity: str) -> str:
+    kind, _, digits = identity.partition(" ")
+    return f"{kind} {digits[:12]}"
+
+
+# The sizes of KVM's own copies, once for each way the file defines them: a name may be defined
+# more than once. Xen, and a kernel without KVM, has none; then the conditions that mention them
+# are about what KVM's source declares.
+def _kvm_copies(reading: btf.Btf, abi: Abi) -> tuple[list[dict[str, int]], str]:
+    declared = "sizeof(vx->...) is what KVM's source declares: "
+    try:
+        seen = btf.observe(reading, (KVM_VCPU_XEN,), abi).found
+    except WitnessError as error:
+        return [KVM_SIZES], f"{declared}{error}"
+    ways = {
+        tuple((row.name, row.size) for row in layout.members if row.name in KVM_SIZES)
+        for layout in seen
+    }
+    if not ways:
+        return [KVM_SIZES], f"{declared}there is no struct {KVM_VCPU_XEN} here"
+    return [dict(way) for way in sorted(ways)], ""
 
 
 def _why_missing(name: str, group: Group) -> str:
     names = ", ".join(image.path for image in group.images)
-    modules = [image.path for image in group.images if image.split]
+    modules = [image.path for image in group.images if image.split or image.is_module]
     if name == NATIVE.name:
         return f"not in {names}: a kernel built without CONFIG_XEN does not have it"
     if modules:

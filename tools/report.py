@@ -43,7 +43,7 @@ def text(findings: Sequence[Finding]) -> Iterator[str]:
                 yield f"    not checked: {item.what}: {item.why}"
     if readable:
         yield ""
-    yield _total(findings)
+        yield _total(findings)
 
 
 def unreadable(finding: Finding) -> bool:
@@ -66,6 +66,8 @@ _SHORT = {NATIVE.name: "native", COMPAT.name: "compat", f"xen_{COMPAT.name}": "X
 def _mark(finding: Finding) -> str:
     if finding.differences:
         return "DIFFERS"
+    if any(item.fails for item in finding.not_checked):
+        return "missing"
     return "ok" if finding.compared or finding.evaluations else "-"
 
 
