@@ -5,7 +5,7 @@ and xen.py.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
@@ -73,12 +73,12 @@ class Refused(Exception):
 
 def register_hva(area: Area, caches: Caches) -> int:
     """Up to 5.17: room for the native struct in one page, whatever the guest is."""
-    return caches.ghc.activate(area.offset, NATIVE.size)
+    return caches.ghc.activate(area.address, NATIVE.size)
 
 
 def register_one_page(area: Area, caches: Caches) -> int:
     """6.1: as before, so that a compat area at the very end of a page is refused as well."""
-    return caches.gpc1.activate_now(area.offset, NATIVE.size)
+    return caches.gpc1.activate_now(area.address, NATIVE.size)
 
 
 def register_two_pages(area: Area, caches: Caches) -> int:
@@ -88,10 +88,10 @@ def register_two_pages(area: Area, caches: Caches) -> int:
     with the guest's mode: 1 would have done as well ("a lie"), sizeof would not.
     """
     first = PAGE_SIZE - area.offset
-    second = split(area.offset, area.shape.size).second
-    error = caches.gpc1.activate_now(area.offset, first)
+    second = split(area.address, area.shape.size).second
+    error = caches.gpc1.activate_now(area.address, first)
     if not error and second:
-        error = caches.gpc2.activate_now(area.offset + first, second)
+        error = caches.gpc2.activate_now(area.address + first, second)
     if error:
         caches.gpc1.deactivate_now()
     if error or not second:
@@ -104,7 +104,7 @@ def register_patch_2of4(area: Area, caches: Caches) -> int:
     error = register_two_pages(area, caches)
     first = PAGE_SIZE - area.offset
     if not error and first == area.shape.size:
-        return caches.gpc2.activate_now(area.offset + first, 0)
+        return caches.gpc2.activate_now(area.address + first, 0)
     return error
 
 
@@ -172,12 +172,12 @@ def is_xen(variant: Variant) -> bool:
 def prepare(variant: Variant, area: Area, host: Host | None = None) -> Caches:
     """Return caches as they are after the guest registered the area, before any update.
 
-    Refused if this version does not take the area.
+    The area begins in page 1, whatever its address is. Refused if this version does not take it.
     """
     if is_xen(variant) and area.host != "x86_64":
         raise Refused(f"{variant.name}: Xen with an update indicator runs on 64-bit x86 only")
     caches = Caches(host, variant.pfncache)
-    error = variant.register(area, caches)
+    error = variant.register(replace(area, address=area.offset), caches)
     if error:
         raise Refused(f"{variant.name}: registering the area fails with -{errno_name(error)}")
     return caches

@@ -5,6 +5,7 @@ barriers, no locks and no order that the source prescribes: that is the rule boo
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
@@ -108,7 +109,7 @@ def steps_of_images(images: Sequence[bytes], offset: int) -> Steps:
     A run of changed bytes is one store: how wide the machine's was is not recorded.
     """
     steps: list[Step] = []
-    for before, after in zip(images, images[1:], strict=False):
+    for before, after in pairwise(images):
         for start, data in changed_runs(before, after):
             steps.extend(_in_pages(offset + start, data))
     return tuple(steps)
