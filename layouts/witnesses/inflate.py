@@ -83,12 +83,10 @@ def _bzip2(data: memoryview) -> Iterator[bytes]:
 
 def _zstd(data: memoryview) -> Iterator[bytes]:
     try:
-        from compression.zstd import (
-            ZstdDecompressor,  # type: ignore[import-not-found,unused-ignore]
-        )
+        from compression import zstd
     except ImportError:
         return _zstandard(data)
-    return _limited(ZstdDecompressor(), data)
+    return _limited(zstd.ZstdDecompressor(), data)
 
 
 # The standard library's decompressors but zlib's have one interface.
