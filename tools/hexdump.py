@@ -1,0 +1,286 @@
+"""``runstate hexdump``: a runstate area in real memory, explained byte by byte.
+
+Law of this file: arguments in, parts put together, an exit code out. Where bytes come from and what
+they mean is in memory/.
+"""
+
+import argparse
+import json
+import sys
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.tools import ink
+from runstate_abi.tools.memory import image as memory
+from runstate_abi.tools.memory import json_view, lines, pages_view, sources
+from runstate_abi.tools.memory.area import LAYOUTS, Area, Span, Window, area, window
+from runstate_abi.tools.memory.comparison import compare, deltas
+from runstate_abi.tools.memory.decision import Decision, decide
+from runstate_abi.tools.memory.image import ADDRESS_END, PAGE_SIZE, Image
+from runstate_abi.tools.memory.observations import WRONG, Observation, observe, ordered, worst
+
+FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3
+
+DESCRIPTION = """\
+Explain the runstate area in a memory image, an ELF core (QEMU's dump-guest-memory, Xen's
+dump-core), a text that xxd, hexdump, od, gdb's x or QEMU's xp printed, or a live QEMU."""
+EPILOG = """\
+examples:
+  runstate find guest.elfcore                          where are the areas?
+  runstate hexdump guest.elfcore --gpa 0x175f4ba0      what is in this one?
+  runstate hexdump page.bin --at 0xba0 --before earlier.bin
+  gdb ... -ex 'x/48xb &xen_runstate' | runstate hexdump -
+  runstate hexdump --qmp /run/vm.qmp --gpa 0x175f4ba0 --watch 5
+  runstate hexdump --pages-view svg --abi compat --at 0xfec -o split.svg
+
+exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 something is wrong,
+  2 wrong usage, 3 the memory could not be read or its layout not be told"""
+
+
+class Place(NamedTuple):
+    """Where an area begins, and where its other page is if that is not the next one."""
+
+    address: int
+    second: int | None = None
+
+
+def main(argv: list[str]) -> int:
+    """Explain one area, or watch one; return the exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    _check(parser, options)
+    if options.pages_view and options.file is None:
+        return _pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
+    if options.qmp or options.drgn or options.percpu:
+        from runstate_abi.tools.memory import live
+
+        return live.main(options)
+    image = sources.opened(options.file or "-", options.base, options.raw)
+    place = _place(parser, options, image)
+    return explain(options, image, place)
+
+
+def _number(text: str) -> int:
+    value = int(text, 0)
+    if not 0 <= value < ADDRESS_END:
+        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+    return value
+
+
+def _pair(text: str) -> tuple[int, int]:
+    first, comma, second = text.partition(",")
+    if not comma:
+        raise argparse.ArgumentTypeError(f"{text}: two addresses with a comma between them wanted")
+    return _number(first), _number(second)
+
+
+def _elsewhere(text: str) -> tuple[str, int]:
+    name, colon, offset = text.rpartition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text}: FILE:OFFSET wanted")
+    return name, _number(offset)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="runstate hexdump",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
+    add("--at", type=_number, metavar="OFFSET", help="where the area begins in a raw image")
+    add("--gpa", type=_number, metavar="ADDR", help="its guest-physical address")
+    add("--base", type=_number, default=0, metavar="ADDR", help="address of a raw image's byte 0")
+    add("--abi", choices=list(LAYOUTS), help="the layout; without it, evidence decides")
+    add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help="its other page, elsewhere")
+    add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
+    add("--before", metavar="FILE", help="an earlier dump: what changed since, and by which rule")
+    add("--raw", action="store_true", help="take the file as raw bytes, whatever it looks like")
+    add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
+    add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
+    add("--interval", type=float, default=0.5, metavar="SECONDS", help="between reads (0.5)")
+    add("--drgn", action="store_true", help="read FILE, a vmcore or kdump, by drgn (extra `drgn`)")
+    add("--percpu", action="store_true", help="with drgn: each CPU's xen_runstate, by debug info")
+    add("--vmlinux", metavar="FILE", help="the kernel's debug info for --percpu")
+    add("--pages-view", choices=("text", "svg"), help="which field lies in which page")
+    add("--json", action="store_true", help="one JSON value")
+    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+    add("-o", "--output", metavar="FILE", help="write there, not to standard output")
+    return parser
+
+
+# What argparse cannot say: options that need each other, or contradict each other.
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.watch is not None and not options.qmp:
+        parser.error("--watch needs --qmp")
+    if options.qmp and options.gpa is None:
+        parser.error("--qmp needs --gpa")
+    if options.at is not None and options.gpa is not None:
+        parser.error("--at and --gpa both say where: give one")
+    if options.second_page and options.pages:
+        parser.error("--second-page and --pages both say where the area goes on: give one")
+    if options.before and options.second_page:
+        parser.error("--before needs both pages in one image: --pages, not --second-page")
+    if options.pages_view and options.file is None and not options.abi:
+        parser.error("--pages-view without a FILE needs --abi")
+    given = options.file or options.qmp or options.pages_view
+    if not given and (sys.stdin is None or sys.stdin.isatty()):
+        parser.error("give a FILE")
+
+
+# The place that the options name, None if they name none.
+def _asked(options: argparse.Namespace) -> Place | None:
+    address: int | None = options.gpa if options.gpa is not None else options.at
+    if options.pages:
+        first, second = options.pages
+        return Place(first + (address or 0) % PAGE_SIZE, second)
+    return None if address is None else Place(address)
+
+
+def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image) -> Place:
+    asked = _asked(options)
+    if image.machine is not None and options.at is not None and not options.pages:
+        parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
+    if image.machine is not None and asked is None:
+        parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
+    if asked is None:
+        return Place(image.pieces[0].address)
+    return (
+        Place(asked.address + options.base)
+        if options.at is not None and not options.pages
+        else asked
+    )
+
+
+def explain(options: argparse.Namespace, image: Image, place: Place) -> int:
+    """Show the area at ``place`` in every view that the options ask for; return the exit code."""
+    for text in image.notes:
+        print(f"runstate: {image.source}: {text}", file=sys.stderr)
+    seen = _window(options, image, place)
+    earlier = _earlier(options, place)
+    decision = _decision(options, seen, earlier, image.machine)
+    if decision.layout is None:
+        return _undecided(options, image, seen, decision)
+    shown = area(decision.layout, seen)
+    if options.pages_view:
+        second = shown.spans[1].address if len(shown.spans) > 1 else None
+        return _pages(options, decision.layout, Place(shown.address, second))
+    return _show(options, image.source, shown, decision, earlier)
+
+
+def _window(options: argparse.Namespace, image: Image, place: Place) -> Window:
+    if options.second_page:
+        name, offset = options.second_page
+        return _crossing(image, place, sources.opened(name), offset)
+    if place.second is not None:
+        return _crossing(image, place, image, place.second)
+    return window(image, place.address)
+
+
+def _crossing(image: Image, place: Place, other: Image, offset: int) -> Window:
+    rest = memory.available(other, offset, PAGE_SIZE)
+    if not rest:
+        memory.read(other, offset, 1)
+    return window(image, place.address, Span(offset, rest))
+
+
+def _earlier(options: argparse.Namespace, place: Place) -> Window | None:
+    if not options.before:
+        return None
+    image = sources.opened(options.before, options.base, options.raw)
+    return _window(options, image, place)
+
+
+def _decision(
+    options: argparse.Namespace, seen: Window, earlier: Window | None, machine: str | None
+) -> Decision:
+    if options.abi:
+        return Decision(LAYOUTS[options.abi], ("--abi says so",))
+    decision = decide(seen, machine)
+    if decision.layout is None and earlier is not None:
+        other = decide(earlier, machine)
+        if other.layout is not None:
+            return Decision(other.layout, ("decided by the earlier dump", *other.reasons))
+    return decision
+
+
+def _show(
+    options: argparse.Namespace,
+    source: str,
+    shown: Area,
+    decision: Decision,
+    earlier: Window | None,
+) -> int:
+    found = observe(shown)
+    old = area(shown.layout, earlier) if earlier is not None else None
+    if old is not None:
+        found = ordered([*found, *compare(old.values, shown.values)])
+    if options.json:
+        value = json_view.area(shown, source, decision.reasons)
+        if old is not None:
+            moved = deltas(old.values, shown.values)
+            value["before"] = json_view.growth(old.values, moved, options.before)
+        value["observations"] = json_view.observations(found)
+        _out(options, [(lines.Ink(json.dumps(value, indent=2)),)])
+    else:
+        _out(options, _text(options, source, shown, decision, old, found))
+    return SOMETHING_WRONG if worst(found) == WRONG else FINE
+
+
+def _text(
+    options: argparse.Namespace,
+    source: str,
+    shown: Area,
+    decision: Decision,
+    old: Area | None,
+    found: tuple[Observation, ...],
+) -> list[lines.Line]:
+    text = [*lines.heading(shown, source, decision.reasons), *lines.body(shown)]
+    if old is not None:
+        text += lines.growth(deltas(old.values, shown.values), options.before)
+    return [*text, *lines.observed(found), lines.verdict(worst(found))]
+
+
+def _undecided(options: argparse.Namespace, image: Image, seen: Window, decision: Decision) -> int:
+    readings = [area(layout, seen) for layout in LAYOUTS.values() if layout.size <= len(seen.data)]
+    if options.json:
+        values = [json_view.area(x, image.source, ()) for x in readings]
+        text = json.dumps(json_view.undecided(values, image.source, decision.reasons), indent=2)
+        _out(options, [(lines.Ink(text),)])
+    else:
+        shown: list[lines.Line] = []
+        for reading in readings:
+            shown += [*lines.heading(reading, image.source, ("if it is",)), *lines.body(reading)]
+        _out(options, shown)
+    why = "; ".join(decision.reasons)
+    print(f"runstate: cannot tell native from compat: {why} (give --abi)", file=sys.stderr)
+    return CANNOT_TELL
+
+
+def _pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
+    held = pages_view.pages(layout, place.address, place.second)
+    if options.json:
+        value = pages_view.as_json(layout, held, place.address)
+        _out(options, [(lines.Ink(json.dumps(value, indent=2)),)])
+    elif options.pages_view == "svg":
+        from runstate_abi.tools import drawing
+
+        title = pages_view.heading(layout, held, place.address)
+        picture = drawing.document(title, pages_view.lanes(held))
+        _out(options, [(lines.Ink(line),) for line in picture.splitlines()])
+    else:
+        _out(options, list(pages_view.lines(layout, held, place.address)))
+    return FINE
+
+
+def _out(options: argparse.Namespace, text: list[lines.Line]) -> None:
+    if not options.output or options.output == "-":
+        ink.write(text, options.color)
+        return
+    try:
+        with open(options.output, "w", encoding="utf-8") as file:
+            ink.write(text, options.color, file)
+    except OSError as error:
+        raise WitnessError(f"{options.output}: {error.strerror}") from None

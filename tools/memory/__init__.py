@@ -1,0 +1,1 @@
+"""Guest memory: where its bytes come from, and what those of a runstate area mean."""

@@ -1,0 +1,170 @@
+"""A runstate area as it lies in memory: which bytes, at which addresses, under which layout.
+
+Law of this file: offsets and sizes come from the layout, and the bytes are kept as they are.
+Nothing here judges what a value means.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Field, Layout, WitnessError
+from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.tools.memory import image as memory
+from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+
+LAYOUTS = {"native": NATIVE, "compat": COMPAT}
+LARGEST = max(layout.size for layout in LAYOUTS.values())
+SMALLEST = min(layout.size for layout in LAYOUTS.values())
+
+# How far native lies before the compat reading of the same bytes: its entry time comes later.
+SHIFT = NATIVE.offsetof("state_entry_time") - COMPAT.offsetof("state_entry_time")
+
+
+def abi_of(layout: Layout) -> str:
+    """Return what users call a layout: ``native`` or ``compat``."""
+    return next(name for name, known in LAYOUTS.items() if known is layout)
+
+
+class Span(NamedTuple):
+    """Bytes that lie together: all of an area, or the part of it in one page."""
+
+    address: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was read where an area begins, before anybody knows how long it is.
+
+    ``spans`` are one or two stretches of memory, ``before`` the few bytes in front of the area, if
+    the source has them.
+    """
+
+    spans: tuple[Span, ...]
+    before: bytes = b""
+
+    @property
+    def address(self) -> int:
+        """Where the area begins."""
+        return self.spans[0].address
+
+    @property
+    def data(self) -> bytes:
+        """The bytes from the area's beginning on, pages joined."""
+        return b"".join(span.data for span in self.spans)
+
+
+class Values(NamedTuple):
+    """The numbers in an area, unsigned: ``entry_raw`` still has the flag."""
+
+    state: int
+    entry_raw: int
+    times: tuple[int, ...]
+    padding: bytes
+
+    @property
+    def updating(self) -> bool:
+        """Whether XEN_RUNSTATE_UPDATE is set."""
+        return bool(self.entry_raw & XEN_RUNSTATE_UPDATE)
+
+    @property
+    def entry(self) -> int:
+        """state_entry_time in ns, the flag masked out."""
+        return self.entry_raw & ~XEN_RUNSTATE_UPDATE
+
+    @property
+    def total(self) -> int:
+        """The four times added up, in ns, not wrapped at 2^64."""
+        return sum(self.times)
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A window read under a layout."""
+
+    layout: Layout
+    spans: tuple[Span, ...]
+
+    @property
+    def abi(self) -> str:
+        """``native`` or ``compat``."""
+        return abi_of(self.layout)
+
+    @property
+    def address(self) -> int:
+        """Where the area begins."""
+        return self.spans[0].address
+
+    @property
+    def data(self) -> bytes:
+        """All bytes of the area."""
+        return b"".join(span.data for span in self.spans)
+
+    @property
+    def values(self) -> Values:
+        """The numbers in it."""
+        return values(self.layout, self.data)
+
+    def address_of(self, offset: int) -> int:
+        """Return where byte ``offset`` of the area lies; its page may be anywhere."""
+        for span in self.spans[:-1]:
+            if offset < len(span.data):
+                return span.address + offset
+            offset -= len(span.data)
+        return self.spans[-1].address + offset
+
+
+def values(layout: Layout, data: bytes) -> Values:
+    """Return the numbers that ``data`` hold under ``layout``; little-endian, unsigned."""
+
+    def number(row: Field, element: int = 0) -> int:
+        start = row.offset + element * row.type.size
+        return int.from_bytes(data[start : start + row.type.size], "little")
+
+    time = layout.field("time")
+    return Values(
+        number(layout.field("state")),
+        number(layout.field("state_entry_time")),
+        tuple(number(time, element) for element in range(time.count)),
+        b"".join(data[row.offset : row.end] for row in layout.padding),
+    )
+
+
+def window(image: Image, address: int, second: Span | None = None) -> Window:
+    """Read where an area begins; ``second`` is the other page's bytes if it is elsewhere.
+
+    As much is read as the larger layout needs and the image has; WitnessError if not even the
+    smaller one fits.
+    """
+    in_front = memory.before(image, address, SHIFT)
+    here = PAGE_SIZE - address % PAGE_SIZE
+    if second is None:
+        data = memory.available(image, address, LARGEST)
+        if len(data) < SMALLEST:
+            memory.read(image, address, SMALLEST)
+        return Window((Span(address, data),), in_front)
+    head = Span(address, memory.read(image, address, here))
+    tail = Span(second.address, second.data[: LARGEST - here])
+    if len(head.data) + len(tail.data) < SMALLEST:
+        raise WitnessError(f"{image.source}: the second page holds {len(tail.data)} bytes, too few")
+    return Window((head, tail), in_front)
+
+
+def area(layout: Layout, seen: Window) -> Area:
+    """Return the window as an area of this layout (WitnessError if it is too short)."""
+    if len(seen.data) < layout.size:
+        raise WitnessError(
+            f"{len(seen.data)} bytes at {seen.address:#x}: {abi_of(layout)} needs {layout.size}"
+        )
+    spans: list[Span] = []
+    left = layout.size
+    for span in seen.spans:
+        if left:
+            spans.append(Span(span.address, span.data[:left]))
+            left -= len(spans[-1].data)
+    return Area(layout, tuple(spans))
+
+
+def state_name(state: int) -> str | None:
+    """Return ``running`` for 0 and so on; None for a value that is no RUNSTATE."""
+    return next((known.name for known in RUNSTATES if known.value == state), None)

@@ -1,0 +1,129 @@
+"""Two looks at one area: how each time grew, and which rules hold between them.
+
+Law of this file: the earlier look comes first, and a look that was in flight proves nothing wrong.
+"""
+
+from typing import NamedTuple
+
+from runstate_abi.layouts.runstate import RUNSTATES
+from runstate_abi.tools.memory.area import Values
+from runstate_abi.tools.memory.durations import words
+from runstate_abi.tools.memory.observations import (
+    IN_FLIGHT,
+    NORMAL,
+    OFFLINE,
+    WRAP,
+    WRONG,
+    Observation,
+    note,
+    ordered,
+)
+
+
+class Share(NamedTuple):
+    """How much of the time between two looks went to one state: ns, and a part of 1."""
+
+    name: str
+    delta: int
+    part: float
+
+
+class Deltas(NamedTuple):
+    """What changed between two looks, in ns; ``offsets`` are entry - sum(time), modulo 2^64."""
+
+    entry: int
+    times: tuple[int, ...]
+    states: tuple[int, int]
+    offsets: tuple[int, int]
+
+
+def deltas(earlier: Values, later: Values) -> Deltas:
+    """Return how far each number moved from one look to the next."""
+    pairs = zip(earlier.times, later.times, strict=True)
+    return Deltas(
+        later.entry - earlier.entry,
+        tuple(new - old for old, new in pairs),
+        (earlier.state, later.state),
+        (offset(earlier), offset(later)),
+    )
+
+
+def offset(seen: Values) -> int:
+    """Return state_entry_time - sum(time) in ns, modulo 2^64: constant for one vCPU."""
+    return (seen.entry - seen.total) % WRAP
+
+
+def shares(moved: Deltas) -> tuple[Share, ...]:
+    """Return the part of each state in what the times grew by; times that shrank have none."""
+    grown = [max(delta, 0) for delta in moved.times]
+    total = sum(grown) or 1
+    return tuple(
+        Share(known.name, delta, growth / total)
+        for known, delta, growth in zip(RUNSTATES, moved.times, grown, strict=True)
+    )
+
+
+def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
+    """Return what two looks show together: backward steps, a broken sum, what only seems odd."""
+    moved = deltas(earlier, later)
+    if earlier == later:
+        text = "nothing changed: the vCPU stayed in its state, or the area is stale"
+        return (note(NORMAL, text, "stale"),)
+    if earlier.updating or later.updating:
+        when = "the later" if later.updating else "the earlier"
+        text = f"{when} dump is in flight: neither growth nor sum can be held against it"
+        return (note(IN_FLIGHT, text, "order"),)
+    return ordered([*_backwards(moved), *_constant(earlier, later, moved), *_same_time(moved)])
+
+
+def _backwards(moved: Deltas) -> list[Observation]:
+    if _made_anew(moved):
+        text = "all of it went back together: a new vCPU, or not the same one"
+        return [note(NORMAL, text, "migration")]
+    names = ["state_entry_time", *(f"time[{x.value}] {x.name}" for x in RUNSTATES)]
+    steps = zip(names, (moved.entry, *moved.times), strict=True)
+    swapped = " (are the dumps in order?)" if _swapped(moved) else ""
+    return [
+        note(WRONG, f"{name} went backwards by {words(-delta)}{swapped}", "monotonic")
+        for name, delta in steps
+        if delta < 0
+    ]
+
+
+def _all_back(moved: Deltas) -> bool:
+    return moved.entry < 0 and all(delta <= 0 for delta in moved.times)
+
+
+def _made_anew(moved: Deltas) -> bool:
+    return _all_back(moved) and moved.offsets[0] != moved.offsets[1]
+
+
+def _swapped(moved: Deltas) -> bool:
+    return _all_back(moved) and moved.offsets[0] == moved.offsets[1]
+
+
+def _constant(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
+    old, new = moved.offsets
+    if _made_anew(moved):
+        return []
+    if old == new:
+        place = "0, as on KVM" if old == 0 else f"{words(old)}, as on Xen"
+        return [note(NORMAL, f"entry time - sum is constant: {place}", "xen-sum", "kvm-sum")]
+    drift = (new - old + WRAP // 2) % WRAP - WRAP // 2
+    # The look with the larger sum may be the copy that counts the time so far.
+    copy = earlier if drift > 0 else later
+    if copy.state == OFFLINE and copy.times[OFFLINE] >= abs(drift):
+        text = f"entry time - sum moved by {words(drift)}: an offline vCPU's area counts it so far"
+        return [note(NORMAL, text, "snapshot")]
+    text = (
+        f"entry time - sum(time) moved by {words(drift)}: one of the dumps is torn, or a copy made "
+        "by VCPUOP_get_runstate_info, or they are of two vCPUs"
+    )
+    return [note(WRONG, text, "xen-sum", "kvm-sum", "snapshot")]
+
+
+def _same_time(moved: Deltas) -> list[Observation]:
+    if moved.entry:
+        return []
+    text = "the area changed, and its entry time did not"
+    return [note(NORMAL, text, "same-time")]

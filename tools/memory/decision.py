@@ -1,0 +1,99 @@
+"""Which layout does an area have? Decided from evidence, or not decided.
+
+Native at A always reads as compat at A+4 too: the padding, when zero, is a state of 0. So a
+reading that fits is not yet an answer, and "cannot tell" is one.
+
+Law of this file: the bytes decide before anything else, and every decision carries its reason.
+"""
+
+from typing import NamedTuple
+
+from runstate_abi.layouts.abi import ABI
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES
+from runstate_abi.tools.memory.area import SHIFT, Values, Window, abi_of, values
+
+# How well a reading's five times agree with what a writer makes of them, best first.
+EXACT, ORDERED, FLAGGED, SMALL, NONE = 4, 3, 2, 1, 0
+FITS = {
+    EXACT: "the four times add up to the entry time exactly",
+    ORDERED: "the four times fit into the entry time",
+    FLAGGED: "the update flag is set and the times are of a machine's age",
+    SMALL: "the times are of a machine's age",
+    NONE: "the times are of no machine's age",
+}
+
+# 2^60 ns are 36 years, longer than any machine has been up.
+AGE_MOST = 1 << 60
+WORD = 32
+# Read four bytes off, a time's low word is another time's high word: below 2^24 for the first
+# two years. A true time's low word is below 2^24 once in 256, all of them together never.
+HIGH_WORD_MOST = 1 << 24
+
+
+class Decision(NamedTuple):
+    """``layout`` is None when nothing decides; ``reasons`` say why, for a person."""
+
+    layout: Layout | None
+    reasons: tuple[str, ...]
+
+
+def standing(seen: Values) -> int:
+    """Return how well the times agree with what a writer makes of them: EXACT down to NONE."""
+    if _shifted(seen) or not seen.entry:
+        return NONE
+    if seen.total % (1 << 64) in (seen.entry, seen.entry_raw):
+        return EXACT
+    if max(seen.entry, *seen.times) >= AGE_MOST:
+        return NONE
+    if seen.state < len(RUNSTATES) and seen.total <= seen.entry:
+        return ORDERED
+    return FLAGGED if seen.updating else SMALL
+
+
+def _shifted(seen: Values) -> bool:
+    times = (seen.entry, *seen.times)
+    low_words = (time % (1 << WORD) for time in times)
+    return max(times) >> WORD > 0 and all(word < HIGH_WORD_MOST for word in low_words)
+
+
+def decide(seen: Window, machine: str | None = None) -> Decision:
+    """Decide the layout of the area that begins where ``seen`` does.
+
+    ``machine`` is the ABI name that an ELF header stands for, if there is one.
+    """
+    if len(seen.data) < NATIVE.size:
+        return _checked(COMPAT, f"there are only {len(seen.data)} bytes of it", seen)
+    fits = {layout: standing(values(layout, seen.data)) for layout in (NATIVE, COMPAT)}
+    better, worse = sorted(fits, key=lambda layout: fits[layout], reverse=True)
+    if fits[better] > fits[worse]:
+        reason = f"as {abi_of(better)} {FITS[fits[better]]}; as {abi_of(worse)} "
+        return _checked(better, reason + FITS[fits[worse]], seen)
+    return _by_machine(machine, f"native and compat fit alike: {FITS[fits[better]]}")
+
+
+# Compat at this address may be native four bytes earlier, and then the address is wrong.
+def _checked(layout: Layout, reason: str, seen: Window) -> Decision:
+    if layout is not COMPAT:
+        return Decision(layout, (reason,))
+    if len(seen.before) < SHIFT:
+        return Decision(layout, (reason, "the four bytes before are not there to contradict it"))
+    word = int.from_bytes(seen.before[-SHIFT:], "little")
+    earlier = seen.address - SHIFT
+    if word >= len(RUNSTATES):
+        return Decision(layout, (reason, f"the four bytes before, {word:#x}, are no state"))
+    if values(COMPAT, seen.data).state:
+        return Decision(layout, (reason, "as native four bytes earlier the padding would be 1..3"))
+    if earlier % NATIVE.field("state_entry_time").type.size:
+        return Decision(layout, (reason, f"native at {earlier:#x} would not be aligned"))
+    doubt = f"the four bytes before are {word}: native at {earlier:#x} reads the same"
+    return Decision(None, (reason, doubt))
+
+
+# Only x86 has a compat form, and i386 has no other; on x86-64 either kind of guest may run.
+def _by_machine(machine: str | None, doubt: str) -> Decision:
+    if machine == "i386":
+        return Decision(COMPAT, (doubt, "the ELF header says i386"))
+    if machine in ABI and machine not in ("x86_64", "i386", "x32"):
+        return Decision(NATIVE, (doubt, f"the ELF header says {machine}, which has no compat form"))
+    return Decision(None, (doubt,))

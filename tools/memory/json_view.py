@@ -1,0 +1,79 @@
+"""An area as one JSON value: what outside scripts rely on.
+
+Law of this file: names in it are kept. ``abi``, ``address``, ``fields``, ``padding``,
+``update_in_progress`` and ``observations`` mean the same in every version of the schema.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from runstate_abi.tools.memory.area import Area, Values, state_name
+from runstate_abi.tools.memory.comparison import Deltas, shares
+from runstate_abi.tools.memory.observations import Observation
+from runstate_abi.tools.memory.rows import edges
+
+SCHEMA = "runstate-hexdump/1"
+
+
+def area(seen: Area, source: str, reasons: Iterable[str]) -> dict[str, Any]:
+    """Return an area's place, numbers and bytes; times in ns, the flag masked out of the entry."""
+    numbers = seen.values
+    return {
+        "schema": SCHEMA,
+        "source": source,
+        "abi": seen.abi,
+        "abi_reasons": list(reasons),
+        "address": seen.address,
+        "size": seen.layout.size,
+        "bytes": seen.data.hex(),
+        "fields": fields(numbers),
+        "state_name": state_name(numbers.state),
+        "padding": numbers.padding.hex(),
+        "update_in_progress": numbers.updating,
+        "edges": [
+            {"offset": edge.offset, "address": edge.address, "page": edge.page}
+            for edge in edges(seen)
+        ],
+    }
+
+
+def fields(numbers: Values) -> dict[str, Any]:
+    """Return the three members of the struct."""
+    return {
+        "state": numbers.state,
+        "state_entry_time": numbers.entry,
+        "time": list(numbers.times),
+    }
+
+
+def observations(found: Iterable[Observation]) -> list[dict[str, str]]:
+    """Return the observations, each with its class, its text and its fact."""
+    return [{"class": item.kind, "text": item.text, "fact": item.fact} for item in found]
+
+
+def growth(earlier: Values, moved: Deltas, source: str) -> dict[str, Any]:
+    """Return what changed since an earlier look: deltas in ns, each state's share as part of 1."""
+    return {
+        "source": source,
+        "fields": fields(earlier),
+        "update_in_progress": earlier.updating,
+        "delta": {"state_entry_time": moved.entry, "time": list(moved.times)},
+        "share": [share.part for share in shares(moved)],
+        "entry_minus_sum": list(moved.offsets),
+    }
+
+
+def undecided(readings: list[dict[str, Any]], source: str, reasons: Iterable[str]) -> Any:
+    """Return what is said when neither layout can be ruled out: both readings, and no ABI."""
+    return {
+        "schema": SCHEMA,
+        "source": source,
+        "abi": None,
+        "abi_reasons": list(reasons),
+        "address": readings[0]["address"],
+        "fields": None,
+        "padding": None,
+        "update_in_progress": None,
+        "observations": [],
+        "readings": readings,
+    }

@@ -1,0 +1,150 @@
+"""An area as lines for a person: spans of text, each with the name of its style.
+
+Law of this file: it makes values and prints nothing; colour is somebody else's business.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Field
+from runstate_abi.layouts.runstate import UINT64
+from runstate_abi.tools.memory.area import Area, Values, state_name
+from runstate_abi.tools.memory.comparison import Deltas, shares
+from runstate_abi.tools.memory.durations import words
+from runstate_abi.tools.memory.image import CACHE_LINE
+from runstate_abi.tools.memory.observations import NORMAL, Observation
+from runstate_abi.tools.memory.rows import Edge, Row, rows
+
+
+class Ink(NamedTuple):
+    """Text and the name of its style; "" is plain."""
+
+    text: str
+    style: str = ""
+
+
+Line = tuple[Ink, ...]
+
+BYTES_WIDE = 3 * UINT64.size + 2
+LABEL_WIDE = 17
+RULE_WIDE = 78
+BAR_WIDE = 30
+
+
+def heading(area: Area, source: str, reasons: Iterable[str]) -> Iterator[Line]:
+    """Yield what the area is, where it is, and why it is read so."""
+    what = f"{area.abi} {area.layout.name}, {area.layout.size} bytes, little-endian"
+    yield (Ink(f"{source} at {area.address:#x}: "), Ink(what, "strong"))
+    for reason in reasons:
+        yield (Ink(f"  {reason}", "dim"),)
+
+
+def body(area: Area, changed: frozenset[int] = frozenset()) -> Iterator[Line]:
+    """Yield a line for each row and edge; bytes at the ``changed`` offsets are marked by style."""
+    for item in rows(area):
+        yield _edge(area, item) if isinstance(item, Edge) else _row(area, item, changed)
+
+
+def _edge(area: Area, edge: Edge) -> Line:
+    if not edge.page:
+        text = f"- - - - {CACHE_LINE}-byte line {edge.address:#x} "
+        return (Ink(text + "- " * ((RULE_WIDE - len(text)) // 2), "line"),)
+    rest = area.layout.size - edge.offset
+    text = f"===== page ends: {edge.offset} bytes in it, {rest} in the next, {edge.address:#x} "
+    if edge.elsewhere:
+        text = f"===== page ends: {edge.offset} bytes in it, {rest} elsewhere, {edge.address:#x} "
+    return (Ink(text.ljust(RULE_WIDE, "="), "page"),)
+
+
+def _row(area: Area, row: Row, changed: frozenset[int]) -> Line:
+    style = style_of(row.element.field, row.element.index)
+    place = f"{row.address:#010x}  +{row.offset:#04x} "
+    if row.column:
+        label = Ink(f"  {row.element.label}, continued", style)
+        return (Ink(place, "dim"), *_bytes(row, style, changed), label)
+    label = Ink(f" {row.element.label:<{LABEL_WIDE}} ", style)
+    return (Ink(place, "dim"), *_bytes(row, style, changed), label, *_value(area, row))
+
+
+def style_of(field: Field, index: int) -> str:
+    """Return the style of a field element: ``state``, ``padding``, ``entry``, ``time2``."""
+    if field.padding:
+        return "padding"
+    if field.count > 1:
+        return f"time{index}"
+    return "entry" if field.type is UINT64 else "state"
+
+
+# Bytes stand in the column of their place in the element, also where an edge cut it.
+def _bytes(row: Row, style: str, changed: frozenset[int]) -> Iterator[Ink]:
+    yield Ink(" " * (3 * row.column))
+    for index, byte in enumerate(row.data):
+        here = style if row.offset + index not in changed else f"{style} changed"
+        if index == row.flag:
+            yield Ink("[")
+            yield Ink(f"{byte:02x}", "flag" if byte & 0x80 else here)
+            yield Ink("]")
+        else:
+            after_flag = row.flag is not None and index == row.flag + 1
+            yield Ink("" if after_flag else " ")
+            yield Ink(f"{byte:02x}", here)
+    used = 3 * (row.column + len(row.data)) + (1 if row.flag is not None else 0)
+    yield Ink(" " * (BYTES_WIDE - used))
+
+
+def _value(area: Area, row: Row) -> Iterator[Ink]:
+    seen, field = area.values, row.element.field
+    wide = max(len(f"{ns:,}") for ns in (seen.entry, *seen.times))
+    if field.padding:
+        yield Ink("zero" if not any(seen.padding) else "not zero", "padding")
+    elif field.count > 1:
+        yield _duration(seen.times[row.element.index], wide)
+    elif field.type is UINT64:
+        yield _duration(seen.entry, wide)
+        yield Ink(f"  UPDATE={int(seen.updating)}", "flag" if seen.updating else "dim")
+    else:
+        yield Ink(_state(seen))
+
+
+def _state(seen: Values) -> str:
+    name = state_name(seen.state)
+    return f"{seen.state}  {name}" if name else f"{seen.state:#x}  no RUNSTATE"
+
+
+def _duration(ns: int, wide: int) -> Ink:
+    return Ink(f"{ns:>{wide},} ns  {words(ns)}")
+
+
+def observed(found: Iterable[Observation]) -> Iterator[Line]:
+    """Yield each observation with its class in front and its fact under it."""
+    for item in found:
+        yield (Ink(f"{item.kind:<10} ", item.kind), Ink(item.text))
+        yield (Ink(f"           {item.fact}", "dim"),)
+
+
+def verdict(kind: str) -> Line:
+    """Return the last line: what matters most of all that was observed."""
+    texts = {
+        "wrong": "something is wrong: see above",
+        "in-flight": "in flight: a reader must retry, and so must you",
+        NORMAL: "nothing is wrong",
+    }
+    return (Ink("verdict: "), Ink(texts[kind], kind))
+
+
+def growth(moved: Deltas, source: str) -> Iterator[Line]:
+    """Yield how each number grew since the earlier dump, with each state's share as a bar."""
+    states = " -> ".join(state_name(state) or f"{state:#x}" for state in moved.states)
+    yield (Ink(f"since {source}: state {states}, entry time {_signed(moved.entry)}"),)
+    for index, share in enumerate(shares(moved)):
+        bar = "#" * round(share.part * BAR_WIDE)
+        yield (
+            Ink(f"  time[{index}] {share.name:<8} "),
+            Ink(f"{_signed(share.delta):>40} {share.part:6.1%} "),
+            Ink(bar, f"time{index}"),
+            *((Ink("  backwards", "wrong"),) if share.delta < 0 else ()),
+        )
+
+
+def _signed(ns: int) -> str:
+    return f"{ns:+,} ns  {words(ns)}"

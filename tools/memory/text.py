@@ -1,0 +1,213 @@
+"""Memory as people paste it: xxd, hexdump, od, gdb's x and QEMU's xp, told apart by their text.
+
+Tools that print words print them as numbers; here they come back in memory order, little-endian,
+as every machine that Xen runs on is.
+
+Law of this file: a line is understood whole or refused with its number; nothing is guessed at.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
+
+# More text than this is not pasted, and the image that it was printed from should be given.
+TEXT_MOST = 16 << 20
+LINE_MOST = 4096
+
+
+class Form(NamedTuple):
+    """One way of printing memory: what a line looks like, and whether its groups are numbers.
+
+    ``least`` is how long the first line must be, where it could be anything.
+    """
+
+    name: str
+    line: re.Pattern[str]
+    words: bool
+    least: int = 0
+
+
+# In this order: the first that matches the first line is the text's form.
+_HEX = r"[0-9a-f]"
+_NUMBERS = rf"(?P<groups>(?:\s+0x{_HEX}+)+)\s*"
+_GDB = rf"0x(?P<address>{_HEX}+)(?: <.*>)?:{_NUMBERS}"
+_QEMU = rf"(?P<address>{_HEX}+):{_NUMBERS}"
+_XXD = rf"(?P<address>{_HEX}+): (?P<groups>(?: ?{_HEX}{{2,}})+) ?(?:  ?(?P<ascii>.*))?"
+_PLAIN = rf"(?P<address>)(?P<groups>{_HEX}{{2,}})"
+_OD = rf"(?P<address>{_HEX}{{6,16}})(?P<groups>(?: {{1,8}}{_HEX}{{2,}})*) *(?:[|>].*)?"
+# fmt: off
+FORMS = (
+    #    name           line                      words  least
+    Form("gdb x",       re.compile(_GDB, re.I),   True),
+    Form("QEMU xp",     re.compile(_QEMU, re.I),  True),
+    Form("xxd",         re.compile(_XXD, re.I),   False),
+    Form("plain hex",   re.compile(_PLAIN, re.I), False, 16),
+    Form("od, hexdump", re.compile(_OD, re.I),    True),
+)
+# fmt: on
+SQUEEZED = "*"
+WORD_DIGITS = (2, 4, 8, 16)
+BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
+
+# What surrounds a paste: prompts with the command behind them, a shell's, a comment.
+_AROUND = re.compile(r"\s*|\((?:gdb|qemu)\).*|[$#>] .*|\[.*\][$#] .*")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_NO_ACCESS = re.compile(r"Cannot access memory.*", re.I)
+
+
+class Line(NamedTuple):
+    """One line: its number in the text, its address as printed, and its bytes in memory order.
+
+    ``squeezed`` says that ``*`` stood before it: the line before is repeated up to this address.
+    """
+
+    number: int
+    address: str
+    data: bytes
+    squeezed: bool
+
+
+def is_text(data: memoryview) -> bool:
+    """Tell whether the data begin with a line of one of FORMS."""
+    return form_of(data) is not None
+
+
+def form_of(data: memoryview) -> Form | None:
+    """Return the form of the first line that is not a prompt; None if there is no such line."""
+    head = bytes(data[: 2 * LINE_MOST])
+    if b"\0" in head:
+        return None
+    for line in _lines(head):
+        if not _AROUND.fullmatch(line):
+            return next((form for form in FORMS if _begins(form, line)), None)
+    return None
+
+
+def _begins(form: Form, line: str) -> bool:
+    return len(line) >= form.least and form.line.fullmatch(line) is not None
+
+
+def image(data: memoryview, source: str) -> Image:
+    """Return the memory that a text shows, at the addresses it shows (WitnessError)."""
+    form = form_of(data)
+    if form is None:
+        raise WitnessError(f"{source}: its first line is of no form known here ({_names()})")
+    if len(data) > TEXT_MOST:
+        raise WitnessError(
+            f"{source}: {len(data) >> 20} MiB of {form.name} text, at most {TEXT_MOST >> 20} are "
+            "read; give the image that it was printed from"
+        )
+    lines = tuple(_parsed(form, _lines(bytes(data)), source))
+    pieces = arranged(_pieces(lines, _base(lines), source))
+    if not pieces:
+        raise WitnessError(f"{source}: {form.name} text without any bytes")
+    return Image(source, f"{form.name} text", pieces)
+
+
+def _names() -> str:
+    return "; ".join(form.name for form in FORMS)
+
+
+def _lines(text: bytes) -> list[str]:
+    return [_ESCAPES.sub("", line).rstrip() for line in text.decode("latin-1").split("\n")]
+
+
+def _parsed(form: Form, lines: Iterable[str], source: str) -> Iterator[Line]:
+    squeezed = False
+    for number, line in enumerate(lines, 1):
+        if _AROUND.fullmatch(line) or _NO_ACCESS.fullmatch(line):
+            continue
+        if line == SQUEEZED:
+            squeezed = True
+            continue
+        match = form.line.fullmatch(line) if len(line) <= LINE_MOST else None
+        if match is None:
+            raise WitnessError(f"{source}: line {number} is no line of {form.name}: {line[:40]!r}")
+        yield Line(number, match["address"], _bytes(form, match, number, source), squeezed)
+        squeezed = False
+
+
+def _bytes(form: Form, match: re.Match[str], number: int, source: str) -> bytes:
+    groups = [group.lower().removeprefix("0x") for group in match["groups"].split()]
+    digits = {len(group) for group in groups}
+    if not groups:
+        return b""
+    if form.words and (len(digits) > 1 or digits.pop() not in WORD_DIGITS):
+        raise WitnessError(f"{source}: line {number}: groups that are not all bytes, or all words")
+    if any(len(group) % 2 for group in groups):
+        raise WitnessError(f"{source}: line {number}: half a byte (an odd number of digits)")
+    order = -1 if form.words or _reversed(match, groups) else 1
+    return b"".join(bytes.fromhex(group)[::order] for group in groups)
+
+
+# `xxd -e` prints words, and only the characters at the end of its line say so.
+def _reversed(match: re.Match[str], groups: list[str]) -> bool:
+    shown = match.groupdict().get("ascii")
+    if not shown:
+        return False
+    straight = b"".join(bytes.fromhex(group) for group in groups)
+    turned = b"".join(bytes.fromhex(group)[::-1] for group in groups)
+    return not _shows(straight, shown) and _shows(turned, shown)
+
+
+def _shows(data: bytes, shown: str) -> bool:
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data).startswith(shown)
+
+
+# The base in which every line begins where the one before it ends; hexadecimal if none does.
+def _base(lines: tuple[Line, ...]) -> int:
+    return next((base for base in BASES if _continuous(lines, base)), BASES[0])
+
+
+def _continuous(lines: tuple[Line, ...], base: int) -> bool:
+    reached: int | None = None
+    previous = b""
+    for line in lines:
+        address = _number(line.address, base)
+        if address is None:
+            return False
+        if reached is not None and not _follows(line, address - reached, len(previous)):
+            return False
+        reached, previous = address + len(line.data), line.data
+    return True
+
+
+def _number(digits: str, base: int) -> int | None:
+    try:
+        return int(digits, base)
+    except ValueError:
+        return None
+
+
+# `gap`: how far behind the end of the line before, of `length` bytes, the line begins.
+def _follows(line: Line, gap: int, length: int) -> bool:
+    if line.squeezed:
+        return gap > 0 and length > 0 and gap % length == 0
+    # An address alone ends the text. It may lie inside the last word, which was filled up.
+    return gap == 0 or (not line.data and -8 < gap < 0)
+
+
+def _pieces(lines: Iterable[Line], base: int, source: str) -> Iterator[Piece]:
+    start, held = 0, bytearray()
+    previous = b""
+    for line in lines:
+        reached = start + len(held)
+        address = int(line.address, base) if line.address else reached
+        if address + len(line.data) > ADDRESS_END:
+            raise WitnessError(f"{source}: line {line.number}: an address beyond 2^64")
+        if line.squeezed and previous and address > reached:
+            yield Piece(reached, address - reached, memoryview(previous))
+        if not line.data and start < address < reached:
+            del held[address - start :]  # The last word was filled up; the end address knows.
+            continue
+        if address != reached:
+            if held:
+                yield Piece(start, len(held), memoryview(bytes(held)))
+            start, held = address, bytearray()
+        held += line.data
+        previous = line.data or previous
+    if held:
+        yield Piece(start, len(held), memoryview(bytes(held)))
