@@ -54,13 +54,14 @@ class Group:
 def asked_of_files(paths: Sequence[str], question: Question) -> Iterator[Finding]:
     """Yield one Finding per file, and one for each struct that a group of files does not have."""
     images: list[KernelImage] = []
+    needed = WITNESS not in question.allowed
     for path in paths:
         try:
             images.append(vmlinuz.open_image(path))
         except WitnessError as error:
-            yield unchecked(WITNESS, path, str(error), fails=WITNESS not in question.allowed)
+            yield unchecked(WITNESS, path, str(error), needed)
     given_base = vmlinuz.open_image(question.btf_base) if question.btf_base else None
-    for group in _groups(images, given_base):
+    for group in _groups(images, given_base, needed):
         if isinstance(group, Finding):
             yield group
         else:
@@ -68,7 +69,7 @@ def asked_of_files(paths: Sequence[str], question: Question) -> Iterator[Finding
 
 
 def _groups(
-    images: Sequence[KernelImage], given_base: KernelImage | None
+    images: Sequence[KernelImage], given_base: KernelImage | None, needed: bool
 ) -> Iterator[Group | Finding]:
     whole: list[Group] = []
     for image in images:
@@ -76,7 +77,7 @@ def _groups(
             try:
                 whole.append(Group((image,), (vmlinuz.read_btf(image),)))
             except WitnessError as error:
-                yield unchecked(WITNESS, image.path, str(error))
+                yield unchecked(WITNESS, image.path, str(error), needed)
     bases = [Group((), (vmlinuz.read_btf(given_base),))] if given_base else whole
     served = dict(enumerate(bases))
     for image in images:
@@ -84,7 +85,7 @@ def _groups(
             try:
                 place, reading = _with_its_base(image, bases)
             except WitnessError as error:
-                yield unchecked(WITNESS, image.path, str(error))
+                yield unchecked(WITNESS, image.path, str(error), needed)
                 continue
             group = served[place]
             served[place] = Group((*group.images, image), (*group.readings, reading))

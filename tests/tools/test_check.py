@@ -1,0 +1,196 @@
+"""``runstate check`` as a person and a CI job meet it: exit codes, lines, JSON."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.tools import check, cli
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command in this process: (exit code, stdout, stderr)."""
+
+    def run(*argv):
+        try:
+            code = cli.main(["check", *map(str, argv)])
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_without_files_everything_here_agrees(run):
+    code, out, err = run()
+    assert (code, err) == (0, "")
+    marks = {line.split()[1]: line.split()[0] for line in out.splitlines()[:6]}
+    assert {marks[w] for w in ("construct", "ctypes", "C", "conditions")} == {"ok"}
+    assert "26 of 26 conditions hold" in out
+    assert " 0 differences, " in out
+
+
+def test_without_compilers_and_kernel_that_is_said_and_allowed(run, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(check, "HERE_BTF", ("/nowhere/vmlinux",))
+    code, out, _ = run()
+    assert code == 0
+    assert out.count("not checked: not installed") == 4
+    assert "no such file: a kernel without CONFIG_DEBUG_INFO_BTF" in out
+    assert out.endswith("0 differences, 5 not checked\n")
+
+
+def test_an_encoding_that_drifts_is_exit_1(run, monkeypatch):
+    from runstate_abi.layouts import ctypes_structs
+
+    structs = ctypes_structs.STRUCTS
+    monkeypatch.setitem(structs, "vcpu_runstate_info", structs["compat_vcpu_runstate_info"])
+    code, out, _ = run()
+    assert code == 1
+    assert "offset-mismatch vcpu_runstate_info.time [x86_64] spec=16 seen=12 (layouts/" in out
+
+
+def test_a_kernel_and_its_module_are_equal(run, kernel_object, declarations):
+    kernel = kernel_object("kernel", [declarations["NATIVE"]])
+    module = kernel_object("kvm", [declarations["COMPAT"], declarations["KVM"]], base=kernel)
+    code, out, err = run(module, kernel)
+    assert (code, err) == (0, "")
+    assert "16 of 16 conditions hold" in out
+
+
+def test_a_missing_struct_is_exit_3_unless_allowed(run, kernel_object, declarations):
+    kernel = kernel_object("kernel", [declarations["NATIVE"]])
+    assert run(kernel)[0] == 3
+    assert run(kernel, "--allow-missing", "compat_vcpu_runstate_info")[0] == 0
+
+
+def test_a_binary_that_differs_is_exit_1(run, kernel_object, declarations):
+    wrong = declarations["NATIVE"].replace("int state", "long state")
+    code, out, _ = run(kernel_object("kernel", [wrong]))
+    assert code == 1
+    assert "element-size-mismatch vcpu_runstate_info.state [x86_64] spec=4 seen=8 (" in out
+
+
+def test_json_says_what_was_read_and_what_came_of_it(run, kernel_object, declarations):
+    path = kernel_object("kernel", [declarations["NATIVE"], declarations["COMPAT"]])
+    code, out, _ = run("--json", path)
+    seen = json.loads(out)
+    assert (code, seen["exit"], seen["schema"]) == (0, 0, "runstate-check/1")
+    (witness,) = seen["witnesses"]
+    assert (witness["witness"], witness["abi"], witness["abi_assumed"]) == ("btf", "x86_64", False)
+    assert witness["input"]["path"] == path
+    assert len(witness["input"]["sha256"]) == 64
+    assert [(s["name"], s["size"]) for s in witness["structs"]] == [
+        ("vcpu_runstate_info", 48),
+        ("compat_vcpu_runstate_info", 44),
+    ]
+    assert [c["holds"] for c in witness["conditions"]] == [True] * 16
+
+
+def broken_files(folder):
+    """Files that are not what check can read, and what it says of each."""
+    elf = Path(sys.executable).resolve().read_bytes()
+    files = {
+        "empty": (b"", "an empty file"),
+        "text": (b"#include <linux/kernel.h>\n", "neither ELF, nor BTF, nor a kernel image"),
+        "half.elf": (elf[:2000], "truncated"),
+        "stub.elf": (elf[:20], "truncated"),
+        "lie.btf": (b"\x9f\xeb\x01\x00" + (24).to_bytes(4, "little") + b"\xff" * 16, "BTF"),
+        "short.btf": (b"\x9f\xeb\x01", "truncated"),
+    }
+    for name, (data, message) in files.items():
+        (folder / name).write_bytes(data)
+        yield folder / name, message
+    yield folder, "a directory"
+    yield folder / "nowhere", "No such file or directory"
+
+
+def test_what_cannot_be_read_is_one_line_and_exit_3(run, tmp_path):
+    for path, message in broken_files(tmp_path):
+        code, out, err = run(path)
+        assert (code, out) == (3, ""), path
+        assert err.startswith(f"runstate: could not check {path}: "), path
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_a_file_without_permission_is_one_line(run, tmp_path):
+    secret = tmp_path / "vmlinux"
+    secret.write_bytes(b"\x7fELF")
+    secret.chmod(0)
+    if os.access(secret, os.R_OK):
+        # root reads everything, but not what sysfs has made write-only.
+        secret = next(Path("/sys/bus").glob("*/uevent"))
+    code, out, err = run(secret)
+    assert (code, out) == (3, "")
+    assert err == f"runstate: could not check {secret}: Permission denied\n"
+
+
+def test_a_compiler_that_does_not_exist_is_exit_3(run):
+    code, out, err = run("--cc", "nosuch-cc -m64")
+    assert (code, out) == (3, "")
+    assert err == (
+        "runstate: could not check nosuch-cc -m64: "
+        "cannot run nosuch-cc: No such file or directory\n"
+    )
+
+
+def test_a_compiler_that_disagrees_is_exit_1(run):
+    code, out, _ = run("--cc", "gcc -m32 -malign-double")
+    assert code == 1
+    assert "note: struct vcpu_runstate_info here is what it is on x86_64, " in out
+
+
+@pytest.fixture
+def header(tmp_path):
+    path = tmp_path / "mine.h"
+    path.write_text(
+        "typedef struct { int state; unsigned long long state_entry_time, time[4]; } mine_t;\n"
+        "struct mine { int state; unsigned long long state_entry_time, time[4]; }"
+        " __attribute__((packed));\n"
+        "struct wrong { unsigned state; unsigned long long state_entry_time, time[5]; };\n"
+    )
+    return path
+
+
+def test_a_users_header_is_held_against_the_claims(run, header):
+    structs = ["--struct=mine_t=vcpu_runstate_info", "--struct=mine=compat_vcpu_runstate_info"]
+    code, out, err = run("--header", header, *structs)
+    assert (code, err) == (0, "")
+    assert "16 of 16 conditions hold" in out
+
+
+def test_a_users_header_that_differs_is_exit_1(run, header):
+    code, out, _ = run("--header", header, "--struct", "wrong=vcpu_runstate_info")
+    assert code == 1
+    assert "signedness-mismatch vcpu_runstate_info.state [x86_64] spec=signed" in out
+    assert "count-mismatch vcpu_runstate_info.time [x86_64] spec=4 seen=5 (" in out
+
+
+def test_a_header_that_does_not_compile_is_exit_3(run, tmp_path):
+    path = tmp_path / "bad.h"
+    path.write_text("struct vcpu_runstate_info {")
+    code, out, err = run("--header", path, "--struct", "vcpu_runstate_info")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert "does not compile" in err
+
+
+USAGE = {
+    "a header without a struct": ["--header", "mine.h"],
+    "a struct without a header": ["--struct", "mine=vcpu_runstate_info"],
+    "a struct that mirrors nothing": ["--header", "mine.h", "--struct", "mine"],
+    "an unknown ABI": ["--abi", "m68k"],
+    "an unknown option": ["--nosuch"],
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_wrong_usage_is_exit_2(run, case):
+    code, out, err = run(*USAGE[case])
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("runstate check: error: ")
