@@ -1,7 +1,6 @@
 """What tests of several folders share."""
 
 import importlib.util
-import shutil
 from pathlib import Path
 
 import pytest
