@@ -57,7 +57,7 @@ class Member(NamedTuple):
 
     name: str
     type: Scalar
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # no member needs tuple.count()
 
 
 def alignment_of(type_: Scalar, abi: Abi) -> int:

@@ -25,7 +25,7 @@ class Stage(NamedTuple):
     """A version of kvm_xen_update_runstate_guest() that changed its list of conditions."""
 
     name: str
-    count: int
+    conditions: int
     source: str
 
 

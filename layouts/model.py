@@ -5,11 +5,11 @@ included. Whatever says something about a struct (a table, Construct, a compiler
 info) says it as a Layout, so one function compares anything with anything.
 
 Law of this file: the standard library only, and nothing about any particular struct or ABI.
+Values are NamedTuples: importing dataclasses costs a third of what reading a kernel's BTF does.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class LayoutError(ValueError):
@@ -20,8 +20,7 @@ class WitnessError(Exception):
     """A source could not be read: names it, what was looked for and where it stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """A C type with a size: ``uint64_t``. ``alignment`` is set where the type itself declares one.
 
     ``signed`` is None where the source does not say, or where the type is not an integer.
@@ -33,14 +32,13 @@ class Scalar:
     alignment: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One row of a layout: ``count`` elements of ``type`` from byte ``offset`` on."""
 
     offset: int
     name: str
     type: Scalar
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # no row needs tuple.count()
     padding: bool = False
 
     @property
@@ -59,24 +57,37 @@ class Field:
         return self.name if self.count == 1 else f"{self.name}[{self.count}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """``struct name`` as an ABI lays it out: rows in offset order that tile it with no gap.
-
-    ``alignment`` is None where the source does not record it (BTF does not).
-    """
-
+class _Layout(NamedTuple):
     name: str
     abi: str
     size: int
     alignment: int | None
     rows: tuple[Field, ...]
 
-    def __post_init__(self) -> None:
-        """Refuse a layout that does not tile its struct (LayoutError)."""
-        _check_names(self)
-        _check_tiling(self)
-        _check_alignment(self)
+
+class Layout(_Layout):
+    """``struct name`` as an ABI lays it out: rows in offset order that tile it with no gap.
+
+    ``alignment`` is None where the source does not record it (BTF does not). Making one that does
+    not tile its struct raises LayoutError; so does _replace().
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, name: str, abi: str, size: int, alignment: int | None, rows: tuple[Field, ...]
+    ) -> Self:
+        """Refuse a layout that does not tile its struct."""
+        layout = super().__new__(cls, name, abi, size, alignment, rows)
+        _check_names(layout)
+        _check_tiling(layout)
+        _check_alignment(layout)
+        return layout
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Self:
+        # What _replace() goes through; without this it would check nothing.
+        return cls(*iterable)
 
     @property
     def members(self) -> tuple[Field, ...]:
@@ -172,8 +183,7 @@ def _hole(start: int, end: int) -> Field:
     return Field(start, f"pad_{start:02x}", _BYTE, end - start, padding=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Layouts:
+class Layouts(NamedTuple):
     """What one witness says about some structs of one source.
 
     ``found`` holds every definition of every name: a name may be defined more than once, and a

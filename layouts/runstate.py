@@ -5,7 +5,6 @@ constructs.py and ctypes_structs.py say the same on their own, and none is deriv
 a verifier that derives one from the other proves nothing.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import Member
@@ -36,7 +35,7 @@ COMPAT = Layout("compat_vcpu_runstate_info", "x86_64", size=0x2c, alignment=1, r
     Field(0x0c, "time",             UINT64, 4),
 ))
 # fmt: on
-COMPAT_XEN = replace(COMPAT, alignment=4)
+COMPAT_XEN = COMPAT._replace(alignment=4)
 
 # The members as the headers declare them: what the C rule and the compilers start from.
 MEMBERS = (Member("state", INT), Member("state_entry_time", UINT64), Member("time", UINT64, 4))
@@ -89,7 +88,7 @@ class AbiClaims(NamedTuple):
 
 
 def _on(abi: str, layout: Layout, alignment: int, name: str = "") -> Layout:
-    return replace(layout, name=name or layout.name, abi=abi, alignment=alignment)
+    return layout._replace(name=name or layout.name, abi=abi, alignment=alignment)
 
 
 # Sizes are 48 and 44 bytes; which ABI has which was measured with compilers for every row. Only

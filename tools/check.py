@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
-from runstate_abi.tools import report, survey
+from runstate_abi.tools import arguments, report, survey
 from runstate_abi.tools.survey import Finding
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
@@ -40,12 +40,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runstate check",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("check", str(__doc__), _EPILOG)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="vmlinux, vmlinuz, kvm.ko[.xz|.zst|.gz], raw BTF")
     add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")

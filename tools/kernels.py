@@ -7,7 +7,7 @@ Law of this file: pure functions from paths to Findings; reading is layouts/witn
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.invariants import KVM_SIZES
@@ -33,8 +33,7 @@ from runstate_abi.tools.survey import (
 WITNESS = "btf"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """How to read the files: ``abi`` where a file does not say, the base given for split BTF."""
 
     abi: Abi
@@ -43,8 +42,7 @@ class Question:
     allowed: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A kernel and the modules that were built with it, or one file by itself."""
 
     images: tuple[KernelImage, ...]
@@ -117,7 +115,7 @@ def _asked_of_group(group: Group, question: Question) -> Iterator[Finding]:
         if name not in found
     ]
     last = findings[-1]
-    findings[-1] = replace(last, not_checked=last.not_checked + tuple(missing))
+    findings[-1] = last._replace(not_checked=last.not_checked + tuple(missing))
     yield from findings
 
 
@@ -126,8 +124,7 @@ def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     seen = btf.observe(reading, RUNSTATE_STRUCTS, abi)
     claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
     assumed = image.abi is None and not question.abi_given
-    finding = replace(
-        holding(WITNESS, seen, claims, abi, assumed),
+    finding = holding(WITNESS, seen, claims, abi, assumed)._replace(
         source=f"{image.path}: {image.kind}, {_short(vmlinuz.identity(image))}",
         path=image.path,
     )
@@ -136,7 +133,7 @@ def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     copies, note = _kvm_copies(reading, abi)
     for kvm_sizes in copies:
         finding = judged(finding, evaluate_what_is_there(seen.found, abi.name, kvm_sizes))
-    return replace(finding, notes=(*finding.notes, note)) if note else finding
+    return finding._replace(notes=(*finding.notes, note)) if note else finding
 
 
 # As git abbreviates a commit; the JSON has all of it.

@@ -1,7 +1,5 @@
 """``runstate show``: the structs side by side in offset order, every byte a row."""
 
-import argparse
-import json
 from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABI
@@ -16,6 +14,7 @@ from runstate_abi.layouts.runstate import (
     structs_expected,
     update_byte,
 )
+from runstate_abi.tools import arguments
 from runstate_abi.tools.tables import aligned
 
 SCHEMA = "runstate-show/1"
@@ -23,7 +22,7 @@ SCHEMA = "runstate-show/1"
 
 def main(argv: list[str]) -> int:
     """Print the layouts of the ABIs asked for."""
-    parser = argparse.ArgumentParser(prog="runstate show", description=__doc__)
+    parser = arguments.parser("show", str(__doc__))
     parser.add_argument(
         "--abi", nargs="+", choices=list(ABI), default=["x86_64"], help="default: x86_64"
     )
@@ -31,6 +30,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     layouts = layouts_of(options.abi)
     if options.json:
+        import json
+
         print(json.dumps({"schema": SCHEMA, "layouts": [as_json(x) for x in layouts]}, indent=2))
     else:
         print("\n".join(lines(layouts)))

@@ -6,7 +6,6 @@ nothing is passed over: what a witness could not be asked is in its Finding as n
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import ABIS, X86_64, Abi, c_layout
@@ -44,8 +43,7 @@ class NotChecked(NamedTuple):
     fails: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What came of asking one witness.
 
     ``source`` says what was read (path and build-id or sha256, compiler and version), ``abi``
@@ -100,7 +98,7 @@ def holding(
 def _other_abi(seen: Layout) -> str:
     if seen.name not in RUNSTATE_STRUCTS:
         return ""
-    bytes_only = replace(seen, alignment=None)
+    bytes_only = seen._replace(alignment=None)
     fitting = [
         abi for abi in CLAIMS if not compare(claim(seen.name, abi), bytes_only, "").differences
     ]
@@ -122,8 +120,7 @@ def judged(finding: Finding, evaluations: Iterable[Evaluation], fails: bool = Tr
         for e in evaluations
         if e.holds is None
     )
-    return replace(
-        finding,
+    return finding._replace(
         evaluations=finding.evaluations + evaluations,
         differences=finding.differences + false,
         not_checked=finding.not_checked + unknown,
@@ -203,7 +200,7 @@ def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) ->
         expected = {
             NATIVE.name: claims.native,
             COMPAT.name: claims.compat_kvm,
-            xen_name: replace(claims.compat_xen, name=xen_name),
+            xen_name: claims.compat_xen._replace(name=xen_name),
         }
         finding = holding(command, observed.layouts, expected, observed.abi)
         refused = {condition.id for condition in observed.refused}

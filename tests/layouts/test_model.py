@@ -1,7 +1,5 @@
 """A Layout must tile its struct, and compare() must see every way two layouts can disagree."""
 
-from dataclasses import replace
-
 import pytest
 
 from runstate_abi.layouts.model import (
@@ -53,6 +51,12 @@ def test_a_layout_that_contradicts_itself_is_refused(case):
         Layout("s", "x86_64", size, alignment, rows)
 
 
+def test_a_changed_layout_is_checked_again():
+    assert COMPAT._replace(alignment=4).alignment == 4
+    with pytest.raises(LayoutError, match="the rows end at 0x2c"):
+        COMPAT._replace(size=48)
+
+
 def test_holes_become_padding_rows_named_after_their_offset():
     layout = tiled("s", "x86_64", 0x30, 8, (INT_0, Field(0x20, "b", UINT64)))
     assert [(row.name, row.size) for row in layout.padding] == [("pad_04", 0x1C), ("pad_28", 8)]
@@ -77,7 +81,7 @@ def test_a_layout_equals_itself_and_every_fact_was_compared():
 
 
 def _with(layout, member, **changes):
-    rows = [replace(row, **changes) if row.name == member else row for row in layout.members]
+    rows = [row._replace(**changes) if row.name == member else row for row in layout.members]
     return tiled(layout.name, layout.abi, layout.size, layout.alignment, rows)
 
 
@@ -92,14 +96,14 @@ EQUAL = {
         8,
         (*NATIVE.members, Field(4, "a", BYTE), Field(5, "b", BYTE, 3)),
     ),
-    "an unknown alignment": replace(NATIVE, alignment=None),
+    "an unknown alignment": NATIVE._replace(alignment=None),
     "other type names": _with(NATIVE, "time", type=Scalar("unsigned long long", 8, False)),
     "an unknown signedness": _with(NATIVE, "state", type=Scalar("int", 4, None)),
 }
 DIFFERENT = {
-    "size": (replace(COMPAT, name=NATIVE.name), "size-mismatch vcpu_runstate_info [x86_64]"),
-    "offset": (replace(COMPAT, name=NATIVE.name), "offset-mismatch vcpu_runstate_info.time ["),
-    "alignment": (replace(NATIVE, alignment=4), "alignment-mismatch vcpu_runstate_info ["),
+    "size": (COMPAT._replace(name=NATIVE.name), "size-mismatch vcpu_runstate_info [x86_64]"),
+    "offset": (COMPAT._replace(name=NATIVE.name), "offset-mismatch vcpu_runstate_info.time ["),
+    "alignment": (NATIVE._replace(alignment=4), "alignment-mismatch vcpu_runstate_info ["),
     "signedness": (
         _with(NATIVE, "state", type=U32),
         "signedness-mismatch vcpu_runstate_info.state [x86_64] spec=signed seen=unsigned",

@@ -14,8 +14,7 @@ QUESTION = Question(X86_64, abi_given=False)
 
 
 def ask(*paths, **changes):
-    fields = {name: getattr(QUESTION, name) for name in QUESTION.__dataclass_fields__}
-    return list(asked_of_files(paths, Question(**fields | changes)))
+    return list(asked_of_files(paths, QUESTION._replace(**changes)))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Findings become a verdict in one place, and every line of the text is one that grep finds."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -72,7 +71,7 @@ def test_an_assumed_abi_is_said():
 def test_json_names_its_producer_and_every_difference(tmp_path):
     path = tmp_path / "vmlinux.btf"
     path.write_bytes(b"abc")
-    seen = json.loads(report.as_json([replace(DIFFERENT, path=str(path))]))
+    seen = json.loads(report.as_json([DIFFERENT._replace(path=str(path))]))
     assert seen["schema"] == "runstate-check/1"
     assert set(seen["producer"]) == {"name", "version", "python"}
     (witness,) = seen["witnesses"]

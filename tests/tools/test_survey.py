@@ -1,7 +1,6 @@
 """What is asked without files: the encodings, the rule, the conditions, the compilers."""
 
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -45,7 +44,7 @@ def test_an_encoding_that_drifts_differs(monkeypatch, module, witness):
 
 
 def test_a_table_that_drifts_differs_for_every_encoding(monkeypatch):
-    wrong = replace(COMPAT, name=NATIVE.name)
+    wrong = COMPAT._replace(name=NATIVE.name)
     monkeypatch.setattr(survey, "NATIVE", wrong)
     monkeypatch.setattr(survey, "claim", lambda n, a: wrong if n == NATIVE.name else claim(n, a))
     asked = by_witness()
@@ -60,7 +59,7 @@ def test_an_encoding_that_cannot_be_asked_is_not_checked_and_fails(monkeypatch):
 
 
 def test_every_definition_is_compared():
-    other = replace(COMPAT, name=NATIVE.name)
+    other = COMPAT._replace(name=NATIVE.name)
     seen = Layouts("btf", "kvm.ko", (NATIVE, other))
     finding = holding("btf", seen, CLAIMED, X86_64)
     assert finding.compared == 28
@@ -72,21 +71,21 @@ def test_every_definition_is_compared():
 
 
 def test_another_abis_layout_is_recognised():
-    seen = Layouts("btf", "file.o", (replace(claim(NATIVE.name, "i386"), abi="x86_64"),))
+    seen = Layouts("btf", "file.o", (claim(NATIVE.name, "i386")._replace(abi="x86_64"),))
     assert holding("btf", seen, CLAIMED, X86_64).notes == (
         "struct vcpu_runstate_info here is what it is on i386 (see --abi)",
     )
 
 
 def test_a_layout_of_no_abi_is_not_explained_away():
-    seen = Layouts("btf", "file.o", (replace(NATIVE, rows=NATIVE.rows[:3], size=16),))
+    seen = Layouts("btf", "file.o", (NATIVE._replace(rows=NATIVE.rows[:3], size=16),))
     finding = holding("btf", seen, CLAIMED, X86_64)
     assert finding.differences
     assert finding.notes == ()
 
 
 def test_a_false_condition_is_a_difference_with_its_numbers():
-    seen = {NATIVE.name: NATIVE, COMPAT.name: replace(NATIVE, name=COMPAT.name)}
+    seen = {NATIVE.name: NATIVE, COMPAT.name: NATIVE._replace(name=COMPAT.name)}
     evaluations = survey.evaluate_what_is_there(seen.values(), "x86_64", {})
     finding = judged(survey.Finding("btf", "kvm.ko", "x86_64"), evaluations)
     assert (
