@@ -685,9 +685,9 @@ def hostile_nesting(assembler):
 
 
 def hostile_tails(assembler):
-    btf = assembler()
+    btf = several(assembler, 20_000)
     btf.strings += b"vcpu_runstate_info\0" * 100_000
-    return several(lambda: btf, 20_000)
+    return btf
 
 
 @pytest.mark.parametrize(
