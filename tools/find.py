@@ -1,0 +1,165 @@
+"""``runstate find``: look for runstate areas in a whole memory image.
+
+Law of this file: arguments in, a table or JSON out. How a search works is in memory/.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from runstate_abi.tools import ink
+from runstate_abi.tools.memory import finding, json_view, scan, sources
+from runstate_abi.tools.memory.area import abi_of, state_name
+from runstate_abi.tools.memory.candidates import LIKELY, UNLIKELY, Candidate
+from runstate_abi.tools.memory.durations import words
+from runstate_abi.tools.memory.image import ADDRESS_END, Image
+from runstate_abi.tools.memory.lines import Ink, Line
+
+FOUND, NOTHING = 0, 1
+SCHEMA = "runstate-find/1"
+
+DESCRIPTION = """\
+Look for runstate areas in a memory image, at every byte: raw, an ELF core, or pasted text. Each
+candidate comes with its reasons, best first; --before, an earlier dump of the same machine, tells
+most. Native at A and compat at A+4 read the same, and are one candidate."""
+EPILOG = """\
+exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read"""
+STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
+
+
+def main(argv: list[str]) -> int:
+    """Search one image; return the exit code."""
+    options = _parser().parse_args(argv)
+    image = sources.opened(options.image, options.base, options.raw)
+    earlier = sources.opened(options.before, options.base, options.raw) if options.before else None
+    plain = options.plain or not scan.has_numpy()
+    if plain and not options.plain:
+        text = "without numpy the search is some 100 times slower: pip install 'runstate-abi[scan]'"
+        print(f"runstate: {text}", file=sys.stderr)
+    bar = Bar(image.size)
+    search = finding.find(image, earlier, plain, bar.advance)
+    bar.close()
+    _print(options, image, search)
+    return FOUND if search.found else NOTHING
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="runstate find",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("image", metavar="IMAGE", help="image, core or text; - is standard input")
+    add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
+    add("--base", type=_number, default=0, metavar="ADDR", help="address of a raw image's byte 0")
+    add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
+    add("--limit", type=int, default=20, metavar="N", help="show so many; 0 is all (20)")
+    add("--plain", action="store_true", help="search without numpy")
+    add("--json", action="store_true", help="one JSON value")
+    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+    return parser
+
+
+def _number(text: str) -> int:
+    value = int(text, 0)
+    if not 0 <= value < ADDRESS_END:
+        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+    return value
+
+
+class Bar:
+    """A progress bar on standard error, if that is a terminal; it draws itself twice a second."""
+
+    def __init__(self, size: int) -> None:
+        """Begin at nothing of ``size`` bytes."""
+        self.size, self.done = size, 0
+        self.shown = sys.stderr.isatty()
+        self.begun = self.drawn = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """Add ``count`` searched bytes."""
+        self.done += count
+        now = time.monotonic()
+        if self.shown and now - self.drawn > 0.5:
+            self.drawn = now
+            part = self.done / max(self.size, 1)
+            rate = self.done / max(now - self.begun, 1e-9) / 1e9
+            bar = ("#" * round(part * 30)).ljust(30, ".")
+            print(f"\r[{bar}] {part:4.0%}  {rate:.2f} GB/s", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave a clean line."""
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _print(options: argparse.Namespace, image: Image, search: finding.Search) -> None:
+    shown = search.found[: options.limit or None]
+    if options.json:
+        value = {
+            "schema": SCHEMA,
+            "source": image.source,
+            "searched": search.searched,
+            "complete": not search.cut,
+            "count": len(search.found),
+            "candidates": [as_json(item) for item in shown],
+        }
+        print(json.dumps(value, indent=2))
+        return
+    for text in image.notes:
+        print(f"runstate: {image.source}: {text}", file=sys.stderr)
+    ink.write(table(shown, image), options.color)
+    print(f"runstate: {_summary(search, len(shown))}", file=sys.stderr)
+
+
+def _summary(search: finding.Search, shown: int) -> str:
+    likely = sum(item.verdict == LIKELY for item in search.found)
+    text = f"{len(search.found)} candidates in {search.searched} bytes, {likely} likely"
+    if search.cut:
+        text += f"; the search stopped at {finding.MOST}"
+    return text + (f"; {shown} shown (--limit)" if shown < len(search.found) else "")
+
+
+def table(found: list[Candidate], image: Image) -> Iterator[Line]:
+    """Yield the candidates for a person, each with its reasons and the command that explains it."""
+    option = "--gpa" if image.machine else "--at"
+    for number, item in enumerate(found, 1):
+        yield (
+            Ink(f"{number:>3} "),
+            Ink(f"{item.verdict:<16}", STYLES.get(item.verdict, "in-flight")),
+            Ink(f"{item.address:#012x}  {abi_of(item.layout):<7} "),
+            Ink(f"{state_name(item.seen.state) or '?':<9}", "state"),
+            Ink(f"up {words(item.seen.entry)}"),
+            Ink("  UPDATE=1" if item.seen.updating else "", "flag"),
+        )
+        for reason in item.reasons:
+            yield (Ink(f"      {reason.weight:+3d}  {reason.text}", "dim"),)
+        if item.doubt is not None:
+            other = "compat" if abi_of(item.layout) == "native" else "native"
+            yield (Ink(f"           {other} at {item.doubt:#x} reads the same", "dim"),)
+        place = item.address - image.pieces[0].address if option == "--at" else item.address
+        abi = f" --abi {abi_of(item.layout)}" if item.doubt is not None else ""
+        yield (
+            Ink(f"           runstate hexdump {image.source} {option} {place:#x}{abi}", "strong"),
+        )
+
+
+def as_json(item: Candidate) -> dict[str, Any]:
+    """Return one candidate; ``address`` is where its layout begins."""
+    return {
+        "verdict": item.verdict,
+        "weight": item.weight,
+        "address": item.address,
+        "abi": abi_of(item.layout),
+        "same_bytes_at": item.doubt,
+        "fields": json_view.fields(item.seen),
+        "padding": item.seen.padding.hex(),
+        "update_in_progress": item.seen.updating,
+        "points_to": item.points_to,
+        "reasons": [{"weight": reason.weight, "text": reason.text} for reason in item.reasons],
+    }

@@ -1,0 +1,84 @@
+"""Places in memory where five times stand in a row as a runstate area has them, at any alignment.
+
+Two ways to the same answer: numpy, at a good part of memory's speed, and the standard library.
+Both only say where a look is worth it; candidates.py judges.
+
+Law of this file: what the filter demands is demanded by both ways, and written down here once.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.tools.memory.decision import AGE_MOST
+from runstate_abi.tools.memory.image import Piece
+
+# The filter, on a little-endian entry time at offset e and the four times behind it:
+# - each is below 2^60 ns (AGE_MOST), so its top byte is below 16; the entry's may have the flag;
+# - bytes 3 to 6 of the entry time are not all zero: an area 17 ms after boot is nobody's question;
+# - a time is 0 or at least 256 ns: no hypervisor changes a state and back in less;
+# - they are not all multiples of 256, as small numbers are that are read at the wrong byte;
+# - below their highest bytes, the five have at most ZEROS_MOST bytes of zero: a clock's bytes are
+#   as good as random, and 4 of 25 are zero once in 300,000 areas; packed small numbers are not;
+# - the times fit into the entry time, or into twice of it while the flag is set, and are more than
+#   a millionth of it: the machine was there for so much of the host's life;
+# - more than one of the four is not zero, or one of them is the entry time itself;
+# - a state, 0..3, stands four bytes before (compat) or eight (native).
+ENTRY_BYTES = 0x00FFFFFFFF000000
+TIME_LEAST = 1 << 8
+ZEROS_MOST = 3
+LIFE_SHIFT = 20
+STATES = len(RUNSTATES)
+TIMES = NATIVE.size - NATIVE.offsetof("state_entry_time")  # bytes from the entry time to the end
+NATIVE_LEAD = NATIVE.offsetof("state_entry_time")
+COMPAT_LEAD = COMPAT.offsetof("state_entry_time")
+
+# So much is searched at a time: between two reports of progress, and what is mapped at once.
+STRIDE = 16 << 20
+
+Progress = Callable[[int], None]
+
+
+def has_numpy() -> bool:
+    """Tell whether the extra `scan` is installed."""
+    return find_spec("numpy") is not None
+
+
+def fits(entry_raw: int, times: tuple[int, ...]) -> bool:
+    """Tell whether five numbers pass the filter; the one about the state is the caller's."""
+    entry, total = entry_raw & ~XEN_RUNSTATE_UPDATE, sum(times)
+    if not entry & ENTRY_BYTES or max(entry, *times) >= AGE_MOST:
+        return False
+    if any(0 < time < TIME_LEAST for time in times):
+        return False
+    if not any(number & 0xFF for number in (entry, *times)):
+        return False
+    if sum(_inner_zeros(number) for number in (entry, *times)) > ZEROS_MOST:
+        return False
+    most = entry if entry == entry_raw else 2 * entry
+    if not entry >> LIFE_SHIFT <= total <= most:
+        return False
+    return sum(time > 0 for time in times) > 1 or total == entry
+
+
+def _inner_zeros(number: int) -> int:
+    return number.to_bytes(8, "little").rstrip(b"\0").count(0)
+
+
+def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
+    """Yield each offset in the piece where an entry time may be, in order.
+
+    ``progress`` is told how many bytes have been searched since it was told last.
+    """
+    if plain:
+        from runstate_abi.tools.memory import scan_plain as way
+    else:
+        from runstate_abi.tools.memory import scan_numpy as way  # type: ignore[no-redef]
+    data = piece.data
+    for start in range(0, len(data), STRIDE):
+        low = max(start - NATIVE_LEAD, 0)
+        high = min(start + STRIDE + TIMES - 1, len(data))
+        for found in way.entries(data[low:high]):
+            if start <= low + found < start + STRIDE:
+                yield low + found
+        progress(min(STRIDE, len(data) - start))

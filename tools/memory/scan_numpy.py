@@ -1,0 +1,160 @@
+"""The search with numpy (extra `scan`): whole blocks at a time, a few passes over each.
+
+A pass touches every byte once and a block stays in the cache, so few passes are everything: pages
+of zeros go first, then what has no five small top bytes in a row, and only then states and values.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from runstate_abi.tools.memory.decision import AGE_MOST
+from runstate_abi.tools.memory.image import PAGE_SIZE
+from runstate_abi.tools.memory.scan import (
+    COMPAT_LEAD,
+    ENTRY_BYTES,
+    LIFE_SHIFT,
+    NATIVE_LEAD,
+    STATES,
+    TIME_LEAST,
+    TIMES,
+    ZEROS_MOST,
+)
+
+BLOCK = 1 << 16
+SPARSE = 64  # One place in so many fits: more passes are cheaper than looking at each.
+_FLAG = np.uint64(1 << 63)
+_U64 = 8
+_HIGH_BITS = np.uint8(0x7F & ~((AGE_MOST >> 56) - 1))  # set in no top byte, the flag aside
+
+Bytes = Any  # numpy's array types say less than their names here
+
+
+class _Room(NamedTuple):
+    """Where the passes write: made once, so that no pass waits for fresh memory."""
+
+    one: Bytes
+    two: Bytes
+    three: Bytes
+
+
+def entries(data: memoryview) -> Iterator[int]:
+    """Yield the offsets where an entry time may be, in order, each once."""
+    every = np.frombuffer(data, dtype=np.uint8)
+    room = _Room(*(np.empty(BLOCK + TIMES, dtype=np.uint8) for _ in _Room._fields))
+    for start, end in _stretches(every):
+        for low in range(start, end, BLOCK):
+            high = min(low + BLOCK, end)
+            yield from _in_block(every, low, high, room)
+
+
+# Runs of pages that are not all zero, begun early by what a struct may have in the page before.
+def _stretches(every: Bytes) -> Iterator[tuple[int, int]]:
+    whole = len(every) // PAGE_SIZE * PAGE_SIZE
+    words = every[:whole].view(np.uint64).reshape(-1, PAGE_SIZE // _U64)
+    used = np.bitwise_or.reduce(words, axis=1) != 0
+    used = np.concatenate(([False], used, [whole < len(every)], [False]))
+    changes = np.flatnonzero(used[1:] != used[:-1])
+    for first, last in zip(changes[::2], changes[1::2], strict=True):
+        start = max(int(first) * PAGE_SIZE - TIMES, 0)
+        yield start, min(int(last) * PAGE_SIZE, len(every))
+
+
+def _in_block(every: Bytes, low: int, high: int, room: _Room) -> Iterator[int]:
+    block = every[low : high + TIMES - 1]
+    count = len(block) - TIMES + 1
+    if count <= 0:
+        return
+    fits = _small_tops(block, count, room)
+    if np.count_nonzero(fits) > count // SPARSE:
+        _large_entries(block, fits, room)
+        _odd_lows(block, fits, room)
+    found = np.flatnonzero(fits.view(np.bool_)) + low
+    for test in (_has_entry, _has_state, _has_times):
+        if len(found):
+            found = found[test(every, found)]
+    yield from found.tolist()
+
+
+# 1 where the top bytes of five numbers in a row are small. Three passes see all five: a byte and
+# the one 8 behind it, that and the one 16 behind, that and the one 32 behind.
+def _small_tops(block: Bytes, count: int, room: _Room) -> Bytes:
+    small = np.bitwise_and(block, _HIGH_BITS, out=room.one[: len(block)])
+    small = np.equal(small, 0, out=small.view(np.bool_)).view(np.uint8)
+    top = small[_U64 - 1 :]
+    two = np.bitwise_and(top[:-8], top[8:], out=room.two[: len(top) - 8])
+    four = np.bitwise_and(two[:-16], two[16:], out=room.three[: len(two) - 16])
+    return np.bitwise_and(four[:count], top[32 : 32 + count], out=room.three[:count])
+
+
+# Memory that is mostly zero has small tops everywhere. There, leave out what has no entry time of
+# any size: one of its bytes 3..6 is set,
+def _large_entries(block: Bytes, fits: Bytes, room: _Room) -> None:
+    count = len(fits)
+    pair = np.bitwise_or(block[3 : count + 5], block[4 : count + 6], out=room.one[: count + 2])
+    both = np.bitwise_or(pair[:-2], pair[2:], out=room.two[:count])
+    _keep(both, fits)
+
+
+# and what has five numbers that are all multiples of 256: small ones, read at the wrong byte.
+def _odd_lows(block: Bytes, fits: Bytes, room: _Room) -> None:
+    count = len(fits)
+    two = np.bitwise_or(block[: count + 24], block[8 : count + 32], out=room.one[: count + 24])
+    four = np.bitwise_or(two[:count], two[16 : count + 16], out=room.two[:count])
+    _keep(np.bitwise_or(four, block[32 : count + 32], out=four), fits)
+
+
+def _keep(where: Bytes, fits: Bytes) -> None:
+    there = np.not_equal(where, 0, out=where.view(np.bool_)).view(np.uint8)
+    np.bitwise_and(fits, there, out=fits)
+
+
+def _has_entry(every: Bytes, found: Bytes) -> Bytes:
+    words = _words(every, np.uint64)
+    raw = words[found]
+    entry = raw & ~_FLAG
+    first, second = words[found + _U64], words[found + 2 * _U64]
+    # Two of four times already tell most of it, and two more cost as much again.
+    most = np.where(raw == entry, entry, entry * 2)
+    answer: Bytes = ((entry & ENTRY_BYTES) != 0) & (np.maximum(first, second) <= most)
+    return answer & ((first - 1) >= TIME_LEAST - 1) & ((second - 1) >= TIME_LEAST - 1)
+
+
+def _has_state(every: Bytes, found: Bytes) -> Bytes:
+    answer = np.zeros(len(found), dtype=np.bool_)
+    for lead in (COMPAT_LEAD, NATIVE_LEAD):
+        inside = found >= lead
+        words = _words(every, np.uint32)[np.where(inside, found - lead, 0)]
+        answer |= (words < STATES) & inside
+    return answer
+
+
+# The rest of the filter, on the few places that are left.
+def _has_times(every: Bytes, found: Bytes) -> Bytes:
+    words = _words(every, np.uint64)
+    raw = words[found]
+    entry = raw & ~_FLAG
+    times = np.stack([words[found + _U64 * index] for index in range(1, TIMES // _U64)])
+    numbers = np.stack([entry, *times])
+    total = np.add.reduce(times)
+    most = np.where(raw == entry, entry, entry * 2)
+    answer: Bytes = np.maximum.reduce(numbers) < AGE_MOST
+    answer &= (total <= most) & (total >= entry >> LIFE_SHIFT)
+    answer &= (np.count_nonzero(times, axis=0) > 1) | (total == entry)
+    answer &= ~np.logical_or.reduce((times != 0) & (times < TIME_LEAST))
+    answer &= (np.bitwise_or.reduce(numbers) & 0xFF) != 0
+    return answer & (_inner_zeros(numbers) <= ZEROS_MOST)
+
+
+# How many bytes below their highest ones are zero, in each column of numbers.
+def _inner_zeros(numbers: Bytes) -> Bytes:
+    used = np.ascontiguousarray(numbers).view(np.uint8).reshape(*numbers.shape, _U64) != 0
+    below = np.logical_or.accumulate(used[..., ::-1], axis=-1)
+    return (np.count_nonzero(below, axis=-1) - np.count_nonzero(used, axis=-1)).sum(axis=0)
+
+
+# A number at every byte, aligned or not.
+def _words(every: Bytes, kind: Any) -> Bytes:
+    size = np.dtype(kind).itemsize
+    return np.ndarray((max(len(every) - size + 1, 0),), kind, every, strides=(1,))
