@@ -85,7 +85,7 @@ class Layout(_Layout):
         return layout
 
     @classmethod
-    def _make(cls, iterable: Iterable[Any]) -> Self:
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
         # What _replace() goes through; without this it would check nothing.
         return cls(*iterable)
 

@@ -13,7 +13,6 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi, Member
@@ -43,8 +42,7 @@ class Subject(NamedTuple):
     members: tuple[Member, ...] = MEMBERS
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """A translation unit: declarations (C text), the subjects, and whether the 16 are asserted."""
 
     declarations: str
@@ -53,11 +51,10 @@ class Unit:
 
 
 class Observation(NamedTuple):
-    """What a compiler said: the layouts, its ABI and version, and the assertions it refused."""
+    """What a compiler said: the layouts, its ABI, the conditions compiled and those refused."""
 
     layouts: Layouts
     abi: Abi
-    version: str
     asserted: tuple[Condition, ...]
     refused: tuple[Condition, ...]
 
@@ -104,24 +101,27 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Observation:
     The ABI is read from the object file unless ``abi`` says which; WitnessError if the compiler
     cannot be run, does not compile the unit, or is for an ABI that layouts/abi.py does not know.
     """
-    asserted = unit.assertions
-    result = _compile(command, source_text(unit))
     refused: tuple[Condition, ...] = ()
-    if isinstance(result, str) and asserted:
-        refused = tuple(c for c in asserted if f"{c.id}: {c.sentence}" in result)
+    result = _compile(command, source_text(unit))
+    if isinstance(result, str):
+        refused = _refused(unit.assertions, result)
         result = _compile(command, source_text(unit, with_assertions=False)) if refused else result
     if isinstance(result, str):
         raise WitnessError(f"{command}: does not compile: {_first_error(result)}")
-    order, found_abi, numbers, version = _read_object(result, command)
-    abi = abi or found_abi
-    if isinstance(abi, str):
-        raise WitnessError(f"{command}: compiles for {abi}, an ABI without a claim (see --abi)")
-    values = list(struct.unpack(f"{order}{len(numbers) // 8}Q", numbers))
-    layouts = tuple(_layout(subject, values, abi, command) for subject in unit.subjects)
-    seen = Layouts("compiler", f"{command}, {version}", layouts)
-    return Observation(
-        seen, abi, version, tuple(c for c in asserted if applies(c, abi.name)), refused
-    )
+    seen = _read_object(result, command)
+    target = abi or seen.machine
+    if isinstance(target, str):
+        raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
+    values = list(struct.unpack(f"{seen.order}{len(seen.numbers) // 8}Q", seen.numbers))
+    layouts = tuple(_layout(subject, values, target, command) for subject in unit.subjects)
+    asserted = tuple(c for c in unit.assertions if applies(c, target.name))
+    source = f"{command}, {seen.version}"
+    return Observation(Layouts("compiler", source, layouts), target, asserted, refused)
+
+
+# An assertion that fails puts its own text into the compiler's complaint.
+def _refused(assertions: tuple[Condition, ...], complaint: str) -> tuple[Condition, ...]:
+    return tuple(c for c in assertions if f"{c.id}: {c.sentence}" in complaint)
 
 
 def source_text(unit: Unit, with_assertions: bool = True) -> str:
@@ -223,21 +223,28 @@ def _first_error(complaint: str) -> str:
     return first.split("error:", 1)[-1].strip() if _PROBE in first else first
 
 
-# Returns the byte order for struct, the ABI (or the name of a machine that has none), the
-# numbers' bytes and the version text.
-def _read_object(data: bytes, command: str) -> tuple[str, Abi | str, bytes, str]:
-    abi: Abi | str
+class _Object(NamedTuple):
+    order: str  # of bytes, as struct writes it
+    machine: Abi | str  # what the object is for; a name where there is no Abi
+    numbers: bytes
+    version: str
+
+
+def _read_object(data: bytes, command: str) -> _Object:
+    names = (_SECTION, _VERSION_SECTION)
+    machine: Abi | str
+    sections: list[bytes | memoryview | None]
     if coff.is_i386(data):
-        abi, order = ABI["i386-windows"], "<"
-        numbers, version = coff.section(data, _SECTION), coff.section(data, _VERSION_SECTION)
+        machine, order = ABI["i386-windows"], "<"
+        sections = [coff.section(data, name) for name in names]
     else:
-        parsed = elf.parse(data, f"the object of {command}")
-        abi, order = parsed.abi or parsed.description, "<" if parsed.byteorder == "little" else ">"
-        numbers, version = parsed.section(_SECTION), parsed.section(_VERSION_SECTION)
-    if numbers is None or version is None:
+        file = elf.parse(data, f"the object of {command}")
+        machine, order = file.abi or file.description, "<" if file.byteorder == "little" else ">"
+        sections = [file.section(name) for name in names]
+    numbers, version = (bytes(section or b"") for section in sections)
+    if not numbers or not version:
         raise WitnessError(f"{command}: no section {_SECTION} in its object file (built for LTO?)")
-    text = bytes(version).split(b"\0")[0].decode(errors="replace")
-    return order, abi, bytes(numbers), text
+    return _Object(order, machine, numbers, version.split(b"\0")[0].decode(errors="replace"))
 
 
 def _layout(subject: Subject, values: list[int], abi: Abi, command: str) -> Layout:
