@@ -17,12 +17,16 @@ class Case(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """What a file is, its cases, and what in it could not be read or is no case (each a line)."""
+    """What a file is, its cases, and what in it could not be read or is no case (each a line).
+
+    ``group`` is what several cases with the same first word in their names are one of.
+    """
 
     kind: str
     cases: tuple[Case, ...]
     malformed: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    group: str = ""
 
 
 def differ(what: str, expected: object, seen: object) -> Iterator[str]:

@@ -1,0 +1,173 @@
+"""What is known of one update, whoever saw it happen: the model, a recording, an emulated kernel.
+
+The rule book judges nothing else, so one book serves all of them. What a source does not record
+it says, and the rules that would need it are then not judged instead of passed.
+
+Law of this file: it arranges what was seen and has no opinion about it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from runstate_abi.writer.memory import arena_bytes
+from runstate_abi.writer.steps import (
+    Activate,
+    Check,
+    Refresh,
+    Steps,
+    Store,
+    TryLock,
+    Write,
+)
+from runstate_abi.writer.vcpu import PAGE_SIZE, Area, Runstate, Split, split
+
+# What a source may record besides the stores themselves, which all of them do.
+BARRIERS, CALLS, READS = "barriers", "calls", "reads"
+
+
+class Read(NamedTuple):
+    """A read of guest memory: after how many steps, and where."""
+
+    index: int
+    page: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One update: what was asked for, what was in memory before, and the steps it took.
+
+    ``before`` is the area's bytes, as many as its struct has. ``records`` says what the source
+    would have seen: BARRIERS, CALLS (locks, checks, dirty pages), READS. ``irqs_off`` is the state
+    of interrupts at entry, ``irqs_off_at_return`` what was measured (None: only the steps tell).
+    ``changed`` are (page, offset) of bytes outside the struct that were found changed afterwards.
+    """
+
+    area: Area
+    vcpu: Runstate
+    atomic: bool
+    before: bytes
+    steps: Steps
+    records: frozenset[str] = frozenset((BARRIERS, CALLS, READS))
+    reads: tuple[Read, ...] = ()
+    irqs_off: bool = False
+    irqs_off_at_return: bool | None = None
+    changed: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def parts(self) -> Split:
+        """Bytes of the struct in the first and in the second page."""
+        return split(self.area.address, self.area.shape.size)
+
+
+class Landed(NamedTuple):
+    """A write as the struct sees it: bytes ``start`` and on of it are ``data`` now.
+
+    ``before`` and ``after`` are the whole struct around it.
+    """
+
+    index: int
+    start: int
+    data: bytes
+    before: bytes
+    after: bytes
+
+    def covers(self, offset: int) -> bool:
+        """Did this write store the byte at ``offset`` of the struct?"""
+        return self.start <= offset < self.start + len(self.data)
+
+
+class Stray(NamedTuple):
+    """Bytes of a write that are not the struct's, from ``offset`` of a page on."""
+
+    index: int
+    page: int
+    offset: int
+    data: bytes
+
+
+class Ledger(NamedTuple):
+    """An update's writes, replayed: what landed in the struct, what did not, and why it stopped.
+
+    ``refusal`` is the index of the step that ended the update before it could write, or None.
+    """
+
+    evidence: Evidence
+    landed: tuple[Landed, ...]
+    strays: tuple[Stray, ...]
+    refusal: int | None
+
+
+def ledger(evidence: Evidence) -> Ledger:
+    """Replay the writes of an update onto the bytes that its area held."""
+    struct = bytearray(evidence.before)
+    landed: list[Landed] = []
+    strays: list[Stray] = []
+    for index, step in enumerate(evidence.steps):
+        if not isinstance(step, Write):
+            continue
+        for piece in _pieces(evidence, index, step):
+            if isinstance(piece, Stray):
+                strays.append(piece)
+                continue
+            start, data = piece
+            before = bytes(struct)
+            struct[start : start + len(data)] = data = _kept(step, start, data, before)
+            landed.append(Landed(index, start, data, before, bytes(struct)))
+    return Ledger(evidence, tuple(landed), tuple(strays), _refusal(evidence))
+
+
+# A write cut at the borders of the struct. What lies past the end of page 1 is not page 2.
+def _pieces(
+    evidence: Evidence, index: int, step: Write
+) -> Iterator[tuple[int, bytes] | Stray]:
+    offset, first = evidence.area.offset, evidence.parts.first
+    low, high, skipped = (
+        (offset, offset + first, 0)
+        if step.page == 1
+        else (0, evidence.parts.second if step.page == 2 else 0, first)
+    )
+    start, end = step.offset, step.offset + len(step.data)
+    if start < low:
+        yield Stray(index, step.page, start, step.data[: low - start])
+    if max(start, low) < min(end, high):
+        inside = step.data[max(start, low) - start : min(end, high) - start]
+        yield max(start, low) - low + skipped, inside
+    if end > high:
+        yield Stray(index, step.page, max(start, high), step.data[max(start, high) - start :])
+
+
+def _kept(step: Write, start: int, data: bytes, struct: bytes) -> bytes:
+    if not isinstance(step, Store) or not step.keep:
+        return data
+    old = struct[start : start + len(data)]
+    pairs = zip(old, step.keep, data, strict=True)
+    return bytes((was & keep) | (new & ~keep) for was, keep, new in pairs)
+
+
+def _refusal(evidence: Evidence) -> int | None:
+    for index, step in enumerate(evidence.steps):
+        match step:
+            case TryLock(_, False) | Check(_, _, False) if evidence.atomic:
+                return index
+            case TryLock(_, False):
+                return index
+            case Refresh(_, _, error) | Activate(_, _, _, error) if error:
+                return index
+    return None
+
+
+def of_model(
+    steps: Steps, vcpu: Runstate, area: Area, atomic: bool = False, fill: bytes = b"\xa5"
+) -> Evidence:
+    """Return what a variant's steps say, in memory filled with a pattern."""
+    parts = split(area.address, area.shape.size)
+    before = arena_bytes(fill, 1, area.offset, parts.first) + arena_bytes(fill, 2, 0, parts.second)
+    return Evidence(area, vcpu, atomic, before, steps)
+
+
+def in_guest_order(page: int, offset: int) -> int:
+    """Return a place as an offset from the start of page 1, the pages side by side."""
+    return (page - 1) * PAGE_SIZE + offset
