@@ -20,7 +20,7 @@ from runstate_abi.writer.steps import (
     TryLock,
     Write,
 )
-from runstate_abi.writer.vcpu import PAGE_SIZE, Area, Runstate, Split, split
+from runstate_abi.writer.vcpu import Area, Runstate, Split, split
 
 # What a source may record besides the stores themselves, which all of them do.
 BARRIERS, CALLS, READS = "barriers", "calls", "reads"
@@ -29,7 +29,7 @@ BARRIERS, CALLS, READS = "barriers", "calls", "reads"
 class Read(NamedTuple):
     """A read of guest memory: after how many steps, and where."""
 
-    index: int
+    at: int
     page: int
     offset: int
     size: int
@@ -68,7 +68,7 @@ class Landed(NamedTuple):
     ``before`` and ``after`` are the whole struct around it.
     """
 
-    index: int
+    at: int
     start: int
     data: bytes
     before: bytes
@@ -82,10 +82,17 @@ class Landed(NamedTuple):
 class Stray(NamedTuple):
     """Bytes of a write that are not the struct's, from ``offset`` of a page on."""
 
-    index: int
+    at: int
     page: int
     offset: int
     data: bytes
+
+
+class Breach(NamedTuple):
+    """Where a rule is broken: the step (as many as there are: at return), and what is wrong."""
+
+    at: int
+    why: str
 
 
 class Ledger(NamedTuple):
@@ -120,9 +127,7 @@ def ledger(evidence: Evidence) -> Ledger:
 
 
 # A write cut at the borders of the struct. What lies past the end of page 1 is not page 2.
-def _pieces(
-    evidence: Evidence, index: int, step: Write
-) -> Iterator[tuple[int, bytes] | Stray]:
+def _pieces(evidence: Evidence, index: int, step: Write) -> Iterator[tuple[int, bytes] | Stray]:
     offset, first = evidence.area.offset, evidence.parts.first
     low, high, skipped = (
         (offset, offset + first, 0)
@@ -166,8 +171,3 @@ def of_model(
     parts = split(area.address, area.shape.size)
     before = arena_bytes(fill, 1, area.offset, parts.first) + arena_bytes(fill, 2, 0, parts.second)
     return Evidence(area, vcpu, atomic, before, steps)
-
-
-def in_guest_order(page: int, offset: int) -> int:
-    """Return a place as an offset from the start of page 1, the pages side by side."""
-    return (page - 1) * PAGE_SIZE + offset

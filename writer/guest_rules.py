@@ -1,0 +1,200 @@
+"""What an update of a runstate area owes the guest that reads it: rules about bytes and order.
+
+Law of this file: a rule is a small function that looks for a counterexample in a Ledger; its
+sentence for people is in rules.py, and every number comes from the struct's layout.
+"""
+
+from collections.abc import Iterator
+
+from runstate_abi.writer.evidence import BARRIERS, Breach, Landed, Ledger
+from runstate_abi.writer.steps import Barrier, Store
+from runstate_abi.writer.vcpu import (
+    ENTRY_TIME_SIZE,
+    entry_bytes,
+    flagged,
+    image,
+    top_byte,
+    unflagged,
+)
+
+Breaches = Iterator[Breach]
+FLAG = top_byte(flagged(0))[0]
+
+
+def set_first(book: Ledger) -> Breaches:
+    """The flag goes up before anything else changes: one byte, the new entry time's top byte."""
+    if not book.evidence.area.update_flag or not book.landed:
+        return
+    first, wanted = book.landed[0], top_byte(flagged(book.evidence.vcpu.entry_time))
+    update_byte = book.evidence.area.shape.update_byte
+    if (first.start, first.data) != (update_byte, wanted):
+        yield Breach(first.at, f"the first store is not the update byte alone, {wanted.hex()}")
+    elif not _barrier_between(book, 0, 1):
+        yield Breach(first.at, "no barrier keeps the stores that follow behind this one")
+
+
+def set_by_entry_time(book: Ledger) -> Breaches:
+    """The flag goes up before anything else changes, together with the rest of the entry time."""
+    if not book.evidence.area.update_flag or not book.landed:
+        return
+    first, wanted = book.landed[0], entry_bytes(flagged(book.evidence.vcpu.entry_time))
+    if (first.start, first.data) != (book.evidence.area.shape.entry_time, wanted):
+        yield Breach(first.at, f"the first store is not the flagged entry time, {wanted.hex()}")
+    elif not _barrier_between(book, 0, 1):
+        yield Breach(first.at, "no barrier keeps the stores that follow behind this one")
+
+
+def window(book: Ledger) -> Breaches:
+    """Once up, the flag stays up until the last store."""
+    if not book.evidence.area.update_flag:
+        return
+    update_byte = book.evidence.area.shape.update_byte
+    was_up = False
+    for write in book.landed[:-1]:
+        up = bool(write.after[update_byte] & FLAG)
+        if was_up and not up:
+            yield Breach(write.at, "the flag goes down here, and stores follow")
+        was_up = up
+
+
+def complete(book: Ledger) -> Breaches:
+    """What nothing refused is written, all of it before the flag goes down."""
+    if not book.landed:
+        if book.refusal is None:
+            yield Breach(len(book.evidence.steps), "nothing refused the update, nothing is written")
+        return
+    if not book.evidence.area.update_flag or not _takes_down(book, book.landed[-1]):
+        return
+    last = book.landed[-1]
+    missing = _wrong_member(book, last.before, but_for_flag=True)
+    if missing:
+        yield Breach(last.at, f"the flag goes down, and {missing} is not in place")
+    elif not _barrier_between(book, -2, -1):
+        yield Breach(last.at, "no barrier keeps this store behind the ones before it")
+
+
+def clear_last(book: Ledger) -> Breaches:
+    """The last store takes the flag down and changes nothing else."""
+    if not book.evidence.area.update_flag or not book.landed:
+        return
+    last, update_byte = book.landed[-1], book.evidence.area.shape.update_byte
+    if not _takes_down(book, last):
+        yield Breach(last.at, "the last store does not take the flag down")
+    elif _without(last.before, update_byte) != _without(last.after, update_byte):
+        yield Breach(last.at, "the store that takes the flag down changes other bytes too")
+
+
+def final(book: Ledger) -> Breaches:
+    """Afterwards the struct says what the hypervisor knows, and the flag is down."""
+    if book.landed:
+        # Bit 63 is no time. Where it was in the entry time, a guest without the flag may see it.
+        asked = book.evidence.area.update_flag
+        wrong = _wrong_member(book, book.landed[-1].after, but_for_flag=not asked)
+        if wrong:
+            yield Breach(len(book.evidence.steps), f"{wrong} is wrong at the end")
+
+
+def outside(book: Ledger) -> Breaches:
+    """No byte that is not the struct's is ever stored."""
+    for stray in book.strays:
+        place = f"p{stray.page}{stray.offset:+d}"
+        yield Breach(stray.at, f"{len(stray.data)} bytes outside the struct, at {place}")
+    for page, offset in book.evidence.changed:
+        place = f"p{page}{offset:+d}"
+        yield Breach(len(book.evidence.steps), f"the byte at {place} has changed")
+
+
+def padding(book: Ledger) -> Breaches:
+    """Padding keeps the guest's bytes in one page, and is zero where the struct is split."""
+    if book.evidence.parts.second:
+        yield from padding_zero(book)
+        return
+    for write, offset in _padding_stored(book):
+        yield Breach(write.at, f"the padding at byte {offset} is stored")
+
+
+def padding_zero(book: Ledger) -> Breaches:
+    """Padding is zero."""
+    for write, offset in _padding_stored(book):
+        if write.after[offset]:
+            yield Breach(write.at, f"the padding at byte {offset} is {write.after[offset]:#04x}")
+
+
+def no_flag(book: Ledger) -> Breaches:
+    """A guest that did not ask for the flag never sees it."""
+    evidence = book.evidence
+    if evidence.area.update_flag or top_byte(evidence.vcpu.entry_time)[0] & FLAG:
+        return
+    update_byte = evidence.area.shape.update_byte
+    for write in book.landed:
+        if write.covers(update_byte) and write.after[update_byte] & FLAG:
+            yield Breach(write.at, "the flag goes up, and the guest did not ask for it")
+
+
+def read(book: Ledger) -> Breaches:
+    """Guest memory is never read: nothing that a guest puts there matters."""
+    for index, step in enumerate(book.evidence.steps):
+        if isinstance(step, Store) and step.keep:
+            yield Breach(index, "a read-modify-write of guest memory")
+    for at, page, offset, size in book.evidence.reads:
+        yield Breach(at, f"{size} bytes of guest memory are read, at p{page}{offset:+d}")
+
+
+def read_entry_time_only(book: Ledger) -> Breaches:
+    """Of guest memory nothing is read but the entry time, to clear the flag in it."""
+    shape, offset = book.evidence.area.shape, book.evidence.area.offset
+    entry_time = range(shape.entry_time, shape.entry_time + ENTRY_TIME_SIZE + 1)
+    for write in book.landed:
+        step = book.evidence.steps[write.at]
+        inside = write.start in entry_time and write.start + len(write.data) in entry_time
+        if isinstance(step, Store) and step.keep and not inside:
+            yield Breach(write.at, "a read-modify-write of more than the entry time")
+    for at, page, start, size in book.evidence.reads:
+        first = start - offset if page == 1 else start + book.evidence.parts.first
+        if first not in entry_time or first + size not in entry_time:
+            yield Breach(at, f"{size} bytes of guest memory are read, at p{page}{start:+d}")
+
+
+# What the rules share.
+
+
+def _takes_down(book: Ledger, write: Landed) -> bool:
+    update_byte = book.evidence.area.shape.update_byte
+    return write.covers(update_byte) and not write.after[update_byte] & FLAG
+
+
+# Writes `first` and `second` of an update, and whether something orders them.
+def _barrier_between(book: Ledger, first: int, second: int) -> bool:
+    if BARRIERS not in book.evidence.records or len(book.landed) < 2:
+        return True
+    between = book.evidence.steps[book.landed[first].at : book.landed[second].at]
+    return any(isinstance(step, Barrier) for step in between)
+
+
+# The first member that is not what it should be; the flag apart, if so asked.
+def _wrong_member(book: Ledger, struct: bytes, but_for_flag: bool = False) -> str:
+    evidence = book.evidence
+    shape, entry_time = evidence.area.shape, evidence.vcpu.entry_time
+    if evidence.area.update_flag:
+        entry_time = unflagged(entry_time)
+    wanted = bytearray(image(shape, evidence.vcpu, entry_time))
+    if but_for_flag:
+        wanted[shape.update_byte] &= ~FLAG
+        wanted[shape.update_byte] |= struct[shape.update_byte] & FLAG
+    for row in shape.layout.members:
+        if struct[row.offset : row.end] != wanted[row.offset : row.end]:
+            return row.declaration
+    return ""
+
+
+def _without(struct: bytes, offset: int) -> bytes:
+    return struct[:offset] + struct[offset + 1 :]
+
+
+def _padding_stored(book: Ledger) -> Iterator[tuple[Landed, int]]:
+    rows = book.evidence.area.shape.layout.padding
+    for write in book.landed:
+        for row in rows:
+            for offset in range(row.offset, row.end):
+                if write.covers(offset):
+                    yield write, offset

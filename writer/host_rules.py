@@ -1,0 +1,154 @@
+"""What an update owes the hypervisor around it: locks, interrupts, caches, dirty pages.
+
+Law of this file: as in guest_rules.py; the sentences for people are in rules.py.
+"""
+
+from collections.abc import Iterator
+
+from runstate_abi.writer.evidence import Breach, Evidence, Ledger
+from runstate_abi.writer.steps import (
+    Activate,
+    Check,
+    Dirty,
+    IrqRestore,
+    IrqSave,
+    Lock,
+    Refresh,
+    TryLock,
+    Unlock,
+    Write,
+)
+
+Breaches = Iterator[Breach]
+
+
+def locks(book: Ledger) -> Breaches:
+    """Locks are balanced, gpc1 before gpc2, and a page is written under its own lock alone."""
+    held: list[str] = []
+    for index, step in enumerate(book.evidence.steps):
+        match step:
+            case Lock(cache) | TryLock(cache, True):
+                if held and held[-1] >= cache:
+                    yield Breach(index, f"{cache} is locked while {held[-1]} is held")
+                held.append(cache)
+            case Unlock(cache):
+                if cache not in held:
+                    yield Breach(index, f"{cache} is unlocked, and nobody holds it")
+                else:
+                    held.remove(cache)
+            case _ if isinstance(step, Write) and f"gpc{step.page}" not in held:
+                yield Breach(index, f"page {step.page} is written without gpc{step.page}'s lock")
+    if held:
+        yield Breach(len(book.evidence.steps), f"{held[-1]} is still locked at return")
+
+
+def irqs(book: Ledger) -> Breaches:
+    """Interrupts are off while a lock is held, and at return they are as they were at entry."""
+    evidence = book.evidence
+    # A lock that is never released is the business of another rule.
+    off, held = evidence.irqs_off, -_never_released(evidence)
+    for index, step in enumerate(evidence.steps):
+        match step:
+            case Lock(_, irqsave):
+                off, held = off or irqsave, held + 1
+            case TryLock(_, True):
+                held += 1
+            case IrqSave():
+                off = True
+            case IrqRestore():
+                off = evidence.irqs_off
+            case Unlock(_, irqrestore):
+                off, held = evidence.irqs_off if irqrestore else off, held - 1
+        if held > 0 and not off:
+            yield Breach(index, "interrupts are on while a lock is held")
+    measured = evidence.irqs_off_at_return
+    if (off if measured is None else measured) != evidence.irqs_off:
+        state = "on" if evidence.irqs_off else "off"
+        yield Breach(len(evidence.steps), f"interrupts are not {state} at return")
+
+
+def _never_released(evidence: Evidence) -> int:
+    taken = [step for step in evidence.steps if isinstance(step, Lock | TryLock)]
+    got = sum(isinstance(step, Lock) or step.result for step in taken)
+    return max(0, got - sum(isinstance(step, Unlock) for step in evidence.steps))
+
+
+def atomic(book: Ledger) -> Breaches:
+    """Where it must not block it neither sleeps nor spins."""
+    yield from never_sleeps(book)
+    for index, step in enumerate(book.evidence.steps):
+        if book.evidence.atomic and isinstance(step, Lock):
+            yield Breach(index, f"it spins for {step.cache}'s lock, and must not block")
+
+
+def never_sleeps(book: Ledger) -> Breaches:
+    """Where it must not block it does not sleep."""
+    for index, step in enumerate(book.evidence.steps):
+        if book.evidence.atomic and isinstance(step, Refresh | Activate):
+            yield Breach(index, f"{step.cache} is set up anew, which sleeps, and it must not block")
+
+
+def refused(book: Ledger) -> Breaches:
+    """An update that cannot be made leaves the area as it was: every early return is before the
+    first store."""
+    if book.refusal is not None:
+        for at in [write.at for write in book.landed] + [stray.at for stray in book.strays]:
+            yield Breach(at, "a store in an update that was refused")
+
+
+def dirty(book: Ledger) -> Breaches:
+    """Each page written is marked dirty after its last store and under its lock, and no other."""
+    yield from dirty_at_last(book)
+    held: list[str] = []
+    for index, step in enumerate(book.evidence.steps):
+        match step:
+            case Lock(cache) | TryLock(cache, True):
+                held.append(cache)
+            case Unlock(cache) if cache in held:
+                held.remove(cache)
+            case Dirty(gfn) if f"gpc{gfn + 1}" not in held:
+                yield Breach(index, f"frame {gfn:+d} is marked dirty without gpc{gfn + 1}'s lock")
+
+
+def dirty_at_last(book: Ledger) -> Breaches:
+    """Each page written is marked dirty after its last store, and no other."""
+    steps = book.evidence.steps
+    stored = {step.page - 1: at for at, step in enumerate(steps) if isinstance(step, Write)}
+    marked = {step.gfn: at for at, step in enumerate(steps) if isinstance(step, Dirty)}
+    for gfn, at in stored.items():
+        if marked.get(gfn, -1) < at:
+            yield Breach(len(steps), f"frame {gfn:+d} is not marked dirty after its last store")
+    for gfn, at in marked.items():
+        if gfn not in stored:
+            yield Breach(at, f"frame {gfn:+d} is marked dirty, and nothing is stored in it")
+
+
+def calls(book: Ledger) -> Breaches:
+    """A cache is checked under its lock, for as many bytes as its page gets, before a store; it is
+    set up anew with no lock held, for the right bytes, and then all is checked again."""
+    parts, offset = book.evidence.parts, book.evidence.area.offset
+    sizes = {"gpc1": parts.first, "gpc2": parts.second}
+    held: list[str] = []
+    checked: set[str] = set()
+    for index, step in enumerate(book.evidence.steps):
+        match step:
+            case Lock(cache) | TryLock(cache, True):
+                held.append(cache)
+            case Unlock(cache) if cache in held:
+                held.remove(cache)
+                checked.discard(cache)
+            case Check(cache, size, good):
+                if cache not in held:
+                    yield Breach(index, f"{cache} is checked without its lock")
+                if size != sizes[cache]:
+                    yield Breach(index, f"{cache} is checked for {size} bytes of {sizes[cache]}")
+                checked.update({cache} if good else ())
+            case Refresh(cache, size) | Activate(cache, _, size):
+                if held:
+                    yield Breach(index, f"{cache} is set up anew while {held[-1]} is locked")
+                if size != sizes[cache]:
+                    yield Breach(index, f"{cache} is set up for {size} bytes of {sizes[cache]}")
+                if isinstance(step, Activate) and step.gpa != offset + parts.first:
+                    yield Breach(index, f"{cache} is set up at {step.gpa}, not where page 2 begins")
+            case _ if isinstance(step, Write) and f"gpc{step.page}" not in checked:
+                yield Breach(index, f"page {step.page} is written before gpc{step.page} is checked")
