@@ -5,21 +5,13 @@ they mean is in memory/.
 """
 
 import argparse
-import json
 import sys
-from typing import NamedTuple
 
-from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.tools import ink
-from runstate_abi.tools.memory import image as memory
-from runstate_abi.tools.memory import json_view, lines, pages_view, sources
-from runstate_abi.tools.memory.area import LAYOUTS, Area, Span, Window, area, window
-from runstate_abi.tools.memory.comparison import compare, deltas
-from runstate_abi.tools.memory.decision import Decision, decide
+from runstate_abi.tools import explanation, ink
+from runstate_abi.tools.explanation import Place
+from runstate_abi.tools.memory import sources
+from runstate_abi.tools.memory.area import LAYOUTS
 from runstate_abi.tools.memory.image import ADDRESS_END, PAGE_SIZE, Image
-from runstate_abi.tools.memory.observations import WRONG, Observation, observe, ordered, worst
-
-FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3
 
 DESCRIPTION = """\
 Explain the runstate area in a memory image, an ELF core (QEMU's dump-guest-memory, Xen's
@@ -37,27 +29,20 @@ exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 somethin
   2 wrong usage, 3 the memory could not be read or its layout not be told"""
 
 
-class Place(NamedTuple):
-    """Where an area begins, and where its other page is if that is not the next one."""
-
-    address: int
-    second: int | None = None
-
-
 def main(argv: list[str]) -> int:
     """Explain one area, or watch one; return the exit code."""
     parser = _parser()
     options = parser.parse_args(argv)
     _check(parser, options)
     if options.pages_view and options.file is None:
-        return _pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
-    if options.qmp or options.drgn or options.percpu:
-        from runstate_abi.tools.memory import live
+        return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
+    if options.qmp:
+        from runstate_abi.tools import watching
 
-        return live.main(options)
+        return watching.main(options)
     image = sources.opened(options.file or "-", options.base, options.raw)
     place = _place(parser, options, image)
-    return explain(options, image, place)
+    return explanation.explain(options, image, place)
 
 
 def _number(text: str) -> int:
@@ -115,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.watch is not None and not options.qmp:
         parser.error("--watch needs --qmp")
+    if options.watch is not None and options.output:
+        parser.error("--watch writes to standard output alone")
     if options.qmp and options.gpa is None:
         parser.error("--qmp needs --gpa")
     if options.at is not None and options.gpa is not None:
@@ -152,135 +139,3 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
         if options.at is not None and not options.pages
         else asked
     )
-
-
-def explain(options: argparse.Namespace, image: Image, place: Place) -> int:
-    """Show the area at ``place`` in every view that the options ask for; return the exit code."""
-    for text in image.notes:
-        print(f"runstate: {image.source}: {text}", file=sys.stderr)
-    seen = _window(options, image, place)
-    earlier = _earlier(options, place)
-    decision = _decision(options, seen, earlier, image.machine)
-    if decision.layout is None:
-        return _undecided(options, image, seen, decision)
-    shown = area(decision.layout, seen)
-    if options.pages_view:
-        second = shown.spans[1].address if len(shown.spans) > 1 else None
-        return _pages(options, decision.layout, Place(shown.address, second))
-    return _show(options, image.source, shown, decision, earlier)
-
-
-def _window(options: argparse.Namespace, image: Image, place: Place) -> Window:
-    if options.second_page:
-        name, offset = options.second_page
-        return _crossing(image, place, sources.opened(name), offset)
-    if place.second is not None:
-        return _crossing(image, place, image, place.second)
-    return window(image, place.address)
-
-
-def _crossing(image: Image, place: Place, other: Image, offset: int) -> Window:
-    rest = memory.available(other, offset, PAGE_SIZE)
-    if not rest:
-        memory.read(other, offset, 1)
-    return window(image, place.address, Span(offset, rest))
-
-
-def _earlier(options: argparse.Namespace, place: Place) -> Window | None:
-    if not options.before:
-        return None
-    image = sources.opened(options.before, options.base, options.raw)
-    return _window(options, image, place)
-
-
-def _decision(
-    options: argparse.Namespace, seen: Window, earlier: Window | None, machine: str | None
-) -> Decision:
-    if options.abi:
-        return Decision(LAYOUTS[options.abi], ("--abi says so",))
-    decision = decide(seen, machine)
-    if decision.layout is None and earlier is not None:
-        other = decide(earlier, machine)
-        if other.layout is not None:
-            return Decision(other.layout, ("decided by the earlier dump", *other.reasons))
-    return decision
-
-
-def _show(
-    options: argparse.Namespace,
-    source: str,
-    shown: Area,
-    decision: Decision,
-    earlier: Window | None,
-) -> int:
-    found = observe(shown)
-    old = area(shown.layout, earlier) if earlier is not None else None
-    if old is not None:
-        found = ordered([*found, *compare(old.values, shown.values)])
-    if options.json:
-        value = json_view.area(shown, source, decision.reasons)
-        if old is not None:
-            moved = deltas(old.values, shown.values)
-            value["before"] = json_view.growth(old.values, moved, options.before)
-        value["observations"] = json_view.observations(found)
-        _out(options, [(lines.Ink(json.dumps(value, indent=2)),)])
-    else:
-        _out(options, _text(options, source, shown, decision, old, found))
-    return SOMETHING_WRONG if worst(found) == WRONG else FINE
-
-
-def _text(
-    options: argparse.Namespace,
-    source: str,
-    shown: Area,
-    decision: Decision,
-    old: Area | None,
-    found: tuple[Observation, ...],
-) -> list[lines.Line]:
-    text = [*lines.heading(shown, source, decision.reasons), *lines.body(shown)]
-    if old is not None:
-        text += lines.growth(deltas(old.values, shown.values), options.before)
-    return [*text, *lines.observed(found), lines.verdict(worst(found))]
-
-
-def _undecided(options: argparse.Namespace, image: Image, seen: Window, decision: Decision) -> int:
-    readings = [area(layout, seen) for layout in LAYOUTS.values() if layout.size <= len(seen.data)]
-    if options.json:
-        values = [json_view.area(x, image.source, ()) for x in readings]
-        text = json.dumps(json_view.undecided(values, image.source, decision.reasons), indent=2)
-        _out(options, [(lines.Ink(text),)])
-    else:
-        shown: list[lines.Line] = []
-        for reading in readings:
-            shown += [*lines.heading(reading, image.source, ("if it is",)), *lines.body(reading)]
-        _out(options, shown)
-    why = "; ".join(decision.reasons)
-    print(f"runstate: cannot tell native from compat: {why} (give --abi)", file=sys.stderr)
-    return CANNOT_TELL
-
-
-def _pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
-    held = pages_view.pages(layout, place.address, place.second)
-    if options.json:
-        value = pages_view.as_json(layout, held, place.address)
-        _out(options, [(lines.Ink(json.dumps(value, indent=2)),)])
-    elif options.pages_view == "svg":
-        from runstate_abi.tools import drawing
-
-        title = pages_view.heading(layout, held, place.address)
-        picture = drawing.document(title, pages_view.lanes(held))
-        _out(options, [(lines.Ink(line),) for line in picture.splitlines()])
-    else:
-        _out(options, list(pages_view.lines(layout, held, place.address)))
-    return FINE
-
-
-def _out(options: argparse.Namespace, text: list[lines.Line]) -> None:
-    if not options.output or options.output == "-":
-        ink.write(text, options.color)
-        return
-    try:
-        with open(options.output, "w", encoding="utf-8") as file:
-            ink.write(text, options.color, file)
-    except OSError as error:
-        raise WitnessError(f"{options.output}: {error.strerror}") from None

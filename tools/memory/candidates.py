@@ -29,6 +29,9 @@ VERDICTS = (LIKELY, COPY, POSSIBLE, UNLIKELY)
 # levels): xen/arch/x86/include/asm/config.h, Linux Documentation/arch/x86/x86_64/mm.rst.
 XEN_POINTERS = range(0xFFFF_82C0_0000_0000, 0xFFFF_8800_0000_0000)
 GUEST_POINTERS = range(0xFFFF_8800_0000_0000, 0xFFFF_FFFF_FFFF_F000)
+WEIGHT_LIKELY = 5
+FAMILY_MOST = 5  # An area, Xen's copy and a guest's own: more are the rows of some table.
+OLD = 1 << 58  # ns: 9 years
 POINTER = struct.Struct("<Q")
 
 
@@ -105,7 +108,10 @@ def _of_values(seen: Values) -> Iterable[Reason]:
         ahead = words(seen.entry - seen.total)
         yield Reason(1, f"the times fit into the entry time, which is {ahead} ahead, as on Xen")
         if seen.total < seen.entry >> 4:
+            # True of a young guest on an old host, and of most that is no area.
             yield Reason(-2, "the times are a small part of the entry time")
+    if seen.entry > OLD:
+        yield Reason(-2, f"the host would have been up for {words(seen.entry)}")
     used = sum(time > 0 for time in seen.times)
     yield Reason(used - 2, f"{used} of the four times are not zero")
     if seen.state < len(RUNSTATES) and not seen.times[seen.state]:
@@ -184,14 +190,16 @@ def _rank(item: Candidate) -> tuple[int, int, int]:
     return VERDICTS.index(item.verdict), -item.weight, item.address
 
 
+# Equal records, and those of a table that counts up, equal differences too. So it counts where few
+# have it, and the numbers differ or one of them is known to be the hypervisor's.
 def _with_others(item: Candidate, family: Sequence[Candidate]) -> Candidate:
-    others = [other for other in family if other.address != item.address]
-    if not others or item.verdict == UNLIKELY:
+    others = [other for other in family if _same_vcpu(item, other)]
+    if not 0 < len(others) < FAMILY_MOST or item.verdict == UNLIKELY:
         return item
     place = others[0].address
     constant = words(offset(item.seen))
     text = f"{place:#x} has the same entry time - sum, {constant}: two copies of one vCPU's times"
-    item = item.because(Reason(6, text), verdict=LIKELY if item.verdict == POSSIBLE else "")
+    item = _promoted(item.because(Reason(6, text)))
     newest = max(others, key=lambda other: other.seen.entry)
     if newest.seen.entry > item.seen.entry and item.verdict == LIKELY:
         behind = words(newest.seen.entry - item.seen.entry)
@@ -201,6 +209,13 @@ def _with_others(item: Candidate, family: Sequence[Candidate]) -> Candidate:
             text = f"the copy at {other.address:#x} points here ({other.points_to:#x})"
             return item.because(Reason(4, text))
     return item
+
+
+def _same_vcpu(item: Candidate, other: Candidate) -> bool:
+    if other.address == item.address:
+        return False
+    copies = COPY in (item.verdict, other.verdict)
+    return copies or other.seen.times != item.seen.times
 
 
 def _same_place(virtual: int, physical: int) -> bool:
@@ -224,8 +239,7 @@ def since(found: Candidate, earlier: Image) -> Candidate:
     text = f"entry time - sum stayed {words(moved.offsets[0])} while {words(moved.entry)} passed"
     if found.verdict == UNLIKELY:
         return found.because(Reason(1, text))
-    verdict = LIKELY if found.verdict == POSSIBLE else found.verdict
-    return found.because(Reason(8, text), verdict=verdict)
+    return _promoted(found.because(Reason(8, text)))
 
 
 def ranked(found: Iterable[Candidate]) -> list[Candidate]:
@@ -233,7 +247,8 @@ def ranked(found: Iterable[Candidate]) -> list[Candidate]:
     return sorted((_promoted(item) for item in found), key=_rank)
 
 
-# Without a second dump or a copy of it, several times that add up exactly are proof enough.
+# What speaks for a candidate must outweigh what speaks against it, and one dump's ordered numbers
+# alone never do.
 def _promoted(item: Candidate) -> Candidate:
-    exact = item.seen.total == item.seen.entry
-    return item._replace(verdict=LIKELY) if item.verdict == POSSIBLE and exact else item
+    likely = item.verdict == POSSIBLE and item.weight >= WEIGHT_LIKELY
+    return item._replace(verdict=LIKELY) if likely else item

@@ -32,10 +32,14 @@ HIGH_WORD_MOST = 1 << 24
 
 
 class Decision(NamedTuple):
-    """``layout`` is None when nothing decides; ``reasons`` say why, for a person."""
+    """``layout`` is None when nothing decides; ``reasons`` say why, for a person.
+
+    ``shift`` is how many bytes earlier the native reading that cannot be ruled out begins.
+    """
 
     layout: Layout | None
     reasons: tuple[str, ...]
+    shift: int = 0
 
 
 def standing(seen: Values) -> int:
@@ -87,7 +91,7 @@ def _checked(layout: Layout, reason: str, seen: Window) -> Decision:
     if earlier % NATIVE.field("state_entry_time").type.size:
         return Decision(layout, (reason, f"native at {earlier:#x} would not be aligned"))
     doubt = f"the four bytes before are {word}: native at {earlier:#x} reads the same"
-    return Decision(None, (reason, doubt))
+    return Decision(None, (reason, doubt), SHIFT)
 
 
 # Only x86 has a compat form, and i386 has no other; on x86-64 either kind of guest may run.

@@ -17,7 +17,7 @@ RUN_MOST = 1 << 20
 
 
 class Search(NamedTuple):
-    """What was found, best first; ``searched`` bytes were looked at, ``cut`` if MOST was reached."""
+    """What was found, best first; ``cut`` says that MOST was reached before the image's end."""
 
     found: list[Candidate]
     searched: int

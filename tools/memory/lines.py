@@ -4,6 +4,7 @@ Law of this file: it makes values and prints nothing; colour is somebody else's 
 """
 
 from collections.abc import Iterable, Iterator
+from textwrap import wrap
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field
@@ -29,6 +30,7 @@ BYTES_WIDE = 3 * UINT64.size + 2
 LABEL_WIDE = 17
 RULE_WIDE = 78
 BAR_WIDE = 30
+TEXT_WIDE = 88
 
 
 def heading(area: Area, source: str, reasons: Iterable[str]) -> Iterator[Line]:
@@ -118,8 +120,10 @@ def _duration(ns: int, wide: int) -> Ink:
 def observed(found: Iterable[Observation]) -> Iterator[Line]:
     """Yield each observation with its class in front and its fact under it."""
     for item in found:
-        yield (Ink(f"{item.kind:<10} ", item.kind), Ink(item.text))
-        yield (Ink(f"           {item.fact}", "dim"),)
+        first, *rest = wrap(item.text, TEXT_WIDE)
+        yield (Ink(f"{item.kind:<10} ", item.kind), Ink(first))
+        yield from ((Ink(f"{'':<10} {line}"),) for line in rest)
+        yield from ((Ink(f"{'':<10} {line}", "dim"),) for line in wrap(item.fact, TEXT_WIDE))
 
 
 def verdict(kind: str) -> Line:

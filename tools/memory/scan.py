@@ -15,7 +15,8 @@ from runstate_abi.tools.memory.image import Piece
 
 # The filter, on a little-endian entry time at offset e and the four times behind it:
 # - each is below 2^60 ns (AGE_MOST), so its top byte is below 16; the entry's may have the flag;
-# - bytes 3 to 6 of the entry time are not all zero: an area 17 ms after boot is nobody's question;
+# - bytes 3 to 6 of the entry time are not all zero, nor of all four times: an area less than 17 ms
+#   after boot is nobody's question;
 # - a time is 0 or at least 256 ns: no hypervisor changes a state and back in less;
 # - they are not all multiples of 256, as small numbers are that are read at the wrong byte;
 # - below their highest bytes, the five have at most ZEROS_MOST bytes of zero: a clock's bytes are
@@ -24,7 +25,7 @@ from runstate_abi.tools.memory.image import Piece
 #   a millionth of it: the machine was there for so much of the host's life;
 # - more than one of the four is not zero, or one of them is the entry time itself;
 # - a state, 0..3, stands four bytes before (compat) or eight (native).
-ENTRY_BYTES = 0x00FFFFFFFF000000
+LARGE_BYTES = 0x00FFFFFFFF000000
 TIME_LEAST = 1 << 8
 ZEROS_MOST = 3
 LIFE_SHIFT = 20
@@ -47,7 +48,9 @@ def has_numpy() -> bool:
 def fits(entry_raw: int, times: tuple[int, ...]) -> bool:
     """Tell whether five numbers pass the filter; the one about the state is the caller's."""
     entry, total = entry_raw & ~XEN_RUNSTATE_UPDATE, sum(times)
-    if not entry & ENTRY_BYTES or max(entry, *times) >= AGE_MOST:
+    if max(entry, *times) >= AGE_MOST or not entry & LARGE_BYTES:
+        return False
+    if not any(time & LARGE_BYTES for time in times):
         return False
     if any(0 < time < TIME_LEAST for time in times):
         return False

@@ -13,7 +13,7 @@ from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.image import PAGE_SIZE
 from runstate_abi.tools.memory.scan import (
     COMPAT_LEAD,
-    ENTRY_BYTES,
+    LARGE_BYTES,
     LIFE_SHIFT,
     NATIVE_LEAD,
     STATES,
@@ -23,8 +23,9 @@ from runstate_abi.tools.memory.scan import (
 )
 
 BLOCK = 1 << 16
-SPARSE = 64  # One place in so many fits: more passes are cheaper than looking at each.
+SPARSE = 256  # One place in so many fits: more passes are cheaper than looking at each.
 _FLAG = np.uint64(1 << 63)
+_NOTHING = np.empty(0, dtype=np.intp)
 _U64 = 8
 _HIGH_BITS = np.uint8(0x7F & ~((AGE_MOST >> 56) - 1))  # set in no top byte, the flag aside
 
@@ -42,11 +43,17 @@ class _Room(NamedTuple):
 def entries(data: memoryview) -> Iterator[int]:
     """Yield the offsets where an entry time may be, in order, each once."""
     every = np.frombuffer(data, dtype=np.uint8)
-    room = _Room(*(np.empty(BLOCK + TIMES, dtype=np.uint8) for _ in _Room._fields))
-    for start, end in _stretches(every):
-        for low in range(start, end, BLOCK):
-            high = min(low + BLOCK, end)
-            yield from _in_block(every, low, high, room)
+    room = _Room(*(np.empty(BLOCK + TIMES + NATIVE_LEAD, dtype=np.uint8) for _ in _Room._fields))
+    blocks = [
+        _in_block(every, low, min(low + BLOCK, end), room)
+        for start, end in _stretches(every)
+        for low in range(start, end, BLOCK)
+    ]
+    found = np.concatenate(blocks) if blocks else _NOTHING
+    for test in (_has_entry, _has_state, _has_times, _has_bytes):
+        if len(found):
+            found = found[test(every, found)]
+    yield from found.tolist()
 
 
 # Runs of pages that are not all zero, begun early by what a struct may have in the page before.
@@ -61,20 +68,19 @@ def _stretches(every: Bytes) -> Iterator[tuple[int, int]]:
         yield start, min(int(last) * PAGE_SIZE, len(every))
 
 
-def _in_block(every: Bytes, low: int, high: int, room: _Room) -> Iterator[int]:
+# The places in a block that the passes over its bytes leave.
+def _in_block(every: Bytes, low: int, high: int, room: _Room) -> Bytes:
     block = every[low : high + TIMES - 1]
     count = len(block) - TIMES + 1
     if count <= 0:
-        return
+        return _NOTHING
     fits = _small_tops(block, count, room)
     if np.count_nonzero(fits) > count // SPARSE:
-        _large_entries(block, fits, room)
+        _large(block, fits, room)
         _odd_lows(block, fits, room)
-    found = np.flatnonzero(fits.view(np.bool_)) + low
-    for test in (_has_entry, _has_state, _has_times):
-        if len(found):
-            found = found[test(every, found)]
-    yield from found.tolist()
+        if low >= NATIVE_LEAD:
+            _states(every[low - NATIVE_LEAD : low + count], fits, room)
+    return np.flatnonzero(fits.view(np.bool_)) + low
 
 
 # 1 where the top bytes of five numbers in a row are small. Three passes see all five: a byte and
@@ -88,13 +94,16 @@ def _small_tops(block: Bytes, count: int, room: _Room) -> Bytes:
     return np.bitwise_and(four[:count], top[32 : 32 + count], out=room.three[:count])
 
 
-# Memory that is mostly zero has small tops everywhere. There, leave out what has no entry time of
-# any size: one of its bytes 3..6 is set,
-def _large_entries(block: Bytes, fits: Bytes, room: _Room) -> None:
+# Memory that is mostly zero has small tops everywhere. There, leave out what has an entry time of
+# no size, or four times of none: one of its bytes 3..6 is set,
+def _large(block: Bytes, fits: Bytes, room: _Room) -> None:
     count = len(fits)
-    pair = np.bitwise_or(block[3 : count + 5], block[4 : count + 6], out=room.one[: count + 2])
-    both = np.bitwise_or(pair[:-2], pair[2:], out=room.two[:count])
-    _keep(both, fits)
+    pair = np.bitwise_or(block[3:-1], block[4:], out=room.one[: len(block) - 4])
+    size = np.bitwise_or(pair[:-2], pair[2:], out=room.two[: len(pair) - 2])
+    two = np.bitwise_or(size[8:-8], size[16:], out=room.one[: len(size) - 16])
+    four = np.bitwise_or(two[:count], two[16 : count + 16], out=room.one[:count])
+    _keep(four, fits)
+    _keep(size[:count], fits)
 
 
 # and what has five numbers that are all multiples of 256: small ones, read at the wrong byte.
@@ -103,6 +112,19 @@ def _odd_lows(block: Bytes, fits: Bytes, room: _Room) -> None:
     two = np.bitwise_or(block[: count + 24], block[8 : count + 32], out=room.one[: count + 24])
     four = np.bitwise_or(two[:count], two[16 : count + 16], out=room.two[:count])
     _keep(np.bitwise_or(four, block[32 : count + 32], out=four), fits)
+
+
+# and what has no state four or eight bytes before: 0..3 and three zeros. `front` begins eight
+# bytes before the block.
+def _states(front: Bytes, fits: Bytes, room: _Room) -> None:
+    size = len(front)
+    zero = np.equal(front, 0, out=room.one[:size].view(np.bool_)).view(np.uint8)
+    state = np.less(front, STATES, out=room.two[:size].view(np.bool_)).view(np.uint8)[: size - 3]
+    for place in (1, 2, 3):
+        np.bitwise_and(state, zero[place : place + size - 3], out=state)
+    count = len(fits)
+    lead = NATIVE_LEAD - COMPAT_LEAD
+    np.bitwise_and(fits, np.bitwise_or(state[:count], state[lead : lead + count]), out=fits)
 
 
 def _keep(where: Bytes, fits: Bytes) -> None:
@@ -117,7 +139,7 @@ def _has_entry(every: Bytes, found: Bytes) -> Bytes:
     first, second = words[found + _U64], words[found + 2 * _U64]
     # Two of four times already tell most of it, and two more cost as much again.
     most = np.where(raw == entry, entry, entry * 2)
-    answer: Bytes = ((entry & ENTRY_BYTES) != 0) & (np.maximum(first, second) <= most)
+    answer: Bytes = ((entry & LARGE_BYTES) != 0) & (np.maximum(first, second) <= most)
     return answer & ((first - 1) >= TIME_LEAST - 1) & ((second - 1) >= TIME_LEAST - 1)
 
 
@@ -140,18 +162,23 @@ def _has_times(every: Bytes, found: Bytes) -> Bytes:
     total = np.add.reduce(times)
     most = np.where(raw == entry, entry, entry * 2)
     answer: Bytes = np.maximum.reduce(numbers) < AGE_MOST
+    answer &= (np.bitwise_or.reduce(times) & LARGE_BYTES) != 0
     answer &= (total <= most) & (total >= entry >> LIFE_SHIFT)
     answer &= (np.count_nonzero(times, axis=0) > 1) | (total == entry)
     answer &= ~np.logical_or.reduce((times != 0) & (times < TIME_LEAST))
-    answer &= (np.bitwise_or.reduce(numbers) & 0xFF) != 0
-    return answer & (_inner_zeros(numbers) <= ZEROS_MOST)
+    return answer & ((np.bitwise_or.reduce(numbers) & 0xFF) != 0)
 
 
-# How many bytes below their highest ones are zero, in each column of numbers.
-def _inner_zeros(numbers: Bytes) -> Bytes:
-    used = np.ascontiguousarray(numbers).view(np.uint8).reshape(*numbers.shape, _U64) != 0
+# Few of the bytes below the five numbers' highest ones are zero.
+def _has_bytes(every: Bytes, found: Bytes) -> Bytes:
+    words = _words(every, np.uint64)
+    numbers = np.stack([words[found + _U64 * index] for index in range(TIMES // _U64)])
+    numbers[0] &= ~_FLAG
+    used = numbers.view(np.uint8).reshape(*numbers.shape, _U64) != 0
     below = np.logical_or.accumulate(used[..., ::-1], axis=-1)
-    return (np.count_nonzero(below, axis=-1) - np.count_nonzero(used, axis=-1)).sum(axis=0)
+    zeros = np.count_nonzero(below, axis=-1) - np.count_nonzero(used, axis=-1)
+    answer: Bytes = zeros.sum(axis=0) <= ZEROS_MOST
+    return answer
 
 
 # A number at every byte, aligned or not.
