@@ -22,6 +22,8 @@ class Verb(NamedTuple):
 VERBS = (
     Verb("show", "show", "the structs side by side: every byte a row"),
     Verb("check", "check", "hold the layouts against encodings, compilers, kernels"),
+    Verb("write", "write", "one update of the area, step by step, in any of its versions"),
+    Verb("replay", "replay", "do what was recorded, and say N of N"),
     Verb("hexdump", "hexdump", "a runstate area in real memory, explained byte by byte"),
     Verb("find", "find", "look for runstate areas in a whole memory image"),
 )
