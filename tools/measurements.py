@@ -12,7 +12,8 @@ from runstate_abi.tools.cases import differ, differ_bytes
 from runstate_abi.tools.fields import Malformed
 from runstate_abi.tools.recordings import MARGIN, WINDOW, around, struct_in, written
 from runstate_abi.writer.accounting import total
-from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, Caches
+from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN
 from runstate_abi.writer.host import INVALID_GPA
 from runstate_abi.writer.ioctls import (
     STATE_UNCHANGED,

@@ -20,7 +20,7 @@ from runstate_abi.tools.fields import (
 from runstate_abi.tools.fields import field as field_of
 from runstate_abi.tools.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
 from runstate_abi.tools.oracle_vectors import Version, version
-from runstate_abi.writer.gpc import Caches
+from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import BASE, Host
 from runstate_abi.writer.memory import ARENA, Window
 

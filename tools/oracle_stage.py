@@ -20,7 +20,8 @@ from runstate_abi.tools.fields import (
     truth,
 )
 from runstate_abi.tools.oracle_vectors import Version
-from runstate_abi.writer.gpc import Blocked, Caches, Gpc
+from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Blocked, Gpc
 from runstate_abi.writer.host import BASE
 from runstate_abi.writer.memory import Overrun, Window, apply, arena_bytes
 from runstate_abi.writer.steps import Activate, Copy, Dirty, Refresh, Step, Store, line

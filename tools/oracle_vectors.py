@@ -24,13 +24,8 @@ from runstate_abi.tools.fields import (
     text,
     truth,
 )
-from runstate_abi.writer.gpc import (
-    PFNCACHE_6_1,
-    PFNCACHE_6_1_BROKEN,
-    PFNCACHE_6_12,
-    Caches,
-    Pfncache,
-)
+from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12, Pfncache
 from runstate_abi.writer.memory import Overrun, Window, apply, arena_bytes
 from runstate_abi.writer.steps import Barrier, Dirty, Step, canonical, digest, line, memory_text
 from runstate_abi.writer.variants import VARIANT, Variant

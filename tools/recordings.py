@@ -23,7 +23,7 @@ from runstate_abi.tools.fields import (
 )
 from runstate_abi.tools.following import Region, follows
 from runstate_abi.writer.accounting import total
-from runstate_abi.writer.gpc import Caches
+from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.memory import Window, play, trace
 from runstate_abi.writer.steps import Step, Steps, line, writes
 from runstate_abi.writer.variants import VARIANT, Variant

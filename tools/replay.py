@@ -144,8 +144,8 @@ def report(source: str, replayed: Replayed) -> Iterator[str]:
     for remark, count in Counter(replayed.remarks).items():
         yield f"note {source} {remark}{f' ({count} times)' if count > 1 else ''}"
     good = sum(not case.differences for case in replayed.cases)
-    count = f"{good} of {len(replayed.cases)} {replayed.kind}"
-    yield f"{source}: {_groups(replayed)}{count}"
+    total = f"{good} of {len(replayed.cases)} {replayed.kind}"
+    yield f"{source}: {_groups(replayed)}{total}"
 
 
 # A scenario is run in several versions, and agrees if it does in each.

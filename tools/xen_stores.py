@@ -19,7 +19,7 @@ from runstate_abi.tools.fields import Malformed, Record, choice, field, known, o
 from runstate_abi.tools.following import Region, follows
 from runstate_abi.tools.xen_recordings import XEN, area, area_origin, one_origin, plausible
 from runstate_abi.writer.accounting import origin
-from runstate_abi.writer.gpc import Caches
+from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.vcpu import (
     PAGE_SIZE,
     SHAPES,

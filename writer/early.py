@@ -6,7 +6,7 @@ what that version did, faults of its time included.
 
 from collections.abc import Generator
 
-from runstate_abi.writer.gpc import Caches
+from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, Step, Store
 from runstate_abi.writer.vcpu import (

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
 from runstate_abi.writer.accounting import kvm_account, total
-from runstate_abi.writer.gpc import Caches
+from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.variants import VARIANT, Variant, is_xen, register_hva

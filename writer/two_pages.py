@@ -15,7 +15,8 @@ is shared only where the source reads the same.
 
 from collections.abc import Generator
 
-from runstate_abi.writer.gpc import Caches, Gpc
+from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Gpc
 from runstate_abi.writer.host import Place, frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, IrqRestore, IrqSave, Step, Store
 from runstate_abi.writer.vcpu import (

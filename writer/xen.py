@@ -7,7 +7,7 @@ mapped is not written.
 
 from collections.abc import Generator
 
-from runstate_abi.writer.gpc import Caches
+from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EACCES, ENXIO, INVALID_GPA, Host, Place, frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Step, Store
 from runstate_abi.writer.vcpu import (
