@@ -8,7 +8,7 @@ struct has what a Layout has no word for (a bitfield, a union beside other membe
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import (
@@ -44,14 +44,13 @@ OFFSET, WIDTH_SHIFT = 0xFFFFFF, 24
 INT_ENCODING_SHIFT, INT_SIGNED, INT_OFFSET, INT_BITS = 24, 1, 0xFF0000, 0xFF
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One struct being read: for which ABI, and how an error names it. It counts the members."""
+class Question(NamedTuple):
+    """One struct being read: for which ABI, how an error names it, the members ``seen`` so far."""
 
     btf: Btf
     name: str
     abi: Abi
-    seen: list[str] = field(default_factory=list)
+    seen: list[str]
 
     def refuse(self, why: str) -> WitnessError:
         """Return the error that says why this struct cannot be read."""
@@ -67,7 +66,9 @@ def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
     found: list[Layout] = []
     missing: list[str] = []
     for name in names:
-        layouts = [_layout(record, Question(btf, name, abi)) for record in _definitions(btf, name)]
+        layouts = [
+            _layout(record, Question(btf, name, abi, [])) for record in _definitions(btf, name)
+        ]
         found += layouts
         missing += [] if layouts else [name]
     if missing:
@@ -79,27 +80,24 @@ def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
 # The structs that a name stands for, itself or as a typedef's, each once.
 def _definitions(btf: Btf, name: str) -> list[Record]:
     found: dict[int, Record] = {}
-    for count, record in enumerate(_named(btf, name)):
-        if count >= DEFINITIONS_MAX:
-            raise WitnessError(f"{btf.source}: {name} has more than {DEFINITIONS_MAX} definitions")
-        if record.kind >= len(form.KINDS):
+    named = [record for record in btf.named(name) if record.kind in DEFINING or _unknown(record)]
+    if len(named) > DEFINITIONS_MAX:
+        raise WitnessError(f"{btf.source}: {name} has more than {DEFINITIONS_MAX} definitions")
+    for record in named:
+        if _unknown(record):
             raise WitnessError(
                 f"{btf.source}: {name} is BTF type {record.id} of {record.kind_name}, which is "
                 "not known"
             )
         if record.kind == form.TYPEDEF:
-            record, _, count = _resolved(btf, record.id)
+            record = _resolved(btf, record.id)[0]
         if record.kind in (form.STRUCT, form.UNION):
             found.setdefault(record.id, record)
     return [found[id_] for id_ in sorted(found)]
 
 
-def _named(btf: Btf, name: str) -> Iterator[Record]:
-    if btf.base and not btf.base.distilled:
-        yield from _named(btf.base, name)
-    for record in btf.named(name):
-        if record.kind in DEFINING or record.kind >= len(form.KINDS):
-            yield record
+def _unknown(record: Record) -> bool:
+    return record.kind >= len(form.KINDS)
 
 
 def _layout(record: Record, question: Question) -> Layout:

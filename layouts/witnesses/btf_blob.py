@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
+from runstate_abi.layouts.witnesses.btf_base import check_base
 from runstate_abi.layouts.witnesses.elf import Buffer
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
@@ -25,21 +26,9 @@ NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512
 RECORD = 3  # words of a record before what its kind adds: name_off, info, size or type
 STRIDE = 64
 
-# info: vlen in bits 0-23, the kind in 24-30, a flag in 31. Older kernels have fewer bits for vlen
-# and kind, and leave the others zero: one reading serves both.
-VLEN, KIND_SHIFT, KIND, FLAG_SHIFT = 0xFFFFFF, 24, 0x7F, 31
-
 # Above these, one pass over all records is cheaper than confirming each place that was found.
 # The second is also how many lengths are remembered: kernels have 300 different info words.
 FEW_STRINGS, FEW = 8, 4096
-
-# Kinds whose third word is the id of a type, and how many functions must have a prototype for a
-# base to be taken for the right one.
-REFERRING = frozenset((
-    form.PTR, form.TYPEDEF, form.VOLATILE, form.CONST, form.RESTRICT,
-    form.FUNC, form.VAR, form.DECL_TAG, form.TYPE_TAG,
-))  # fmt: skip
-FUNCTIONS = 64
 
 
 class Record(NamedTuple):
@@ -52,7 +41,7 @@ class Record(NamedTuple):
     flag: int
     vlen: int
     size: int
-    parts: "array[int]"  # the words behind the first three
+    parts: list[int]  # the words behind the first three
 
     @property
     def name(self) -> str:
@@ -92,17 +81,16 @@ class Btf:
         self.source, self.base, self.distilled = source, base, distilled
         self.order = header.order
         self.kinds = form.kinds(data, header, source)
-        self.types = bytes(memoryview(data)[slice(*header.types)])
+        # The types are read where they are; the strings are copied, for a view has no find().
+        self.types = memoryview(data)[slice(*header.types)]
         self.strings = bytes(memoryview(data)[slice(*header.strings)])
-        self.words = array("I", self.types)
-        if (self.order == "<") != (sys.byteorder == "little"):
-            self.words.byteswap()
+        self.words = _words(self.types, self.order)
         self._marks, self._count, self._lengths = [0], -1, dict[int, int]()
         _check_strings(self)
         self.first_string: int = base.first_string + len(base.strings) if base else 0
         self.first_id = base.end_id() if base else 1
         if base:
-            _check_base(self, base)
+            check_base(self, base)
 
     def end_id(self) -> int:
         """Return the id behind the last one. This walks the whole blob (WitnessError)."""
@@ -120,7 +108,7 @@ class Btf:
             raise WitnessError(f"{self.source}: there is no BTF type {id_}")
         at = self._marks[number // STRIDE]
         for _ in range(number % STRIDE):
-            at += self._length(at)
+            at += self.length(at)
         return self._record(id_, at)
 
     def string(self, offset: int) -> str:
@@ -143,27 +131,33 @@ class Btf:
         start = offset - self.first_string
         return start < len(self.strings) and (start == 0 or self.strings[start - 1] == 0)
 
-    def named(self, name: str) -> Iterator[Record]:
-        """Yield the types of this name in this blob alone, not in its base, in order of ids."""
-        offsets = self._string_offsets(name.encode() + b"\0")
-        places = self._places(offsets) if len(offsets) <= FEW_STRINGS else None
-        if places is None:
-            starts = ((id_, at) for id_, at in self.starts() if self.words[at] in offsets)
-        else:
-            starts = ((id_, at) for at in places if (id_ := self._id_at(at)))
-        for id_, at in starts:
-            yield self._record(id_, at)
+    def named(self, name: str) -> list[Record]:
+        """Return every type of this name, the base's first, but none of a distilled base's."""
+        return self._named(name.encode() + b"\0")[1]
+
+    # (offsets of the name among the strings seen so far, types of that name)
+    def _named(self, name: bytes) -> tuple[set[int], list[Record]]:
+        offsets, records = self.base._named(name) if self.base else (set(), [])
+        offsets |= self._string_offsets(name)
+        if not self.distilled:
+            places = self._places(offsets) if len(offsets) <= FEW_STRINGS else None
+            if places is None:
+                starts = ((id_, at) for id_, at in self.starts() if self.words[at] in offsets)
+            else:
+                starts = ((id_, at) for at in places if (id_ := self._id_at(at)))
+            records += [self._record(id_, at) for id_, at in starts]
+        return offsets, records
 
     def starts(self) -> Iterator[tuple[int, int]]:
         """Yield (id, first word) of every type of this blob alone."""
         at = 0
         for id_ in range(self.first_id, self.end_id()):
             yield id_, at
-            at += self._length(at)
+            at += self.length(at)
 
     # A string may be the tail of another, so every occurrence counts.
     def _string_offsets(self, wanted: bytes) -> set[int]:
-        offsets = self.base._string_offsets(wanted) if self.base else set()
+        offsets = set[int]()
         start = self.strings.find(wanted)
         while start >= 0:
             offsets.add(self.first_string + start)
@@ -179,7 +173,7 @@ class Btf:
             hit = wanted.search(self.types)
             while hit:
                 at, rest = divmod(hit.start(), form.WORD)
-                if not rest and at + 1 < len(self.words) and self.words[at + 1] > VLEN:
+                if not rest and at + 1 < len(self.words) and self.words[at + 1] > form.VLEN:
                     places.append(at)
                 if len(places) > FEW:
                     return None
@@ -193,16 +187,15 @@ class Btf:
         return self.first_id + number if here == at else None
 
     def _record(self, id_: int, at: int) -> Record:
-        end = at + self._length(at)
+        end = at + self.length(at)
         if end > len(self.words):
             raise WitnessError(f"{self.source}: BTF type {id_} ends behind the type section")
-        name_offset, info, size, *_ = self.words[at : at + RECORD]
-        kind, flag = info >> KIND_SHIFT & KIND, info >> FLAG_SHIFT
-        parts = self.words[at + RECORD : end]
-        return Record(self, id_, name_offset, kind, flag, info & VLEN, size, parts)
+        name_offset, info, size, *parts = self.words[at:end].tolist()
+        kind, flag = info >> form.KIND_SHIFT & form.KIND, info >> form.FLAG_SHIFT
+        return Record(self, id_, name_offset, kind, flag, info & form.VLEN, size, parts)
 
-    # Length in words of the record at word `at`.
-    def _length(self, at: int) -> int:
+    def length(self, at: int) -> int:
+        """Return the length in words of the record that begins at word ``at`` (WitnessError)."""
         info = self.words[at + 1]
         return self._lengths.get(info) or self._learn(info, at)
 
@@ -225,7 +218,7 @@ class Btf:
 
     # A hostile blob could have a new info word in every record: it is not to fill the memory.
     def _learn(self, info: int, at: int) -> int:
-        kind = info >> KIND_SHIFT & KIND
+        kind = info >> form.KIND_SHIFT & form.KIND
         if kind == form.UNKN or kind >= len(self.kinds):
             _, number = self._step(len(self._marks) - 1, at)
             raise WitnessError(
@@ -235,14 +228,14 @@ class Btf:
         if len(self._lengths) > FEW:
             self._lengths.clear()
         _, once, each = self.kinds[kind]
-        self._lengths[info] = length = RECORD + (once + each * (info & VLEN)) // form.WORD
+        self._lengths[info] = length = RECORD + (once + each * (info & form.VLEN)) // form.WORD
         return length
 
     # From mark number `block` to word `at` or behind it: that word, and the number of its record.
     def _step(self, block: int, at: int) -> tuple[int, int]:
         here, number = self._marks[block], block * STRIDE
         while here < at:
-            here += self._length(here)
+            here += self.length(here)
             number += 1
         return here, number
 
@@ -253,6 +246,17 @@ class Btf:
             last = self.first_id + number - (here > len(self.words))
             raise WitnessError(f"{self.source}: BTF type {last} ends behind the type section")
         self._count = number
+
+
+# A view can be taken for words of this machine's byte order, if it is not empty.
+def _words(types: memoryview, order: str) -> "memoryview[int] | array[int]":
+    native = (order == "<") == (sys.byteorder == "little")
+    if types and native:
+        return types.cast("I")
+    words = array("I", types.tobytes())
+    if not native:
+        words.byteswap()
+    return words
 
 
 def _check_strings(blob: Btf) -> None:
@@ -268,30 +272,3 @@ def _check_strings(blob: Btf) -> None:
         raise WitnessError(f"{blob.source}: another byte order than {blob.base.source}")
     if blob.strings and blob.strings[-1]:
         raise WitnessError(f"{blob.source}: its BTF strings do not end with a NUL")
-
-
-# Another kernel's BTF has other strings and other types, so that the module's names come to lie
-# amid strings, and its functions to have types that are no prototypes.
-def _check_base(blob: Btf, base: Btf) -> None:
-    words, end = blob.words, blob.end_id()
-    names, functions = set[int](), list[int]()
-    for _, at in blob.starts():
-        names.add(words[at])
-        kind = words[at + 1] >> KIND_SHIFT & KIND
-        if kind == form.FUNC and len(functions) < FUNCTIONS:
-            functions.append(words[at + 2])
-        if kind in REFERRING and words[at + 2] >= end:
-            raise _no_fit(blob, base, f"it refers to type {words[at + 2]} of {end - 1}")
-    for name in names:
-        if not blob.begins_string(name):
-            raise _no_fit(blob, base, f"no name begins at {name:#x}")
-    for function in functions:
-        if function == 0 or blob.record(function).kind != form.FUNC_PROTO:
-            raise _no_fit(blob, base, f"type {function} is no function prototype")
-
-
-def _no_fit(blob: Btf, base: Btf, why: str) -> WitnessError:
-    return WitnessError(
-        f"{blob.source}: split BTF that does not fit {base.source} ({why}): give the vmlinux (or "
-        "its BTF) that this module was built against"
-    )

@@ -55,6 +55,10 @@ KINDS = (
 ) = range(len(KINDS))
 # fmt: on
 
+# The info word of a record: vlen in bits 0-23, the kind in 24-30, a flag in 31. Older kernels have
+# fewer bits for vlen and kind, and leave the others zero: one reading serves both.
+VLEN, KIND_SHIFT, KIND, FLAG_SHIFT = 0xFFFFFF, 24, 0x7F, 31
+
 # struct btf_header: magic version flags hdr_len, then offset and length of the types and of the
 # strings; newer ones add the layout section's. Offsets count from the end of the header.
 HEADER, HEADER_LAYOUT = struct.Struct("2sBBI4I"), struct.Struct("2I")

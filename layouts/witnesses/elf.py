@@ -7,7 +7,6 @@ Law of this file: no field of the file is believed before it is held against the
 """
 
 import struct
-from dataclasses import dataclass
 from mmap import mmap
 from typing import Literal, NamedTuple
 
@@ -50,8 +49,7 @@ class Section(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Elf:
+class Elf(NamedTuple):
     """An ELF file whose section table has been checked; ``elf_class`` is 32 or 64."""
 
     source: str
