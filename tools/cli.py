@@ -24,6 +24,10 @@ VERBS = (
     Verb("check", "check", "hold the layouts against encodings, compilers, kernels"),
     Verb("write", "write", "one update of the area, step by step, in any of its versions"),
     Verb("replay", "replay", "do what was recorded, and say N of N"),
+    Verb("emit", "emit", "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
+    Verb("diff", "diff", "two layouts, each shift with the rule that explains it"),
+    Verb("matrix", "matrix", "every field on every ABI, by the claim and by every witness"),
+    Verb("docs", "docs", "the ABI document: reST, Markdown, HTML, man page"),
     Verb("hexdump", "hexdump", "a runstate area in real memory, explained byte by byte"),
     Verb("find", "find", "look for runstate areas in a whole memory image"),
 )

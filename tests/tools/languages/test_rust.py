@@ -1,0 +1,38 @@
+"""Rust: rustc takes both modules, and refuses a shifted field by a whole sentence."""
+
+import pytest
+
+
+@pytest.fixture
+def rustc(tool, tmp_path):
+    """Return a function that compiles a library; offset_of! needs rustc 1.77."""
+    words = tool("rustc", "--version").split()
+    if tuple(map(int, words[1].split(".")[:2])) < (1, 77):
+        pytest.skip(f"rustc {words[1]}: older than 1.77, which offset_of! needs")
+
+    def compile_(text, fails=False, *flags):
+        source = tmp_path / "runstate.rs"
+        source.write_text(text)
+        common = ("--edition=2021", "--crate-type=lib", "--emit=metadata", "-Dwarnings")
+        return tool("rustc", *common, *flags, source, "-o", tmp_path / "out", fails=fails)
+
+    return compile_
+
+
+@pytest.mark.parametrize("word", ["rust", "rust-reader"])
+def test_it_compiles_without_a_warning_and_without_std(rustc, emitted, word):
+    rustc("#![no_std]\n" + emitted(word))
+
+
+# fmt: off
+SHIFTS = (
+    ("pad_04: [u8; 4]", "pad_04: [u8; 8]", "VcpuRunstateInfo64 must be 48 bytes long"),
+    ("packed(4)",       "align(4)",        "VcpuRunstateInfo32 must be 44 bytes long"),
+    ("align(8)",        "packed(4)",       "VcpuRunstateInfo64 must be aligned to 8 bytes"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), SHIFTS)
+def test_a_shifted_field_is_refused(rustc, emitted, changed, old, new, sentence):
+    assert sentence in rustc(changed(emitted("rust"), old, new), True)

@@ -1,0 +1,80 @@
+"""What every emitted file promises about a struct, as values: the languages only spell it.
+
+Law of this file: numbers come from a Layout, sentences are whole and name what went wrong, and no
+language is known here.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Field, Layout
+from runstate_abi.layouts.runstate import CLAIMS, NATIVE
+
+
+class Guest(NamedTuple):
+    """A kind of guest, and the struct that it shares with its hypervisor."""
+
+    bits: int
+    word: str
+    layout: Layout
+
+
+# A 32-bit guest aligns its area as i386 and Xen do, to 4; only KVM's own declaration is packed.
+GUESTS = (
+    Guest(64, "native", NATIVE),
+    Guest(32, "compat", CLAIMS["x86_64"].compat_xen),
+)
+
+
+class Promise(NamedTuple):
+    """``number`` is what must be true of ``kind`` (of ``member``), and the sentence says it.
+
+    Kinds: size, alignment, offset, member-size, element-size (bytes), signed (0 or 1).
+    """
+
+    kind: str
+    member: Field | None
+    number: int
+    sentence: str
+
+
+def promises(layout: Layout, type_name: str) -> Iterator[Promise]:
+    """Yield what a struct called ``type_name`` must be to have this layout."""
+    yield Promise("size", None, layout.size, f"{type_name} must be {layout.size} bytes long")
+    if layout.alignment is not None:
+        text = f"{type_name} must be aligned to {_bytes(layout.alignment)}"
+        yield Promise("alignment", None, layout.alignment, text)
+    for member in layout.members:
+        yield from _of_member(layout, member, f"{type_name}.{member.name}")
+
+
+def _of_member(layout: Layout, member: Field, name: str) -> Iterator[Promise]:
+    place = f"{name} must be at offset {member.offset}, {_neighbour(layout, member)}"
+    yield Promise("offset", member, member.offset, place)
+    yield Promise("member-size", member, member.size, f"{name} must be {_bytes(member.size)} long")
+    if member.count > 1:
+        size = member.type.size
+        text = f"{name} must have {member.count} elements of {_bytes(size)}"
+        yield Promise("element-size", member, size, text)
+    if member.type.signed is not None:
+        text = f"{name} must be {'signed' if member.type.signed else 'unsigned'}"
+        yield Promise("signed", member, int(member.type.signed), text)
+
+
+# What lies before it: the words that make a number in an error message mean something.
+def _neighbour(layout: Layout, member: Field) -> str:
+    before = next((row for row in layout.rows if row.end == member.offset), None)
+    if before is None:
+        return "first of all"
+    if before.padding:
+        return f"after {_bytes(before.size)} of padding"
+    return f"right behind {before.name}"
+
+
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size} bytes"
+
+
+def sentence(text: str) -> str:
+    """Return the text with a capital first letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
