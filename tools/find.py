@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     earlier = sources.opened(options.before, options.base, options.raw) if options.before else None
     plain = options.plain or not scan.has_numpy()
     if plain and not options.plain:
-        text = "without numpy the search is some 100 times slower: pip install 'runstate-abi[scan]'"
+        text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
         print(f"runstate: {text}", file=sys.stderr)
     bar = Bar(image.size)
     search = finding.find(image, earlier, plain, bar.advance)
