@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from runstate_abi.tools.cases import differ, differ_bytes
 from runstate_abi.tools.fields import Malformed
-from runstate_abi.tools.recordings import MARGIN, WINDOW, around, struct_in, written
+from runstate_abi.tools.recordings import MARGIN, WINDOW, around, plausible, struct_in, written
 from runstate_abi.writer.accounting import total
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN
@@ -29,6 +29,8 @@ from runstate_abi.writer.variants import VARIANT, register_one_page
 from runstate_abi.writer.vcpu import (
     BLOCKED,
     PAGE_SIZE,
+    RUNNABLE,
+    RUNNING,
     SHAPES,
     U64,
     Area,
@@ -76,10 +78,18 @@ def clock(so_far: Transcript, found: Found) -> None:
 
 # RUN and CURRENT: a final state; the clock decided the values, the sum must hold.
 def ran(so_far: Transcript, found: Found) -> Iterator[str]:
+    yield from _final(so_far, found)
+    assert so_far.last is not None  # set by the line just compared
+    if so_far.last.state not in (RUNNING, RUNNABLE):
+        yield f"state {so_far.last.state} right after the vCPU ran"
+
+
+def _final(so_far: Transcript, found: Found) -> Iterator[str]:
     if found["lm"]:
         so_far.abi = MODES[found["lm"]]
     window, shape = _window(found), SHAPES[so_far.abi]
     vcpu = runstate_of(shape, struct_in(window, shape))
+    yield from plausible("win", vcpu)
     yield from _whole(so_far, window, vcpu)
     yield from _adds_up(vcpu)
     if found["clock"] and int(found["clock"]) < vcpu.entry_time:
@@ -92,7 +102,7 @@ def ran(so_far: Transcript, found: Found) -> Iterator[str]:
 
 
 def current(so_far: Transcript, found: Found) -> Iterator[str]:
-    yield from ran(so_far, found)
+    yield from _final(so_far, found)
     assert so_far.last is not None  # set by the line just compared
     yield from differ("state", BLOCKED, so_far.last.state)
 
@@ -147,9 +157,11 @@ def edge(so_far: Transcript, found: Found) -> Iterator[str]:
 # ERR: what was asked, by name, and what the kernel answered.
 def error(so_far: Transcript, found: Found) -> Differences | None:
     asked = REFUSALS.get(found["asked"])
-    if asked is None:
-        so_far.remarks.append(f"'{found['asked']}' not compared: it does not say what was asked")
+    if found["asked"] == "adjust future":
+        so_far.remarks.append("'adjust future' not compared: it does not say how far")
         return None
+    if asked is None:
+        raise Malformed(f"nobody knows what {found['asked']!r} asked")
     error = asked()
     answer = "0" if found["answer"] == "0" else f"-{found['errno']}"
     return differ("answer", answer, str(error))
@@ -248,6 +260,7 @@ def moved_new(so_far: Transcript, found: Found) -> Iterator[str]:
 def _image(so_far: Transcript, window: bytes, poison: bytes, old: Area, new: Area) -> Iterator[str]:
     shape: Shape = new.shape
     vcpu = runstate_of(shape, struct_in(window, shape))
+    yield from plausible("win", vcpu)
     yield from _adds_up(vcpu)
     broken = so_far.khva_fix is False
     caches = Caches(code=PFNCACHE_6_1_BROKEN if broken else PFNCACHE_6_1)
