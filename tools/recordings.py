@@ -28,6 +28,7 @@ from runstate_abi.writer.memory import Window, play, trace
 from runstate_abi.writer.steps import Step, Steps, line, writes
 from runstate_abi.writer.variants import VARIANT, Variant
 from runstate_abi.writer.vcpu import (
+    OFFLINE,
     PAGE_SIZE,
     RUNNING,
     SHAPES,
@@ -95,6 +96,15 @@ def differ_split(record: Record, area: Area) -> Iterator[str]:
     parts = split(area.address, area.shape.size)
     yield from differ("len1", number(record, "len1", 0, PAGE_SIZE), parts.first)
     yield from differ("len2", number(record, "len2", 0, PAGE_SIZE), parts.second)
+    # Some recordings say why a place was chosen.
+    seen = {
+        "split": parts.second > 0,
+        "start": area.offset == 0,
+        "end": area.offset + area.shape.size == PAGE_SIZE,
+        "align": parts.second == 0,
+    }
+    if "kind" in record and not seen[choice(record, "kind", tuple(seen))]:
+        yield f"kind: recorded {record['kind']}, and offset {area.offset} is not that"
 
 
 def poison_of(record: Record) -> bytes:
@@ -116,6 +126,12 @@ def window_of(record: Record, name: str) -> bytes:
 def struct_in(window: bytes, shape: Shape) -> bytes:
     """Return the struct's bytes of a window."""
     return window[MARGIN : MARGIN + shape.size]
+
+
+def plausible(name: str, vcpu: Runstate) -> Iterator[str]:
+    """Yield lines if no hypervisor has such a runstate."""
+    if vcpu.state > OFFLINE:
+        yield f"{name}: state {vcpu.state} is none of the four"
 
 
 def written(variant: Variant, vcpu: Runstate, area: Area, poison: bytes) -> bytes:
@@ -227,10 +243,25 @@ def stores(meta: Record, record: Record) -> Iterator[str]:
     region, window = Region(area, max(0, area.offset - MARGIN), WINDOW), Window(poison)
     before = region.of(bytes(window.data))
     states = [region.of(moment.memory) for moment in trace(window, machine)]
+    yield from _narrow(machine, [before, *states], region)
     yield from _outside(machine, region)
     end = (states or [before])[-1][region.margin :][: area.shape.size]
     yield from differ_bytes("final", final, end, area.shape)
     yield from follows(before, states, tuple(_update(variant, vcpu, area)), region)
+
+
+# What is recorded of a store is what it changed: from the first byte that became another to the
+# last. A byte there that already had its value tells that the memory before was not this.
+def _narrow(machine: Steps, states: list[bytes], region: Region) -> Iterator[str]:
+    for number_, write in enumerate(writes(machine)):
+        first = region.place(write)
+        last = first + len(write.data) - 1
+        # A store across the page boundary is two writes here: its inner ends may be unchanged.
+        inner = write.offset + len(write.data) == PAGE_SIZE, write.offset == 0
+        for place, cut in ((first, inner[1]), (last, inner[0])):
+            inside = 0 <= place < len(states[0])
+            if inside and not cut and states[number_][place] == states[number_ + 1][place]:
+                yield f"store {number_ + 1}: {region.field(place)} is said to change, and does not"
 
 
 def _outside(machine: Steps, region: Region) -> Iterator[str]:

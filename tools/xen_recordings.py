@@ -14,6 +14,7 @@ from runstate_abi.tools.recordings import (
     MARGIN,
     area_of,
     differ_split,
+    plausible,
     poison_of,
     struct_in,
     window_of,
@@ -22,10 +23,8 @@ from runstate_abi.tools.recordings import (
 from runstate_abi.writer.accounting import origin
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import (
-    OFFLINE,
     TIME_COUNT,
     U64,
-    Runstate,
     Shape,
     runstate_of,
 )
@@ -57,17 +56,12 @@ def area(record: Record) -> Iterator[str]:
     yield from _extent(record, here.shape, updated, poison)
 
 
-def plausible(name: str, vcpu: Runstate) -> Iterator[str]:
-    """Yield lines if no hypervisor has such a runstate."""
-    if vcpu.state > OFFLINE:
-        yield f"{name}: state {vcpu.state} is none of the four"
-
-
 def _later(shape: Shape, registered: bytes, updated: bytes) -> Iterator[str]:
     first = runstate_of(shape, struct_in(registered, shape))
     second = runstate_of(shape, struct_in(updated, shape))
     if second.entry_time <= first.entry_time:
         yield f"state_entry_time {second.entry_time} is not later than {first.entry_time}"
+    yield from differ("state_entry_time - sum(time)", origin(first), origin(second))
     for index in range(TIME_COUNT):
         if second.times[index] < first.times[index]:
             yield f"time[{index}] {second.times[index]} went back from {first.times[index]}"

@@ -58,9 +58,9 @@ def _step(event: Event) -> Step:
         case "read_unlock" | "read_unlock_irqrestore":
             return Unlock(cache, operation.endswith("irqrestore"))
         case "read_trylock":
-            return TryLock(cache, bool(event["ret"]))
+            return TryLock(cache, _truth(event))
         case "check":
-            return Check(cache, event["len"], bool(event["ret"]))
+            return Check(cache, event["len"], _truth(event))
         case "refresh":
             return Refresh(cache, event["len"], event["ret"])
         case "activate":
@@ -72,6 +72,12 @@ def _step(event: Event) -> Step:
         case "local_irq_restore":
             return IrqRestore()
     raise ValueError("no such step")
+
+
+def _truth(event: Event) -> bool:
+    if event["ret"] not in (0, 1):
+        raise ValueError(f"returned {event['ret']}, not 0 or 1")
+    return bool(event["ret"])
 
 
 def _bytes(event: Event) -> bytes:
