@@ -1,0 +1,139 @@
+"""Two layouts held side by side: what moved, by how much, and why.
+
+A member's offset is the offset of the member before it, plus that member's size, plus the hole in
+between. So a shift is the sum of three changes, and to name them is to explain it.
+
+Law of this file: pure functions of two Layouts; they may have any names, and nothing prints.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Difference, Field, Layout, compare
+
+END = "(end)"
+
+
+class Cause(NamedTuple):
+    """One of the changes that add up to a shift: ``bytes`` of it, and the words for it."""
+
+    bytes: int
+    words: str
+
+
+class Shift(NamedTuple):
+    """A member (or the struct's end) in both: offsets in bytes, None where it is absent."""
+
+    name: str
+    first: int | None
+    second: int | None
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def bytes(self) -> int | None:
+        """How far it moved; None if it is not in both."""
+        return None if self.first is None or self.second is None else self.second - self.first
+
+    @property
+    def rule(self) -> str:
+        """The causes as one sentence, with their bytes where there is more than one."""
+        if len(self.causes) == 1:
+            return self.causes[0].words
+        return "; ".join(f"{cause.bytes:+d}: {cause.words}" for cause in self.causes)
+
+
+class Pair(NamedTuple):
+    """Two layouts compared: the shifts in the first one's order, and what differs at all."""
+
+    first: Layout
+    second: Layout
+    shifts: tuple[Shift, ...]
+    compared: int
+    differences: tuple[Difference, ...]
+
+
+def pair(first: Layout, second: Layout, source: str) -> Pair:
+    """Compare two layouts by bytes; ``source`` names the second one in the differences."""
+    result = compare(first, second, source)
+    return Pair(
+        first, second, tuple(shifts(first, second)), result.compared, tuple(result.differences)
+    )
+
+
+def shifts(first: Layout, second: Layout) -> Iterator[Shift]:
+    """Yield every member of either layout, then the end: its shift is the change of size."""
+    names = [row.name for row in first.members]
+    names += [row.name for row in second.members if row.name not in names]
+    for name in names:
+        here, there = _member(first, name), _member(second, name)
+        if here is None or there is None:
+            place = (here.offset if here else None, there.offset if there else None)
+            # A member that lies in the other's hole is the same bytes by another name.
+            yield Shift(name, *place, (Cause(0, _absence(first, second, here, there)),))
+        else:
+            yield _explained(name, here.offset, there.offset, first, second)
+    yield _explained(END, first.size, second.size, first, second)
+
+
+def _member(layout: Layout, name: str) -> Field | None:
+    return next((row for row in layout.members if row.name == name), None)
+
+
+def _absence(first: Layout, second: Layout, here: Field | None, there: Field | None) -> str:
+    row, other, place = (here, second, "second") if here else (there, first, "first")
+    assert row is not None
+    hidden = any(pad.offset <= row.offset and row.end <= pad.end for pad in other.padding)
+    return f"padding in the {place}" if hidden else f"not in the {place}"
+
+
+def _explained(name: str, here: int, there: int, first: Layout, second: Layout) -> Shift:
+    if here == there:
+        return Shift(name, here, there)
+    before, after = _before(first, here), _before(second, there)
+    if before is None or after is None or before.name != after.name:
+        words = f"follows {_called(after)} instead of {_called(before)}"
+        return Shift(name, here, there, (Cause(there - here, words),))
+    moved, grown = after.offset - before.offset, after.size - before.size
+    holes = here - before.end, there - after.end
+    causes = (
+        Cause(moved, f"moves with {before.name}"),
+        Cause(grown, f"{before.name} is {after.size} bytes long and not {before.size}"),
+        Cause(holes[1] - holes[0], _hole_words(name, *holes, first, second)),
+    )
+    return Shift(name, here, there, tuple(cause for cause in causes if cause.bytes))
+
+
+# The last member that ends at or before an offset, padding not counted.
+def _before(layout: Layout, offset: int) -> Field | None:
+    return max(
+        (row for row in layout.members if row.end <= offset),
+        key=lambda row: row.offset,
+        default=None,
+    )
+
+
+def _called(row: Field | None) -> str:
+    return row.name if row else "nothing"
+
+
+def _hole_words(name: str, here: int, there: int, first: Layout, second: Layout) -> str:
+    where = "behind the last member" if name == END else "before it"
+    text = f"{_padding(here)} {where} and then {_padding(there)}"
+    rules = [_rule(name, layout) for layout in (first, second)]
+    return f"{text}: {rules[0]}, {rules[1]}" if rules[0] != rules[1] else text
+
+
+def _padding(size: int) -> str:
+    return f"{size} bytes of padding" if size else "none"
+
+
+# What the layout itself shows of the rule that placed a member: its offset is a multiple of this.
+def _rule(name: str, layout: Layout) -> str:
+    if name == END:
+        known = layout.alignment
+        return "alignment not recorded" if known is None else f"rounded up to {known}"
+    if layout.alignment == 1:
+        return "packed"
+    row = layout.field(name)
+    multiple = next(n for n in (8, 4, 2, 1) if n <= row.type.size and row.offset % n == 0)
+    return f"{row.type.size * 8} bits aligned to {min(multiple, layout.alignment or multiple)}"
