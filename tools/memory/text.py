@@ -81,6 +81,8 @@ def form_of(data: memoryview) -> Form | None:
     if b"\0" in head:
         return None
     for line in _lines(head):
+        if len(line) > LINE_MOST:
+            return None
         if not _AROUND.fullmatch(line):
             return next((form for form in FORMS if _begins(form, line)), None)
     return None

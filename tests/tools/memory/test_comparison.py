@@ -1,0 +1,87 @@
+import itertools
+
+import pytest
+
+from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.tools.memory.comparison import compare, deltas, shares
+from runstate_abi.tools.memory.observations import worst
+
+NOW = 10_000_000_000
+OLD = {"entry": NOW, "times": (4 * 10**9, 3 * 10**9, 10**9, 10**9)}  # created at 1 s
+
+
+def pair(make, **new):
+    return make(**OLD).values, make(**{**OLD, **new}).values
+
+
+def kinds(earlier, later):
+    return worst(compare(earlier, later))
+
+
+def test_real_dumps_of_one_area_never_contradict_each_other(real_pages, area_of):
+    by_place = {}
+    for record in real_pages:
+        if "false positive" not in record["what"]:
+            by_place.setdefault(record["maddr"] + record["what"][:4], []).append(record)
+    compared = 0
+    for records in by_place.values():
+        for one, other in itertools.pairwise(records):
+            found = compare(area_of(one).values, area_of(other).values)
+            assert worst(found) in ("normal", "in-flight"), (one["file"], other["file"])
+            compared += 1
+    assert compared >= 16
+
+
+def test_a_constant_difference_is_normal_and_said(make):
+    found = compare(*pair(make, entry=NOW + 6, times=(4 * 10**9 + 5, 3 * 10**9 + 1, 10**9, 10**9)))
+    assert [item.kind for item in found] == ["normal"]
+    assert "constant: 00:00:01.0" in found[0].text
+
+
+def test_a_difference_that_moved_is_wrong(make):
+    found = compare(*pair(make, entry=NOW + 5, times=(4 * 10**9 + 9, 3 * 10**9, 10**9, 10**9)))
+    assert found[0].kind == "wrong"
+    assert "moved by -4 ns" in found[0].text
+
+
+def test_a_time_that_went_backwards_is_wrong_and_named(make):
+    found = compare(*pair(make, entry=NOW + 5, times=(4 * 10**9 + 10, 3 * 10**9, 10**9 - 5, 10**9)))
+    assert "time[2] blocked went backwards by 5 ns" in [i.text for i in found if i.kind == "wrong"]
+
+
+def test_dumps_in_the_wrong_order_are_asked_about(make):
+    found = compare(
+        *reversed(pair(make, entry=NOW + 5, times=(4 * 10**9 + 5, 3 * 10**9, 10**9, 10**9)))
+    )
+    assert "are the dumps in order?" in found[0].text
+
+
+def test_a_new_vcpu_after_a_migration_is_normal(make):
+    assert kinds(*pair(make, entry=10**9, times=(10**8, 0, 0, 0))) == "normal"
+
+
+def test_a_dump_in_flight_proves_nothing(make):
+    assert kinds(*pair(make, entry=(NOW + 5) | XEN_RUNSTATE_UPDATE)) == "in-flight"
+
+
+def test_an_offline_vcpus_area_may_count_the_time_so_far(make):
+    old = make(state=3, entry=NOW, times=(10**9, 0, 0, 8 * 10**9 + 10**6)).values
+    new = make(state=0, entry=NOW + 10**9, times=(10**9, 0, 0, 9 * 10**9)).values
+    assert kinds(old, new) == "normal"
+
+
+@pytest.mark.parametrize(
+    "new", [{"times": (4 * 10**9 + 5, 3 * 10**9 - 5, 10**9, 10**9)}, {"state": 1}]
+)
+def test_an_entry_time_that_stays_while_the_rest_changes_is_named(make, new):
+    assert "its entry time did not" in " ".join(item.text for item in compare(*pair(make, **new)))
+
+
+def test_nothing_changed_is_normal(make):
+    assert kinds(*pair(make)) == "normal"
+
+
+def test_shares_are_parts_of_what_grew(make):
+    moved = deltas(*pair(make, entry=NOW + 4, times=(4 * 10**9 + 3, 3 * 10**9 + 1, 10**9, 10**9)))
+    assert [share.part for share in shares(moved)] == [0.75, 0.25, 0, 0]
+    assert moved.entry == 4

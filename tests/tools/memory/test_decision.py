@@ -1,0 +1,89 @@
+import struct
+
+import pytest
+
+from runstate_abi.tools.memory.area import abi_of
+from runstate_abi.tools.memory.decision import decide
+
+NOW = 34_851_015_448
+TIMES = (17_794_740_948, 14_383_659_840, 883_004_121, 903_481_496)
+
+
+def packed(abi, state=0, entry=NOW, times=TIMES):
+    head = struct.pack("<II", state, 0) if abi == "native" else struct.pack("<I", state)
+    return head + struct.pack("<5Q", entry, *times) + bytes(8)
+
+
+def decided(window):
+    layout = decide(window).layout
+    return layout and abi_of(layout)
+
+
+def test_every_state_that_a_hypervisor_left_is_told_from_its_bytes(goldens, window_of):
+    told = [
+        (abi, decided(window_of(image[8:56], 0x7000 + offset, image[:8])))
+        for abi, offset, image in goldens
+    ]
+    assert [pair for pair in told if pair[0] != pair[1]] == []
+
+
+def test_every_real_page_is_native(real_pages, open_page):
+    from runstate_abi.tools.memory.area import window
+
+    for record in real_pages:
+        seen = window(open_page(record["path"]), record["area_offset"])
+        assert decided(seen) == "native", record["file"]
+
+
+@pytest.mark.parametrize("abi", ["native", "compat"])
+@pytest.mark.parametrize("state", [1, 2, 3])
+def test_the_times_alone_decide_where_one_reading_makes_sense(abi, state, window_of):
+    assert decided(window_of(packed(abi, state), before=b"\xaa" * 4)) == abi
+
+
+def test_compat_after_what_may_be_a_state_cannot_be_told_from_native_earlier(window_of):
+    seen = window_of(packed("compat"), address=0x1004, before=b"\0\0\0\0")
+    answer = decide(seen)
+    assert answer.layout is None
+    assert "native at 0x1000 reads the same" in answer.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("before", "address", "state"),
+    [
+        (b"\xaa\xaa\xaa\xaa", 0x1004, 0),  # no state
+        (b"\0\0\0\0", 0x1000, 0),  # native would lie at 0xffc, which no compiler does
+        (b"\0\0\0\0", 0x1004, 2),  # native's padding would be 2
+    ],
+)
+def test_compat_is_told_where_native_earlier_is_ruled_out(before, address, state, window_of):
+    assert decided(window_of(packed("compat", state), address, before)) == "compat"
+
+
+def test_an_area_of_zeros_cannot_be_told(window_of):
+    assert decided(window_of(bytes(48))) is None
+
+
+def test_44_bytes_can_only_be_compat(window_of):
+    assert decided(window_of(packed("compat")[:44])) == "compat"
+
+
+@pytest.mark.parametrize("uptime", [40_000_000, 3_000_000_000, 90_000_000_000, 10**16])
+@pytest.mark.parametrize("abi", ["native", "compat"])
+def test_young_and_old_machines_are_told_alike(abi, uptime, window_of):
+    times = (uptime // 2 + 7, uptime // 3 + 1, 0, uptime - uptime // 2 - uptime // 3 - 8)
+    seen = window_of(packed(abi, 1, uptime, times), before=b"\xaa" * 4)
+    assert decided(seen) == abi
+
+
+@pytest.mark.parametrize("wrong", [{"state": 7}, {"times": (NOW + 1, 0, 0, 0)}])
+def test_a_broken_area_is_still_read_under_its_own_layout(wrong, window_of):
+    assert decided(window_of(packed("native", **wrong))) == "native"
+
+
+@pytest.mark.parametrize(
+    ("machine", "abi"), [("i386", "compat"), ("arm64", "native"), ("x86_64", None), (None, None)]
+)
+def test_the_elf_machine_decides_only_where_the_bytes_do_not(machine, abi, window_of):
+    layout = decide(window_of(bytes(48)), machine).layout
+    assert (layout and abi_of(layout)) == abi

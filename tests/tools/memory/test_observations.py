@@ -1,0 +1,103 @@
+import pytest
+
+from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.tools.memory.area import LAYOUTS, Area, Span
+from runstate_abi.tools.memory.facts import FACTS
+from runstate_abi.tools.memory.observations import observe, worst
+
+NOW = 10_000_000_000
+
+
+def said(area, kind):
+    return " / ".join(item.text for item in observe(area) if item.kind == kind)
+
+
+def test_nothing_that_a_hypervisor_left_is_called_wrong(goldens):
+    for abi, offset, image in goldens:
+        layout = LAYOUTS[abi]
+        area = Area(layout, (Span(0x7000 + offset, image[8 : 8 + layout.size]),))
+        assert said(area, "wrong") == "", (abi, offset)
+
+
+def test_nothing_caught_between_two_stores_with_the_flag_set_is_called_wrong(mid_updates):
+    flagged = 0
+    for abi, image in mid_updates:
+        area = Area(LAYOUTS[abi], (Span(0x7000, image),))
+        if area.values.updating:
+            flagged += 1
+            assert worst(observe(area)) == "in-flight"
+    assert flagged > 300
+
+
+def test_no_real_page_is_called_wrong(real_pages, area_of):
+    assert {worst(observe(area_of(r))) for r in real_pages} == {"normal", "in-flight"}
+
+
+def test_the_page_stopped_in_an_update_is_in_flight_and_says_which_byte(real_pages, area_of):
+    record = next(r for r in real_pages if "inflight" in r["file"])
+    assert "byte +0x0f at 0xbaf is 0x80" in said(area_of(record), "in-flight")
+    assert "may never have existed" in said(area_of(record), "in-flight")
+
+
+def test_every_busy_page_may_be_stale_and_that_is_normal(real_pages, area_of):
+    busy = [r for r in real_pages if "busy" in r["file"]]
+    assert len(busy) == 8
+    assert all("stale" in said(area_of(r), "normal") for r in busy)
+
+
+@pytest.mark.parametrize("state", [4, 0xAAAAAAAA])
+def test_a_state_that_does_not_exist_is_wrong(make, state):
+    assert "no RUNSTATE" in said(make(state=state, entry=NOW, times=(NOW, 0, 0, 0)), "wrong")
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_a_time_larger_than_the_entry_time_is_wrong_and_named(make, index):
+    times = [1, 1, 1, 1]
+    times[index] = NOW + 5
+    assert f"time[{index}]" in said(make(entry=NOW, times=times), "wrong")
+
+
+def test_a_clock_that_went_backwards_is_said_as_a_negative_time(make):
+    # KVM's sum still holds modulo 2^64, and hides it.
+    times = (NOW + 5_000_000, (1 << 64) - 5_000_000, 0, 0)
+    assert "-5 ms as a signed number" in said(make(entry=NOW, times=times), "wrong")
+
+
+def test_a_vcpu_that_never_ran_may_count_more_than_its_entry_time(make):
+    area = make(state=3, entry=NOW, times=(0, 0, 0, 5 * NOW))
+    assert said(area, "wrong") == ""
+    assert "has not run yet" in said(area, "normal")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"state": 0xAAAAAAAA, "times": (1, 2, 3, 4)},
+        {"times": (2 * NOW, 0, 0, 0)},
+        {"times": (NOW, NOW, NOW, NOW)},
+    ],
+)
+def test_while_the_flag_is_set_nothing_is_wrong(make, odd):
+    area = make(entry=NOW | XEN_RUNSTATE_UPDATE, **odd)
+    assert worst(observe(area)) == "in-flight"
+
+
+def test_padding_that_is_not_zero_is_normal(make):
+    area = make(entry=NOW, times=(NOW, 0, 0, 0), padding=0xDEADBEEF)
+    assert "ef be ad de" in said(area, "normal")
+    assert worst(observe(area)) == "normal"
+
+
+def test_times_that_add_up_to_more_are_a_copy_or_a_torn_look_and_not_wrong(make):
+    area = make(entry=NOW, times=(NOW // 2, NOW // 2, 1000, 0))
+    assert "1 us more" in said(area, "in-flight")
+
+
+def test_an_area_just_registered_is_normal(make):
+    assert "registered" in said(make(), "normal")
+
+
+def test_every_observation_names_its_fact(make, real_pages, area_of):
+    for area in [make(), make(state=9), *(area_of(r) for r in real_pages)]:
+        for item in observe(area):
+            assert any(fact in item.fact for fact in FACTS.values())

@@ -1,0 +1,82 @@
+import pytest
+
+from runstate_abi.layouts.runstate import update_byte
+from runstate_abi.tools.memory.area import LAYOUTS, Area, Span
+from runstate_abi.tools.memory.rows import Edge, Row, edges, elements, rows
+
+# Every offset in a page at which an area goes on in the next page: 47 native and 43 compat.
+SPLITS = [
+    (abi, offset) for abi, known in LAYOUTS.items() for offset in range(4097 - known.size, 4096)
+]
+
+
+def whole(abi, address):
+    return Area(LAYOUTS[abi], (Span(address, bytes(range(LAYOUTS[abi].size))),))
+
+
+def test_there_are_ninety_splits():
+    assert len(SPLITS) == 90
+
+
+@pytest.mark.parametrize(("abi", "offset"), SPLITS)
+def test_a_split_area_is_cut_at_the_page_edge_and_nowhere_loses_a_byte(abi, offset):
+    shown = list(rows(whole(abi, 0x7000 + offset)))
+    cells = [row for row in shown if isinstance(row, Row)]
+    assert b"".join(row.data for row in cells) == bytes(range(LAYOUTS[abi].size))
+    for row in cells:
+        assert row.address == 0x7000 + offset + row.offset
+        assert row.address // 64 == (row.address + len(row.data) - 1) // 64
+        assert row.offset == row.element.offset + row.column
+    pages = [item for item in shown if isinstance(item, Edge) and item.page]
+    assert [(edge.address, edge.offset) for edge in pages] == [(0x8000, 4096 - offset)]
+    place = shown.index(pages[0])
+    assert shown[place + 1].address == 0x8000
+    assert shown[place - 1].address + len(shown[place - 1].data) == 0x8000
+
+
+@pytest.mark.parametrize(("abi", "offset"), SPLITS)
+def test_the_byte_with_the_flag_is_marked_once_at_its_own_address(abi, offset):
+    layout = LAYOUTS[abi]
+    marked = [
+        r for r in rows(whole(abi, 0x7000 + offset)) if isinstance(r, Row) and r.flag is not None
+    ]
+    assert [row.data[row.flag] for row in marked] == [update_byte(layout)]
+    assert marked[0].address + marked[0].flag == 0x7000 + offset + update_byte(layout)
+
+
+@pytest.mark.parametrize(("abi", "offset"), SPLITS)
+def test_a_second_page_elsewhere_has_its_own_addresses(abi, offset):
+    data = bytes(range(LAYOUTS[abi].size))
+    here = 4096 - offset
+    split = Area(LAYOUTS[abi], (Span(0x7000 + offset, data[:here]), Span(0x3000, data[here:])))
+    assert split.data == data
+    cells = [row for row in rows(split) if isinstance(row, Row)]
+    assert next(row.address for row in cells if row.offset >= here) == 0x3000
+    edge = next(edge for edge in edges(split) if edge.page)
+    assert (edge.offset, edge.address, edge.elsewhere) == (here, 0x3000, True)
+
+
+@pytest.mark.parametrize("abi", LAYOUTS)
+def test_an_area_that_ends_with_its_page_has_no_page_edge(abi):
+    found = edges(whole(abi, 0x8000 - LAYOUTS[abi].size))
+    assert not [edge for edge in found if edge.page]
+
+
+def test_a_cache_line_that_ends_between_two_numbers_is_ruled_between_them():
+    shown = list(rows(whole("native", 0xBA0)))
+    place = next(index for index, item in enumerate(shown) if isinstance(item, Edge))
+    assert (shown[place].page, shown[place].address) == (False, 0xBC0)
+    assert shown[place + 1].element.name == "time[2]"
+
+
+def test_the_times_are_named_by_their_states():
+    labels = [element.label for element in elements(LAYOUTS["native"])]
+    assert labels == [
+        "state",
+        "pad_04",
+        "state_entry_time",
+        "time[0] running",
+        "time[1] runnable",
+        "time[2] blocked",
+        "time[3] offline",
+    ]

@@ -1,0 +1,55 @@
+import io
+
+import pytest
+
+from runstate_abi.tools import ink
+from runstate_abi.tools.memory.lines import Ink
+
+LINES = [(Ink("plain "), Ink("flag", "flag"), Ink(" both", "time1 changed"))]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _no_wishes(monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def written(choice, stream):
+    ink.write(LINES, choice, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("choice", "stream", "env", "colour"),
+    [
+        ("auto", io.StringIO, {}, False),
+        ("auto", Terminal, {}, True),
+        ("auto", Terminal, {"NO_COLOR": "1"}, False),
+        ("auto", Terminal, {"TERM": "dumb"}, False),
+        ("auto", io.StringIO, {"FORCE_COLOR": "1"}, True),
+        ("auto", io.StringIO, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ("always", io.StringIO, {"NO_COLOR": "1"}, True),
+        ("never", Terminal, {"FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_colour_is_where_it_is_wanted(choice, stream, env, colour, monkeypatch):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert ("\x1b[" in written(choice, stream())) == colour
+
+
+def test_without_colour_there_is_the_text_and_nothing_else():
+    assert written("never", io.StringIO()) == "plain flag both\n"
+
+
+def test_every_style_is_one_that_rich_knows():
+    from rich.style import Style
+
+    for name, text in ink.STYLES.items():
+        assert Style.parse(text), name
