@@ -165,8 +165,8 @@ _NUMBER = r"(0|-?[1-9]\d*)"
 # fmt: off
 _FORMS = (
     # what a line looks like                                     the step it is
-    (r"store p([1-9]\d*)\+(\d+) ([148]) ([0-9a-f]+)",            lambda p, o, n, h: Store(int(p), int(o), _sized(n, h))),
-    (r"copy p([1-9]\d*)\+(\d+) (\d+) ([0-9a-f]*)",               lambda p, o, n, h: Copy(int(p), int(o), _sized(n, h))),
+    (r"store p([1-9]\d*)\+(\d+) ([148]) ((?:[0-9a-f]{2})+)",     lambda p, o, n, h: Store(int(p), int(o), _sized(n, h))),
+    (r"copy p([1-9]\d*)\+(\d+) (\d+) ((?:[0-9a-f]{2})*)",        lambda p, o, n, h: Copy(int(p), int(o), _sized(n, h))),
     (r"wmb",                                                     lambda: Barrier()),
     (r"lock (gpc\d)( irqsave)?",                                 lambda c, i: Lock(c, bool(i))),
     (r"unlock (gpc\d)( irqrestore)?",                            lambda c, i: Unlock(c, bool(i))),

@@ -1,0 +1,130 @@
+"""5.14, 5.16 and 6.1: what they could do that nobody does any more."""
+
+import pytest
+
+from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import PFNCACHE_6_1_BROKEN
+from runstate_abi.writer.memory import Window, apply, play
+from runstate_abi.writer.steps import Barrier, Copy, Dirty, Store, line
+from runstate_abi.writer.variants import VARIANT, prepare, register_one_page
+from runstate_abi.writer.vcpu import Area
+
+AREA = Area("native", 256)
+
+
+def started(name):
+    variant = VARIANT[name]
+    return variant, prepare(variant, AREA)
+
+
+def test_5_14_copies_four_times_and_marks_the_page_dirty_each_time(lines_of):
+    assert [one.split()[0] for one in lines_of("linux-5.14")] == [
+        *("copy", "dirty", "wmb", "copy", "dirty", "copy", "dirty", "wmb", "copy", "dirty")
+    ]
+
+
+def test_5_16_assigns_to_user_space_and_marks_dirty_once(lines_of):
+    assert [one.split()[0] for one in lines_of("linux-5.16")] == [
+        *("store", "wmb", "store", "copy", "wmb", "store", "wmb", "dirty")
+    ]
+
+
+@pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16"])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_page_that_goes_away_in_between_leaves_the_flag_up_for_good(name, after, vcpu):
+    variant, caches = started(name)
+    window, written = Window(), 0
+    for step in variant.update(vcpu, AREA, caches, False):
+        apply(window, step)
+        written += isinstance(step, Store | Copy)
+        if written == after:
+            caches.host.pages[0] = 0
+    assert window.data[256 + 15] == 0x91
+    assert written == after
+
+
+@pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16"])
+def test_a_page_that_is_gone_before_is_not_written_at_all(name, vcpu):
+    variant, caches = started(name)
+    caches.host.pages[0] = 0
+    steps = tuple(variant.update(vcpu, AREA, caches, False))
+    assert not [step for step in steps if isinstance(step, Store | Copy)]
+
+
+def test_5_16_marks_the_page_dirty_even_after_a_fault_and_5_14_does_not(vcpu):
+    for name, dirty in (("linux-5.16", 1), ("linux-5.14", 0)):
+        variant, caches = started(name)
+        caches.host.pages[0] = 0
+        steps = tuple(variant.update(vcpu, AREA, caches, False))
+        assert len([step for step in steps if isinstance(step, Dirty)]) == dirty
+
+
+def test_5_16_cannot_sleep_for_a_swapped_page_in_the_scheduler_and_5_14_does(vcpu):
+    for name, writes in (("linux-5.16", 0), ("linux-5.14", 4)):
+        variant, caches = started(name)
+        caches.host.swapped.add(0)
+        steps = tuple(variant.update(vcpu, AREA, caches, True))
+        assert len([step for step in steps if isinstance(step, Store | Copy)]) == writes
+
+
+def test_5_16_waits_for_a_swapped_page_where_it_may_sleep(vcpu):
+    variant, caches = started("linux-5.16")
+    caches.host.swapped.add(0)
+    assert len(tuple(variant.update(vcpu, AREA, caches, False))) == 8
+
+
+@pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16"])
+def test_a_slot_that_is_gone_after_the_memslots_changed_ends_the_update(name, vcpu):
+    variant, caches = started(name)
+    caches.host.memslots_changed()
+    caches.host.missing.add(0)
+    assert tuple(variant.update(vcpu, AREA, caches, False)) == ()
+
+
+def test_6_1_sets_the_flag_by_eight_bytes_and_clears_it_by_reading_them_back(steps_of):
+    writes = [step for step in steps_of("linux-6.1") if isinstance(step, Store | Copy)]
+    assert [line(one).split()[2] for one in writes] == ["8", "4", "32", "8"]
+    assert [bool(one.keep) for one in writes if isinstance(one, Store)] == [False, False, True]
+
+
+def test_6_1_keeps_what_a_guest_wrote_into_the_entry_time_meanwhile(vcpu):
+    variant, caches = started("linux-6.1")
+    window, passed = Window(), 0
+    for step in variant.update(vcpu, AREA, caches, False):
+        apply(window, step)
+        passed += isinstance(step, Barrier)
+        if passed == 2 and isinstance(step, Barrier):
+            window.data[256 + 8] = 0xEE
+    assert window.read(256 + 8, 8) == bytes.fromhex("ee77665544332211")
+
+
+def test_6_1_writes_nothing_in_the_scheduler_if_its_cache_is_stale(vcpu):
+    variant, caches = started("linux-6.1")
+    caches.invalidate(256)
+    lines = [line(one) for one in variant.update(vcpu, AREA, caches, True)]
+    assert lines == ["lock gpc1 irqsave", "check gpc1 len=48 -> 0", "unlock gpc1 irqrestore"]
+
+
+def test_6_1_refreshes_a_stale_cache_where_it_may_sleep(vcpu):
+    variant, caches = started("linux-6.1")
+    caches.invalidate(256)
+    lines = [line(one) for one in variant.update(vcpu, AREA, caches, False)]
+    assert lines[2:5] == ["unlock gpc1 irqrestore", "refresh gpc1 len=48 -> 0", "lock gpc1 irqsave"]
+
+
+def test_6_1_gives_up_where_the_refresh_fails(vcpu):
+    variant, caches = started("linux-6.1")
+    caches.invalidate(256)
+    caches.host.pages[0] = 0
+    lines = [line(one) for one in variant.update(vcpu, AREA, caches, False)]
+    assert lines[-1] == "refresh gpc1 len=48 -> -14"
+
+
+def test_6_1_without_the_khva_fix_writes_the_wrong_place_but_stays_in_the_page(vcpu):
+    caches = Caches(code=PFNCACHE_6_1_BROKEN)
+    for offset in (4000, 0x100):
+        assert register_one_page(Area("native", offset), caches) == 0
+    window = Window()
+    play(window, VARIANT["linux-6.1"].update(vcpu, Area("native", 0x100), caches, False))
+    assert window.read(0x100, 48) == bytes(48)
+    assert window.data[4000] == 1

@@ -1,0 +1,137 @@
+"""The vocabulary: canonical text, and reading it back."""
+
+from hashlib import sha256
+
+import pytest
+
+from runstate_abi.writer.steps import (
+    Activate,
+    Barrier,
+    Check,
+    Copy,
+    Dirty,
+    IrqRestore,
+    IrqSave,
+    Lock,
+    Refresh,
+    Store,
+    TryLock,
+    Unlock,
+    barriers,
+    canonical,
+    digest,
+    epochs,
+    memory_text,
+    parse,
+    parse_line,
+    writes,
+)
+
+# Written by hand from the format's description: native, offset 256, flag on, state 1.
+EXAMPLE = """\
+lock gpc1 irqsave
+check gpc1 len=48 -> 1
+store p1+271 1 91
+wmb
+store p1+256 4 01000000
+store p1+264 8 8877665544332291
+copy p1+272 32 0101010101010101020202020202020203030303030303030404040404040404
+wmb
+store p1+271 1 11
+wmb
+dirty gfn=+0
+unlock gpc1 irqrestore
+"""
+
+EVERY_KIND = (
+    (IrqSave(), "irq save"),
+    (IrqRestore(), "irq restore"),
+    (Lock("gpc1", irqsave=True), "lock gpc1 irqsave"),
+    (Lock("gpc2"), "lock gpc2"),
+    (Unlock("gpc1", irqrestore=True), "unlock gpc1 irqrestore"),
+    (Unlock("gpc2"), "unlock gpc2"),
+    (TryLock("gpc1", True), "trylock gpc1 -> 1"),
+    (TryLock("gpc2", False), "trylock gpc2 -> 0"),
+    (Check("gpc1", 48, True), "check gpc1 len=48 -> 1"),
+    (Refresh("gpc1", 44, -14), "refresh gpc1 len=44 -> -14"),
+    (Activate("gpc2", 4096, 33, 0), "activate gpc2 gpa=4096 len=33 -> 0"),
+    (Store(2, 0, b"\x91"), "store p2+0 1 91"),
+    (Copy(1, 4085, bytes(11)), "copy p1+4085 11 " + "00" * 11),
+    (Barrier(), "wmb"),
+    (Dirty(0), "dirty gfn=+0"),
+    (Dirty(-3), "dirty gfn=-3"),
+)
+
+
+def test_the_reconciled_update_is_the_example_of_the_format(lines_of):
+    assert "".join(f"{one}\n" for one in lines_of("upstream")) == EXAMPLE
+
+
+@pytest.mark.parametrize(("step", "text"), EVERY_KIND)
+def test_each_kind_of_step_has_one_line_and_is_read_back_from_it(step, text):
+    assert canonical([step]) == f"{text}\n"
+    assert parse_line(text) == step
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "wmb ",
+        "store p1+271 2 9191",
+        "store p1+271 1 9",
+        "store p1+271 1 9191",
+        "store p0+271 1 91",
+        "store p1+271 1 9G",
+        "STORE p1+271 1 91",
+        "copy p1+1 2 00",
+        "check gpc1 len=48 -> 2",
+        "check gpc1 len=48",
+        "lock gpc1 irqrestore",
+        "unlock gpc1 irqsave",
+        "dirty gfn=0",
+        "refresh gpc1 len=48 -> --1",
+        "store p1+٣ 1 91",
+        "wmb\nwmb",
+    ],
+)
+def test_what_is_no_canonical_line_is_refused_and_named(text):
+    with pytest.raises(ValueError, match=r"line of a canonical trace|bytes"):
+        parse_line(text)
+
+
+def test_a_text_is_read_back_step_by_step():
+    assert canonical(parse(EXAMPLE)) == EXAMPLE
+    assert parse("") == ()
+
+
+def test_a_wrong_line_of_a_text_is_named_by_its_number():
+    with pytest.raises(ValueError, match=r"^line 3: 'nonsense'"):
+        parse("wmb\nwmb\nnonsense\n")
+
+
+def test_a_text_whose_last_line_has_no_end_is_refused():
+    with pytest.raises(ValueError, match="no line end"):
+        parse("wmb\nwmb\nirq save"[:11])
+
+
+def test_epochs_are_the_writes_between_barriers():
+    first, body, clear = epochs(parse(EXAMPLE))
+    assert [len(first), len(body), len(clear)] == [1, 3, 1]
+    assert clear == (Store(1, 271, b"\x11"),)
+
+
+def test_what_follows_the_last_barrier_is_an_epoch_and_nothing_is_none():
+    assert epochs([Store(1, 0, b"a"), Barrier(), Store(1, 1, b"b")])[-1] == (Store(1, 1, b"b"),)
+    assert epochs([Store(1, 0, b"a"), Barrier()]) == ((Store(1, 0, b"a"),),)
+    assert epochs([]) == ()
+
+
+def test_the_memory_text_has_only_what_concerns_memory():
+    text = memory_text(parse(EXAMPLE))
+    assert text.count("\n") == len(list(writes(parse(EXAMPLE)))) + barriers(parse(EXAMPLE)) == 8
+    assert "gpc" not in text
+
+
+def test_the_digest_is_of_every_line_with_its_line_feed():
+    assert digest("wmb\n") == sha256(b"wmb\n").hexdigest()
