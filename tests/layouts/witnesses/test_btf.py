@@ -14,6 +14,7 @@ from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, is_split, observe
+from runstate_abi.layouts.witnesses.btf_blob import FEW
 
 NAMES = (NATIVE.name, COMPAT.name)
 SIGNED = 1 << 24
@@ -183,6 +184,15 @@ def test_members_of_an_anonymous_struct_are_the_structs_own(assembler):
     number = btf.int("int", 4, SIGNED)
     inner = btf.struct("", 8, ("b", number, 0), ("c", number, 4))
     btf.struct("outer", 16, ("a", number, 0), ("", inner, 4), ("d", number, 12))
+    assert offsets(one(btf.build(), "outer")) == {"a": 0, "b": 4, "c": 8, "d": 12}
+
+
+def test_an_anonymous_struct_in_an_anonymous_struct_is_where_both_put_it(assembler):
+    btf = assembler()
+    number = btf.int("int", 4, SIGNED)
+    inner = btf.struct("", 8, ("c", number, 0), ("d", number, 4))
+    middle = btf.struct("", 12, ("b", number, 0), ("", inner, 4))
+    btf.struct("outer", 16, ("a", number, 0), ("", middle, 4))
     assert offsets(one(btf.build(), "outer")) == {"a": 0, "b": 4, "c": 8, "d": 12}
 
 
@@ -672,8 +682,8 @@ def hostile_places(assembler):
 
 def hostile_infos(assembler):
     btf = assembler()
-    for count in range(1, 900):
-        btf.type("ENUM", 0, 4, [0, 0] * count, vlen=count)
+    for vlen in range(20_000):  # a pointer has no parts, whatever its vlen says
+        btf.type("PTR", 0, 0, vlen=vlen)
     return btf
 
 
@@ -700,6 +710,20 @@ def test_a_hostile_blob_is_answered_or_refused_within_seconds(assembler, hostile
     started = time.monotonic()
     assert complaint(read_runstate, blob).isprintable()
     assert time.monotonic() - started < 5
+
+
+# What a bound saves is time and memory, which no answer shows: these two look inside.
+
+
+def test_lengths_of_records_are_not_remembered_without_end(assembler):
+    btf = Btf(hostile_infos(assembler).build())
+    assert btf.end_id() == 20_001
+    assert len(btf._lengths) <= FEW + 1
+
+
+def test_places_that_are_too_many_are_not_looked_at_one_by_one(assembler):
+    blob = hostile_places(assembler)
+    assert Btf(blob.build())._places({1}) is None
 
 
 # Split BTF ------------------------------------------------------------------------------------
