@@ -1,0 +1,171 @@
+"""An execution that deceives a reader, from first store to last load, and its replay on bytes.
+
+Law of this file: what was found about a few bytes is told about all of them, and nothing is
+decided here but where loads and stores that do not matter are put.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runstate_abi.writer.guest import Reader
+from runstate_abi.writer.ordering import Access, Model, Sight
+from runstate_abi.writer.projection import Case, Found, scene
+
+
+class Event(NamedTuple):
+    """One store of the host or one load of the guest, in one piece: ``data`` at ``offset``.
+
+    ``step`` is the number of the writer's step, -1 for a load; ``name`` is the load's.
+    """
+
+    step: int
+    name: str
+    offset: int
+    data: bytes
+
+
+class Told(NamedTuple):
+    """The events, and what the reader believes: offset -> byte of its copy."""
+
+    events: tuple[Event, ...]
+    accepted: dict[int, int]
+
+
+class _Stage:
+    """Memory, and what has happened to it so far."""
+
+    __slots__ = ("events", "made", "memory", "scene", "seen")
+
+    def __init__(self, case: Case, reader: Reader, model: Model) -> None:
+        self.scene = scene(case, reader, model)
+        self.memory = bytearray(case.images[0])
+        self.events: list[Event] = []
+        self.made: set[tuple[int, int]] = set()
+        self.seen: dict[int, bytes] = {}  # number of the Sight -> what it gave
+
+    def store(self, number: int, index: int) -> None:
+        """Make one store, and before it all that the model puts before it."""
+        if (number, index) in self.made:
+            return
+        for earlier in range(number):
+            for other in range(len(self.scene.phases[earlier].accesses)):
+                self.put(earlier, other)
+        for other in range(index):
+            if self.scene.phases[number].after[index] >> other & 1:
+                self.put(number, other)
+        self.put(number, index)
+
+    def put(self, number: int, index: int) -> None:
+        """Make one store now, if it has not been made."""
+        if (number, index) in self.made:
+            return
+        self.made.add((number, index))
+        access = self.scene.phases[number].accesses[index]
+        self.events.append(Event(access.step, "", access.offsets[0], access.data))
+        _write(self.memory, access)
+
+    def load(self, number: int) -> None:
+        """Make one load, and before it all that the model puts before it."""
+        if number in self.seen:
+            return
+        sight = self.scene.sights[number]
+        for earlier in range(number):
+            if sight.after >> earlier & 1:
+                self.load(earlier)
+        data = bytes(self.memory[sight.offsets[0] : sight.offsets[-1] + 1])
+        self.seen[number] = data
+        self.events.append(Event(-1, sight.load.name, sight.offsets[0], data))
+
+
+def _write(memory: bytearray, access: Access) -> None:
+    for offset, byte in zip(access.offsets, access.data, strict=True):
+        if 0 <= offset < len(memory):
+            memory[offset] = byte
+
+
+def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
+    """Return the whole execution that a path over a few bytes stands for."""
+    stage = _Stage(case, reader, model)
+    waiting = set(found.loads)
+    for event in found.path:
+        for group in event.groups:
+            stage.store(*found.stores[event.phase][group])
+        if event.look >= 0:
+            number = found.loads[event.look]
+            stage.load(number)
+            waiting.discard(number)
+            _load_with(stage, number, waiting)
+    for number in range(len(stage.scene.sights)):
+        stage.load(number)
+    return Told(tuple(joined(stage.events)), _believed(stage))
+
+
+# The bytes of the copy that do not matter go with the first one that does, but for the element
+# that another one that matters is in.
+def _load_with(stage: _Stage, number: int, waiting: set[int]) -> None:
+    sights = stage.scene.sights
+    if sights[number].load.read:
+        return
+    apart = {_element(stage, sights[other]) for other in waiting if not sights[other].load.read}
+    alone = _element(stage, sights[number]) in apart
+    for other, sight in enumerate(sights):
+        ready = all(i in stage.seen for i in range(other) if sight.after >> i & 1)
+        if sight.load.read or not ready or other in waiting:
+            continue
+        if alone or _element(stage, sight) not in apart:
+            stage.load(other)
+
+
+def _element(stage: _Stage, sight: Sight) -> int:
+    for row in stage.scene.case.layout.rows:
+        if row.offset <= sight.offsets[0] < row.end:
+            return sight.offsets[0] - (sight.offsets[0] - row.offset) % row.type.size
+    return -1
+
+
+def _believed(stage: _Stage) -> dict[int, int]:
+    believed: dict[int, int] = {}
+    for number, data in stage.seen.items():
+        sight = stage.scene.sights[number]
+        if not sight.load.read:
+            believed |= zip(sight.offsets, data, strict=True)
+    return dict(sorted(believed.items()))
+
+
+def joined(events: list[Event]) -> Iterator[Event]:
+    """Yield the events with neighbours joined: the same step or load, byte after byte."""
+    last: Event | None = None
+    for event in events:
+        if (
+            last
+            and (last.step, last.name) == (event.step, event.name)
+            and last.offset + len(last.data) == event.offset
+        ):
+            last = last._replace(data=last.data + event.data)
+            continue
+        if last:
+            yield last
+        last = event
+    if last:
+        yield last
+
+
+class Mismatch(AssertionError):
+    """A load of the execution does not give what memory holds: the message says which."""
+
+
+def replay(before: bytes, events: tuple[Event, ...]) -> dict[int, int]:
+    """Execute the events on the bytes of the struct; return offset -> byte of what was copied."""
+    memory = bytearray(before)
+    copied: dict[int, int] = {}
+    for event in events:
+        where = range(event.offset, event.offset + len(event.data))
+        if event.step >= 0:
+            _write(memory, Access(tuple(where), event.data, event.step))
+            continue
+        seen = bytes(memory[event.offset : event.offset + len(event.data)])
+        if seen != event.data:
+            raise Mismatch(f"{event.name} at {event.offset}: {event.data.hex()}, not {seen.hex()}")
+        if event.name in ("copy", "state"):
+            copied |= zip(where, event.data, strict=True)
+    return dict(sorted(copied.items()))

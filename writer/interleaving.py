@@ -1,0 +1,193 @@
+"""Every execution of one writer and one reader over a few bytes: states, choices, and a search.
+
+A state is how far the writer is, what memory holds, and what the reader has seen. The choices are:
+the writer finishes its phase, or the reader makes one of its loads. A store that nobody has looked
+at stays undecided: it takes place only when a load of one of its bytes wants to see it, at the
+latest when its phase ends. That leaves no execution out, because a store that is seen later than it
+was made cannot be told from one that was made later. It is what makes 2^44 memories a few hundred.
+
+Law of this file: small numbers in, a path out. What the bytes are and what the values mean is
+race.py's business.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+
+class Group(NamedTuple):
+    """A store in one piece: (byte, value) pairs. ``after``: mask of the groups before it."""
+
+    after: int
+    writes: tuple[tuple[int, int], ...]
+
+
+class Look(NamedTuple):
+    """A load in one piece. ``after``: mask of the loads before it. ``compared``: all compared
+    loads of a byte must give the same value; otherwise what is loaded is what will be believed.
+    """
+
+    after: int
+    places: tuple[int, ...]
+    compared: bool
+
+
+class Problem(NamedTuple):
+    """A question over a few bytes.
+
+    ``flag`` is the byte whose odd values are refused in a compared load, -1 if none are.
+    ``witness`` are two bytes that will be believed: the reader is deceived if the value of the
+    second is not ``fits[value of the first]``, or the first has a value that is in no image.
+    """
+
+    memory: tuple[int, ...]
+    phases: tuple[tuple[Group, ...], ...]
+    looks: tuple[Look, ...]
+    flag: int
+    witness: tuple[int, int]
+    fits: tuple[int, ...]
+
+
+class State(NamedTuple):
+    """``done``: groups of the phase that have been made; ``looked``: loads made; ``agreed``: what
+    compared loads gave, -1 not loaded; ``shown``: what the witness bytes gave.
+    """
+
+    phase: int
+    done: int
+    memory: tuple[int, ...]
+    looked: int
+    agreed: tuple[int, ...]
+    shown: tuple[int, int]
+
+
+class Event(NamedTuple):
+    """What happened: load number ``look`` after ``groups`` of ``phase`` were made, or, if ``look``
+    is -1, the rest of the phase was made.
+    """
+
+    phase: int
+    groups: tuple[int, ...]
+    look: int = -1
+
+
+class Outcome(NamedTuple):
+    """How many states there were, and the shortest path to a deceived reader if there is one."""
+
+    states: int
+    path: tuple[Event, ...] | None
+
+
+@lru_cache(maxsize=None)
+def search(problem: Problem) -> Outcome:
+    """Search breadth first for an execution that is accepted and deceives the reader."""
+    start = State(0, 0, problem.memory, 0, (-1,) * len(problem.memory), (-1, -1))
+    accepted = (1 << len(problem.looks)) - 1
+    came: dict[State, tuple[State, Event] | None] = {start: None}
+    queue = deque([start])
+    while queue:
+        state = queue.popleft()
+        for event, following in choices(problem, state):
+            if following in came:
+                continue
+            came[following] = state, event
+            if following.looked == accepted:
+                return Outcome(len(came), _path(came, following))
+            queue.append(following)
+    return Outcome(len(came), None)
+
+
+def _path(came: dict[State, tuple[State, Event] | None], state: State) -> tuple[Event, ...]:
+    path: list[Event] = []
+    while step := came[state]:
+        state, event = step
+        path.append(event)
+    return tuple(reversed(path))
+
+
+def choices(problem: Problem, state: State) -> Iterator[tuple[Event, State]]:
+    """Yield what may happen next; what can no longer deceive the reader is left out."""
+    if state.phase < len(problem.phases):
+        groups = problem.phases[state.phase]
+        rest = tuple(i for i in range(len(groups)) if not state.done >> i & 1)
+        memory = _stored(state.memory, groups, rest)
+        following = state._replace(phase=state.phase + 1, done=0, memory=memory)
+        yield Event(state.phase, rest), following
+    for index, look in enumerate(problem.looks):
+        if not state.looked >> index & 1 and look.after & ~state.looked == 0:
+            for made in _decisions(problem, state, look):
+                if following := _looked(problem, state, index, made):
+                    yield Event(state.phase, made, index), following
+
+
+# The sets of undecided groups that a load may find made: any of those that touch its bytes, each
+# with what must come before it.
+def _decisions(problem: Problem, state: State, look: Look) -> Iterator[tuple[int, ...]]:
+    if state.phase == len(problem.phases):
+        yield ()
+        return
+    groups = problem.phases[state.phase]
+    touching = [
+        index
+        for index, group in enumerate(groups)
+        if not state.done >> index & 1 and any(place in look.places for place, _ in group.writes)
+    ]
+    masks = {0}
+    for index in touching:
+        masks |= {mask | 1 << index | groups[index].after for mask in masks}
+    for mask in sorted(masks, key=lambda mask: (mask.bit_count(), mask)):
+        yield tuple(i for i in range(len(groups)) if mask >> i & 1 and not state.done >> i & 1)
+
+
+def _stored(
+    memory: tuple[int, ...], groups: tuple[Group, ...], made: tuple[int, ...]
+) -> tuple[int, ...]:
+    if not made:
+        return memory
+    values = list(memory)
+    for index in made:
+        for place, value in groups[index].writes:
+            values[place] = value
+    return tuple(values)
+
+
+# The state after a load, None if the reader will not accept any more or has seen one image only.
+def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -> State | None:
+    phase = problem.phases[state.phase] if made else ()
+    memory = _stored(state.memory, phase, made)
+    look = problem.looks[index]
+    agreed, shown = state.agreed, state.shown
+    if look.compared:
+        seen = _agree(problem, agreed, look, memory)
+        if seen is None:
+            return None
+        agreed = seen
+    else:
+        first, second = problem.witness
+        shown = (
+            memory[first] if first in look.places else shown[0],
+            memory[second] if second in look.places else shown[1],
+        )
+        if -1 not in shown and not deceived(problem, shown):
+            return None
+    done = state.done | sum(1 << group for group in made)
+    return State(state.phase, done, memory, state.looked | 1 << index, agreed, shown)
+
+
+def _agree(
+    problem: Problem, agreed: tuple[int, ...], look: Look, memory: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    values = list(agreed)
+    for place in look.places:
+        value = memory[place]
+        if values[place] not in (-1, value) or (place == problem.flag and value & 1):
+            return None
+        values[place] = value
+    return tuple(values)
+
+
+def deceived(problem: Problem, shown: tuple[int, int]) -> bool:
+    """Do the values of the two witness bytes belong to no one image?"""
+    first, second = shown
+    return first >= len(problem.fits) or problem.fits[first] != second

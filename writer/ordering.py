@@ -1,0 +1,177 @@
+"""Which stores and loads a machine may tear, and which it may reorder.
+
+The writer's steps become phases: all stores of a phase are made before any of the next, and within
+a phase in any order that keeps the order of stores to the same byte. The reader's program becomes
+loads, each with the loads that must come before it. One writer and one reader that stores nothing
+shared: then an execution is a linear order of stores with a point for each load, on any machine
+whose memory is coherent, and nothing else about the machine matters.
+
+Law of this file: it splits and orders accesses; it knows no value and runs nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.writer.guest import Load, ReadBarrier, Reader
+from runstate_abi.writer.steps import Barrier, Step, Store, Write
+from runstate_abi.writer.vcpu import PAGE_SIZE
+
+# Within what a machine makes an access of up to 8 bytes in one piece. AMD's manual promises no
+# more than an aligned quadword; Intel's a cache line. A Zen 4 was measured: accesses that cross
+# 32 bytes tear, others do not.
+GRAINS = (8, 32, 64)
+MEASURED_GRAIN = 32
+WORD = 8  # the widest access that the C source asks for
+
+
+class Model(NamedTuple):
+    """A memory model. ``barriers``: only they order. ``grain``: accesses within an aligned block of
+    so many bytes are whole; 0 means that an access must be aligned to its own size.
+
+    ``recorded``: stores are as a machine made them, so that none tears. ``coarse``: what tears
+    tears into words and not into bytes, which leaves executions out: for telling, not for proving.
+    """
+
+    name: str
+    barriers: bool
+    grain: int
+    summary: str
+    recorded: bool = False
+    coarse: bool = False
+
+
+# fmt: off
+MODELS = (
+    Model("x86-tso",       False, MEASURED_GRAIN, "stores and loads in program order, the bytes of a memcpy in any order"),
+    Model("weak",          True,  0,              "any order between wmb and wmb, and between rmb and rmb, as in the Linux kernel's model"),
+    Model("program-order", False, MEASURED_GRAIN, "stores as a machine was seen to make them: memory is any prefix of them", recorded=True),
+)
+# fmt: on
+MODEL = {model.name: model for model in MODELS}
+
+
+class Access(NamedTuple):
+    """One store that is made in one piece. ``offsets`` are the struct's, ``step`` its number."""
+
+    offsets: tuple[int, ...]
+    data: bytes
+    step: int
+
+
+class Phase(NamedTuple):
+    """Stores in program order; ``after`` has for each a mask of those that must come before it."""
+
+    accesses: tuple[Access, ...]
+    after: tuple[int, ...]
+
+
+def phases(steps: Iterable[Step], model: Model, offset: int) -> tuple[Phase, ...]:
+    """Return the phases of an update whose area begins ``offset`` bytes into page 1."""
+    found: list[list[Access]] = [[]]
+    for number, step in enumerate(steps):
+        if isinstance(step, Barrier) or (isinstance(step, Write) and not model.barriers):
+            found.append([])
+        if isinstance(step, Write):
+            found[-1].extend(_accesses(number, step, model, offset))
+    return tuple(Phase(tuple(one), _after(one)) for one in found if one)
+
+
+def _accesses(number: int, step: Write, model: Model, offset: int) -> Iterator[Access]:
+    start = (step.page - 1) * PAGE_SIZE + step.offset - offset
+    whole = isinstance(step, Store) and is_whole(step.offset, len(step.data), model)
+    for first, size in pieces(step.offset, len(step.data), whole or model.recorded, model):
+        where = tuple(range(start + first, start + first + size))
+        yield Access(where, step.data[first : first + size], number)
+
+
+def is_whole(address: int, size: int, model: Model) -> bool:
+    """Does the machine make this access in one piece?"""
+    block = model.grain or size
+    return address // block == (address + size - 1) // block
+
+
+def pieces(address: int, size: int, whole: bool, model: Model) -> Iterator[tuple[int, int]]:
+    """Yield (first byte, size): all at once, or byte by byte; coarse is aligned word by word."""
+    first = 0
+    while first < size:
+        rest = size - first
+        word = WORD - (address + first) % WORD if model.coarse else 1
+        yield first, rest if whole else min(rest, word)
+        first += rest if whole else min(rest, word)
+
+
+# Stores of one CPU to the same byte are seen in program order, and what comes before them.
+def _after(accesses: Sequence[Access]) -> tuple[int, ...]:
+    after: list[int] = []
+    holders: dict[int, int] = {}  # struct offset -> mask of the accesses that store to it
+    for index, access in enumerate(accesses):
+        earlier = 0
+        for offset in access.offsets:
+            earlier |= holders.get(offset, 0)
+            holders[offset] = holders.get(offset, 0) | 1 << index
+        for before in range(index):
+            if earlier >> before & 1:
+                earlier |= after[before]
+        after.append(earlier)
+    return tuple(after)
+
+
+class Sight(NamedTuple):
+    """One load that is made in one piece. ``after``: mask of the loads that come before it."""
+
+    load: Load
+    offsets: tuple[int, ...]
+    after: int
+
+
+def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[Sight, ...]:
+    """Return the loads of a reader of an area that begins ``offset`` bytes into its page."""
+    found: list[Sight] = []
+    fence = 0  # how many loads a barrier, or program order, puts before the next ones
+    for op in reader.program:
+        if isinstance(op, ReadBarrier) or not model.barriers:
+            fence = len(found)
+        if isinstance(op, Load):
+            first = len(found)
+            for where in _loaded(op, model, layout, offset):
+                earlier = (1 << fence) - 1 | _same_byte(found[:first], where)
+                found.append(Sight(op, where, _closed(earlier, found)))
+    return tuple(found)
+
+
+# Loads of the same byte do not see it go backwards, which is the same as making them in order.
+def _same_byte(before: Sequence[Sight], where: tuple[int, ...]) -> int:
+    mask = 0
+    for index, sight in enumerate(before):
+        if not set(sight.offsets).isdisjoint(where):
+            mask |= 1 << index
+    return mask
+
+
+def _closed(earlier: int, found: Sequence[Sight]) -> int:
+    for index, sight in enumerate(found):
+        if earlier >> index & 1:
+            earlier |= sight.after
+    return earlier
+
+
+def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[tuple[int, ...]]:
+    start, size = part(layout, load.part)
+    whole = load.whole or (load.part != "struct" and is_whole(offset + start, size, model))
+    for first, count in pieces(offset + start, size, whole, model):
+        yield tuple(range(start + first, start + first + count))
+
+
+def part(layout: Layout, name: str) -> tuple[int, int]:
+    """Return (offset, size) in bytes of what a Load calls its part."""
+    if name == "struct":
+        return 0, layout.size
+    if name == "state":
+        field = layout.field("state")
+        return field.offset, field.size
+    field = layout.field("state_entry_time")
+    half = field.size // 2
+    starts = {"entry": (0, field.size), "low": (0, half), "high": (half, field.size - half)}
+    start, size = starts[name]
+    return field.offset + start, size

@@ -1,0 +1,230 @@
+"""Can a guest that follows a protocol accept what was never true? A proof, or the execution.
+
+"Never true": the reader accepts, and the members that it believes are not the image of one update,
+nor of what was there before. How that is answered exactly is told in projection.py.
+
+Law of this file: it puts the parts together. A writer is anything that makes steps: a version of
+the model, a recording of a real kernel, a kernel that is emulated.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from runstate_abi.writer import execution, patterns
+from runstate_abi.writer.drops import WRITER_DROPS, without
+from runstate_abi.writer.execution import Event
+from runstate_abi.writer.guest import CannotDrop, Reader, drop
+from runstate_abi.writer.memory import Window, play
+from runstate_abi.writer.ordering import Model
+from runstate_abi.writer.patterns import Column
+from runstate_abi.writer.projection import Answer, Case, Found, solve
+from runstate_abi.writer.steps import Copy, Step, Steps, Store, Write
+from runstate_abi.writer.variants import Variant, update
+from runstate_abi.writer.vcpu import (
+    ENTRY_TIME_SIZE,
+    PAGE_SIZE,
+    TIME_COUNT,
+    TIME_ELEMENT_SIZE,
+    Area,
+    Runstate,
+    Shape,
+    entry_bytes,
+    flagged,
+    image,
+)
+
+UPDATES_MAX = 3  # then there are as many versions as values of state
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """``steps`` of one whole update. ``hidden``: offsets that a recording does not show."""
+
+    name: str
+    steps: Callable[[Runstate, Area], Steps]
+    hidden: frozenset[int] = frozenset()
+    always_flagged: bool = True
+
+
+class Proof(NamedTuple):
+    """No execution deceives the reader. ``states`` were explored in ``searches``."""
+
+    states: int
+    searches: int
+
+
+class Race(NamedTuple):
+    """The shortest execution in which the reader accepts what was never true.
+
+    ``words``: it takes no machine that tears words into bytes. ``case`` has the true images, the
+    first of them what was there before. ``events`` replay, see execution.replay(), and leave the
+    reader with ``accepted``: offset -> byte of what it believes. ``witness``: two offsets whose
+    bytes belong to different images.
+    """
+
+    answer: Answer
+    words: bool
+    runstates: tuple[Runstate, ...]
+    case: Case
+    events: tuple[Event, ...]
+    accepted: dict[int, int]
+    witness: tuple[int, int]
+
+    @property
+    def states(self) -> int:
+        """How many states were explored."""
+        return self.answer.states
+
+
+def of_variant(variant: Variant) -> Writer:
+    """Return the writer that a version of the model is."""
+
+    def steps(vcpu: Runstate, area: Area) -> Steps:
+        return update(variant, vcpu, area)
+
+    return Writer(variant.name, steps, always_flagged=variant.always_flagged)
+
+
+def find_race(
+    writer: Writer,
+    reader: Reader,
+    model: Model,
+    area: Area,
+    *,
+    updates: int = 1,
+    entry_times: str = patterns.INCREASING,
+    differing: Iterable[int] | None = None,
+    dropped: Iterable[str] = (),
+) -> Proof | Race:
+    """Answer for every pattern of equal bytes in the entry times, or those in ``differing``.
+
+    ``area`` is the placement: its address decides what tears and where pages part. ``dropped`` are
+    names of drops.py (CannotDrop if there is no such step). Refused if this writer does not take
+    the area.
+    """
+    dropped = tuple(dropped)
+    if entry_times == patterns.A_B_A and updates < 2:
+        raise ValueError("an entry time can come back after two updates, not after one")
+    area, reader = _without(writer, area, reader, dropped)
+    case = case_of(writer, area, _versions(area.shape, updates, None), dropped)
+    answer = solve(case, reader, model, entry_times, differing)
+    if answer.found is None:
+        return Proof(answer.states, answer.searches)
+    # Rather one with words than one with bytes: there are fewer machines that cannot do it.
+    coarse = model._replace(coarse=True)
+    words = solve(case, reader, coarse, entry_times, differing).found
+    found = words or answer.found
+    runstates = _versions(area.shape, updates, _columns(found, entry_times))
+    real = case_of(writer, area, runstates, dropped)
+    told = execution.tell(real, reader, coarse if words else model, found)
+    return Race(answer, bool(words), runstates, real, told.events, told.accepted, found.witness)
+
+
+def _without(
+    writer: Writer, area: Area, reader: Reader, dropped: tuple[str, ...]
+) -> tuple[Area, Reader]:
+    for name in dropped:
+        if name == "flag" and writer.always_flagged:
+            raise CannotDrop(f"{writer.name} has no switch for the flag")
+        if name == "flag":
+            area = replace(area, update_flag=False)
+        elif name not in WRITER_DROPS:
+            reader = drop(reader, name)
+    return area, reader
+
+
+def case_of(
+    writer: Writer, area: Area, runstates: tuple[Runstate, ...], dropped: Iterable[str] = ()
+) -> Case:
+    """Return the case: every update played on what the one before it left, the first on the old
+    image (``runstates[0]``).
+    """
+    images = tuple(image(area.shape, one, one.entry_time) for one in runstates)
+    window = Window()
+    window.data[area.offset : area.offset + area.shape.size] = images[0]
+    played: list[Step] = []
+    for vcpu in runstates[1:]:
+        steps = writer.steps(vcpu, area)
+        for name in dropped:
+            if name in WRITER_DROPS:
+                steps = without(steps, area, name)
+        played += play(window, steps)
+    return Case(area.shape.layout, area.offset, images, tuple(played), writer.hidden)
+
+
+# Runstates that tell themselves apart: a byte of the old image begins with the digit 1, of the
+# first update with 2, and so on. Bytes of entry times that are to be equal begin with 1 in all.
+def _versions(
+    shape: Shape, updates: int, columns: Mapping[int, Column] | None
+) -> tuple[Runstate, ...]:
+    if not 1 <= updates <= UPDATES_MAX:
+        raise ValueError(f"1 to {UPDATES_MAX} updates can be asked about, not {updates}")
+    equal = (0,) * (updates + 1)
+    made = []
+    for version in range(updates + 1):
+        digits = (
+            version if columns is None else columns.get(shape.entry_time + index, equal)[version]
+            for index in range(ENTRY_TIME_SIZE)
+        )
+        times = tuple(_bytes([version] * TIME_ELEMENT_SIZE, index) for index in range(TIME_COUNT))
+        made.append(Runstate(version, _bytes(digits, TIME_COUNT), times))  # type: ignore[arg-type]
+    return tuple(made)
+
+
+def _bytes(versions: Iterable[int], digit: int) -> int:
+    return int.from_bytes(bytes((version + 1) << 4 | digit for version in versions), "little")
+
+
+# The pattern with numbers that put the entry times in order, where that is asked for.
+def _columns(found: Found, entry_times: str) -> dict[int, Column]:
+    offsets = [offset for offset, _ in found.pattern.columns]
+    columns = tuple(column for _, column in found.pattern.columns)
+    if entry_times == patterns.INCREASING and columns:
+        columns = patterns.in_order(columns, len(columns[0])) or columns
+    return dict(zip(offsets, columns, strict=True))
+
+
+def of_recording(name: str, steps: Steps, area: Area) -> Writer:
+    """Return the writer that repeats one recorded update, with whatever values it is asked to.
+
+    A recorded byte that is the last one stored there is the new value, in the byte with the flag
+    perhaps flagged; any other keeps its recorded value. What was never stored is hidden: a
+    watchpoint does not show a store that changed nothing.
+    """
+    final: dict[int, int] = {}
+    for step in steps:
+        if isinstance(step, Write):
+            final |= zip(_offsets(step, area), step.data, strict=True)
+    believed = range(area.shape.size)
+
+    def repeated(vcpu: Runstate, area_: Area) -> Steps:
+        return tuple(_repeated(step, area_, final, vcpu) for step in steps)
+
+    return Writer(name, repeated, frozenset(o for o in believed if o not in final))
+
+
+def _offsets(step: Write, area: Area) -> range:
+    start = (step.page - 1) * PAGE_SIZE + step.offset - area.offset
+    return range(start, start + len(step.data))
+
+
+def _repeated(step: Step, area: Area, final: Mapping[int, int], vcpu: Runstate) -> Step:
+    if not isinstance(step, Write):
+        return step
+    plain = image(area.shape, vcpu, vcpu.entry_time)
+    up = image(area.shape, vcpu, flagged(vcpu.entry_time))
+    data = bytearray(step.data)
+    flag = area.shape.update_byte
+    mask = entry_bytes(flagged(0))[-1]
+    for index, offset in enumerate(_offsets(step, area)):
+        if not 0 <= offset < area.shape.size:
+            continue
+        if data[index] == final[offset]:
+            data[index] = plain[offset]
+        elif offset == flag and data[index] == final[offset] | mask:
+            data[index] = up[offset]
+    if isinstance(step, Copy):
+        return replace(step, data=bytes(data))
+    assert isinstance(step, Store)
+    return replace(step, data=bytes(data))
