@@ -1,0 +1,129 @@
+"""What a document is made of, as values: the renderings only write it down.
+
+Text has two marks, as people write them: `code` and *emphasis*. Everything else is itself.
+
+Law of this file: types, and the reading of the two marks. It knows no rendering and no fact.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Text that flows."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """A list; ``ordered`` if the items follow each other."""
+
+    items: tuple[str, ...]
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A paragraph that the reader must not miss; ``label`` says why in a word or two."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Lines as they are: a program, a header, a recording."""
+
+    language: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under a header; ``numeric`` are the columns that hold numbers.
+
+    ``caption`` is one line that says what the table shows. ``row_heads``: the first cell of each
+    row is its name.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    row_heads: bool = True
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(f"{self.caption}: {row} has not the header's columns")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing: SVG for who can show it, and the same in characters for who cannot."""
+
+    caption: str
+    svg: tuple[str, ...]
+    text: tuple[str, ...]
+
+
+Block = Paragraph | Bullets | Note | Code | Table | Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands under it; ``name`` is its anchor."""
+
+    name: str
+    title: str
+    blocks: tuple["Block | Section", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole document: ``summary`` is one line, for a man page and a search engine."""
+
+    name: str
+    title: str
+    summary: str
+    sections: tuple[Section, ...]
+
+
+class Span(NamedTuple):
+    """A piece of text: ``mark`` is "", "code" or "emphasis"."""
+
+    mark: str
+    text: str
+
+
+_MARKED = re.compile(r"`([^`]+)`|(?<![\w*])\*(?=\S)([^*`]+?)(?<=\S)\*(?![\w*])")
+
+
+def spans(text: str) -> Iterator[Span]:
+    """Cut a text at its marks."""
+    reached = 0
+    for found in _MARKED.finditer(text):
+        if found.start() > reached:
+            yield Span("", text[reached : found.start()])
+        yield Span("code", found[1]) if found[1] else Span("emphasis", found[2])
+        reached = found.end()
+    if reached < len(text):
+        yield Span("", text[reached:])
+
+
+def plain(text: str) -> str:
+    """Return a text without its marks."""
+    return "".join(span.text for span in spans(text))
+
+
+def tables(section: Section) -> Iterator[Table]:
+    """Yield every table of a section and of those in it, in order."""
+    for block in section.blocks:
+        if isinstance(block, Section):
+            yield from tables(block)
+        elif isinstance(block, Table):
+            yield block

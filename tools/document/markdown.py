@@ -1,0 +1,85 @@
+"""A document as GitHub Markdown.
+
+Law of this file: it writes down what the blocks say and adds nothing. Drawings are shown in
+characters: GitHub shows no SVG that is part of the text.
+"""
+
+import re
+from collections.abc import Iterator
+
+from runstate_abi.tools.document.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Figure,
+    Note,
+    Paragraph,
+    Section,
+    Table,
+    spans,
+)
+
+
+def lines(document: Document) -> Iterator[str]:
+    """Yield the lines of the page."""
+    yield f"# {_inline(document.title)}"
+    yield from ("", _inline(document.summary))
+    for section in document.sections:
+        yield from _section(section, 2)
+
+
+def _section(section: Section, level: int) -> Iterator[str]:
+    yield from ("", f"{'#' * level} {_inline(section.title)}")
+    for block in section.blocks:
+        if isinstance(block, Section):
+            yield from _section(block, level + 1)
+        else:
+            yield ""
+            yield from block_lines(block)
+
+
+def block_lines(block: Block) -> Iterator[str]:
+    """Yield the lines of one block."""
+    match block:
+        case Paragraph(text):
+            yield _inline(text)
+        case Bullets(items, ordered):
+            for number, item in enumerate(items, 1):
+                yield f"{f'{number}.' if ordered else '-'} {_inline(item)}"
+        case Note(label, text):
+            yield f"> **{_inline(label)}** {_inline(text)}"
+        case Code(language, code):
+            yield from (f"```{language}", *code, "```")
+        case Table():
+            yield from _table(block)
+        case Figure(caption, _, text):
+            yield from (f"*{_inline(caption)}*", "", "```text", *text, "```")
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield from (f"*{_inline(table.caption)}*", "")
+    yield _row(table.header)
+    rules = ("--:" if column in table.numeric else "---" for column in range(len(table.header)))
+    yield f"| {' | '.join(rules)} |"
+    yield from map(_row, table.rows)
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(_inline(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _inline(text: str) -> str:
+    return "".join(
+        f"`{span.text}`" if span.mark == "code" else _emphasis(span.mark, _escaped(span.text))
+        for span in spans(text)
+    )
+
+
+def _emphasis(mark: str, text: str) -> str:
+    return f"*{text}*" if mark else text
+
+
+# An underscore within a word marks nothing.
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*<>\[\]]|\b_|_\b(?!\w))", r"\\\1", text)

@@ -1,0 +1,172 @@
+"""The matrix as values: a row a fact, a column an ABI or a file, a cell the claim and witnesses.
+
+Law of this file: pure functions from Findings to a Grid, and from a Grid to text cells.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from runstate_abi.layouts.abi import ABIS, c_layout
+from runstate_abi.layouts.model import Layout, compare
+from runstate_abi.layouts.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE, update_byte
+from runstate_abi.tools.survey import Finding
+
+XEN_COMPAT = f"xen_{COMPAT.name}"
+
+# Xen's uint64_compat_t: a typedef that asks for an alignment of 4, where an ABI lets it.
+_XEN_MEMBERS = tuple(
+    member._replace(type=member.type._replace(alignment=min(member.type.size, 4)))
+    for member in MEMBERS
+)
+
+
+class Opinion(NamedTuple):
+    """What one witness says about one struct."""
+
+    source: str
+    layout: Layout
+
+
+class Column(NamedTuple):
+    """An ABI or a file: the claims it is held against, and what was said about it."""
+
+    title: str
+    abi: str
+    claims: dict[str, Layout]
+    opinions: tuple[Opinion, ...]
+
+
+class Cell(NamedTuple):
+    """A fact on one ABI: the claim, who agrees, who does not (source, value), who cannot say."""
+
+    claim: int | None
+    agree: tuple[str, ...]
+    differ: tuple[tuple[str, int | None], ...]
+    silent: tuple[str, ...]
+
+
+class Row(NamedTuple):
+    """A fact of a struct: ``kind`` is offset, size or alignment, in bytes."""
+
+    struct: str
+    kind: str
+    member: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def title(self) -> str:
+        """What the row is called: a member's name, ``sizeof``, ``_Alignof``."""
+        return self.member or {"size": "sizeof", "alignment": "_Alignof"}[self.kind]
+
+
+class Grid(NamedTuple):
+    """The whole matrix."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def grid(findings: Iterable[Finding]) -> Grid:
+    """Return the matrix of every ABI, and of every file among the findings."""
+    findings = [finding for finding in findings if finding.found]
+    columns = [_of_abi(abi.name, findings) for abi in ABIS]
+    columns += [_of_file(finding) for finding in findings if finding.path]
+    return Grid(tuple(columns), tuple(_rows(columns)))
+
+
+def _claims(abi: str) -> dict[str, Layout]:
+    claims = CLAIMS[abi]
+    xen = claims.compat_xen._replace(name=XEN_COMPAT)
+    return {NATIVE.name: claims.native, COMPAT.name: claims.compat_kvm, XEN_COMPAT: xen}
+
+
+# Every ABI has one opinion at least: that of the C rule, which knows an ABI's alignments only.
+def _of_abi(abi: str, findings: Sequence[Finding]) -> Column:
+    rule = next(row for row in ABIS if row.name == abi)
+    opinions = [
+        Opinion("C rule", c_layout(NATIVE.name, MEMBERS, rule)),
+        Opinion("C rule", c_layout(COMPAT.name, MEMBERS, rule, packed=True)),
+        Opinion("C rule", c_layout(XEN_COMPAT, _XEN_MEMBERS, rule)),
+    ]
+    for finding in findings:
+        if finding.abi == abi and not finding.path:
+            opinions += (Opinion(finding.witness, layout) for layout in finding.found)
+    return Column(abi, abi, _claims(abi), tuple(opinions))
+
+
+def _of_file(finding: Finding) -> Column:
+    opinions = tuple(Opinion(finding.witness, layout) for layout in finding.found)
+    title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
+    return Column(title, finding.abi, _claims(finding.abi), opinions)
+
+
+def _rows(columns: Sequence[Column]) -> Iterator[Row]:
+    for struct in (NATIVE.name, COMPAT.name, XEN_COMPAT):
+        facts = [("offset", member.name) for member in MEMBERS]
+        facts[2:2] = [("offset", UPDATE_BYTE)]
+        for kind, member in (*facts, ("size", ""), ("alignment", "")):
+            cells = tuple(_cell(column, struct, kind, member) for column in columns)
+            yield Row(struct, kind, member, cells)
+
+
+UPDATE_BYTE = "update byte"
+
+
+def _cell(column: Column, struct: str, kind: str, member: str) -> Cell:
+    claim = _value(column.claims[struct], kind, member)
+    agree, differ, silent = [], [], []
+    for source, layout in column.opinions:
+        if layout.name != struct:
+            continue
+        seen = _value(layout, kind, member)
+        if seen == claim:
+            agree.append(source)
+        elif seen is None and kind == "alignment":
+            silent.append(source)
+        else:
+            differ.append((source, seen))
+    return Cell(claim, tuple(agree), tuple(differ), tuple(silent))
+
+
+# None: the witness has no such member, or does not record alignments.
+def _value(layout: Layout, kind: str, member: str) -> int | None:
+    if kind == "size":
+        return layout.size
+    if kind == "alignment":
+        return layout.alignment
+    try:
+        return update_byte(layout) if member == UPDATE_BYTE else layout.offsetof(member)
+    except KeyError:
+        return None
+
+
+def compared(found: Grid) -> int:
+    """Return how many times a witness and a claim were held against each other."""
+    return sum(len(cell.agree) + len(cell.differ) for row in found.rows for cell in row.cells)
+
+
+def unasked(found: Grid) -> int:
+    """Return how many cells are a claim that nobody spoke to."""
+    return sum(not cell.agree and not cell.differ for row in found.rows for cell in row.cells)
+
+
+def cell_text(cell: Cell) -> str:
+    """Return ``8 =3`` (three agree), ``8 !12`` (somebody says 12), ``8 ?`` (nobody says)."""
+    text = "-" if cell.claim is None else str(cell.claim)
+    for value in dict.fromkeys(value for _, value in cell.differ):
+        text += f" !{'absent' if value is None else value}"
+    if cell.agree:
+        text += f" ={len(cell.agree)}"
+    return text if cell.agree or cell.differ else f"{text} ?"
+
+
+def differences(found: Grid) -> Iterator[str]:
+    """Yield a line for each disagreement, as `check` words it."""
+    for column in found.columns:
+        for source, layout in column.opinions:
+            for difference in compare(column.claims[layout.name], layout, source).differences:
+                yield (
+                    f"{difference}"
+                    if column.title == column.abi
+                    else f"{column.title}: {difference}"
+                )
