@@ -192,6 +192,14 @@ def test_btf_that_cannot_be_read_is_not_taken_for_the_kernels(opened, large):
     assert bytes(opened(image(bytes(larger) + bytes(large))).btf) == large
 
 
+def test_of_two_that_can_be_read_the_larger_is_the_kernels(opened, large, runstate_btf):
+    smaller = runstate_btf()
+    for _ in range(17_000):
+        smaller.int("filler", 4)
+    for content in (large + smaller.build(), smaller.build() + large):
+        assert bytes(opened(image(content)).btf) == large
+
+
 def test_the_small_btf_of_a_built_in_bpf_program_is_not_the_kernels(opened, blob):
     with pytest.raises(WitnessError, match="no BTF in this arm64 Image"):
         opened(image(blob))
