@@ -17,7 +17,7 @@ def decode(text: str) -> Any:
     """Return the JSON value of a text (Malformed; a key said twice is an error too)."""
     try:
         return json.loads(text, object_pairs_hook=_no_twins)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
         raise Malformed(f"not JSON: {error}") from None
     except RecursionError:
         raise Malformed("not JSON that can be read: nested too deeply") from None

@@ -49,6 +49,8 @@ def replay(source: str, data: bytes) -> Replayed:
     except UnicodeDecodeError:
         raise WitnessError(f"{source}: no text, so no recording that replay knows") from None
     head = text.lstrip()[:1]
+    if not head:
+        raise WitnessError(f"{source}: there is nothing in it")
     if head not in ("{", "["):
         return transcripts.replay_transcript(source, text)
     if not _is_lines(text):

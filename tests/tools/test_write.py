@@ -1,0 +1,343 @@
+"""``runstate write``: traces, tables, memory, JSON, and many cases at once."""
+
+import io
+import json
+import re
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.tools.write import main, reply_to
+from runstate_abi.writer.variants import VARIANTS
+
+DATA = Path(__file__).parent.parent / "data"
+SPLIT = ["--abi", "compat", "--at", "0xc0001ff5"]
+CASE = {
+    "abi": "native",
+    "offset": 256,
+    "update_flag": True,
+    "atomic": False,
+    "state": 1,
+    "state_entry_time": "0x1122334455667788",
+    "time": [1, 2, 3, 4],
+    "fill": "a5",
+    "variant": "upstream",
+}
+ANSWERS = {"bytes", "barriers", "canonical", "mem_sha256", "full_sha256", "epoch_sha256"}
+
+
+@pytest.fixture
+def run(capsys):
+    """Return a function: exit code, stdout, stderr of the command."""
+
+    def run(*arguments):
+        code = main([str(one) for one in arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def wrong(capsys):
+    """Return a function: what the command says about wrong usage, its exit code being 2."""
+
+    def wrong(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(one) for one in arguments])
+        assert end.value.code == 2
+        return capsys.readouterr().err
+
+    return wrong
+
+
+def test_the_canonical_trace_of_a_split_compat_update(run):
+    assert run(*SPLIT) == (
+        0,
+        "lock gpc1 irqsave\n"
+        "check gpc1 len=11 -> 1\n"
+        "lock gpc2\n"
+        "check gpc2 len=33 -> 1\n"
+        "store p2+0 1 91\n"
+        "wmb\n"
+        "copy p1+4085 11 0100000088776655443322\n"
+        "copy p2+0 33 910101010101010101020202020202020203030303030303030404040404040404\n"
+        "wmb\n"
+        "store p2+0 1 11\n"
+        "wmb\n"
+        "dirty gfn=+1\n"
+        "unlock gpc2\n"
+        "dirty gfn=+0\n"
+        "unlock gpc1 irqrestore\n",
+        "",
+    )
+
+
+def test_values_are_those_that_were_given(run):
+    _, out, _ = run(
+        "--at", "0", "--state", "0x2", "--entry-time", "256", "--times", "1,0x2,3,4", "--fill", "00"
+    )
+    assert "store p1+0 4 02000000" in out
+    assert "store p1+8 8 0001000000000080" in out
+    assert (
+        f"copy p1+16 32 {'01' + '00' * 7 + '02' + '00' * 7 + '03' + '00' * 7 + '04' + '00' * 7}"
+        in out
+    )
+
+
+def test_the_flag_can_be_off_and_the_scheduler_can_ask(run):
+    _, out, _ = run("--at", "0", "--no-update-flag", "--atomic")
+    lines = out.splitlines()
+    assert lines[:2] == ["irq save", "trylock gpc1 -> 1"]
+    assert lines.count("wmb") == 1
+
+
+def test_a_version_without_a_switch_says_that_it_flags_always(run):
+    code, out, err = run("--at", "0", "--no-update-flag", "--variant", "reconciled")
+    assert (code, out.count("wmb")) == (0, 3)
+    assert err == "runstate write: reconciled has no switch: it flags always\n"
+
+
+@pytest.mark.parametrize("name", [one.name for one in VARIANTS])
+def test_every_version_can_be_written(name, run):
+    code, out, _ = run("--variant", name, "--at", "256")
+    assert code == 0
+    assert "p1+" in out
+
+
+def test_a_refused_area_is_one_line_and_exit_1(run):
+    assert run("--variant", "linux-6.1", "--at", "4049") == (
+        1,
+        "",
+        "runstate write: linux-6.1: registering the area fails with -EINVAL\n",
+    )
+
+
+def test_the_pre_image_on_a_32_bit_host_shows_its_leak(run):
+    _, out, _ = run(*SPLIT, "--variant", "two-paths", "--host", "i386")
+    assert "5afe57ac" in out
+
+
+def test_the_table_has_step_page_field_and_the_struct_after_it(run):
+    _, out, _ = run(*SPLIT, "--format", "table")
+    row = next(line for line in out.splitlines() if line.startswith("7 "))
+    assert re.split(r"  +", row) == [
+        "7",
+        "copy 11 01000000..55443322",
+        "p1+4085",
+        "state..state_entry_time",
+        "01000000 88776655443322|91 a5a5a5a5a5a5a5a5 a5a5a5a5a5a5a5a5 a5a5a5a5a5a5a5a5 "
+        "a5a5a5a5a5a5a5a5",
+    ]
+    assert len(out.splitlines()) == 1 + 1 + 15
+
+
+def test_memory_is_shown_as_it_stands_at_a_barrier(run):
+    _, out, _ = run(*SPLIT, "--until-barrier", "1")
+    trace, memory = out.split("\n\n")
+    assert trace.splitlines()[-1] == "wmb"
+    rows = memory.splitlines()
+    assert rows[0] == "memory after 6 steps, 1 barriers:"
+    assert "p2+0    [91]a5" in memory
+    assert memory.count("[") == 1
+
+
+def test_memory_is_shown_at_the_end(run):
+    _, out, _ = run("--at", "256", "--memory")
+    rows = [line for line in out.splitlines() if re.match(r"p\d\+\d+ ", line)]
+    assert rows == [
+        "p1+240   " + " ".join(["a5"] * 16),
+        "p1+256  [01 00 00 00]a5 a5 a5 a5[88 77 66 55 44 33 22 11]",
+        "p1+272  [01 01 01 01 01 01 01 01 02 02 02 02 02 02 02 02]",
+        "p1+288  [03 03 03 03 03 03 03 03 04 04 04 04 04 04 04 04]",
+        "p1+304   " + " ".join(["a5"] * 16),
+    ]
+
+
+def test_the_json_has_each_step_with_its_field_and_the_struct_after_it(run):
+    _, out, _ = run(*SPLIT, "--format", "json", "--memory")
+    document = json.loads(out)
+    assert document["variant"] == "upstream"
+    assert (document["abi"], document["offset"]) == ("compat", 4085)
+    assert document["steps"][4]["field"] == "update byte"
+    assert document["steps"][4]["struct"][22:24] == "91"
+    assert document["memory"]["p1"]["start"] == 4069
+    assert set(document) > ANSWERS
+    assert run(*SPLIT, "--json", "--memory")[1] == out
+
+
+@pytest.mark.parametrize("barrier", ["0", "4", "-1"])
+def test_a_barrier_that_is_not_there_is_wrong_usage(barrier, wrong):
+    assert f"barrier {barrier}: this update has 3" in wrong(*SPLIT, "--until-barrier", barrier)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--at GPA is missing"),
+        (["--at", "here"], "field '--at': \"here\" is not a number"),
+        (["--at", "-1"], "field '--at': -1 is not between"),
+        (["--at", "0", "--variant", "linux-9"], "invalid choice: 'linux-9'"),
+        (["--at", "0", "--abi", "both"], "invalid choice: 'both'"),
+        (["--at", "0", "--state", "4294967296"], "field '--state'"),
+        (["--at", "0", "--times", "1,2,3"], "3 values, not 4"),
+        (["--at", "0", "--times", "1,2,3,x"], "field '--times'"),
+        (["--at", "0", "--fill", "a"], "field '--fill'"),
+        (["--at", "0", "--fill", ""], "field '--fill' is empty"),
+        (["--at", "0", "--host", "i386"], "a 32-bit host has no 64-bit guests"),
+    ],
+)
+def test_wrong_usage_names_what_is_wrong(arguments, message, wrong):
+    assert message in wrong(*arguments)
+
+
+def test_the_list_names_every_version_and_its_source(run):
+    _, out, _ = run("--list")
+    assert [line.split()[0] for line in out.splitlines()] == [one.name for one in VARIANTS]
+    assert '5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area")' in out
+    listed = json.loads(run("--list", "--json")[1])
+    assert [one["name"] for one in listed] == [one.name for one in VARIANTS]
+    assert listed[0]["commit"] == "30b5c851af79"
+
+
+def cases_of(*records):
+    return "".join(one if isinstance(one, str) else json.dumps(one) + "\n" for one in records)
+
+
+@pytest.fixture
+def answered(tmp_path, run):
+    """Return a function: exit code, the answers, stderr, for lines of cases."""
+
+    def answered(text):
+        path = tmp_path / "cases"
+        path.write_text(text)
+        code, out, err = run("--cases", path)
+        return code, [json.loads(line) for line in out.splitlines()], err
+
+    return answered
+
+
+def test_a_case_is_answered_with_bytes_text_and_digests(answered):
+    code, (reply,), err = answered(cases_of(CASE))
+    assert (code, err, set(reply)) == (0, "", ANSWERS)
+    assert reply["bytes"] == reply["barriers"][-1]
+    assert reply["barriers"][0] == "a5" * 15 + "91" + "a5" * 32
+    assert reply["full_sha256"] == sha256(reply["canonical"].encode()).hexdigest()
+    joined = bytes.fromhex("".join(reply["barriers"]))
+    assert reply["epoch_sha256"] == sha256(joined).hexdigest()
+
+
+def test_every_vector_of_the_oracle_is_answered_with_its_digests(answered):
+    names = {
+        "upstream_6_12": "upstream",
+        "post_seed": "reconciled",
+        "pre_seed": "two-paths",
+        "paolo": "single-path",
+        "posted_2of4": "patch-2of4",
+    }
+    vectors = json.loads((DATA / "oracle/vectors_public.json").read_text())["cases"]
+    asked, wanted = [], []
+    for case in vectors:
+        first = case["expect"]["upstream_6_12"]
+        for key, expected in case["expect"].items():
+            asked.append(
+                {name: case[name] for name in CASE if name in case} | {"variant": names[key]}
+            )
+            full = expected if isinstance(expected, dict) else first
+            wanted.append(
+                [
+                    first[n] if full[n] == "=upstream_6_12" else full[n]
+                    for n in ("mem_sha256", "full_sha256")
+                ]
+            )
+    code, replies, err = answered(cases_of(*asked))
+    assert (code, err, len(replies)) == (0, "", 432)
+    assert [[one["mem_sha256"], one["full_sha256"]] for one in replies] == wanted
+
+
+def test_a_case_of_the_oracle_can_be_asked_as_it_is(answered):
+    case = json.loads((DATA / "oracle/vectors_public.json").read_text())["cases"][16]
+    code, (reply,), _ = answered(cases_of(case | {"variant": "upstream"}))
+    assert (code, reply["id"]) == (0, case["id"])
+    assert reply["full_sha256"] == case["expect"]["upstream_6_12"]["full_sha256"]
+
+
+def test_numbers_are_integers_or_strings(answered):
+    _, replies, _ = answered(
+        cases_of(CASE, CASE | {"offset": "0x100", "state": "1", "time": ["1", "0x2", 3, "4"]})
+    )
+    assert replies[0] == replies[1]
+
+
+def test_one_bad_line_is_named_and_the_others_are_still_answered(answered):
+    code, replies, err = answered(cases_of(CASE, CASE | {"abi": "both"}, "\n", "{\n", CASE))
+    assert code == 1
+    assert replies[0] == replies[3]
+    assert replies[1] == {"error": "line 2: field 'abi': \"both\" is none of native, compat"}
+    assert replies[2]["error"].startswith("line 4: not JSON")
+    assert [line.split(": ")[2] for line in err.splitlines()] == ["line 2", "line 4"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"offset": 4096}, "field 'offset': 4096 is not between 0 and 4095"),
+        ({"offset": 1.5}, "field 'offset': 1.5 is not an integer"),
+        ({"offset": True}, "field 'offset': true is not an integer"),
+        ({"state": -1}, "field 'state'"),
+        ({"state": "one"}, "field 'state': \"one\" is not a number"),
+        ({"state_entry_time": 1 << 64}, "field 'state_entry_time'"),
+        ({"time": [1, 2, 3]}, "field 'time': 3 values, not 4"),
+        ({"time": 7}, "field 'time': 7 is not an array"),
+        ({"time": [1, 2, 3, None]}, "field 'time': null is not an integer"),
+        ({"update_flag": "yes"}, "field 'update_flag': \"yes\" is neither true nor false"),
+        ({"atomic": 2}, "field 'atomic': 2 is neither true nor false"),
+        ({"fill": ""}, "field 'fill' is empty"),
+        ({"fill": "a"}, "field 'fill': \"a\" is not hex digits"),
+        ({"fill": "a5 a5"}, "is not hex digits"),
+        ({"variant": "linux-9"}, "field 'variant'"),
+        ({"abi": ["native"]}, "field 'abi'"),
+        ({"host": "i386"}, "a 32-bit host has no 64-bit guests"),
+        ({"update_flga": True}, "field 'update_flga' is unknown"),
+        ({"len1": 47}, "field 'len1': 47, and it is 48"),
+        ({"variant": "linux-6.1", "offset": 4049}, "registering the area fails with -EINVAL"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_field_that_is_wrong_is_named(fields, message):
+    reply = reply_to(json.dumps(CASE | fields))
+    assert set(reply) == {"error"}
+    assert message in reply["error"]
+
+
+@pytest.mark.parametrize("name", ["abi", "offset", "state", "state_entry_time", "time", "variant"])
+def test_a_field_that_is_missing_is_named(name):
+    record = {key: value for key, value in CASE.items() if key != name}
+    assert reply_to(json.dumps(record)) == {"error": f"field '{name}' is missing"}
+
+
+def test_what_has_a_default_may_be_left_out():
+    short = {
+        name: CASE[name]
+        for name in ("abi", "offset", "state", "state_entry_time", "time", "variant")
+    }
+    assert reply_to(json.dumps(short)) == reply_to(json.dumps(CASE))
+
+
+@pytest.mark.parametrize("line", ["7", "null", "[]", '{"abi": 1, "abi": 2}', "[" * 100000])
+def test_a_line_that_is_no_record_is_an_error(line):
+    assert set(reply_to(line)) == {"error"}
+
+
+def test_cases_may_come_from_stdin(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(CASE)))
+    code, out, _ = run("--cases", "-")
+    assert (code, set(json.loads(out))) == (0, ANSWERS)
+
+
+def test_a_file_of_cases_that_is_missing_could_not_be_checked(run, tmp_path):
+    code, out, err = run("--cases", tmp_path / "none")
+    assert (code, out) == (3, "")
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,249 @@
+"""What a VMM may ask, what is refused, and what of it reaches guest memory."""
+
+import pytest
+
+from runstate_abi.writer.host import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
+from runstate_abi.writer.ioctls import (
+    STATE_UNCHANGED,
+    Vm,
+    adjust,
+    enter_state,
+    finish,
+    get_address,
+    set_address,
+    set_current,
+    set_data,
+    set_long_mode,
+    set_update_flag,
+)
+from runstate_abi.writer.memory import Window, play
+from runstate_abi.writer.steps import Copy, Store, TryLock
+from runstate_abi.writer.variants import VARIANT
+from runstate_abi.writer.vcpu import (
+    BLOCKED,
+    OFFLINE,
+    PAGE_SIZE,
+    RUNNABLE,
+    RUNNING,
+    SHAPES,
+    U64,
+    Runstate,
+    runstate_of,
+)
+
+NOTHING = (0, 0, 0, 0)
+
+
+def vm(variant="upstream", at=256, clock=1000, **named):
+    made = Vm(VARIANT[variant], clock=clock, **named)
+    if at is not None:
+        assert finish(set_address(made, at))[0] == 0
+    return made
+
+
+def wrote(steps):
+    return any(isinstance(step, Store | Copy) for step in steps)
+
+
+def test_an_address_is_written_at_once_since_6_2_and_not_before():
+    for name, at_once in (
+        ("upstream", True),
+        ("linux-6.2", True),
+        ("linux-6.1", False),
+        ("linux-5.16", False),
+    ):
+        error, steps = finish(set_address(Vm(VARIANT[name], long_mode=True), 256))
+        assert (error, wrote(steps)) == (0, at_once)
+
+
+def test_the_first_write_says_running_and_all_zero():
+    window = Window(b"\xa5")
+    play(window, finish(set_address(Vm(), 256))[1])
+    shape = SHAPES["compat"]
+    assert runstate_of(shape, window.read(256, shape.size)) == Runstate(RUNNING, 0, NOTHING)
+
+
+@pytest.mark.parametrize("at", [0, 1, 4048, 4049, 4095])
+def test_any_alignment_and_a_page_boundary_are_fine(at):
+    assert finish(set_address(Vm(long_mode=True), at))[0] == 0
+
+
+@pytest.mark.parametrize("spoilt", ["missing", "read_only"])
+@pytest.mark.parametrize("frame", [0, 1])
+def test_each_page_needs_a_slot_that_can_be_written(spoilt, frame):
+    made = Vm(long_mode=True)
+    getattr(made.caches.host, spoilt).add(frame)
+    assert finish(set_address(made, PAGE_SIZE - 1)) == (-EFAULT, ())
+    assert not made.active
+    assert not made.caches.gpc2.active
+
+
+@pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16", "linux-6.1"])
+def test_old_kernels_refuse_to_cross_a_page(name):
+    assert finish(set_address(Vm(VARIANT[name]), 4048))[0] == 0
+    assert finish(set_address(Vm(VARIANT[name]), 4049))[0] == -EINVAL
+
+
+@pytest.mark.parametrize("name", ["upstream", "linux-6.1", "linux-5.16"])
+def test_all_ones_take_the_area_away_and_nothing_is_written_then(name):
+    made = vm(name)
+    assert get_address(made) == 256
+    assert finish(set_address(made, INVALID_GPA)) == (0, ())
+    assert get_address(made) == -ENOENT
+    assert finish(set_current(made, BLOCKED)) == (0, ())
+
+
+def test_without_scheduler_information_there_is_no_runstate():
+    made = Vm(sched_info=False)
+    for ioctl in (
+        set_address(made, 0),
+        set_current(made, 0),
+        set_data(made, 0, 0, NOTHING),
+        adjust(made, 0, 0, NOTHING),
+    ):
+        assert finish(ioctl) == (-EOPNOTSUPP, ())
+    assert set_update_flag(made, True) == -EOPNOTSUPP
+
+
+def test_a_state_is_entered_and_written():
+    made = vm()
+    error, steps = finish(set_current(made, BLOCKED))
+    assert (error, wrote(steps)) == (0, True)
+    assert (made.vcpu.state, made.vcpu.entry_time) == (BLOCKED, 1000)
+
+
+def test_a_state_that_is_none_changes_nothing():
+    made = vm()
+    before = made.vcpu
+    assert finish(set_current(made, OFFLINE + 1)) == (-EINVAL, ())
+    assert made.vcpu == before
+
+
+def test_data_replaces_everything_and_writes_nothing():
+    made = vm()
+    assert finish(set_data(made, BLOCKED, 10, (1, 2, 3, 4))) == (0, ())
+    assert made.vcpu == Runstate(BLOCKED, 10, (1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("state", "entry_time", "times"),
+    [
+        (4, 0, NOTHING),
+        (0, 11, (1, 2, 3, 4)),
+        (0, 1001, (1001, 0, 0, 0)),
+    ],
+    ids=["no state", "not the sum", "in the future"],
+)
+def test_data_that_cannot_be_is_refused(state, entry_time, times):
+    made = vm()
+    before = made.vcpu
+    assert finish(set_data(made, state, entry_time, times)) == (-EINVAL, ())
+    assert made.vcpu == before
+
+
+def test_data_may_have_times_that_wrap_to_the_entry_time():
+    assert finish(set_data(vm(), 0, 4, (5, U64, 0, 0)))[0] == 0
+
+
+def test_an_adjustment_adds_and_writes_once():
+    made = vm()
+    finish(set_data(made, BLOCKED, 10, (1, 2, 3, 4)))
+    error, steps = finish(adjust(made, STATE_UNCHANGED, 5, (5, 0, U64, 1)))
+    assert (error, wrote(steps)) == (0, True)
+    assert made.vcpu == Runstate(BLOCKED, 15, (6, 2, 2, 5))
+
+
+def test_6_1_does_not_write_an_adjustment_that_keeps_the_state():
+    made = vm("linux-6.1", long_mode=True)
+    assert finish(adjust(made, STATE_UNCHANGED, 0, NOTHING)) == (0, ())
+
+
+def test_an_adjustment_with_a_state_enters_it():
+    made = vm()
+    finish(set_data(made, BLOCKED, 10, (1, 2, 3, 4)))
+    finish(adjust(made, RUNNING, 0, NOTHING))
+    assert made.vcpu == Runstate(RUNNING, 1000, (1, 2, 993, 4))
+
+
+@pytest.mark.parametrize(
+    ("state", "entry_delta", "deltas"),
+    [
+        (4, 0, NOTHING),
+        (STATE_UNCHANGED, 1, NOTHING),
+        (STATE_UNCHANGED, 991, (991, 0, 0, 0)),
+    ],
+    ids=["no state", "not the sum", "in the future"],
+)
+def test_an_adjustment_that_cannot_be_is_refused(state, entry_delta, deltas):
+    made = vm()
+    finish(set_data(made, BLOCKED, 10, (1, 2, 3, 4)))
+    assert finish(adjust(made, state, entry_delta, deltas)) == (-EINVAL, ())
+    assert made.vcpu == Runstate(BLOCKED, 10, (1, 2, 3, 4))
+
+
+def test_an_adjustment_may_go_to_the_clock_but_not_beyond():
+    made = vm()
+    finish(set_data(made, BLOCKED, 10, (1, 2, 3, 4)))
+    assert finish(adjust(made, STATE_UNCHANGED, 990, (990, 0, 0, 0)))[0] == 0
+
+
+def test_becoming_runnable_is_written_without_sleeping():
+    made = vm()
+    steps = tuple(enter_state(made, RUNNABLE))
+    assert any(isinstance(step, TryLock) for step in steps)
+    assert not any(isinstance(step, TryLock) for step in enter_state(made, RUNNING))
+
+
+def test_steal_is_what_the_thread_waited_since_the_last_time():
+    made = vm(clock=1000)
+    tuple(enter_state(made, RUNNING))
+    made.clock, made.run_delay = 1100, 30
+    tuple(enter_state(made, RUNNING))
+    assert made.vcpu.times == (70, 30, 0, 1000)
+    made.clock = 1200
+    tuple(enter_state(made, RUNNING))
+    assert made.vcpu.times == (170, 30, 0, 1000)
+
+
+def test_a_guest_that_becomes_64_bit_gets_the_longer_struct_at_the_next_update():
+    made = vm(at=4052)
+    window = Window(b"\xa5")
+    assert set_long_mode(made, True) == 0
+    assert window.read(4052, 48) == b"\xa5" * 48
+    play(window, finish(set_current(made, BLOCKED))[1])
+    shape = SHAPES["native"]
+    assert runstate_of(shape, window.read(4052, shape.size)) == made.vcpu
+
+
+def test_a_guest_that_becomes_32_bit_keeps_four_stale_bytes_behind_the_struct():
+    made = vm(long_mode=True)
+    window = Window(b"\xa5")
+    play(window, finish(set_current(made, BLOCKED))[1])
+    before = window.read(256 + 44, 4)
+    set_long_mode(made, False)
+    play(window, finish(set_current(made, RUNNING))[1])
+    assert window.read(256 + 44, 4) == before != b"\xa5" * 4
+
+
+def test_a_32_bit_host_has_no_64_bit_guests():
+    made = Vm(host="i386")
+    assert set_long_mode(made, True) == -EINVAL
+    assert set_long_mode(made, False) == 0
+    assert made.abi == "compat"
+
+
+def test_the_flag_is_used_from_the_next_update_on():
+    made = vm()
+    before = [step for step in finish(set_current(made, 0))[1] if isinstance(step, Store)]
+    assert set_update_flag(made, True) == 0
+    after = [step for step in finish(set_current(made, 0))[1] if isinstance(step, Store)]
+    assert len(after) == len(before) + 2
+
+
+def test_a_kernel_without_the_switch_does_not_know_the_attribute():
+    assert set_update_flag(Vm(VARIANT["linux-6.1"]), True) == -ENOENT
+
+
+def test_xen_is_no_vm_of_kvms():
+    with pytest.raises(ValueError, match="Xen has no ioctls"):
+        Vm(VARIANT["xen-va"])
