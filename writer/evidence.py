@@ -42,7 +42,9 @@ class Evidence:
     ``before`` is the area's bytes, as many as its struct has. ``records`` says what the source
     would have seen: BARRIERS, CALLS (locks, checks, dirty pages), READS. ``irqs_off`` is the state
     of interrupts at entry, ``irqs_off_at_return`` what was measured (None: only the steps tell).
-    ``changed`` are (page, offset) of bytes outside the struct that were found changed afterwards.
+    ``changed`` says which bytes outside the struct were found changed, ``odd`` what else was seen
+    that no step is a word for, with the number of steps before it. ``locks_sleep``: PREEMPT_RT,
+    where a lock leaves interrupts alone.
     """
 
     area: Area
@@ -54,7 +56,9 @@ class Evidence:
     reads: tuple[Read, ...] = ()
     irqs_off: bool = False
     irqs_off_at_return: bool | None = None
-    changed: tuple[tuple[int, int], ...] = ()
+    changed: tuple[str, ...] = ()
+    odd: tuple[tuple[int, str], ...] = ()
+    locks_sleep: bool = False
 
     @property
     def parts(self) -> Split:

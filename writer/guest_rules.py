@@ -99,8 +99,7 @@ def outside(book: Ledger) -> Breaches:
     for stray in book.strays:
         place = f"p{stray.page}{stray.offset:+d}"
         yield Breach(stray.at, f"{len(stray.data)} bytes outside the struct, at {place}")
-    for page, offset in book.evidence.changed:
-        place = f"p{page}{offset:+d}"
+    for place in book.evidence.changed:
         yield Breach(len(book.evidence.steps), f"the byte at {place} has changed")
 
 

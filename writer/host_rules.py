@@ -59,7 +59,7 @@ def irqs(book: Ledger) -> Breaches:
                 off = evidence.irqs_off
             case Unlock(_, irqrestore):
                 off, held = evidence.irqs_off if irqrestore else off, held - 1
-        if held > 0 and not off:
+        if held > 0 and not off and not evidence.locks_sleep:
             yield Breach(index, "interrupts are on while a lock is held")
     measured = evidence.irqs_off_at_return
     if (off if measured is None else measured) != evidence.irqs_off:
@@ -128,6 +128,8 @@ def calls(book: Ledger) -> Breaches:
     set up anew with no lock held, for the right bytes, and then all is checked again."""
     parts, offset = book.evidence.parts, book.evidence.area.offset
     sizes = {"gpc1": parts.first, "gpc2": parts.second}
+    for at, what in book.evidence.odd:
+        yield Breach(at, what)
     held: list[str] = []
     checked: set[str] = set()
     for index, step in enumerate(book.evidence.steps):
@@ -140,14 +142,16 @@ def calls(book: Ledger) -> Breaches:
             case Check(cache, size, good):
                 if cache not in held:
                     yield Breach(index, f"{cache} is checked without its lock")
-                if size != sizes[cache]:
-                    yield Breach(index, f"{cache} is checked for {size} bytes of {sizes[cache]}")
+                if size != sizes.get(cache):
+                    yield Breach(
+                        index, f"{cache} is checked for {size} bytes of {sizes.get(cache)}"
+                    )
                 checked.update({cache} if good else ())
             case Refresh(cache, size) | Activate(cache, _, size):
                 if held:
                     yield Breach(index, f"{cache} is set up anew while {held[-1]} is locked")
-                if size != sizes[cache]:
-                    yield Breach(index, f"{cache} is set up for {size} bytes of {sizes[cache]}")
+                if size != sizes.get(cache):
+                    yield Breach(index, f"{cache} is set up for {size} bytes of {sizes.get(cache)}")
                 if isinstance(step, Activate) and step.gpa != offset + parts.first:
                     yield Breach(index, f"{cache} is set up at {step.gpa}, not where page 2 begins")
             case _ if isinstance(step, Write) and f"gpc{step.page}" not in checked:

@@ -1,0 +1,176 @@
+"""Updates to be asked for: the cases that a writer is judged by.
+
+Every offset of a page, both structs, the flag asked for or not; and by name the boundaries and
+the failures, because a random offset misses them: a writer that takes the wrong page for the
+update byte is wrong at 2 of 16384 placements.
+
+Law of this file: values and their order. What a request leads to is for others to say.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.writer.host import EFAULT
+from runstate_abi.writer.vcpu import (
+    BLOCKED,
+    OFFLINE,
+    PAGE_SIZE,
+    RUNNABLE,
+    RUNNING,
+    SHAPES,
+    U64,
+    Area,
+    Runstate,
+    Shape,
+    split,
+)
+
+
+class Scenario(NamedTuple):
+    """What goes wrong with the caches. ``stale``: the check fails until the cache is set up anew.
+
+    ``error``: what that then returns. ``busy``: another CPU holds the lock for writing, which only
+    a trylock can notice. ``again``: the first cache goes stale while the second is set up.
+    ``no_slot``: no memslot, so no page to mark dirty. Numbers are the caches', 1 and 2.
+    """
+
+    name: str
+    stale: int = 0
+    error: int = 0
+    busy: int = 0
+    again: bool = False
+    no_slot: bool = False
+
+
+# fmt: off
+FINE = Scenario("")
+SCENARIOS = (
+    FINE,
+    Scenario("stale1",   stale=1),
+    Scenario("lost1",    stale=1, error=-EFAULT),
+    Scenario("busy1",    busy=1),
+    Scenario("stale2",   stale=2),
+    Scenario("lost2",    stale=2, error=-EFAULT),
+    Scenario("busy2",    busy=2),
+    Scenario("again",    stale=2, again=True),
+    Scenario("no-slot",  no_slot=True),
+)
+# fmt: on
+SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One update to be made: where, of what, called how, over which old bytes.
+
+    ``offset`` is the area's in page 1. ``atomic`` is called with interrupts off, by the scheduler.
+    """
+
+    abi: str
+    offset: int
+    flag: bool
+    atomic: bool
+    vcpu: Runstate
+    fill: bytes = b"\xa5"
+    scenario: Scenario = FINE
+
+    @property
+    def area(self) -> Area:
+        """The area, in page 1."""
+        return Area(self.abi, self.offset, self.flag)
+
+    def __str__(self) -> str:
+        """``native@0xff1,flag,atomic,stale1``: what --case takes."""
+        words = [f"{self.abi}@{self.offset:#x}"]
+        words += ["flag"] * self.flag + ["atomic"] * self.atomic
+        return ",".join(words + [self.scenario.name] * bool(self.scenario.name))
+
+
+# Every byte of a struct differs from every other and from what memory is filled with, so that a
+# byte that is missing, or in another's place, shows.
+_ENTRY_TIMES = (0x7877767574737271, 0x0807060504030201)
+_TIMES = (
+    (0x1817161514131211, 0x1F1E1D1C1B1A1910, 0x2827262524232221, 0x292B2D2F31333537),
+    (0x4847464544434241, 0x5857565554535251, 0x6867666564636261, 0x3736353433323130),
+)
+_FILLS = (b"\xa5", b"\x5a")
+_STATES = (RUNNING, BLOCKED, OFFLINE)
+
+
+def request(abi: str, offset: int, flag: bool, atomic: bool, scenario: Scenario = FINE) -> Request:
+    """Return the request at a place, with one of a few runstates that goes with the place."""
+    number = offset % (2 * len(_STATES))
+    # The scheduler calls with runnable, and only the scheduler calls atomically.
+    state = RUNNABLE if atomic else _STATES[number % len(_STATES)]
+    vcpu = Runstate(state, _ENTRY_TIMES[number & 1], _TIMES[number & 1])
+    return Request(abi, offset, flag, atomic, vcpu, _FILLS[number & 1], scenario)
+
+
+def boundaries(shape: Shape) -> Iterator[int]:
+    """Yield the offsets where something changes: every split, the exact fit, and a few more."""
+    yield from (0, 1, PAGE_SIZE // 16)
+    yield from range(PAGE_SIZE - shape.size - 1, PAGE_SIZE)
+
+
+def failures(shape: Shape) -> Iterator[tuple[int, Scenario]]:
+    """Yield (offset, scenario): in one page, split, split in front of the update byte."""
+    update_byte_in_page_2 = PAGE_SIZE - shape.update_byte
+    first_split = PAGE_SIZE - shape.size + 1
+    for offset in (PAGE_SIZE // 16, first_split, update_byte_in_page_2, PAGE_SIZE - 1):
+        is_split = bool(split(offset, shape.size).second)
+        for scenario in SCENARIOS[1:]:
+            if is_split or 2 not in (scenario.stale, scenario.busy):
+                yield offset, scenario
+
+
+def quick() -> Iterator[Request]:
+    """Yield the boundaries and the failures, each atomic and not, and the odd values."""
+    for (abi, shape), flag, atomic in product(SHAPES.items(), (True, False), (False, True)):
+        for offset in boundaries(shape):
+            yield request(abi, offset, flag, atomic)
+        for offset, scenario in failures(shape):
+            # Only a trylock notices that a lock is busy: whoever may wait, waits.
+            if atomic or not scenario.busy:
+                yield request(abi, offset, flag, atomic, scenario)
+        for vcpu, fill in product(_odd(atomic), (b"\x00", b"\xff")):
+            for offset in (PAGE_SIZE // 16, PAGE_SIZE - shape.update_byte):
+                yield Request(abi, offset, flag, atomic, vcpu, fill)
+
+
+# Nothing but zeros and nothing but ones; a flag in the entry time, where it has no business.
+def _odd(atomic: bool) -> Iterator[Runstate]:
+    state = RUNNABLE if atomic else RUNNING
+    yield Runstate(state, 0, (0, 0, 0, 0))
+    yield Runstate(state, U64 & ~XEN_RUNSTATE_UPDATE, (U64, U64, U64, U64))
+    yield Runstate(state, _ENTRY_TIMES[0] | XEN_RUNSTATE_UPDATE, _TIMES[0])
+
+
+def everything() -> Iterator[Request]:
+    """Yield quick()'s requests and then every offset, every second one of them atomic."""
+    yield from quick()
+    for abi, flag, offset in product(SHAPES, (True, False), range(PAGE_SIZE)):
+        yield request(abi, offset, flag, bool(offset & 1) != flag)
+
+
+_CASE = re.compile(r"(?P<abi>\w+)@(?P<offset>0x[0-9a-fA-F]+|\d+)(?P<words>(,[\w-]+)*)")
+
+
+def parse(text: str) -> Request:
+    """Return the request that ``native@0xff1,flag,atomic,stale1`` names (ValueError)."""
+    found = _CASE.fullmatch(text)
+    if not found or found["abi"] not in SHAPES:
+        raise ValueError(f"{text!r} is not {' or '.join(SHAPES)}@OFFSET[,flag][,atomic][,SCENARIO]")
+    offset = int(found["offset"], 0)
+    if offset >= PAGE_SIZE:
+        raise ValueError(f"{text!r}: an offset in a page is below {PAGE_SIZE}")
+    words = found["words"].split(",")[1:]
+    scenarios = [word for word in words if word not in ("flag", "atomic")]
+    if len(scenarios) > 1 or any(word not in SCENARIO for word in scenarios):
+        known = ", ".join(name for name in SCENARIO if name)
+        raise ValueError(f"{text!r}: the scenarios are {known}")
+    scenario = SCENARIO[scenarios[0]] if scenarios else FINE
+    return request(found["abi"], offset, "flag" in words, "atomic" in words, scenario)

@@ -1,0 +1,163 @@
+"""What code sees of its own file, and of the files that are not there: sections, stubs, objects.
+
+Law of this file: addresses and bytes. A symbol of another file gets its place by its exact name;
+one that nobody gives a meaning gets a place where touching it stops the code.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.witnesses import stubs
+from runstate_abi.writer.witnesses.object_file import (
+    PAGE,
+    R_PLT32,
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    ObjectFile,
+    Relocation,
+    Section,
+    relocated,
+)
+
+# fmt: off
+STUBS      = 0x2000_0000   # a function of another file: the call is noticed, and it returns
+REAL       = 0x2100_0000   # likewise, but what is there is run: nothing, a return, a register jump
+PARAVIRT   = 0x2180_0000   # the functions that the table of paravirt calls points to
+OBJECTS    = 0x4000_0000   # the objects of other files that mean something
+STRANGERS  = 0x5000_0000   # those that mean nothing here: 4 KiB each, and not mapped
+# fmt: on
+SLOT, POINTER = 16, 8
+SLOTS_MAX, OBJECTS_SIZE, STRANGERS_MAX = 4096, 2 * PAGE, 1 << 14
+PARAVIRT_SLOTS = 128  # paravirt_patch_template has 50 members
+ADDRESS_MASK = (1 << 52) - 1  # what the engine keeps of an address
+LATE_PAGES_MAX = 1024
+LOADED = (".rodata", ".data", ".bss")  # beside code, what code may read and write of its own
+
+Handler = Callable[[], None]
+
+
+def paravirt_table() -> bytes:
+    """Return pv_ops: a pointer to the stub of each of its members."""
+    stubs_of = (PARAVIRT + SLOT * number for number in range(PARAVIRT_SLOTS))
+    return b"".join(address.to_bytes(POINTER, "little") for address in stubs_of)
+
+
+class Image:
+    """An object file with what its code refers to. Stubs are made as references are filled in."""
+
+    def __init__(
+        self,
+        file: ObjectFile,
+        meaning: Callable[[str], Handler | None],
+        objects: Mapping[str, bytes],
+    ) -> None:
+        """``meaning`` gives the handler of a function, ``objects`` the bytes of data, by name."""
+        self.file, self._meaning, self._contents = file, meaning, objects
+        self.objects = bytearray(OBJECTS_SIZE)
+        self._object_end = 0
+        self._places: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._strangers: list[str] = []
+        self._stubs = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
+        self._real = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
+        self._counts = {STUBS: 0, REAL: 0}
+        # Functions of this very file that have a meaning are not run either.
+        self.replaced = {
+            symbol.address & ADDRESS_MASK: name
+            for name, symbol in file.by_name.items()
+            if symbol.address and meaning(name)
+        }
+        self._names |= self.replaced
+        self._sections = {
+            section.address & ADDRESS_MASK: section
+            for section in file.sections
+            if section.flags & SHF_ALLOC and section.size and section.address
+        }
+
+    def memory(self) -> Iterator[tuple[int, bytearray, bool]]:
+        """Yield (address, memory, is it code) of all that is there before the code runs."""
+        if self.file.relocatable:
+            for number, section in enumerate(self.file.sections):
+                code = bool(section.flags & SHF_EXECINSTR)
+                if section.address and (code or section.name.startswith(LOADED)):
+                    yield section.address, self._patched(number, section), code
+        yield STUBS, self._stubs, True
+        yield REAL, self._real, True
+        yield PARAVIRT, bytearray(stubs.RETURN * PAGE), True
+        yield OBJECTS, self.objects, False
+
+    def noticed(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last address of what is a call to notice."""
+        yield STUBS, STUBS + SLOT * SLOTS_MAX - 1
+        yield PARAVIRT, PARAVIRT + PAGE - 1
+        yield from ((address, address) for address in self.replaced)
+
+    def name_at(self, address: int) -> str:
+        """Return the name of the function whose stub is here, "" if there is none."""
+        if PARAVIRT <= address < PARAVIRT + SLOT * PARAVIRT_SLOTS:
+            return f"{stubs.PARAVIRT_TABLE}+{(address - PARAVIRT) // SLOT * POINTER}"
+        return self._names.get(address, "")
+
+    def stranger_at(self, address: int) -> str:
+        """Return the name of the object whose place, where nothing is mapped, this is."""
+        number = (address - STRANGERS) // PAGE
+        return self._strangers[number] if 0 <= number < len(self._strangers) else ""
+
+    def late_page(self, page: int) -> tuple[bytearray, bool] | None:
+        """Return a page of a linked file and whether it is code; None where the file has none."""
+        if self.file.relocatable:
+            return None
+        memory, found, code = bytearray(PAGE), False, False
+        for start, section in self._sections.items():
+            low, high = max(page, start), min(page + PAGE, start + section.size)
+            if low < high:
+                found, code = True, code or bool(section.flags & SHF_EXECINSTR)
+                data = self.file.content(section)[low - start : high - start]
+                memory[low - page : low - page + len(data)] = data
+        for address in self.replaced:
+            if page <= address < page + PAGE:
+                memory[address - page] = stubs.RETURN[0]
+        return (memory, code) if found else None
+
+    # A section's bytes, relocated, in whole pages.
+    def _patched(self, number: int, section: Section) -> bytearray:
+        data = relocated(self.file, number, self._place)
+        for address in self.replaced:
+            if section.address <= address < section.address + len(data):
+                data[address - section.address] = stubs.RETURN[0]
+        return data.ljust(-(-len(data) // PAGE) * PAGE, b"\0")
+
+    # Where a symbol of another file is, made when it is first asked for.
+    def _place(self, reference: Relocation) -> int:
+        name = reference.symbol.name
+        place = self._places.get(name)
+        if place is None:
+            place = self._places[name] = self._new_place(name, reference.type == R_PLT32)
+        return place
+
+    def _new_place(self, name: str, called: bool) -> int:
+        if name in self._contents:
+            return self._object(self._contents[name])
+        if name in stubs.REAL or name in stubs.QUIET:
+            return self._slot(REAL, self._real, stubs.REAL.get(name, stubs.RETURN), name)
+        if called or self._meaning(name):
+            return self._slot(STUBS, self._stubs, stubs.RETURN, name)
+        if len(self._strangers) >= STRANGERS_MAX:
+            raise WitnessError(f"{self.file.source}: refers to more than {STRANGERS_MAX} objects")
+        self._strangers.append(name)
+        return STRANGERS + PAGE * (len(self._strangers) - 1)
+
+    def _object(self, content: bytes) -> int:
+        start = self._object_end
+        self._object_end += -(-len(content) // SLOT) * SLOT
+        self.objects[start : start + len(content)] = content
+        return OBJECTS + start
+
+    def _slot(self, base: int, memory: bytearray, code: bytes, name: str) -> int:
+        number = self._counts[base]
+        if number >= SLOTS_MAX:
+            raise WitnessError(f"{self.file.source}: calls more than {SLOTS_MAX} functions")
+        self._counts[base] = number + 1
+        memory[number * SLOT : number * SLOT + len(code)] = code
+        self._names[base + number * SLOT] = name
+        return base + number * SLOT

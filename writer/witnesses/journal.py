@@ -1,0 +1,70 @@
+"""What an emulated writer does, written down as it happens.
+
+Law of this file: it notes and never answers. The Machine calls it, and whoever plays the kernel.
+"""
+
+from runstate_abi.writer.vcpu import PAGE_SIZE
+from runstate_abi.writer.witnesses import guest_pages
+from runstate_abi.writer.witnesses.guest_pages import GuestPages
+from runstate_abi.writer.witnesses.machine import Machine
+from runstate_abi.writer.witnesses.observation import Event, Touched, Written
+
+EVENTS_MAX = 2000  # an update has 30; one that copies byte by byte 100
+COPY_MAX = 2 * PAGE_SIZE
+WIDEST = 8  # bytes of a store that the engine reports whole
+
+
+class Journal:
+    """Events of the current run, in order. ``places`` is None unless instructions are wanted."""
+
+    __slots__ = ("events", "machine", "odd", "pages", "places", "reads")
+
+    def __init__(self, machine: Machine) -> None:
+        """Map the guest's pages and listen to what happens in them."""
+        self.machine, self.pages = machine, GuestPages()
+        machine.map(guest_pages.BASE, self.pages.memory)
+        machine.watch(guest_pages.BASE, guest_pages.SIZE, self._stored, self._read)
+        self.begin(False)
+
+    def begin(self, places: bool) -> None:
+        """Start a new run."""
+        self.events: list[Event] = []
+        self.reads: list[Touched] = []
+        self.odd: list[tuple[int, str]] = []
+        self.places: list[str] | None = [] if places else None
+
+    def add(self, event: Event, place: str = "") -> None:
+        """Note one event (WitnessError if there is no end of them)."""
+        self.events.append(event)
+        if self.places is not None:
+            self.places.append(place or self.machine.caller())
+        if len(self.events) > EVENTS_MAX:
+            raise self.machine.stopped(f"does more than {EVENTS_MAX} things")
+
+    def strange(self, what: str) -> None:
+        """Note what no step is a word for."""
+        self.odd.append((len(self.events), what))
+
+    def copy(self, to: int, data: bytes, source: int = 0) -> None:
+        """Note a memcpy() into the guest's pages, or out of them."""
+        low, high = guest_pages.BASE, guest_pages.BASE + guest_pages.SIZE
+        if low <= source < high and data:
+            self.reads.append(Touched(len(self.events), source, len(data)))
+        if low <= to < high and data:
+            self.add(Written(to, data, True))
+
+    def _stored(
+        self, uc: object, access: int, address: int, size: int, value: int, data: object
+    ) -> None:
+        if size > WIDEST:
+            raise self.machine.stopped(f"stores {size} bytes at once, with vector instructions")
+        content = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        places = self.places
+        self.add(Written(address, content), "" if places is None else self.machine.here())
+
+    def _read(
+        self, uc: object, access: int, address: int, size: int, value: int, data: object
+    ) -> None:
+        if len(self.reads) > EVENTS_MAX:
+            raise self.machine.stopped(f"reads guest memory more than {EVENTS_MAX} times")
+        self.reads.append(Touched(len(self.events), address, size))

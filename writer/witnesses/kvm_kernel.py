@@ -1,0 +1,259 @@
+"""The kernel around KVM's writer, played: locks, interrupts, caches, the dirty log, memcpy().
+
+Each function does to the writer's world what the kernel's own would, as far as the writer can
+tell, and writes down that it was called. What goes wrong is the placement's scenario.
+
+Law of this file: it answers as the kernel does and never says whether asking was right.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from runstate_abi.layouts.witnesses.btf import Btf
+from runstate_abi.writer.host import EFAULT, EINVAL
+from runstate_abi.writer.requests import Request
+from runstate_abi.writer.steps import (
+    Activate,
+    Check,
+    Dirty,
+    IrqRestore,
+    IrqSave,
+    Lock,
+    Refresh,
+    TryLock,
+    Unlock,
+)
+from runstate_abi.writer.vcpu import PAGE_SIZE, U64, split
+from runstate_abi.writer.witnesses import stubs
+from runstate_abi.writer.witnesses.c_types import parameters, structs
+from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal
+from runstate_abi.writer.witnesses.kvm_structs import (
+    GFN,
+    GPA,
+    KVM,
+    MEMSLOT,
+    VCPU,
+    Cache,
+    KvmStructs,
+)
+from runstate_abi.writer.witnesses.machine import Machine
+from runstate_abi.writer.witnesses.stubs import LockCall
+
+Where = Mapping[str, str]  # parameter -> register
+
+
+class KvmKernel:
+    """The kernel of one KvmStructs. ``sleeps``: its locks were found to be PREEMPT_RT's."""
+
+    machine: Machine
+    journal: Journal
+
+    def __init__(self, structs: KvmStructs, btf: Btf) -> None:
+        self._structs, self._btf = structs, btf
+        self._locks = {VCPU + c.lock: name for name, c in structs.caches.items()}
+        self._gpcs = {VCPU + c.start: name for name, c in structs.caches.items()}
+        self._accounting = structs.accounting()
+        self._valid: dict[str, bool] = {}
+        self.sleeps = False
+        self.accounts = False
+        self._meanings = self._all_meanings()
+
+    def begin(self, asked: Request) -> None:
+        """Set the scene for one run."""
+        self._asked = asked
+        second = split(asked.offset, asked.area.shape.size).second
+        self._valid["gpc1"] = asked.scenario.stale != 1
+        self._valid["gpc2"] = bool(second) and asked.scenario.stale != 2
+        self._structs.fill(asked, asked.vcpu, self.accounts)
+
+    def meaning(self, name: str) -> Callable[[], None] | None:
+        """Return what a function of the kernel does, by its name; None if it is not known."""
+        table, plus, offset = name.partition("+")
+        if plus and table == stubs.PARAVIRT_TABLE:
+            return self._paravirt(int(offset))
+        return self._meanings.get(name)
+
+    def _all_meanings(self) -> dict[str, Callable[[], None]]:
+        found: dict[str, Callable[[], None]] = {stubs.SMASHED: self._smashed}
+        for name, lock in stubs.LOCKS.items():
+            found[name] = partial(_LOCKING[lock.does], self, lock)
+        for name, (does, assumed) in stubs.CACHES.items():
+            known = parameters(self._btf, name) or assumed
+            where = dict(zip(known, stubs.ARGUMENTS, strict=False))
+            act, needed = _CACHING[does]
+            if all(parameter in where for parameter in needed):
+                found[name] = partial(act, self, where)
+        return (
+            found | dict.fromkeys(stubs.COPIES, self._copy) | dict.fromkeys(stubs.FILLS, self._set)
+        )
+
+    # Which member of pv_ops is at an offset, and so what it does.
+    def _paravirt(self, offset: int) -> Callable[[], None] | None:
+        for table in structs(self._btf, stubs.PARAVIRT_TYPE):
+            for path in table.paths_at(offset):
+                does = stubs.PARAVIRT.get(path.removesuffix(".func"))
+                if does:
+                    return {"save": self._save, "off": self._off, "on": self._on}[does]
+        return None
+
+    # Interrupts.
+
+    def _save(self) -> None:
+        self.machine.put("rax", self.machine.get("eflags"))
+
+    def _off(self) -> None:
+        self._irqs(on=False)
+        self.journal.add(IrqSave())
+
+    def _on(self) -> None:
+        self._irqs(on=True)
+        self.journal.add(IrqRestore())
+
+    def _irqs(self, on: int) -> None:
+        flags = self.machine.get("eflags") & ~stubs.EFLAGS_IF
+        self.machine.put("eflags", flags | (stubs.EFLAGS_IF if on else 0))
+
+    # Locks. One that nobody knows is named by its address, and is no cache's.
+
+    def _lock_name(self) -> str:
+        address = self.machine.get("rdi")
+        return self._locks.get(address) or f"lock {address:#x}"
+
+    def _lock(self, call: LockCall) -> None:
+        self.sleeps |= call.sleeps
+        if call.irq:
+            self._save()
+            self._irqs(on=False)
+        self.journal.add(Lock(self._lock_name(), call.irq))
+
+    def _trylock(self, call: LockCall) -> None:
+        self.sleeps |= call.sleeps
+        name = self._lock_name()
+        got = name != f"gpc{self._asked.scenario.busy}"
+        self.machine.put("rax", got)
+        self.journal.add(TryLock(name, got))
+
+    def _unlock(self, call: LockCall) -> None:
+        if call.irq:
+            self._irqs(on=self.machine.get("rsi") & stubs.EFLAGS_IF)
+        self.journal.add(Unlock(self._lock_name(), call.irq))
+
+    # Caches.
+
+    def _gpc(self, where: Where) -> str:
+        address = self.machine.get(where["gpc"])
+        name = self._gpcs.get(address, "")
+        if not name:
+            raise self.machine.stopped(
+                f"asks about a cache at {address:#x}, which is none of the runstate area's"
+            )
+        return name
+
+    def _fits(self, name: str, size: int) -> bool:
+        return self._structs.gpa(name) % PAGE_SIZE + size <= PAGE_SIZE
+
+    def _check(self, where: Where) -> None:
+        name, size = self._gpc(where), self.machine.get(where["len"])
+        good = self._valid[name] and self._fits(name, size)
+        if "gpa" in where:
+            good = good and self.machine.get(where["gpa"]) == self._structs.gpa(name)
+        self.machine.put("rax", good)
+        self.journal.add(Check(name, size, good))
+
+    def _refresh(self, where: Where) -> None:
+        name, size = self._gpc(where), self.machine.get(where["len"])
+        gpa = self.machine.get(where["gpa"]) if "gpa" in where else self._structs.gpa(name)
+        error = self._set_up(name, gpa, size)
+        self.journal.add(Refresh(name, size, error))
+
+    def _activate(self, where: Where) -> None:
+        name, size = self._gpc(where), self.machine.get(where["len"])
+        gpa = self.machine.get(where["gpa"])
+        error = self._set_up(name, gpa, size)
+        self.journal.add(Activate(name, gpa - GPA, size, error))
+        if not error and self._asked.scenario.again and self._valid["gpc1"]:
+            self._valid["gpc1"] = False
+            self._structs.set_khva("gpc1", self._structs.gpa("gpc1"), stale=True)
+
+    # Map a guest address: 0 or -errno, as the kernel returns it.
+    def _set_up(self, name: str, gpa: int, size: int) -> int:
+        error = self._asked.scenario.error
+        if gpa % PAGE_SIZE + size > PAGE_SIZE:
+            error = -EINVAL
+        elif not GFN <= gpa // PAGE_SIZE <= GFN + 1:
+            error = -EFAULT
+        self._valid[name] = not error
+        if not error:
+            self._structs.set_khva(name, gpa)
+        self.machine.put("rax", error & U64)
+        return error
+
+    def _dirty(self, where: Where) -> None:
+        gfn = self.machine.get(where["gfn"]) - GFN
+        slot = MEMSLOT.get(f"gpc{gfn + 1}")
+        if self.machine.get(where["memslot"]) != slot:
+            self.journal.strange(f"frame {gfn:+d} is marked dirty in a memslot that is not its own")
+        if "kvm" in where and self.machine.get(where["kvm"]) != KVM:
+            self.journal.strange(f"frame {gfn:+d} is marked dirty in a VM that is not the vCPU's")
+        self.journal.add(Dirty(gfn))
+
+    def _clock(self, where: Where) -> None:
+        self.machine.put("rax", self._asked.vcpu.entry_time)
+
+    # Memory.
+
+    def _copy(self) -> None:
+        to, source, size = (self.machine.get(register) for register in stubs.ARGUMENTS[:3])
+        if size > COPY_MAX:
+            raise self.machine.stopped(f"copies {size} bytes")
+        data = self.machine.peek(source, size)
+        self.journal.copy(to, data, source)
+        self.machine.poke(to, data)
+        self.machine.put("rax", to)
+
+    def _set(self) -> None:
+        to, value, size = (self.machine.get(register) for register in stubs.ARGUMENTS[:3])
+        if size > COPY_MAX:
+            raise self.machine.stopped(f"fills {size} bytes")
+        data = bytes((value & 0xFF,)) * size
+        self.journal.copy(to, data)
+        self.machine.poke(to, data)
+        self.machine.put("rax", to)
+
+    def _smashed(self) -> None:
+        raise self.machine.stopped("finds its own stack overwritten (__stack_chk_fail)")
+
+    def stored_in_kernel(
+        self, uc: object, access: int, address: int, size: int, value: int, data: object
+    ) -> None:
+        """Note a store into the kernel's own structs: a lock that is inlined, or a mistake."""
+        for name, cache in self._structs.caches.items():
+            if 0 <= address - VCPU - cache.lock < cache.lock_size:
+                self._lock_word(name, cache, address, size, value)
+                return
+        place = address - VCPU
+        if self.accounts and any(place in one for one in self._accounting):
+            return
+        self.journal.strange(f"{size} bytes are stored in the kernel's own structs, {address:#x}")
+
+    # A reader more or less in the lock word: the compiler has inlined read_unlock().
+    def _lock_word(self, name: str, cache: Cache, address: int, size: int, value: int) -> None:
+        start = address - VCPU
+        mask = (1 << 8 * size) - 1
+        before = int.from_bytes(self._structs.vcpu[start : start + size], "little")
+        change = (value - before) & mask
+        if start == cache.lock and change == -stubs.READER & mask:
+            self.journal.add(Unlock(name), self.machine.here())
+        elif start == cache.lock and change == stubs.READER:
+            self.journal.add(Lock(name), self.machine.here())
+
+
+_LOCKING = {"lock": KvmKernel._lock, "trylock": KvmKernel._trylock, "unlock": KvmKernel._unlock}
+# What is called, and the parameters that it cannot do without.
+_CACHING = {
+    "check": (KvmKernel._check, ("gpc", "len")),
+    "refresh": (KvmKernel._refresh, ("gpc", "len")),
+    "activate": (KvmKernel._activate, ("gpc", "gpa", "len")),
+    "dirty": (KvmKernel._dirty, ("memslot", "gfn")),
+    "clock": (KvmKernel._clock, ()),
+}

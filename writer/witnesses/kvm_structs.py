@@ -1,0 +1,191 @@
+"""KVM's structs around one vCPU's runstate area, as a given kernel lays them out, in memory.
+
+Law of this file: every offset comes from the debug info, on the way from the prototype of the
+function that is judged. It fills in what the function will read, and runs nothing.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.requests import Request
+from runstate_abi.writer.vcpu import PAGE_SIZE, TIME_SIZE, Runstate, split
+from runstate_abi.writer.witnesses.c_types import Type
+from runstate_abi.writer.witnesses.guest_pages import STALE, START
+
+# fmt: off
+VCPU       = 0x6000_0000
+KVM        = 0x6100_0000
+TASK       = 0x6200_0000   # `current`: all zero
+MEMSLOT    = {"gpc1": 0x6300_0000, "gpc2": 0x6300_1000}   # named, and not mapped
+# fmt: on
+STRUCT_MAX = 0x80_0000  # struct kvm has 40 KiB, struct kvm_vcpu 10
+TASK_SIZE = 0x10000
+LOCK_MAX = 512  # rwlock_t: 8 bytes, 72 with lockdep
+GFN = 0x12_3456  # page 1's guest frame: its address needs more than 32 bits
+GPA = GFN * PAGE_SIZE
+NO_GPA = (1 << 64) - 1  # INVALID_GPA
+CACHES = {"gpc1": "runstate_cache", "gpc2": "runstate2_cache"}
+XEN = "arch.xen"
+U64 = struct.Struct("<Q")
+U32 = struct.Struct("<I")
+
+
+class Cache(NamedTuple):
+    """Offsets in struct kvm_vcpu of one gfn_to_pfn_cache and what is in it."""
+
+    start: int
+    gpa: int
+    khva: int
+    memslot: int
+    lock: int
+    lock_size: int
+    kvm: int | None
+    active: int | None
+    valid: int | None
+
+
+@dataclass(slots=True)
+class KvmStructs:
+    """struct kvm_vcpu and struct kvm. ``vcpu`` and ``kvm`` are their memory, in whole pages."""
+
+    vcpu: bytearray
+    kvm: bytearray
+    caches: dict[str, Cache]
+    state: int
+    entry_time: int
+    times: int
+    last_steal: int | None
+    long_mode: int
+    update_flag: int | None
+
+    def fill(self, asked: Request, vcpu: Runstate, accounts: bool) -> None:
+        """Say what the vCPU is and where its area is. ``accounts``: the code will first account
+        time, which must come to nothing, and enter the state that it is called with."""
+        area = asked.area
+        first, second = split(area.address, area.shape.size)
+        memory = self.vcpu
+        U32.pack_into(memory, self.state, 0 if accounts else vcpu.state)
+        U64.pack_into(memory, self.entry_time, vcpu.entry_time)
+        for number, time in enumerate(vcpu.times):
+            U64.pack_into(memory, self.times + number * U64.size, time)
+        if self.last_steal is not None:
+            U64.pack_into(memory, self.last_steal, 0)
+        self.kvm[self.long_mode] = asked.abi == "native"
+        if self.update_flag is not None:
+            self.kvm[self.update_flag] = asked.flag
+        self._register(asked, "gpc1", GPA + area.offset, True)
+        if "gpc2" in self.caches:
+            self._register(asked, "gpc2", GPA + area.offset + first, bool(second))
+
+    # What KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR left in a cache.
+    def _register(self, asked: Request, name: str, gpa: int, active: bool) -> None:
+        cache, number = self.caches[name], int(name[-1])
+        self.set_khva(name, gpa, active, stale=asked.scenario.stale == number)
+        for flag in (cache.active, cache.valid):
+            if flag is not None:
+                self.vcpu[flag] = active
+        slot = 0 if asked.scenario.no_slot or not active else MEMSLOT[name]
+        U64.pack_into(self.vcpu, cache.memslot, slot)
+        if cache.kvm is not None:
+            U64.pack_into(self.vcpu, cache.kvm, KVM)
+        self.vcpu[cache.lock : cache.lock + cache.lock_size] = bytes(cache.lock_size)
+
+    def set_khva(self, name: str, gpa: int, active: bool = True, stale: bool = False) -> None:
+        """Let a cache map a guest address; a stale one still maps a page that is not it."""
+        cache = self.caches[name]
+        page = STALE if stale else (gpa - GPA) // PAGE_SIZE + 1
+        khva = START[page] + gpa % PAGE_SIZE if active else 0
+        U64.pack_into(self.vcpu, cache.gpa, gpa if active else NO_GPA)
+        U64.pack_into(self.vcpu, cache.khva, khva)
+        if active and not stale:
+            U64.pack_into(self.vcpu, cache.memslot, MEMSLOT[name])
+            for flag in (cache.active, cache.valid):
+                if flag is not None:
+                    self.vcpu[flag] = True
+
+    def gpa(self, name: str) -> int:
+        """Return the guest address that a cache holds."""
+        value: int = U64.unpack_from(self.vcpu, self.caches[name].gpa)[0]
+        return value
+
+    def accounting(self) -> tuple[range, ...]:
+        """Return where in struct kvm_vcpu the accounting of time may write."""
+        steal = () if self.last_steal is None else (range(self.last_steal, self.last_steal + 8),)
+        start = min(self.entry_time, self.times)
+        return (
+            range(self.state, self.state + 4),
+            range(start, max(self.entry_time + 8, self.times + 32)),
+            *steal,
+        )
+
+
+def kvm_structs(vcpu: Type) -> KvmStructs:
+    """Return the structs of the kernel whose struct kvm_vcpu this is (WitnessError)."""
+    xen = vcpu.member(XEN)
+    pointer = vcpu.member("kvm")
+    kvm = pointer.type.pointed()
+    steal, flag = xen.type.find("last_steal"), kvm.find(f"{XEN}.runstate_update_flag")
+    caches = {
+        name: _cache(xen.offset, xen.type, member)
+        for name, member in CACHES.items()
+        if name == "gpc1" or xen.type.find(member)
+    }
+    found = KvmStructs(
+        _memory(vcpu),
+        _memory(kvm),
+        caches,
+        state=xen.offset + xen.type.member("current_runstate").offset,
+        entry_time=xen.offset + xen.type.member("runstate_entry_time").offset,
+        times=xen.offset + xen.type.member("runstate_times").offset,
+        last_steal=xen.offset + steal.offset if steal else None,
+        long_mode=kvm.member(f"{XEN}.long_mode").offset,
+        update_flag=flag.offset if flag else None,
+    )
+    _check(vcpu, found, pointer.offset)
+    U64.pack_into(found.vcpu, pointer.offset, KVM)
+    return found
+
+
+# Debug info can lie: nothing may be outside the memory that stands for the struct.
+def _check(vcpu: Type, found: KvmStructs, pointer: int) -> None:
+    inside = [pointer, found.state, found.entry_time, found.times + TIME_SIZE, found.last_steal]
+    for cache in found.caches.values():
+        inside += cache[1:5]
+        inside += (cache.lock + cache.lock_size, cache.kvm, cache.active, cache.valid)
+    flags = (found.long_mode, found.update_flag or 0)
+    if max(filter(None, inside)) + U64.size > len(found.vcpu) or max(flags) >= len(found.kvm):
+        raise WitnessError(
+            f"{vcpu.btf.source}: a member of struct kvm_vcpu or struct kvm lies outside it"
+        )
+
+
+def _cache(start: int, xen: Type, name: str) -> Cache:
+    cache = xen.member(name)
+    base = start + cache.offset
+    lock = cache.type.member("lock")
+    if lock.type.size > LOCK_MAX:
+        raise WitnessError(f"{xen.btf.source}: a lock of {lock.type.size} bytes")
+
+    def maybe(member: str) -> int | None:
+        found = cache.type.find(member)
+        return base + found.offset if found else None
+
+    return Cache(
+        base,
+        gpa=base + cache.type.member("gpa").offset,
+        khva=base + cache.type.member("khva").offset,
+        memslot=base + cache.type.member("memslot").offset,
+        lock=base + lock.offset,
+        lock_size=lock.type.size,
+        kvm=maybe("kvm"),
+        active=maybe("active"),
+        valid=maybe("valid"),
+    )
+
+
+def _memory(type_: Type) -> bytearray:
+    if not 0 < type_.size <= STRUCT_MAX:
+        raise WitnessError(f"{type_.btf.source}: struct {type_.record.name} of {type_.size} bytes")
+    return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)

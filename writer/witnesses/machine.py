@@ -1,0 +1,218 @@
+"""An emulated x86-64 processor with little around it: the code under judgement runs here.
+
+The code sees its own sections, a stack, and the regions that the caller maps. Calls to symbols of
+other files land in stubs; anything else that it touches does not exist, and stops it with a reason.
+
+Law of this file: it runs code and reports what the code did, and knows nothing of runstates. The
+engine (unicorn, an optional package) is imported where a Machine is made.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.witnesses import stubs
+from runstate_abi.writer.witnesses.image import (
+    ADDRESS_MASK,
+    LATE_PAGES_MAX,
+    OBJECTS,
+    Handler,
+    Image,
+)
+from runstate_abi.writer.witnesses.object_file import PAGE
+
+# fmt: off
+STACK      = 0x3000_0000
+RETURN_TO  = 0x2200_0000
+GS_BASE    = 0x0800_0000   # per-CPU data is the image's data, this much higher
+# fmt: on
+STACK_SIZE, STACK_USED, HEADROOM = 0x8000, 0x2000, 0x100
+INSTRUCTIONS_MAX = 20_000  # an update takes 200, and 3000 with every sanitizer there is
+STACK_FILL = b"\x6b"  # what a stack holds that nobody initialised
+HLT = b"\xf4"
+
+
+def engine() -> Any:
+    """Import unicorn, or say how to get it (WitnessError)."""
+    try:
+        import unicorn
+        import unicorn.x86_const
+    except ImportError:
+        raise WitnessError(
+            "judging machine code needs an emulator: pip install 'runstate-abi[judge]'"
+        ) from None
+    return unicorn
+
+
+class Machine:
+    """One processor with one image loaded. It has a life: registers, memory, what ran."""
+
+    def __init__(self, image: Image, meaning: Callable[[str], Handler | None]) -> None:
+        """Load ``image``; ``meaning`` gives the handler of a function by its name, or None."""
+        unicorn = engine()
+        self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self.file, self.image, self._meaning = image.file, image, meaning
+        self.used: set[str] = set()
+        self._handlers: dict[int, Handler] = {}
+        self._error = unicorn.UcError
+        self._ids = _register_ids(unicorn)
+        self._read, self._write = self.uc.reg_read, self.uc.reg_write
+        self._kept: list[Any] = []  # the memory behind what is mapped
+        self._fault, self._mapped_late = "", 0
+        self._rx, self._rw = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC, unicorn.UC_PROT_READ
+        self._rw |= unicorn.UC_PROT_WRITE
+        self._map_all()
+        self._hook(unicorn)
+
+    def get(self, register: str) -> int:
+        """Return a register: ``rdi``, ``eflags``, ``rip``."""
+        value: int = self._read(self._ids[register])
+        return value
+
+    def put(self, register: str, value: int) -> None:
+        """Set a register."""
+        self._write(self._ids[register], value)
+
+    def map(self, address: int, memory: bytearray, code: bool = False) -> None:
+        """Let the code see ``memory``, a multiple of a page, at ``address``."""
+        view = (ctypes.c_char * len(memory)).from_buffer(memory)
+        self._kept.append(view)
+        protection = self._rx if code else self._rw
+        self.uc.mem_map_ptr(address, len(memory), protection, ctypes.addressof(view))
+
+    def watch(self, begin: int, size: int, write: Any, read: Any) -> None:
+        """Call ``write`` and ``read`` with (uc, access, address, size, value, data) of accesses."""
+        unicorn = engine()
+        if write:
+            self.uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, write, None, begin, begin + size - 1)
+        if read:
+            self.uc.hook_add(unicorn.UC_HOOK_MEM_READ, read, None, begin, begin + size - 1)
+
+    def run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> None:
+        """Call a function and run it until it returns (WitnessError says why it did not)."""
+        stack = STACK + STACK_SIZE - HEADROOM
+        self._stack[-STACK_USED:] = STACK_FILL * STACK_USED
+        self._stack[-HEADROOM : -HEADROOM + 8] = RETURN_TO.to_bytes(8, "little")
+        write, ids = self._write, self._ids
+        for register, value in zip(stubs.ARGUMENTS, arguments, strict=False):
+            write(ids[register], value)
+        write(ids["rsp"], stack)
+        write(ids["eflags"], stubs.EFLAGS_ALWAYS | (0 if irqs_off else stubs.EFLAGS_IF))
+        self._fault = ""
+        try:
+            self.uc.emu_start(entry, RETURN_TO, 0, INSTRUCTIONS_MAX)
+        except self._error as error:
+            raise self.stopped(self._fault or f"{error}".split(" (")[0].lower()) from None
+        if self._read(ids["rip"]) != RETURN_TO:
+            raise self.stopped(f"did not return after {INSTRUCTIONS_MAX} instructions")
+        if self._read(ids["rsp"]) != stack + 8:
+            raise self.stopped("returned with another stack than it was called with")
+
+    def stopped(self, why: str) -> WitnessError:
+        """Return the error that says why the code cannot be judged, and where it was."""
+        rip = self.get("rip")
+        where = self.image.name_at(rip) or self.file.place(rip)
+        return WitnessError(f"{self.file.source}: cannot judge: {why}, at {where}")
+
+    def here(self) -> str:
+        """Return the place of the instruction that runs now."""
+        return self.file.place(self.get("rip"))
+
+    def peek(self, address: int, size: int) -> bytes:
+        """Return memory as the code sees it (WitnessError where there is none)."""
+        try:
+            return bytes(self.uc.mem_read(address, size))
+        except self._error:
+            raise self.stopped(f"reads {address:#x}, where nothing is") from None
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Change memory as the code sees it (WitnessError where there is none)."""
+        try:
+            self.uc.mem_write(address, data)
+        except self._error:
+            raise self.stopped(f"writes {address:#x}, where nothing is") from None
+
+    def caller(self) -> str:
+        """Return the place that the function just entered was called from."""
+        at = self.get("rsp") - STACK
+        return self.file.place(int.from_bytes(self._stack[at : at + 8], "little"))
+
+    def _map_all(self) -> None:
+        self._stack = bytearray(STACK_FILL * STACK_SIZE)
+        self.map(STACK, self._stack)
+        self.map(RETURN_TO, bytearray(HLT * PAGE), code=True)
+        for address, memory, code in self.image.memory():
+            self.map(address, memory, code)
+        # The canary of gcc's kernel ABI is at an absolute per-CPU address.
+        fixed = bytearray(PAGE)
+        fixed[stubs.CANARY_AT_GS : stubs.CANARY_AT_GS + len(stubs.CANARY)] = stubs.CANARY
+        self.map(GS_BASE, fixed)
+        self.map(GS_BASE + OBJECTS, self.image.objects)
+        self.put("gs_base", GS_BASE)
+
+    def _hook(self, unicorn: Any) -> None:
+        for begin, end in self.image.noticed():
+            self.uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, begin, end)
+        self.uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
+        self.uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
+        self.uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._illegal)
+
+    def _called(self, uc: Any, address: int, size: int, data: object) -> None:
+        handler = self._handlers.get(address)
+        if handler is None:
+            handler = self._handlers[address] = self._learn(address)
+        handler()
+
+    def _learn(self, address: int) -> Handler:
+        name = self.image.name_at(address)
+        handler = self._meaning(name)
+        if handler is None:
+            raise WitnessError(
+                f"{self.file.source}: cannot judge: it calls {name or f'{address:#x}'}, which is "
+                f"not known here, from {self.caller()}"
+            )
+        self.used.add(name)
+        return handler
+
+    # Something that is not mapped, or not for this. True: now it is, go on.
+    def _invalid(
+        self, uc: Any, access: int, address: int, size: int, value: int, data: object
+    ) -> bool:
+        if self._late(address):
+            return True
+        unicorn = engine()
+        verb = {
+            unicorn.UC_MEM_READ_UNMAPPED: "reads",
+            unicorn.UC_MEM_WRITE_UNMAPPED: "writes",
+            unicorn.UC_MEM_WRITE_PROT: "writes",
+        }.get(access, "jumps to")
+        named = self.image.stranger_at(address) or self.image.stranger_at(address - GS_BASE)
+        what = f"{named}, which is not known here" if named else f"{address:#x}, where nothing is"
+        self._fault = f"{verb} {what}"
+        return False
+
+    # Pages that come into being when they are looked at: a linked image's, KASAN's shadow.
+    def _late(self, address: int) -> bool:
+        page = address & ADDRESS_MASK & -PAGE
+        shadow = stubs.KASAN_SHADOW_OFFSET & ADDRESS_MASK
+        late = self.image.late_page(page)
+        if late is None and shadow <= page < shadow + (1 << 32 - stubs.KASAN_SHADOW_SCALE):
+            late = bytearray(PAGE), False
+        self._mapped_late += 1
+        if late is None or self._mapped_late > LATE_PAGES_MAX:
+            return False
+        self.map(page, *late)
+        return True
+
+    def _interrupt(self, uc: Any, number: int, data: object) -> None:
+        raise self.stopped(f"raises exception {number}")
+
+    def _illegal(self, uc: Any, data: object) -> bool:
+        self._fault = "runs into an instruction that stops it (ud2: a BUG or an assertion)"
+        return False
+
+
+def _register_ids(unicorn: Any) -> dict[str, int]:
+    names = (*stubs.REGISTERS, "rip", "eflags", "gs_base", "fs_base")
+    return {name: getattr(unicorn.x86_const, f"UC_X86_REG_{name.upper()}") for name in names}

@@ -1,0 +1,122 @@
+"""The writer of a shipped kernel, run: what KVM's machine code does to a guest's area.
+
+kvm_xen_update_runstate_guest() is called at any placement, and what it does is an Observation.
+
+Law of this file: it finds the function, calls it and judges nothing. Where something is in a
+struct comes from the debug info, beginning at the function's own prototype; the constants that do
+not are in stubs.py, each with what it is.
+"""
+
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.witnesses.btf import Btf
+from runstate_abi.writer.requests import Request
+from runstate_abi.writer.vcpu import PAGE_SIZE, split
+from runstate_abi.writer.witnesses import stubs
+from runstate_abi.writer.witnesses.c_types import Type, parameters, structs
+from runstate_abi.writer.witnesses.image import Image, paravirt_table
+from runstate_abi.writer.witnesses.journal import Journal
+from runstate_abi.writer.witnesses.kvm_kernel import KvmKernel
+from runstate_abi.writer.witnesses.kvm_structs import KVM, TASK, TASK_SIZE, VCPU, kvm_structs
+from runstate_abi.writer.witnesses.machine import Machine
+from runstate_abi.writer.witnesses.object_file import ObjectFile
+from runstate_abi.writer.witnesses.observation import Observation
+
+# The writer, or what calls it, if the compiler made one function of the two.
+ENTRIES = ("kvm_xen_update_runstate_guest", "kvm_xen_update_runstate")
+STATE = "state"  # the parameter of one that accounts time before it writes
+
+
+class Entry(NamedTuple):
+    """The function to call. ``accounts``: it is given the new state and accounts time first."""
+
+    name: str
+    address: int
+    size: int
+    vcpu: Type
+    accounts: bool
+
+
+def find_entry(file: ObjectFile, btf: Btf, name: str = "") -> Entry:
+    """Return the function that writes the area (WitnessError if it is not here)."""
+    for wanted in (name,) if name else ENTRIES:
+        symbol, named = file.find(wanted), parameters(btf, wanted)
+        if symbol is None or not named:
+            continue
+        vcpu, *others = named.items()
+        if len(others) != 1:
+            raise WitnessError(f"{btf.source}: cannot judge: {wanted}() takes {', '.join(named)}")
+        accounts = others[0][0] == STATE
+        return Entry(wanted, symbol.address, symbol.size, vcpu[1].pointed(), accounts)
+    wanted = name or ENTRIES[0]
+    if not any(file.find(known) for known in ((name,) if name else ENTRIES)):
+        why = "" if name else " (a kernel built without CONFIG_KVM_XEN, or not kvm.ko)"
+        raise WitnessError(f"{file.source}: cannot judge: no function {wanted}{why}")
+    raise WitnessError(f"{btf.source}: cannot judge: the debug info has no function {wanted}")
+
+
+class KvmWriter:
+    """One kernel's writer, ready to be called. It has a life: the emulated memory."""
+
+    def __init__(self, file: ObjectFile, btf: Btf, name: str = "") -> None:
+        """Find the function and load it (WitnessError says why it cannot be judged)."""
+        self.entry = find_entry(file, btf, name)
+        self.file, self.btf = file, btf
+        self._structs = kvm_structs(self.entry.vcpu)
+        self._kernel = kernel = KvmKernel(self._structs, btf)
+        image = Image(file, kernel.meaning, _objects(btf))
+        self.machine = kernel.machine = Machine(image, kernel.meaning)
+        self._journal = kernel.journal = Journal(self.machine)
+        kernel.accounts = self.entry.accounts
+        for address, memory in (
+            (VCPU, self._structs.vcpu),
+            (KVM, self._structs.kvm),
+            (TASK, bytearray(TASK_SIZE)),
+        ):
+            self.machine.map(address, memory)
+        self.machine.watch(VCPU, TASK + TASK_SIZE - VCPU, kernel.stored_in_kernel, None)
+
+    @property
+    def two_pages(self) -> bool:
+        """Has it a cache for a second page?"""
+        return "gpc2" in self._structs.caches
+
+    def takes(self, asked: Request) -> bool:
+        """Can it be asked for this? With one cache no area crosses a page, nor could become one
+        that does."""
+        return self.two_pages or asked.offset + NATIVE.size <= PAGE_SIZE
+
+    def observe(self, asked: Request, places: bool = False) -> Observation:
+        """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
+        journal, area = self._journal, asked.area
+        first, second = split(area.address, area.shape.size)
+        journal.begin(places)
+        journal.pages.fill(asked.fill)
+        self._kernel.begin(asked)
+        argument = asked.vcpu.state if self.entry.accounts else int(asked.atomic)
+        self.machine.run(self.entry.address, (VCPU, argument), irqs_off=asked.atomic)
+        return Observation(
+            asked,
+            tuple(journal.events),
+            journal.pages.before(asked.offset, first, second),
+            journal.pages.after(asked.offset, first, second),
+            tuple(journal.reads),
+            journal.pages.changed(),
+            tuple(journal.odd),
+            not self.machine.get("eflags") & stubs.EFLAGS_IF,
+            self._kernel.sleeps,
+            tuple(journal.places or ()),
+        )
+
+
+# Data of other files that the code may touch, by name.
+def _objects(btf: Btf) -> dict[str, bytes]:
+    found = dict.fromkeys(stubs.GUARDS, stubs.CANARY) | stubs.COUNTS
+    inside = [s.find(stubs.CURRENT_MEMBER) for s in structs(btf, stubs.CURRENT_TYPE)]
+    offset = next((place.offset for place in inside if place), 0)
+    pointer = TASK.to_bytes(8, "little")
+    found |= dict.fromkeys(stubs.CURRENT, pointer)
+    found |= dict.fromkeys(stubs.CURRENT_INSIDE, bytes(offset) + pointer)
+    return found | {stubs.PARAVIRT_TABLE: paravirt_table()}

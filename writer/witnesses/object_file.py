@@ -1,0 +1,226 @@
+"""An x86-64 object file as something to run: sections at addresses, symbols, relocations.
+
+A relocatable object (a module, an xen.o) has its sections laid out here and is relocated by the
+rules of the psABI; a linked one (xen-syms, vmlinux) is where it says it is.
+
+Law of this file: as in elf.py, no field is believed before it is held against the file. It lays
+out and fills in, and runs nothing.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses.elf import Elf
+
+# The System V gABI and the AMD64 psABI.
+# fmt: off
+EM_X86_64                        = 62
+SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
+SHF_ALLOC, SHF_EXECINSTR         = 0x2, 0x4
+SHN_UNDEF, SHN_ABS               = 0, 0xfff1
+STT_OBJECT, STT_FUNC             = 1, 2
+SECTION    = struct.Struct("<IIQQQQIIQQ")  # name type flags addr offset size link info align ...
+SYMBOL     = struct.Struct("<IBBHQQ")      # name info other shndx value size
+RELA       = struct.Struct("<QQq")         # offset, info (symbol << 32 | type), addend
+SECTION_TABLE = 40                         # e_shoff
+# type:        (width in bytes, relative to the place)
+RELOCATIONS = {
+    1:         (8, False),                 # R_X86_64_64
+    2:         (4, True),                  # R_X86_64_PC32
+    4:         (4, True),                  # R_X86_64_PLT32
+    10:        (4, False),                 # R_X86_64_32
+    11:        (4, False),                 # R_X86_64_32S
+    24:        (8, True),                  # R_X86_64_PC64
+}
+R_PLT32    = 4
+# fmt: on
+
+BASE = 0x1000_0000  # where a relocatable object begins: everything lies below 2 GB
+PAGE = 0x1000
+ALIGNMENT_MAX = 1 << 21
+LOADED_MAX = 64 << 20  # kvm.ko has 3 MB
+SYMBOLS_MAX = 1 << 20  # a vmlinux has 200 000
+RELOCATIONS_MAX = 1 << 20  # of one section
+
+
+class Section(NamedTuple):
+    """One section: its header, its name, and where it is in memory (0: nowhere)."""
+
+    name: str
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+
+
+class Symbol(NamedTuple):
+    """A symbol: ``address`` is 0 and ``section`` SHN_UNDEF where it is somebody else's."""
+
+    name: str
+    address: int
+    size: int
+    section: int
+    type: int
+
+    @property
+    def defined(self) -> bool:
+        """Is it in this file?"""
+        return self.section != SHN_UNDEF
+
+
+@dataclass(slots=True)
+class ObjectFile:
+    """A loaded file: its sections, its symbols in order, and those that are defined by name."""
+
+    source: str
+    file: Elf
+    relocatable: bool
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    by_name: Mapping[str, Symbol] = field(default_factory=dict)
+
+    def find(self, name: str) -> Symbol | None:
+        """Return a function or object defined here; ``name.llvm.123`` is its name under LTO."""
+        return self.by_name.get(name)
+
+    def content(self, section: Section) -> memoryview:
+        """Return the bytes of a section as the file has them (none for .bss)."""
+        if section.type == SHT_NOBITS:
+            return self.file.data[:0]
+        return self.file.data[section.offset : section.offset + section.size]
+
+    def place(self, address: int) -> str:
+        """Return ``function+0x1c7`` for an address, for a person."""
+        near = [s for s in self.by_name.values() if s.address <= address < s.address + s.size]
+        best = min(near, key=lambda s: (s.type != STT_FUNC, s.size), default=None)
+        return f"{best.name}+{address - best.address:#x}" if best else f"{address:#x}"
+
+
+def read(file: Elf) -> ObjectFile:
+    """Lay an x86-64 ELF file out (WitnessError if it is none, or holds no symbols)."""
+    if (file.elf_class, file.machine) != (64, EM_X86_64):
+        raise WitnessError(f"{file.source}: {file.description}: only x86-64 code can be run here")
+    relocatable = file.type == elf.ET_REL
+    sections = _sections(file, relocatable)
+    table = next((s for s in sections if s.type == SHT_SYMTAB), None)
+    if table is None or table.size == 0:
+        raise WitnessError(
+            f"{file.source}: no symbol table (stripped, or a vmlinuz): give the file with symbols"
+        )
+    symbols = tuple(_symbols(file, sections, table, relocatable))
+    named = {s.name: s for s in symbols if s.defined and s.name and s.section < len(sections)}
+    # A local name that LTO made unique is still that function: `name.llvm.1234`.
+    for name in [name for name in named if ".llvm." in name]:
+        named.setdefault(name.partition(".llvm.")[0], named[name])
+    return ObjectFile(file.source, file, relocatable, sections, symbols, named)
+
+
+def _sections(file: Elf, relocatable: bool) -> tuple[Section, ...]:
+    (start,) = struct.unpack_from("<Q", file.data, SECTION_TABLE)
+    table = file.data[start : start + SECTION.size * len(file.sections)]
+    found: list[Section] = []
+    address = BASE
+    for fields in SECTION.iter_unpack(table):
+        name, kind, flags, at, offset, size, link, info, alignment, _ = fields
+        if relocatable:
+            at = 0
+            if flags & SHF_ALLOC and size:
+                at = address = _up(address, min(max(alignment, PAGE), ALIGNMENT_MAX))
+                address += size
+        found.append(Section(_name(file.names, name), kind, flags, at, offset, size, link, info))
+        if address - BASE > LOADED_MAX:
+            raise WitnessError(f"{file.source}: more than {LOADED_MAX} bytes to load")
+    return tuple(found)
+
+
+def _up(address: int, alignment: int) -> int:
+    return -(-address // alignment) * alignment
+
+
+def _name(names: memoryview, offset: int) -> str:
+    raw = bytes(names[offset : offset + 256]).partition(b"\0")[0]
+    return raw.decode("ascii", "backslashreplace")
+
+
+def _symbols(
+    file: Elf, sections: tuple[Section, ...], table: Section, relocatable: bool
+) -> Iterator[Symbol]:
+    if table.link >= len(sections) or table.size // SYMBOL.size > SYMBOLS_MAX:
+        raise WitnessError(f"{file.source}: its symbol table is damaged")
+    strings = sections[table.link]
+    text = bytes(file.data[strings.offset : strings.offset + strings.size])
+    count = table.size // SYMBOL.size
+    rows = file.data[table.offset : table.offset + count * SYMBOL.size]
+    for name, kind, _, section, value, size in SYMBOL.iter_unpack(rows):
+        end = text.find(b"\0", name, name + 1024)
+        if end < 0:
+            raise WitnessError(f"{file.source}: its symbol table is damaged")
+        if relocatable and section != SHN_UNDEF and section < len(sections):
+            value += sections[section].address
+        label = text[name:end].decode("ascii", "backslashreplace")
+        yield Symbol(label, value, size, section, kind & 0xF)
+
+
+class Relocation(NamedTuple):
+    """One place to fill in: at ``address``, with the address of ``symbol`` plus ``addend``."""
+
+    address: int
+    type: int
+    symbol: Symbol
+    addend: int
+
+
+def relocations(file: ObjectFile, number: int) -> Iterator[Relocation]:
+    """Yield what is to be filled in in section ``number`` (WitnessError if it cannot be)."""
+    target = file.sections[number]
+    for section in file.sections:
+        if section.type != SHT_RELA or section.info != number:
+            continue
+        rows = file.content(section)
+        if section.size % RELA.size or section.size // RELA.size > RELOCATIONS_MAX:
+            raise WitnessError(f"{file.source}: {section.name} is damaged")
+        for offset, info, addend in RELA.iter_unpack(rows):
+            kind, index = info & 0xFFFF_FFFF, info >> 32
+            if index >= len(file.symbols) or offset + 4 > target.size:
+                raise WitnessError(f"{file.source}: {section.name} is damaged")
+            yield Relocation(target.address + offset, kind, file.symbols[index], addend)
+
+
+def relocated(file: ObjectFile, number: int, stranger: Callable[[Relocation], int]) -> bytearray:
+    """Return a section's bytes, filled in; ``stranger`` says where an undefined symbol is."""
+    section = file.sections[number]
+    data = bytearray(file.content(section))
+    if section.type == SHT_NOBITS:
+        return bytearray(section.size)
+    for one in relocations(file, number):
+        form = RELOCATIONS.get(one.type)
+        at = one.address - section.address
+        if one.type == 0:
+            continue
+        if form is None or at + form[0] > len(data):
+            raise WitnessError(f"{file.source}: relocation type {one.type} in {section.name}")
+        width, relative = form
+        symbol = one.symbol
+        value = (symbol.address if symbol.defined else stranger(one)) + one.addend
+        value -= one.address if relative else 0
+        mask = (1 << 8 * width) - 1
+        data[at : at + width] = (value & mask).to_bytes(width, "little")
+    return data
+
+
+def compiler(file: ObjectFile) -> str:
+    """Return what .comment says made the file, "" if nothing does."""
+    try:
+        text = file.file.section(".comment")
+    except WitnessError:
+        return ""
+    first = bytes(text[:256]).strip(b"\0").partition(b"\0")[0] if text else b""
+    said = first.decode("ascii", "replace")
+    return said if said.isprintable() else ""
