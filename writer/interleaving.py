@@ -12,7 +12,7 @@ race.py's business.
 
 from collections import deque
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 
@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
     path: tuple[Event, ...] | None
 
 
-@lru_cache(maxsize=None)
+@cache
 def search(problem: Problem) -> Outcome:
     """Search breadth first for an execution that is accepted and deceives the reader."""
     start = State(0, 0, problem.memory, 0, (-1,) * len(problem.memory), (-1, -1))

@@ -11,8 +11,8 @@ Law of this file: numbers in columns, and no byte of any struct.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
-from itertools import groupby, pairwise, permutations, product
+from functools import cache
+from itertools import groupby, islice, pairwise, permutations, product
 from typing import NamedTuple
 
 Column = tuple[int, ...]
@@ -35,7 +35,7 @@ class Shape(NamedTuple):
     columns: tuple[Column, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def columns_of(versions: int) -> tuple[Column, ...]:
     """Return each way to call some versions equal, each block numbered in order of appearance."""
     found: list[Column] = [()]
@@ -52,7 +52,7 @@ def coarser_than(column: Column) -> Iterator[Column]:
             yield other
 
 
-@lru_cache(maxsize=None)
+@cache
 def holds(columns: tuple[Column, ...], entry_times: str) -> bool:
     """Is there a sequence of entry times with these bytes, most significant byte first?"""
     versions = len(columns[0]) if columns else 0
@@ -100,7 +100,7 @@ def _parts(values: Column, run: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield tuple(part)
 
 
-@lru_cache(maxsize=None)
+@cache
 def coarsest(versions: int, entry_times: str, also_differ: bool = False) -> tuple[Shape, ...]:
     """Return the patterns that leave the most bytes equal, as columns of the bytes that differ.
 
@@ -119,8 +119,8 @@ def coarsest(versions: int, entry_times: str, also_differ: bool = False) -> tupl
 
 
 def _is_coarsest(columns: tuple[Column, ...], entry_times: str, also_differ: bool) -> bool:
-    coarser = [index for index, _ in zip(_coarser(columns, entry_times), range(1 + also_differ))]
-    return len(coarser) <= also_differ
+    coarser = islice(_coarser(columns, entry_times), 1 + also_differ)
+    return len(tuple(coarser)) <= also_differ
 
 
 # The columns that could have two more versions equal.

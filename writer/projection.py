@@ -20,7 +20,7 @@ from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE, update_byte
+from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer import patterns
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.interleaving import Event, Group, Look, Problem, search
@@ -96,8 +96,8 @@ class Scene(NamedTuple):
 def scene(case: Case, reader: Reader, model: Model) -> Scene:
     """Take a case and a reader apart."""
     made = phases(case.steps, model, case.offset)
-    flag = update_byte(case.layout)
     entry = case.layout.field("state_entry_time")
+    flag = entry.end - 1
     holders: dict[int, list[tuple[int, int]]] = {}
     for number, phase in enumerate(made):
         for index, access in enumerate(phase.accesses):
@@ -206,6 +206,7 @@ def _witnesses(stage: Scene, pattern: Pattern) -> Iterator[tuple[int, int]]:
         yield first[0], second[-1]  # a byte by itself may still be of no version at all
     if "state_entry_time" in stage.reader.uses:
         differing = {offset for offset, _ in pattern.columns} | {stage.flag}
+        differing |= {offset for offset in stage.entry if _strays(stage, offset)}
         for kind in kinds:
             yield from ((kind[0], offset) for offset in sorted(differing))
 
