@@ -91,7 +91,11 @@ def text(record: Record, name: str) -> str:
 
 def sequence(record: Record, name: str) -> list[Any]:
     """Return an array field."""
-    value = field(record, name)
+    return list_of(field(record, name), name)
+
+
+def list_of(value: Any, name: str) -> list[Any]:
+    """Return what ``value`` of field ``name`` says as an array."""
     if not isinstance(value, list):
         raise Malformed(f"field '{name}': {_shown(value)} is not an array")
     return value

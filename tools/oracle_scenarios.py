@@ -12,6 +12,7 @@ from runstate_abi.tools.cases import Case, Replayed, differ, differ_lines
 from runstate_abi.tools.fields import (
     Malformed,
     Record,
+    list_of,
     octets,
     record_of,
     sequence,
@@ -97,7 +98,7 @@ def _compare_update(name: str, expected: Record, seen: Record) -> Iterator[str]:
         elif key not in seen:
             yield f"{name}.{key}: recorded {expected[key]}, nothing in the model"
         elif key == "trace":
-            yield from differ_lines(expected[key], seen[key])
+            yield from differ_lines(list_of(expected[key], f"{name}.trace"), seen[key])
         else:
             yield from _compare(f"{name}.{key}", expected[key], seen[key])
 

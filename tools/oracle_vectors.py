@@ -15,6 +15,7 @@ from runstate_abi.tools.fields import (
     Record,
     choice,
     field,
+    list_of,
     number,
     number_of,
     octets,
@@ -255,7 +256,7 @@ def _compare(
 
 
 def _trace(events: Any, played: Played) -> Iterator[str]:
-    recorded = [record_of(event, "an event") for event in events]
+    recorded = [record_of(event, "an event") for event in list_of(events, "trace")]
     theirs = [line(step_of_event(event)) for event in recorded]
     yield from differ_lines(theirs, [line(step) for step in played.steps])
     held = [event["held"] for event in recorded if "held" in event]
@@ -265,6 +266,7 @@ def _trace(events: Any, played: Played) -> Iterator[str]:
 def _snapshots(
     value: Any, played: Played, setting: _Setting, views: tuple[_View, _View]
 ) -> Iterator[str]:
+    value = list_of(value, "snapshots")
     yield from differ("snapshots", len(value), len(played.snapshots))
     for number_, (theirs, ours) in enumerate(zip(value, played.snapshots, strict=False), 1):
         yield from _memory(f"at barrier {number_}", theirs, ours, setting, views)

@@ -241,10 +241,13 @@ def stores(meta: Record, record: Record) -> Iterator[str]:
         yield from _adds_up(meta, vcpu)
     machine = steps_of_watchpoints(recorded, area.offset)
     region, window = Region(area, max(0, area.offset - MARGIN), WINDOW), Window(poison)
+    outside = tuple(_outside(machine, region))
+    if outside:
+        yield from outside
+        return
     before = region.of(bytes(window.data))
     states = [region.of(moment.memory) for moment in trace(window, machine)]
     yield from _narrow(machine, [before, *states], region)
-    yield from _outside(machine, region)
     end = (states or [before])[-1][region.margin :][: area.shape.size]
     yield from differ_bytes("final", final, end, area.shape)
     yield from follows(before, states, tuple(_update(variant, vcpu, area)), region)

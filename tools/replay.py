@@ -182,7 +182,8 @@ def _one(source: str) -> int:
         print(f"runstate replay: {error}", file=sys.stderr)
         return NOT_CHECKED
     for line in report(source, replayed):
-        print(line)
+        # Names come out of the recording: a line end in one must not make two lines.
+        print(line if line.isprintable() else ascii(line)[1:-1])
     for line in replayed.malformed:
         print(f"runstate replay: {source}: {line}", file=sys.stderr)
     if any(case.differences for case in replayed.cases):

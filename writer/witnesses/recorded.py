@@ -48,9 +48,9 @@ def _step(event: Event) -> Step:
     cache = f"gpc{event['gpc']}" if "gpc" in event else ""
     match operation:
         case "store":
-            return Store(event["page"], event["off"], _bytes(event))
+            return Store(_number(event, "page"), _number(event, "off"), _bytes(event))
         case "memcpy":
-            return Copy(event["page"], event["off"], _bytes(event))
+            return Copy(_number(event, "page"), _number(event, "off"), _bytes(event))
         case "wmb":
             return Barrier()
         case "read_lock" | "read_lock_irqsave":
@@ -60,18 +60,26 @@ def _step(event: Event) -> Step:
         case "read_trylock":
             return TryLock(cache, _truth(event))
         case "check":
-            return Check(cache, event["len"], _truth(event))
+            return Check(cache, _number(event, "len"), _truth(event))
         case "refresh":
-            return Refresh(cache, event["len"], event["ret"])
+            return Refresh(cache, _number(event, "len"), _number(event, "ret"))
         case "activate":
-            return Activate(cache, event["gpa"], event["len"], event["ret"])
+            gpa, size = _number(event, "gpa"), _number(event, "len")
+            return Activate(cache, gpa, size, _number(event, "ret"))
         case "mark_dirty":
-            return Dirty(event["gfn"])
+            return Dirty(_number(event, "gfn"))
         case "local_irq_save":
             return IrqSave()
         case "local_irq_restore":
             return IrqRestore()
     raise ValueError("no such step")
+
+
+def _number(event: Event, name: str) -> int:
+    value = event[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} is {value!r}, not a number")
+    return value
 
 
 def _truth(event: Event) -> bool:
