@@ -120,14 +120,14 @@ class Layout(_Layout):
 
 def _check_names(layout: Layout) -> None:
     names = [row.name for row in layout.rows]
-    for name in names:
-        if not name or name.startswith("_"):
+    for row in layout.rows:
+        if not row.name:
+            raise LayoutError(f"{layout.name}: a row without a name")
+        if row.padding and row.name.startswith("_"):
             # Construct leaves names that begin with "_" out of comparison and printing.
-            raise LayoutError(
-                f"{layout.name}.{name}: a row needs a name that does not begin with _"
-            )
-        if names.count(name) > 1:
-            raise LayoutError(f"{layout.name}.{name}: two rows have this name")
+            raise LayoutError(f"{layout.name}.{row.name}: the name of padding begins with _")
+        if names.count(row.name) > 1:
+            raise LayoutError(f"{layout.name}.{row.name}: two rows have this name")
 
 
 def _check_tiling(layout: Layout) -> None:

@@ -79,7 +79,7 @@ def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
 
 # The structs that a name stands for, itself or as a typedef's, each once.
 def _definitions(btf: Btf, name: str) -> list[Record]:
-    found: dict[int, Record] = {}
+    found: dict[tuple[bool, int], Record] = {}
     named = [record for record in btf.named(name) if record.kind in DEFINING or _unknown(record)]
     if len(named) > DEFINITIONS_MAX:
         raise WitnessError(f"{btf.source}: {name} has more than {DEFINITIONS_MAX} definitions")
@@ -90,10 +90,11 @@ def _definitions(btf: Btf, name: str) -> list[Record]:
                 "not known"
             )
         if record.kind == form.TYPEDEF:
-            record = _resolved(btf, record.id)[0]
+            record = _resolved(btf, record.size)[0]
         if record.kind in (form.STRUCT, form.UNION):
-            found.setdefault(record.id, record)
-    return [found[id_] for id_ in sorted(found)]
+            # The base's ids come before the module's, which need not be known for that.
+            found.setdefault((record.blob is btf, record.number), record)
+    return [found[place] for place in sorted(found)]
 
 
 def _unknown(record: Record) -> bool:

@@ -14,11 +14,12 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses.btf_base import check_base
+from runstate_abi.layouts.witnesses.btf_base import check_strings, check_types
 from runstate_abi.layouts.witnesses.elf import Buffer
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
@@ -35,13 +36,18 @@ class Record(NamedTuple):
     """One type. ``size`` is in bytes, or the id of another type where the kind refers to one."""
 
     blob: "Btf"
-    id: int
+    number: int  # in its blob, from 0 on
     name_offset: int
     kind: int
     flag: int
     vlen: int
     size: int
     parts: list[int]  # the words behind the first three
+
+    @property
+    def id(self) -> int:
+        """The id that other types refer to it by."""
+        return self.blob.first_id + self.number
 
     @property
     def name(self) -> str:
@@ -57,13 +63,14 @@ class Record(NamedTuple):
 class Btf:
     """One blob, alone or split: then its types and strings are numbered behind its base's.
 
-    It has a life: it remembers how far it has walked. ``distilled`` marks the .BTF.base section
+    It has a life: it remembers how far it has walked. Nothing makes it walk its base to the end
+    but the need to know where its own ids begin. ``distilled`` marks the .BTF.base section
     of a module, whose structs are stand-ins without members and define nothing.
     """
 
     __slots__ = (
-        "_count", "_lengths", "_marks",
-        "base", "distilled", "first_id", "first_string", "kinds", "order", "source", "strings",
+        "_count", "_first_id", "_lengths", "_marks",
+        "base", "distilled", "first_string", "kinds", "order", "source", "strings",
         "types", "words",
     )  # fmt: skip
 
@@ -88,28 +95,42 @@ class Btf:
         self._marks, self._count, self._lengths = [0], -1, dict[int, int]()
         _check_strings(self)
         self.first_string: int = base.first_string + len(base.strings) if base else 0
-        self.first_id = base.end_id() if base else 1
+        self._first_id = None if base else 1
         if base:
-            check_base(self, base)
+            check_strings(self, base)
+
+    @property
+    def first_id(self) -> int:
+        """The id of this blob's first type. With a base, it is walked once (WitnessError)."""
+        if self._first_id is None and self.base:
+            self._first_id = self.base.end_id()
+            check_types(self, self.base)
+        return self._first_id or 1
 
     def end_id(self) -> int:
         """Return the id behind the last one. This walks the whole blob (WitnessError)."""
-        self._walk(sys.maxsize, 0)
-        return self.first_id + self._count
+        return self.first_id + self._counted()
 
     def record(self, id_: int) -> Record:
         """Return the type with this id, from this blob or its base (WitnessError)."""
-        if self.base and id_ < self.first_id:
+        if self.base and self.base.reaches(id_):
             return self.base.record(id_)
         number = id_ - self.first_id
-        if number >= 0:
-            self._walk(0, number)
-        if number < 0 or number >= self._count >= 0:
+        if not self.reaches(id_):
             raise WitnessError(f"{self.source}: there is no BTF type {id_}")
         at = self._marks[number // STRIDE]
         for _ in range(number % STRIDE):
             at += self.length(at)
-        return self._record(id_, at)
+        return self._record(number, at)
+
+    def reaches(self, id_: int) -> bool:
+        """Tell whether this blob, or its base, has a type with this id: 0 is void, and no type."""
+        if self.base and self.base.reaches(id_):
+            return True
+        number = id_ - self.first_id
+        if number >= 0:
+            self._walk(0, number)
+        return number >= 0 and not number >= self._count >= 0
 
     def string(self, offset: int) -> str:
         """Return the name at ``offset``, from this blob or its base (WitnessError)."""
@@ -142,18 +163,28 @@ class Btf:
         if not self.distilled:
             places = self._places(offsets) if len(offsets) <= FEW_STRINGS else None
             if places is None:
-                starts = ((id_, at) for id_, at in self.starts() if self.words[at] in offsets)
+                starts = ((n, at) for n, at in self.starts() if self.words[at] in offsets)
             else:
-                starts = ((id_, at) for at in places if (id_ := self._id_at(at)))
-            records += [self._record(id_, at) for id_, at in starts]
+                starts = ((n, at) for at in places if (n := self._number_at(at)) is not None)
+            records += [self._record(number, at) for number, at in starts]
         return offsets, records
 
     def starts(self) -> Iterator[tuple[int, int]]:
-        """Yield (id, first word) of every type of this blob alone."""
+        """Yield (number, first word) of every type of this blob alone."""
         at = 0
-        for id_ in range(self.first_id, self.end_id()):
-            yield id_, at
+        for number in range(self._counted()):
+            yield number, at
             at += self.length(at)
+
+    def sample(self, size: int) -> Iterator[Record]:
+        """Yield about ``size`` types of this blob alone, evenly spread; all if they are few."""
+        every = max(1, self._counted() // size)
+        return (self._record(number, at) for number, at in islice(self.starts(), 0, None, every))
+
+    # How many types this blob alone has. This walks it to its end.
+    def _counted(self) -> int:
+        self._walk(sys.maxsize, 0)
+        return self._count
 
     # A string may be the tail of another, so every occurrence counts.
     def _string_offsets(self, wanted: bytes) -> set[int]:
@@ -180,19 +211,19 @@ class Btf:
                 hit = wanted.search(self.types, hit.start() + 1)
         return sorted(places)
 
-    # The id of the type whose record begins at word `at`; None if that is amid a record.
-    def _id_at(self, at: int) -> int | None:
+    # The number of the record that begins at word `at`; None if that is amid a record.
+    def _number_at(self, at: int) -> int | None:
         self._walk(at, 0)
         here, number = self._step(bisect_right(self._marks, at) - 1, at)
-        return self.first_id + number if here == at else None
+        return number if here == at else None
 
-    def _record(self, id_: int, at: int) -> Record:
+    def _record(self, number: int, at: int) -> Record:
         end = at + self.length(at)
         if end > len(self.words):
-            raise WitnessError(f"{self.source}: BTF type {id_} ends behind the type section")
+            raise self._overrun(number)
         name_offset, info, size, *parts = self.words[at:end].tolist()
         kind, flag = info >> form.KIND_SHIFT & form.KIND, info >> form.FLAG_SHIFT
-        return Record(self, id_, name_offset, kind, flag, info & form.VLEN, size, parts)
+        return Record(self, number, name_offset, kind, flag, info & form.VLEN, size, parts)
 
     def length(self, at: int) -> int:
         """Return the length in words of the record that begins at word ``at`` (WitnessError)."""
@@ -201,18 +232,22 @@ class Btf:
 
     # The inner loop of everything: one look-up of a record's info word gives its length. It goes
     # on until a mark lies behind word `at` and behind record `number`, or to the section's end.
+    # Four records a round: the round itself would cost a third.
     def _walk(self, at: int, number: int) -> None:
         marks, words, lengths = self._marks, self.words, self._lengths
-        here = marks[-1]
+        info = marks[-1] + 1
         try:
             while self._count < 0 and (marks[-1] <= at or len(marks) * STRIDE <= number + STRIDE):
                 try:
-                    for _ in range(STRIDE):
-                        here += lengths[words[here + 1]]
-                    marks.append(here)
+                    for _ in range(STRIDE // 4):
+                        info += lengths[words[info]]
+                        info += lengths[words[info]]
+                        info += lengths[words[info]]
+                        info += lengths[words[info]]
+                    marks.append(info - 1)
                 except KeyError:
-                    self._learn(words[here + 1], here)
-                    here = marks[-1]
+                    self._learn(words[info], info - 1)
+                    info = marks[-1] + 1
         except IndexError:
             self._finish()
 
@@ -243,9 +278,13 @@ class Btf:
     def _finish(self) -> None:
         here, number = self._step(len(self._marks) - 1, len(self.words) - 1)
         if here != len(self.words):
-            last = self.first_id + number - (here > len(self.words))
-            raise WitnessError(f"{self.source}: BTF type {last} ends behind the type section")
+            raise self._overrun(number - (here > len(self.words)))
         self._count = number
+
+    def _overrun(self, number: int) -> WitnessError:
+        return WitnessError(
+            f"{self.source}: BTF type {self.first_id + number} ends behind the type section"
+        )
 
 
 # A view can be taken for words of this machine's byte order, if it is not empty.

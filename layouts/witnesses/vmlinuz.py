@@ -12,7 +12,6 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi
@@ -60,8 +59,7 @@ IMAGES = (
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class KernelImage:
+class KernelImage(NamedTuple):
     """One file: ``btf`` is its BTF, never empty; ``abi`` is None where nothing says which.
 
     ``distilled_base`` is the .BTF.base section that modules built out of tree bring along.

@@ -30,8 +30,8 @@ REJECTED = {
     "an end not reached": (16, 8, (INT_0, PAD_4), "the rows end at 0x8, but the struct ends at"),
     "an end overrun": (4, 4, (INT_0, PAD_4), "the rows end at 0x8, but the struct ends at 0x4"),
     "two rows of one name": (8, 4, (INT_0, Field(4, "a", INT)), "a: two rows have this name"),
-    "a name with _": (4, 4, (Field(0, "_pad", BYTE, 4),), "does not begin with _"),
-    "no name": (4, 4, (Field(0, "", BYTE, 4),), "a row needs a name"),
+    "padding with _": (4, 4, (Field(0, "_pad", BYTE, 4, True),), "_pad: the name of padding"),
+    "no name": (4, 4, (Field(0, "", BYTE, 4),), "a row without a name"),
     "an empty row": (4, 4, (INT_0, Field(4, "b", INT, 0)), "b: a row of 0 bytes"),
     "an alignment of 3": (12, 3, (INT_0, Field(4, "b", UINT64)), "3 is not a power of two"),
     "a ragged end": (12, 8, (INT_0, Field(4, "b", UINT64)), "not a multiple of its alignment 8"),
@@ -88,6 +88,9 @@ def _with(layout, member, **changes):
 EQUAL = {
     "an explicit int where the hole was": tiled(
         NATIVE.name, "x86_64", 48, 8, (*NATIVE.members, Field(4, "pad", INT))
+    ),
+    "a pad with a name that begins with _": tiled(
+        NATIVE.name, "x86_64", 48, 8, (*NATIVE.members, Field(4, "__pad", INT))
     ),
     "two pads in the hole": tiled(
         NATIVE.name,
