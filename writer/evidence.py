@@ -44,7 +44,7 @@ class Evidence:
     of interrupts at entry, ``irqs_off_at_return`` what was measured (None: only the steps tell).
     ``changed`` says which bytes outside the struct were found changed, ``odd`` what else was seen
     that no step is a word for, with the number of steps before it. ``locks_sleep``: PREEMPT_RT,
-    where a lock leaves interrupts alone.
+    where a lock leaves interrupts alone. ``no_slot``: the caches have no memslot to mark dirty in.
     """
 
     area: Area
@@ -59,6 +59,7 @@ class Evidence:
     changed: tuple[str, ...] = ()
     odd: tuple[tuple[int, str], ...] = ()
     locks_sleep: bool = False
+    no_slot: bool = False
 
     @property
     def parts(self) -> Split:

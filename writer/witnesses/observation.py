@@ -69,7 +69,7 @@ class Observation:
         first = min(size, PAGE_SIZE - asked.offset)
         return (
             asked.abi, asked.flag, asked.atomic, first, asked.vcpu, events, self.before, self.after,
-            self.irqs_off_at_return, self.locks_sleep,
+            self.irqs_off_at_return, self.locks_sleep, asked.scenario.no_slot,
             # With any of these, where it was is part of what is wrong.
             (asked.offset, self.reads, self.changed, self.odd)
             if self.reads or self.changed or self.odd else None,
@@ -86,6 +86,7 @@ class Observation:
             asked.area, asked.vcpu, asked.atomic, self.before, self.steps(), RECORDS,
             tuple(Read(at, *place(address), size) for at, address, size in self.reads),
             asked.atomic, self.irqs_off_at_return, self.changed, self.odd, self.locks_sleep,
+            asked.scenario.no_slot,
         )  # fmt: skip
         landed = ledger(found).landed
         if (landed[-1].after if landed else self.before) != self.after:

@@ -101,6 +101,6 @@ ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 EFLAGS_IF, EFLAGS_ALWAYS = 0x200, 0x2
 # include/asm-generic/qrwlock.h: what one reader adds to the lock word.
 READER    = 0x200
-# arch/x86/include/asm/kasan.h: where the shadow is, and log2 of the bytes that one of its stands for.
+# arch/x86/include/asm/kasan.h: where the shadow is, and log2 of what a byte of it stands for.
 KASAN_SHADOW_OFFSET, KASAN_SHADOW_SCALE = 0xdffffc0000000000, 3
 # fmt: on

@@ -1,0 +1,183 @@
+"""``runstate judge``: is the writer in the kernel you ship right?"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools import arguments
+from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.writer.requests import Request, everything, parse, quick
+from runstate_abi.writer.rules import NEWEST, PROFILE, Profile
+
+if TYPE_CHECKING:
+    from runstate_abi.tools.verdict import Verdict
+
+WIDTH = 32
+
+_EPILOG = """\
+BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a kernel; FILE is the
+vmlinux or vmlinuz it was built with, or its raw BTF. The function that writes the runstate area
+is run in an emulator at every offset of a page, for both structs, with and without the update
+flag, atomic and not, and on every failure path; no kernel is booted.
+
+--case is ABI@OFFSET[,flag][,atomic][,SCENARIO]: native@0xff1,flag,atomic or compat@0x100,stale1.
+--trace prints the updates as canonical text. --rules prints the rule book.
+
+Exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
+3 cannot judge, with the reason: a call that is not known, an access to what is not there.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Judge one binary, or two, as the arguments say."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    _refuse(parser, options)
+    profile = PROFILE[options.profile]
+    if options.rules:
+        from runstate_abi.tools import judge_text
+
+        print("\n".join(judge_text.book(profile)))
+        return EQUAL
+    requests = options.case or list(quick() if options.quick else everything())
+    if options.trace:
+        return _trace(options, requests)
+    return _judge(options, requests, profile)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser("judge", "Is the writer in the kernel you ship right?", _EPILOG)
+    add = parser.add_argument
+    add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, a kernel's .deb")
+    add(
+        "--btf",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="vmlinux, vmlinuz or raw BTF that goes with it (once more for --against)",
+    )
+    names = ", ".join(PROFILE)
+    add(
+        "--profile", default=NEWEST.name, help=f"which rules hold: {names} (default: {NEWEST.name})"
+    )
+    add("--quick", action="store_true", help="boundaries and failures only, half a second")
+    add("--case", metavar="CASE", action="append", type=_case, help="one update (repeatable)")
+    add("--against", metavar="BINARY2", help="judge another one too, and compare the two")
+    add("--trace", action="store_true", help="print each update as canonical text")
+    add("--entry", metavar="NAME", default="", help="the function to call")
+    add("--format", metavar="FORMAT[=FILE]", default="text", help="text, or a format of check")
+    add("-j", "--jobs", metavar="N", type=int, default=1, help="processes (default: 1)")
+    add("--rules", action="store_true", help="print the rule book")
+    return parser
+
+
+def _case(text: str) -> Request:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# What argparse cannot say: exit status 2 and one line.
+def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    from runstate_abi.tools.report import FORMATS
+
+    if options.profile not in PROFILE:
+        parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")
+    if options.binary is None and not options.rules:
+        parser.error("which BINARY?")
+    if options.jobs < 1:
+        parser.error(f"-j {options.jobs}: at least one process")
+    if len(options.btf) > (2 if options.against else 1):
+        parser.error("one --btf for each binary")
+    form = options.format.partition("=")[0]
+    if form not in FORMATS:
+        parser.error(f"--format {form}: there are {', '.join(FORMATS)}")
+
+
+def _judge(options: argparse.Namespace, requests: Sequence[Request], profile: Profile) -> int:
+    from runstate_abi.tools import judge_text, verdict
+
+    form, _, file = options.format.partition("=")
+    paths = [path for path in (options.binary, options.against) if path]
+    seen: list[verdict.Verdict] = []
+    for number, path in enumerate(paths):
+        try:
+            judged = verdict.opened(path, _btf(options, number), options.entry)
+            with _Progress(len(requests)) as progress:
+                seen.append(verdict.verdict(judged, requests, profile, options.jobs, progress.at))
+        except WitnessError as error:
+            if form == "text":
+                raise
+            return _deliver(seen, (path, str(error)), form, file)
+    if form != "text" or file:
+        return _deliver(seen, None, form, file)
+    for one in seen:
+        print("\n".join(judge_text.lines(one)))
+    if options.against:
+        print()
+        print("\n".join(judge_text.compared(*seen)))
+    return _exit_code(seen)
+
+
+def _btf(options: argparse.Namespace, number: int) -> str:
+    return options.btf[number] if number < len(options.btf) else ""
+
+
+def _exit_code(seen: Sequence["Verdict"]) -> int:
+    same = len({one.tally.prints.contract for one in seen}) == 1
+    return EQUAL if same and all(one.right for one in seen) else DIFFERENT
+
+
+# The formats of `check`: a verdict is a Finding there, and what cannot be judged is one too.
+def _deliver(
+    seen: Sequence["Verdict"], failed: tuple[str, str] | None, form: str, file: str
+) -> int:
+    from runstate_abi.tools import report, survey, verdict
+
+    findings = [verdict.finding(one) for one in seen]
+    if failed:
+        findings.append(survey.unchecked(verdict.WITNESS, *failed))
+        print(f"runstate: {failed[1]}", file=sys.stderr)
+    report.deliver(findings, [(form, file or "-")])
+    if failed:
+        return NOT_CHECKED
+    return _exit_code(seen)
+
+
+def _trace(options: argparse.Namespace, requests: Sequence[Request]) -> int:
+    from runstate_abi.tools import verdict
+    from runstate_abi.writer.steps import canonical
+
+    judged = verdict.opened(options.binary, _btf(options, 0), options.entry)
+    for request in requests:
+        if len(requests) > 1:
+            print(f"# {request}")
+        if judged.writer.takes(request):
+            sys.stdout.write(canonical(judged.writer.observe(request).steps()))
+        else:
+            print("# not asked: it has one cache, for one page")
+    return EQUAL
+
+
+class _Progress:
+    """A bar on a terminal's stderr, and nothing anywhere else."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._shown = total, sys.stderr.isatty()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def at(self, done: int) -> None:
+        """Draw how far it is."""
+        if self._shown:
+            full = WIDTH * done // self._total
+            bar = "#" * full + "." * (WIDTH - full)
+            print(f"\rjudging [{bar}] {done}/{self._total}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

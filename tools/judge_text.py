@@ -1,0 +1,140 @@
+"""A Verdict for a person: what was judged, a line for each rule, and the worst of what is broken.
+
+Law of this file: lines out of values. Every broken rule is one line that grep finds.
+"""
+
+from collections.abc import Iterator
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
+from runstate_abi.tools.judging import Broken, Prints
+from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.verdict import Judged, Verdict
+from runstate_abi.writer.rules import PROFILES, RULES, Profile
+from runstate_abi.writer.steps import line
+from runstate_abi.writer.witnesses.observation import Observation
+
+SHORT = {NATIVE.name: "native", COMPAT.name: "compat"}
+
+
+def lines(seen: Verdict) -> Iterator[str]:
+    """Yield the whole verdict."""
+    yield from _head(seen)
+    yield ""
+    yield from aligned([*_rules(seen)])
+    yield ""
+    for one in seen.tally.broken.values():
+        yield from _explained(one, seen.shown[one.rule])
+        yield ""
+    yield _prints(seen.tally.prints)
+    yield _verdict(seen)
+
+
+def _head(seen: Verdict) -> Iterator[str]:
+    judged, tally = seen.judged, seen.tally
+    named = [judged.release, f"build-id {judged.build_id[:12]}" if judged.build_id else ""]
+    yield "  ".join([judged.path, ", ".join(filter(None, [*named, judged.compiler]))]).rstrip()
+    entry = judged.writer.entry
+    through = ", which accounts time first" if entry.accounts else ""
+    rows = [
+        ["function", f"{entry.name}, {entry.size} bytes{through}"],
+        ["layout", _layout(judged)],
+        ["called", f"{len(seen.used)} functions played: {', '.join(seen.used)}"],
+    ]
+    if judged.patches:
+        changes = ", ".join(f"{count} {what}" for what, count in judged.patches.items())
+        rows.append(["unpatched", f"booting would change {changes}; judged as in the file"])
+    asked = f"{tally.asked} updates, profile {seen.profile.name} ({seen.profile.summary})"
+    rows.append(["asked", asked])
+    if tally.skipped:
+        rows.append(["not asked", f"{tally.skipped} updates: it has one cache, for one page"])
+    yield from (f"  {text}" for text in aligned(rows))
+
+
+def _layout(judged: Judged) -> str:
+    found = [f"{SHORT[one.name]} {_numbers(one)}" for one in judged.layouts.found]
+    said = ", ".join(found) + " from BTF" if found else ""
+    if judged.differences:
+        said += f": DIFFERS: {'; '.join(map(str, judged.differences))}"
+    missing = [SHORT[name] for name in RUNSTATE_STRUCTS if name in judged.layouts.missing]
+    if missing:
+        said += ", " if said else ""
+        said += f"{' and '.join(missing)} not in the debug info (clang drops it): as claimed here"
+    return said
+
+
+def _numbers(layout: Layout) -> str:
+    return f"{layout.size} ({'/'.join(str(row.offset) for row in layout.members)})"
+
+
+def _rules(seen: Verdict) -> Iterator[list[str]]:
+    passed_over = dict(seen.passed_over)
+    weaker = {one.rule: one.why for one in seen.profile.relaxed if one.instead}
+    for rule in RULES:
+        one = seen.tally.broken.get(rule.name)
+        if one:
+            count = f"{one.times} of {seen.tally.asked}"
+            yield ["BROKEN", rule.name, f"{count}, first {one.request}: {one.violation.why}"]
+        elif rule.name in passed_over:
+            yield ["-", rule.name, f"not judged: {passed_over[rule.name]}"]
+        elif rule.name in weaker:
+            yield ["ok", rule.name, f"in its weaker form: {weaker[rule.name]}"]
+        else:
+            yield ["ok", rule.name, rule.sentence]
+
+
+def _explained(one: Broken, seen: Observation) -> Iterator[str]:
+    yield f"{one.rule}: {one.request}: {one.violation.why}"
+    steps = seen.steps()
+    texts = [line(step) for step in steps]
+    width = max(map(len, texts), default=0)
+    for number, (text, place) in enumerate(zip(texts, seen.places, strict=True)):
+        mark = ">" if number == one.violation.at else " "
+        yield f"  {mark} {text:<{width}}  {place}"
+    if one.violation.at >= len(steps):
+        yield "  > return"
+
+
+def _prints(prints: Prints) -> str:
+    return f"contract {prints.contract}  stores {prints.stores}  calls {prints.calls}"
+
+
+def _verdict(seen: Verdict) -> str:
+    judged = len(RULES) - len(seen.passed_over)
+    if seen.right:
+        return f"right: {judged} rules kept in {seen.tally.asked} updates"
+    broken = ", ".join(seen.tally.broken) or "none"
+    layout = "; the layout differs" if seen.judged.differences else ""
+    return (
+        f"WRONG: {seen.tally.failing} of {seen.tally.asked} updates break a rule ({broken}){layout}"
+    )
+
+
+def compared(first: Verdict, second: Verdict) -> Iterator[str]:
+    """Yield how two kernels compare at a glance."""
+    yield f"{first.judged.path} and {second.judged.path}:"
+    pairs = zip(Prints._fields, first.tally.prints, second.tally.prints, strict=True)
+    yield from (
+        f"  {text}"
+        for text in aligned(
+            [[name, "the same" if a == b else "DIFFERENT", a, b] for name, a, b in pairs]
+        )
+    )
+
+
+def book(profile: Profile) -> Iterator[str]:
+    """Yield the rule book under a profile, one rule a line."""
+    relaxed = {one.rule: one for one in profile.relaxed}
+    yield f"{profile.name}: {profile.summary}"
+    yield ""
+    yield from aligned([[rule.name, rule.sentence, f"[{rule.source}]"] for rule in RULES])
+    if relaxed:
+        yield ""
+        yield f"What writers of {profile.name} do not keep, and why:"
+        rows = [
+            [rule, f"{one.why}{'' if one.instead else ' (not judged)'}"]
+            for rule, one in relaxed.items()
+        ]
+        yield from aligned(rows)
+    yield ""
+    yield f"profiles: {', '.join(one.name for one in PROFILES)}"

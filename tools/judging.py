@@ -1,0 +1,180 @@
+"""Run a shipped writer at every request, hold it against the rule book, and count.
+
+Runs that differ only in where the area lies have one verdict, which is worked out once; the code
+itself is run every time.
+
+Law of this file: pure functions from a writer and requests to a Verdict. Work is cut into chunks
+of fixed size, so that a fingerprint does not depend on how many processes there were.
+"""
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.evidence import Evidence, ledger
+from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rules import Profile, Violation, judge
+from runstate_abi.writer.steps import Copy, Store, canonical
+from runstate_abi.writer.witnesses.observation import Observation
+
+CHUNK = 1024
+
+
+class Writer(Protocol):
+    """Something that can be asked for updates."""
+
+    def takes(self, asked: Request) -> bool:
+        """Can it be asked for this at all?"""
+
+    def observe(self, asked: Request, places: bool = False) -> Observation:
+        """Make one update."""
+
+
+class Broken(NamedTuple):
+    """A rule that was broken: how often, the smallest request that does, and how."""
+
+    rule: str
+    times: int
+    request: Request
+    violation: Violation
+
+
+class Prints(NamedTuple):
+    """Three digests over all requests: bytes per epoch, every single store, every call."""
+
+    contract: str
+    stores: str
+    calls: str
+
+
+class Tally(NamedTuple):
+    """What came of some requests, in order. ``failing`` counts requests that break any rule."""
+
+    asked: int
+    skipped: int
+    failing: int
+    broken: dict[str, Broken]
+    prints: Prints
+
+
+class _Known(NamedTuple):
+    violations: tuple[Violation, ...]
+    prints: tuple[bytes, bytes, bytes]
+
+
+def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tally:
+    """Ask for each update and judge it (WitnessError: this writer cannot be judged)."""
+    known: dict[Hashable, _Known] = {}
+    digests = [hashlib.sha256() for _ in Prints._fields]
+    asked = skipped = failing = 0
+    broken: dict[str, Broken] = {}
+    for request in requests:
+        if not writer.takes(request):
+            skipped += 1
+            continue
+        asked += 1
+        seen = writer.observe(request)
+        key = seen.key()
+        verdict = known.get(key)
+        if verdict is None:
+            verdict = known[key] = _judged(seen, profile)
+        for digest, part in zip(digests, verdict.prints, strict=True):
+            digest.update(part)
+        failing += bool(verdict.violations)
+        for violation in verdict.violations:
+            _count(broken, Broken(violation.rule, 1, request, violation))
+    return Tally(asked, skipped, failing, broken, Prints(*(d.hexdigest() for d in digests)))
+
+
+def _judged(seen: Observation, profile: Profile) -> _Known:
+    try:
+        evidence = seen.evidence()
+    except WitnessError as error:
+        raise WitnessError(f"cannot judge: {error}") from None
+    parts = (_epochs(evidence), *_texts(evidence))
+    digests = [hashlib.sha256(part).digest() for part in parts]
+    return _Known(judge(evidence, profile), (digests[0], digests[1], digests[2]))
+
+
+# The bytes of the struct where a barrier makes them visible: after the flag went up, before it
+# goes down, at the end. Stores between them have no order that anybody promises.
+def _epochs(evidence: Evidence) -> bytes:
+    landed = ledger(evidence).landed
+    if not landed:
+        return b""
+    if not evidence.area.update_flag:
+        return landed[-1].after
+    return landed[0].after + landed[-1].before + landed[-1].after
+
+
+# The stores as lines, counted from where the area begins in page 1; and everything else.
+def _texts(evidence: Evidence) -> tuple[bytes, bytes]:
+    offset = evidence.area.offset
+    stores = (step for step in evidence.steps if isinstance(step, Store | Copy))
+    places = [f"{s.page}+{s.offset - offset * (s.page == 1)} {s.data.hex()}" for s in stores]
+    calls = canonical(step for step in evidence.steps if not isinstance(step, Store | Copy))
+    return "\n".join(places).encode(), calls.encode()
+
+
+def _count(broken: dict[str, Broken], one: Broken) -> None:
+    old = broken.get(one.rule)
+    if old is None:
+        broken[one.rule] = one
+        return
+    first = one if _size(one.request) < _size(old.request) else old
+    broken[one.rule] = first._replace(times=old.times + one.times)
+
+
+# How much there is to understand about a request: nothing going wrong before something, not
+# atomic before atomic, the lowest offset.
+def _size(request: Request) -> tuple[bool, bool, int, bool]:
+    return bool(request.scenario.name), request.atomic, request.offset, request.abi != "native"
+
+
+def chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """Yield the requests in chunks of CHUNK."""
+    for start in range(0, len(requests), CHUNK):
+        yield requests[start : start + CHUNK]
+
+
+def together(tallies: Sequence[Tally]) -> Tally:
+    """Add up the tallies of all chunks, in the order of the chunks."""
+    broken: dict[str, Broken] = {}
+    digests = [hashlib.sha256() for _ in Prints._fields]
+    for one in tallies:
+        for rule in one.broken.values():
+            _count(broken, rule)
+        for digest, part in zip(digests, one.prints, strict=True):
+            digest.update(bytes.fromhex(part))
+    return Tally(
+        sum(one.asked for one in tallies),
+        sum(one.skipped for one in tallies),
+        sum(one.failing for one in tallies),
+        broken,
+        Prints(*(digest.hexdigest()[:10] for digest in digests)),
+    )
+
+
+def judged(
+    make: Callable[[], Writer],
+    requests: Sequence[Request],
+    profile: Profile,
+    jobs: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Tally:
+    """Judge all requests in ``jobs`` processes, each with a writer of its own.
+
+    ``progress`` is told how many requests are done. WitnessError: this writer cannot be judged.
+    """
+    parts = list(chunks(requests))
+    if jobs > 1:
+        from runstate_abi.tools import judging_apart
+
+        return together(judging_apart.run(make, parts, profile, jobs, progress))
+    writer, found, done = make(), list[Tally](), 0
+    for part in parts:
+        found.append(tally(writer, part, profile))
+        done += len(part)
+        progress(done)
+    return together(found)

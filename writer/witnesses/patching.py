@@ -1,0 +1,44 @@
+"""What a kernel would change in a function's code when it boots: the code is judged before that.
+
+Alternatives, tracing, static keys and calls, thunks: each has a section that lists the places.
+
+Law of this file: it counts the entries that point into a function. It patches nothing.
+"""
+
+from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, relocations
+
+# Section -> what it lists, as a person would say it.
+# fmt: off
+SITES = {
+    ".altinstructions":               "alternatives",
+    ".parainstructions":              "paravirt calls",
+    "__mcount_loc":                   "ftrace",
+    ".return_sites":                  "return sites",
+    ".retpoline_sites":               "retpolines",
+    "__jump_table":                   "static keys",
+    ".static_call_sites":             "static calls",
+    ".smp_locks":                     "lock prefixes",
+}
+# fmt: on
+
+
+def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
+    """Return how many places of a function each kind of patching would change (none: absent)."""
+    if not file.relocatable:
+        return {}
+    found: dict[str, int] = {}
+    for number, section in enumerate(file.sections):
+        what = SITES.get(section.name)
+        if what and section.type != SHT_RELA:
+            count = _pointing(file, number, function)
+            if count:
+                found[what] = count
+    return found
+
+
+def _pointing(file: ObjectFile, number: int, function: Symbol) -> int:
+    places = range(function.address, function.address + function.size)
+    return sum(
+        one.symbol.defined and one.symbol.address + one.addend in places
+        for one in relocations(file, number)
+    )

@@ -1,0 +1,61 @@
+"""A shipped kernel's code and the debug info that goes with it, opened as they lie on the disk.
+
+kvm.ko and a vmlinux[z], both compressed or not; an xen.o and its own BTF; a raw BTF blob.
+
+Law of this file: which file gives what. What a file is, is told from its bytes, by elf.py and
+vmlinuz.py.
+"""
+
+import mmap
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import elf, vmlinuz
+from runstate_abi.layouts.witnesses.btf import Btf
+from runstate_abi.layouts.witnesses.elf import Elf
+from runstate_abi.layouts.witnesses.inflate import compression, inflate
+from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
+from runstate_abi.writer.witnesses import object_file
+from runstate_abi.writer.witnesses.object_file import ObjectFile
+
+CODE_MAX = 128 << 20  # what a compressed module may inflate to
+
+
+def open_elf(path: str) -> Elf:
+    """Open an ELF file, compressed or not (WitnessError)."""
+    try:
+        with open(path, "rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "an empty file"
+        raise WitnessError(f"{path}: {reason}") from None
+    how = compression(data)
+    return elf.parse(memoryview(inflate(data, how, path, CODE_MAX)) if how else data, path)
+
+
+def open_code(path: str) -> ObjectFile:
+    """Open an object file to run (WitnessError if it is none, or nothing for x86-64)."""
+    return object_file.read(open_elf(path))
+
+
+def open_types(file: ObjectFile, path: str) -> Btf:
+    """Return the BTF that goes with code: its own, its own on top of the kernel's at ``path``, or
+    what is at ``path`` (WitnessError if there is none, or the two do not fit)."""
+    own = _own(file.file)
+    if own is None and not path:
+        raise WitnessError(
+            f"{file.source}: cannot judge: no BTF in it: give its debug info with --btf FILE "
+            "(pahole --btf_encode_detached makes one of DWARF)"
+        )
+    if own is None:
+        return vmlinuz.read_btf(vmlinuz.open_image(path))
+    if path and own.split and not own.distilled_base:
+        return vmlinuz.read_btf(own, vmlinuz.read_btf(vmlinuz.open_image(path)))
+    return vmlinuz.read_btf(own)
+
+
+def _own(file: Elf) -> KernelImage | None:
+    blob = file.section(".BTF")
+    if not blob:
+        return None
+    base = file.section(".BTF.base") or b""
+    return KernelImage(file.source, "", file.abi, elf.build_id(file), blob, base)
