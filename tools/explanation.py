@@ -77,7 +77,7 @@ def decided(
     options: argparse.Namespace, seen: Window, earlier: Window | None, machine: str | None
 ) -> Decision:
     if options.abi:
-        return Decision(LAYOUTS[options.abi], ("--abi says so",))
+        return Decision(LAYOUTS[options.abi], (options.abi_reason,))
     decision = decide(seen, machine)
     if decision.layout is None and earlier is not None:
         other = decide(earlier, machine)
@@ -104,7 +104,9 @@ def _show(
             moved = deltas(old.values, shown.values)
             value["before"] = json_view.growth(old.values, moved, options.before)
         value["observations"] = json_view.observations(found)
-        out(options, [(lines.Ink(json.dumps(value, indent=2)),)])
+        # One area is for reading; one of each CPU is a line each.
+        indent = None if options.percpu else 2
+        out(options, [(lines.Ink(json.dumps(value, indent=indent)),)])
     else:
         out(options, _text(options, source, shown, decision, old, found))
     return SOMETHING_WRONG if worst(found) == WRONG else FINE

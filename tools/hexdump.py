@@ -40,9 +40,30 @@ def main(argv: list[str]) -> int:
         from runstate_abi.tools import watching
 
         return watching.main(options)
+    if options.drgn or options.percpu:
+        return _dumped(options)
     image = sources.opened(options.file or "-", options.base, options.raw)
     place = _place(parser, options, image)
     return explanation.explain(options, image, place)
+
+
+# A kernel dump: the area at --gpa, or that of each CPU; the worst of their exit codes.
+def _dumped(options: argparse.Namespace) -> int:
+    from runstate_abi.tools.memory import kdump
+
+    opened = kdump.program(options.file)
+    if not options.percpu:
+        image = kdump.image(opened, options.file, options.gpa)
+        return explanation.explain(options, image, Place(options.gpa))
+    kdump.add_symbols(opened, options.file)
+    if options.abi is None:
+        options.abi, options.abi_reason = kdump.abi(opened), "the kernel is built so"
+    codes = []
+    for cpu, address in kdump.percpu(opened, options.file):
+        name = f"{options.file} CPU {cpu}"
+        image = kdump.image(opened, name, address, physical=False)
+        codes.append(explanation.explain(options, image, Place(address)))
+    return max(codes)
 
 
 def _number(text: str) -> int:
@@ -87,17 +108,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
     add("--interval", type=float, default=0.5, metavar="SECONDS", help="between reads (0.5)")
     add("--drgn", action="store_true", help="read FILE, a vmcore or kdump, by drgn (extra `drgn`)")
-    add("--percpu", action="store_true", help="with drgn: each CPU's xen_runstate, by debug info")
-    add("--vmlinux", metavar="FILE", help="the kernel's debug info for --percpu")
+    add("--percpu", action="store_true", help="by drgn: each CPU's xen_runstate in FILE")
     add("--pages-view", choices=("text", "svg"), help="which field lies in which page")
     add("--json", action="store_true", help="one JSON value")
     add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
     add("-o", "--output", metavar="FILE", help="write there, not to standard output")
+    parser.set_defaults(abi_reason="--abi says so")
     return parser
 
 
 # What argparse cannot say: options that need each other, or contradict each other.
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.percpu and (options.gpa is not None or options.at is not None):
+        parser.error("--percpu finds the addresses itself")
+    if options.drgn and not options.percpu and options.gpa is None:
+        parser.error("--drgn needs --gpa, or --percpu")
+    if (options.drgn or options.percpu) and not options.file:
+        parser.error("--drgn and --percpu read a FILE")
     if options.watch is not None and not options.qmp:
         parser.error("--watch needs --qmp")
     if options.watch is not None and options.output:

@@ -59,7 +59,7 @@ def _edge(area: Area, edge: Edge) -> Line:
 
 
 def _row(area: Area, row: Row, changed: frozenset[int]) -> Line:
-    style = style_of(row.element.field, row.element.index)
+    style = style_of(row.element.field, row.element.number)
     place = f"{row.address:#010x}  +{row.offset:#04x} "
     if row.column:
         label = Ink(f"  {row.element.label}, continued", style)
@@ -100,7 +100,7 @@ def _value(area: Area, row: Row) -> Iterator[Ink]:
     if field.padding:
         yield Ink("zero" if not any(seen.padding) else "not zero", "padding")
     elif field.count > 1:
-        yield _duration(seen.times[row.element.index], wide)
+        yield _duration(seen.times[row.element.number], wide)
     elif field.type is UINT64:
         yield _duration(seen.entry, wide)
         yield Ink(f"  UPDATE={int(seen.updating)}", "flag" if seen.updating else "dim")

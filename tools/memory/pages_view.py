@@ -91,7 +91,7 @@ def lines(layout: Layout, held: tuple[Page, ...], address: int) -> Iterator[Line
 
 def _ruler(page: Page) -> Iterator[Ink]:
     for part in page.parts:
-        style = style_of(part.element.field, part.element.index)
+        style = style_of(part.element.field, part.element.number)
         letter = "." if part.element.field.padding else style[-1] if "time" in style else style[0]
         for offset in range(part.first, part.last):
             yield Ink("U", "flag") if offset == part.flag else Ink(letter, style)
@@ -99,7 +99,7 @@ def _ruler(page: Page) -> Iterator[Ink]:
 
 
 def _part(page: Page, part: Part) -> Line:
-    style = style_of(part.element.field, part.element.index)
+    style = style_of(part.element.field, part.element.number)
     count, size = part.last - part.first, part.element.size
     address = page.start + part.first - page.first
     amount = f"{count} bytes" if part.whole else f"{count} of {size} bytes"
@@ -119,7 +119,7 @@ def lanes(held: tuple[Page, ...]) -> Iterator[Lane]:
 
 
 def _box(part: Part) -> Box:
-    style = style_of(part.element.field, part.element.index)
+    style = style_of(part.element.field, part.element.number)
     mark = None if part.flag is None else part.flag - part.first
     label = part.element.name if part.whole else f"{part.element.name} (part)"
     return Box(label, part.last - part.first, FILLS[style], mark)

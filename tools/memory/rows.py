@@ -19,14 +19,14 @@ class Element(NamedTuple):
     field: Field
     offset: int
     size: int
-    index: int
+    number: int
 
     @property
     def label(self) -> str:
         """The name, and for a time the state that it counts: ``time[2] blocked``."""
         if self.field.count == 1 or self.field.padding:
             return self.name
-        return f"{self.name} {RUNSTATES[self.index].name}"
+        return f"{self.name} {RUNSTATES[self.number].name}"
 
 
 class Row(NamedTuple):

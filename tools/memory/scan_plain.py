@@ -26,10 +26,13 @@ def _table(answer: Container[int]) -> bytes:
     return bytes(1 if byte in answer else 0 for byte in range(256))
 
 
+_SMALL = _table([byte for byte in range(256) if not byte & _HIGH_BITS])
+
+
 class _Question(NamedTuple):
     """What one byte may be: tables for bytes.translate, 1 for yes."""
 
-    small: bytes = _table([byte for byte in range(256) if not byte & _HIGH_BITS])
+    small: bytes = _SMALL
     state: bytes = _table(range(STATES))
     zero: bytes = _table([0])
     used: bytes = _table(range(1, 256))

@@ -1,0 +1,92 @@
+"""Kernel dumps through drgn (extra `drgn`): compressed ones, and each CPU's xen_runstate by name.
+
+drgn reads what kexec's kernel or makedumpfile wrote, and finds symbols in the dump: kallsyms is in
+memory and VMCOREINFO says where, so no debug info is needed. What it cannot read is a QEMU dump of
+a guest that left no VMCOREINFO (-device vmcoreinfo); such a one that is ELF is read without drgn.
+
+Law of this file: drgn is asked for bytes and addresses only; what they mean is not its business.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.runstate import UINT64
+from runstate_abi.tools.memory.area import LARGEST, SHIFT
+from runstate_abi.tools.memory.image import PAGE_SIZE, Image, Piece
+
+SYMBOL = "xen_runstate"  # Linux drivers/xen/time.c: DEFINE_PER_CPU(struct vcpu_runstate_info, ...)
+OFFSETS = "__per_cpu_offset"
+CPUS = "nr_cpu_ids"
+
+
+def program(source: str) -> Any:
+    """Open a kernel dump (WitnessError)."""
+    try:
+        import drgn
+    except ImportError:
+        raise WitnessError("--drgn needs drgn: pip install 'runstate-abi[drgn]'") from None
+    opened = drgn.Program()
+    try:
+        opened.set_core_dump(source)
+    except Exception as error:
+        raise WitnessError(f"{source}: drgn: {_one_line(error)}") from None
+    return opened
+
+
+def image(opened: Any, source: str, address: int, physical: bool = True) -> Image:
+    """Return the memory around an area at ``address``: what it may need and what is before it."""
+    first = max(address - 2 * SHIFT, 0)
+    last = address + LARGEST
+    pieces = tuple(_pieces(opened, first, last, physical))
+    if not pieces:
+        raise WitnessError(f"{source}: {address:#x} is not in it")
+    return Image(source, "kernel dump", pieces, opened.platform.arch.name.lower())
+
+
+# Page by page, because a dump may lack one of two.
+def _pieces(opened: Any, first: int, last: int, physical: bool) -> Iterator[Piece]:
+    start = first
+    while start < last:
+        end = min(last, start - start % PAGE_SIZE + PAGE_SIZE)
+        try:
+            data = bytes(opened.read(start, end - start, physical))
+        except Exception:
+            data = b""  # The hole is said by whoever wants what is in it.
+        if data:
+            yield Piece(start, len(data), memoryview(data))
+        start = end
+
+
+def percpu(opened: Any, source: str) -> Iterator[tuple[int, int]]:
+    """Yield (CPU, virtual address of its xen_runstate), by the dump's symbols (WitnessError)."""
+    try:
+        base = opened.symbol(SYMBOL).address
+        table = opened.symbol(OFFSETS).address
+        count = int.from_bytes(opened.read(opened.symbol(CPUS).address, 4), "little")
+        for cpu in range(count):
+            place = table + cpu * UINT64.size
+            offset = int.from_bytes(opened.read(place, UINT64.size), "little")
+            yield cpu, (base + offset) % (1 << 64)
+    except Exception as error:
+        raise WitnessError(f"{source}: no {SYMBOL} found: {_one_line(error)}") from None
+
+
+def add_symbols(opened: Any, source: str) -> None:
+    """Let drgn find symbols in the dump's own kallsyms, from Linux v6.0 on (WitnessError)."""
+    try:
+        from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
+
+        finder = load_vmlinux_kallsyms(opened)
+    except Exception as error:
+        raise WitnessError(f"{source}: its kallsyms: {_one_line(error)}") from None
+    opened.register_symbol_finder("kallsyms", finder, enable_index=0)
+
+
+def abi(opened: Any) -> str:
+    """Return the layout of a kernel's own area: what its C compiler made of the struct."""
+    return "compat" if opened.platform.arch.name == "I386" else "native"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
