@@ -27,15 +27,20 @@ def compiled(folder, name, declarations, flags=()):
 
 @pytest.fixture
 def kernel_object(tmp_path):
-    """Return a function that makes an object with BTF: (name, declarations, base, gcc flags)."""
+    """Return a function that makes an object with BTF: (name, declarations, base, gcc flags).
+
+    The DWARF that the BTF was made from goes, as it does from a kernel that is shipped.
+    """
     for tool in ("gcc", "pahole"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool}: not installed")
 
-    def build(name, declarations, base=None, flags=()):
+    def build(name, declarations, base=None, flags=(), keep_dwarf=False):
         output = compiled(tmp_path, name, declarations, flags)
         encode = ["pahole", "-J", *(["--btf_base", base] if base else []), output]
         subprocess.run(encode, check=True, capture_output=True)
+        if not keep_dwarf:
+            subprocess.run(["objcopy", "--strip-debug", output], check=True)
         return str(output)
 
     return build

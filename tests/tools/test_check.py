@@ -106,7 +106,8 @@ def broken_files(folder):
     for name, (data, message) in files.items():
         (folder / name).write_bytes(data)
         yield folder / name, message
-    yield folder, "a directory"
+    (folder / "empty folder").mkdir()
+    yield folder / "empty folder", "no kernel, kvm.ko, package or tarball in it"
     yield folder / "nowhere", "No such file or directory"
 
 

@@ -143,15 +143,16 @@ def test_without_kvms_own_copy_the_declared_one_is_used_and_that_is_said(
 
 
 def test_every_definition_of_a_name_is_compared(kernel_object, declarations, tmp_path):
-    first = kernel_object("first", [declarations["NATIVE"]])
+    first = kernel_object("first", [declarations["NATIVE"]], keep_dwarf=True)
     wrong = declarations["NATIVE"].replace("time[4]", "time[5]")
-    second = kernel_object("second", [wrong])
+    second = kernel_object("second", [wrong], keep_dwarf=True)
     both = tmp_path / "both.o"
     strip = ["objcopy", "--remove-section=.BTF", "--weaken"]
     for path in (first, second):
         subprocess.run([*strip, path], check=True)
     subprocess.run(["ld", "-r", first, second, "-o", both], check=True)
     subprocess.run(["pahole", "-J", both], check=True, capture_output=True)
+    subprocess.run(["objcopy", "--strip-debug", both], check=True)
     (finding,) = ask(str(both))
     assert sorted(layout.size for layout in finding.found) == [48, 56]
     assert {d.kind for d in finding.differences} == {"size-mismatch", "count-mismatch"}

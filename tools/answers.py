@@ -1,0 +1,167 @@
+"""Answers that were given before, kept under the hash of everything that they depend on.
+
+An answer depends on the bytes of its files, on the question, and on this program: its claims and
+the source of its readers are part of the key, so a changed claim asks again.
+
+Law of this file: an answer that cannot be read is no answer, and no file of the cache is trusted
+to be more than data.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runstate_abi.layouts import invariants, model, runstate
+from runstate_abi.tools import survey
+from runstate_abi.tools.kernels import Question
+from runstate_abi.tools.survey import Finding
+
+FORMAT = "runstate-answers/1"
+# A file that changed less than this before it was hashed may change again within one time stamp.
+SETTLED_S = 2.0
+
+# The values that an answer is made of.
+_TYPES = {
+    kind.__name__: kind
+    for kind in (
+        survey.Finding,
+        survey.NotChecked,
+        model.Layout,
+        model.Field,
+        model.Scalar,
+        model.Difference,
+        invariants.Evaluation,
+        invariants.Condition,
+    )
+}
+
+
+class Answers:
+    """A folder of answers; where it cannot be used, every question is asked again."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = Path(folder or default_folder())
+        self.program = _program()
+
+    def key(self, paths: Sequence[str], question: Question) -> str | None:
+        """Return what an answer about these files is kept under; None if one cannot be read."""
+        try:
+            base = [self.hash(question.btf_base)] if question.btf_base else []
+            hashes = [self.hash(path) for path in paths]
+        except OSError:
+            return None
+        asked = (question.abi.name, question.abi_given, sorted(question.allowed))
+        # A file's kind is told from its bytes, a compressed tarball's from its name as well.
+        names = [os.path.basename(path).rpartition(".")[2] for path in paths]
+        return digest(repr((FORMAT, self.program, asked, names, base, hashes)).encode())
+
+    def hash(self, path: str) -> str:
+        """Return the SHA-256 of a file, from its time stamps if it has been hashed (OSError)."""
+        status = os.stat(path)
+        stamps = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        known = self.folder / "hashes" / digest(repr((*stamps, status.st_ctime_ns)).encode())
+        try:
+            return known.read_text(encoding="ascii")
+        except (OSError, ValueError):
+            pass
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time() - max(status.st_mtime, status.st_ctime) > SETTLED_S:
+            _write(known, found)
+        return found
+
+    def get(self, key: str, paths: Sequence[str]) -> list[Finding] | None:
+        """Return a known answer, about files that are at ``paths`` today."""
+        try:
+            text = (self.folder / "answers" / key).read_text(encoding="utf-8")
+            findings = _decoded(json.loads(text))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return None
+        if not isinstance(findings, tuple) or not all(isinstance(f, Finding) for f in findings):
+            return None
+        return [relabelled(f, {_label(n): path for n, path in enumerate(paths)}) for f in findings]
+
+    def put(self, key: str, paths: Sequence[str], findings: Iterable[Finding]) -> None:
+        """Keep an answer, its paths replaced by their numbers."""
+        labels = {path: _label(number) for number, path in enumerate(paths)}
+        kept = tuple(relabelled(finding, labels) for finding in findings)
+        _write(self.folder / "answers" / key, json.dumps(_encoded(kept)))
+
+
+def default_folder() -> str:
+    """Return ``$XDG_CACHE_HOME/runstate-abi``, or the same under ~/.cache."""
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(root, "runstate-abi")
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+# The claims as they are, and the source text of everything between a file and its Findings.
+def _program() -> str:
+    root = Path(runstate.__file__).parent
+    sources = [*sorted(root.rglob("*.py")), *(Path(survey.__file__).parent / n for n in _READERS)]
+    texts = [path.read_bytes() for path in sources]
+    return digest(b"\0".join((repr((runstate.CLAIMS, invariants.CONDITIONS)).encode(), *texts)))
+
+
+_READERS = ("survey.py", "kernels.py", "archives.py", "fleet.py")
+
+
+def _label(number: int) -> str:
+    return f"\0{number}\0"
+
+
+def _write(path: Path, text: str) -> None:
+    # Renamed into place: another process may read it at the same time. No cache is no error.
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+        os.replace(file.name, path)
+    except OSError:
+        pass
+
+
+def relabelled(finding: Finding, labels: Mapping[str, str]) -> Finding:
+    """Return the Finding with paths replaced wherever its texts mention them."""
+    # The longest first: one path may be the beginning of another.
+    ordered = sorted(labels.items(), key=lambda pair: -len(pair[0]))
+    replaced: Finding = _replaced(finding, ordered)
+    return replaced
+
+
+def _replaced(value: Any, labels: Sequence[tuple[str, str]]) -> Any:
+    if isinstance(value, str):
+        for old, new in labels:
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, tuple):
+        parts = [_replaced(part, labels) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
+# JSON has no tuples: [name of the type, its values], "" being a plain tuple.
+def _encoded(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    name = type(value).__name__ if hasattr(value, "_fields") else ""
+    return [name, *map(_encoded, value)]
+
+
+def _decoded(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    name, *parts = value
+    made = [_decoded(part) for part in parts]
+    return _TYPES[name](*made) if name else tuple(made)

@@ -1,0 +1,313 @@
+"""Kernels in Debian packages and tarballs, streamed: only the files that are wanted reach the disk.
+
+A kernel package has 100 MB and more, of which the kernel and kvm.ko are 12: ar, then xz, zstd or
+gzip, then tar are read as a stream, which ends at the last file wanted.
+
+Law of this file: nothing is believed. Every length has a limit, names from an archive never become
+paths, and what is truncated or corrupt is a WitnessError that says where.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses.inflate import compression
+
+AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
+BLOCK = 512
+PIECE = 1 << 20
+# Debian's kernels with all debug info: a vmlinux of 360 MB in a package of 5 GB.
+FILE_MAX = 512 << 20
+STREAM_MAX = 8 << 30
+HEADER_MAX = 64 << 10  # a long name, or a set of pax records
+XZ_MEMORY = 256 << 20
+
+# Base names of what can be asked: kernels, their debug builds, KVM's modules, Xen with symbols.
+WANTED = re.compile(
+    r"(vmlinu[xz].*|Image(\..*)?|kvm(-intel|-amd)?\.ko(\.(xz|zst|gz|debug))?|xen-syms.*)"
+)
+# What a build leaves beside them, the decompressor's own ELF file above all.
+UNWANTED = re.compile(
+    r"(.*/)?(boot/compressed/vmlinux|[^/]*\.(o|a|h|lds|bin|syms|map|config|efi|signed|sig|p7[bcs]))"
+)
+
+
+class Extracted(NamedTuple):
+    """A file out of an archive: its name there, and where its bytes are now."""
+
+    member: str
+    path: str
+
+
+def is_archive(path: str) -> bool:
+    """Tell from the first bytes, and for a compressed tarball from the name, what can be opened."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+            start = file.read(BLOCK) or b""
+    except OSError:
+        return False
+    if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == b"ustar":
+        return True
+    tarball = re.search(r"\.(tar(\.\w+)?|tgz|txz|tzst|tbz2?)$", path)
+    return bool(tarball) and compression(start) is not None
+
+
+def wanted(member: str) -> bool:
+    """Tell from its name whether a file in an archive or a folder can be asked."""
+    return bool(WANTED.fullmatch(os.path.basename(member))) and not UNWANTED.fullmatch(member)
+
+
+def extract(path: str, folder: str) -> list[Extracted]:
+    """Write the wanted files of a package or tarball into ``folder``; WitnessError."""
+    found: list[Extracted] = []
+    try:
+        with open(path, "rb") as file:
+            for member, size, stream in _members(_tar_stream(file, path), path):
+                if wanted(member):
+                    found.append(_kept(member, size, stream, folder, len(found)))
+                if _complete(found):
+                    break
+    except WitnessError:
+        raise
+    except ImportError:
+        raise WitnessError(f"{path}: zstd before Python 3.14: {_ZSTD}") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise WitnessError(f"{path}: {_one_line(error)}") from None
+    except Exception as error:
+        # Each decompressor has an exception of its own, and one is not installed everywhere.
+        raise WitnessError(f"{path}: corrupt: {_one_line(error)}") from None
+    return found
+
+
+_ZSTD = "pip install 'runstate-abi[zstd]'"
+
+
+# A kernel and its kvm.ko are all there is to ask, so the rest of the package need not be read.
+def _complete(found: list[Extracted]) -> bool:
+    names = [os.path.basename(item.member) for item in found]
+    kernel = any(name.startswith("vmlinu") for name in names)
+    return kernel and any(re.match(r"kvm\.ko", name) for name in names)
+
+
+def _kept(member: str, size: int, stream: "_Stream", folder: str, number: int) -> Extracted:
+    if size > FILE_MAX:
+        raise WitnessError(f"{stream.path}: {member} has {size} bytes, over {FILE_MAX}")
+    # Named by its place in the archive: a name from there could lead anywhere.
+    target = os.path.join(folder, str(number))
+    with open(target, "wb") as out:
+        while size:
+            piece = stream.exactly(min(size, PIECE))
+            out.write(piece)
+            size -= len(piece)
+    return Extracted(member, target)
+
+
+class _Stream:
+    """Bytes in order, each counted: ``exactly`` never gives fewer than asked."""
+
+    def __init__(self, pieces: Iterator[bytes], path: str) -> None:
+        self.pieces, self.path, self.rest, self.total = pieces, path, b"", 0
+
+    def exactly(self, size: int) -> bytes:
+        """Return ``size`` bytes (WitnessError: the archive ends, or is longer than any)."""
+        parts, missing = [], size
+        while missing:
+            if not self.rest:
+                self.rest = next(self.pieces, b"")
+                self.total += len(self.rest)
+            if not self.rest:
+                raise WitnessError(f"{self.path}: truncated: it ends inside a file")
+            if self.total > STREAM_MAX:
+                raise WitnessError(f"{self.path}: inflates to over {STREAM_MAX} bytes")
+            part, self.rest = self.rest[:missing], self.rest[missing:]
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def skip(self, size: int) -> None:
+        """Pass over ``size`` bytes."""
+        while size:
+            size -= len(self.exactly(min(size, PIECE)))
+
+
+def _tar_stream(file: IO[bytes], path: str) -> _Stream:
+    start = file.read(len(AR_MAGIC))
+    file.seek(0)
+    size = _data_of_package(file, path) if start == AR_MAGIC else None
+    return _Stream(_inflated(_pieces(file, size), path), path)
+
+
+# A .deb is an ar archive: leave the file at its data.tar and return that one's size.
+def _data_of_package(file: IO[bytes], path: str) -> int:
+    file.seek(len(AR_MAGIC))
+    for number in range(16):
+        header = file.read(AR_HEADER)
+        if len(header) < AR_HEADER or header[58:] != b"`\n":
+            raise WitnessError(f"{path}: not a Debian package: no data.tar in this ar archive")
+        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+        if number == 0 and name != "debian-binary":
+            raise WitnessError(f"{path}: an ar archive, but not a Debian package")
+        size = int(header[48:58])
+        if size < 0:
+            raise WitnessError(f"{path}: a member of {size} bytes")
+        if name.startswith("data.tar"):
+            return size
+        file.seek(size + size % 2, os.SEEK_CUR)
+    raise WitnessError(f"{path}: not a Debian package: no data.tar among its first members")
+
+
+def _pieces(file: IO[bytes], size: int | None) -> Iterator[bytes]:
+    while size is None or size > 0:
+        piece = file.read(PIECE if size is None else min(PIECE, size))
+        if not piece:
+            return
+        size = None if size is None else size - len(piece)
+        yield piece
+
+
+# What the pieces inflate to. Bounded pieces: a hostile megabyte of zstd inflates to terabytes.
+def _inflated(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
+    first = next(pieces, b"")
+    how = compression(first)
+    if how is None:
+        yield first
+        yield from pieces
+        return
+    if how.name == "zstd":
+        yield from _zstd(first, pieces)
+        return
+    stream = _decompressor(how.name, path)
+    for piece in _with(first, pieces):
+        while piece:
+            yield from _bounded(stream, piece)
+            piece = stream.unused_data.lstrip(b"\0") if stream.eof else b""
+            # What follows the end of a stream is another one: xz and gzip may be put together.
+            stream = _decompressor(how.name, path) if stream.eof else stream
+
+
+def _with(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from pieces
+
+
+def _decompressor(name: str, path: str) -> Any:
+    if name in ("xz", "lzma"):
+        import lzma
+
+        return lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+    if name == "bzip2":
+        import bz2
+
+        return bz2.BZ2Decompressor()
+    if name == "gzip":
+        import zlib
+
+        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    raise WitnessError(f"{path}: compressed with {name}, which cannot be read here")
+
+
+def _bounded(stream: Any, piece: bytes) -> Iterator[bytes]:
+    if hasattr(stream, "unconsumed_tail"):
+        while piece and not stream.eof:
+            yield stream.decompress(piece, PIECE)
+            piece = stream.unconsumed_tail
+        return
+    yield stream.decompress(piece, PIECE)
+    while not stream.needs_input and not stream.eof:
+        yield stream.decompress(b"", PIECE)
+
+
+def _zstd(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        from compression import zstd
+    except ImportError:
+        import zstandard
+
+        source: Any = _Reader(_with(first, pieces))
+        inflater = zstandard.ZstdDecompressor(max_window_size=XZ_MEMORY)
+        reader = inflater.stream_reader(source, read_size=PIECE, read_across_frames=True)
+        while piece := reader.read(PIECE):
+            yield piece
+        return
+    stream = zstd.ZstdDecompressor()
+    for piece in _with(first, pieces):
+        yield from _bounded(stream, piece)
+
+
+class _Reader:
+    """What zstandard reads from: pieces with a read()."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces, self.rest = pieces, b""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most ``size`` bytes, none at the end."""
+        self.rest = self.rest or next(self.pieces, b"")
+        part, self.rest = self.rest[:size], self.rest[size:]
+        return part
+
+
+# POSIX.1-1988 ustar, GNU's and pax' long names. Python's tarfile reads a long name of any length
+# into memory, and a hostile one has gigabytes.
+def _members(stream: _Stream, path: str) -> Iterator[tuple[str, int, _Stream]]:
+    long_name, long_size = "", None
+    while True:
+        header = stream.exactly(BLOCK)
+        if not any(header):
+            return
+        if header[257:262] != b"ustar":
+            raise WitnessError(f"{path}: not a tar archive at byte {stream.total:#x}")
+        kind, size = header[156:157], _number(header[124:136], path)
+        if kind in (b"L", b"x", b"K", b"g"):
+            if size > HEADER_MAX:
+                raise WitnessError(f"{path}: a name of {size} bytes")
+            text = stream.exactly(size)
+            stream.skip(-size % BLOCK)
+            if kind == b"L":
+                long_name = text.rstrip(b"\0").decode(errors="replace")
+            elif kind == b"x":
+                long_name, long_size = _pax(text, long_name)
+            continue
+        size = size if long_size is None else long_size
+        name = long_name or _name(header)
+        before = stream.total - len(stream.rest)
+        if kind in (b"0", b"\0", b"7"):
+            yield name, size, stream
+        read = stream.total - len(stream.rest) - before
+        stream.skip(size - read + -size % BLOCK if kind in (b"0", b"\0", b"7") else 0)
+        long_name, long_size = "", None
+
+
+def _number(field: bytes, path: str) -> int:
+    if field[0] & 0x80:
+        return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
+    text = field.strip(b"\0 ")
+    if not re.fullmatch(rb"[0-7]*", text):
+        raise WitnessError(f"{path}: not a tar archive: a size of {ascii(text)[1:]}")
+    return int(text or b"0", 8)
+
+
+def _name(header: bytes) -> str:
+    name, prefix = (header[a:b].split(b"\0")[0] for a, b in ((0, 100), (345, 500)))
+    joined = prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
+    return joined.decode(errors="replace")
+
+
+# ``length key=value\n``, again and again; the length counts its own digits.
+def _pax(text: bytes, name: str) -> tuple[str, int | None]:
+    size = None
+    while match := re.match(rb"(\d{1,9}) ", text):
+        length = int(match[1])
+        record, text = text[len(match[0]) : length].rstrip(b"\n"), text[max(length, 1) :]
+        key, _, value = record.partition(b"=")
+        if key == b"path":
+            name = value.decode(errors="replace")
+        elif key == b"size" and value.isdigit():
+            size = int(value)
+    return name, size
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,115 @@
+"""[tool.runstate]: the options of ``runstate check`` that a project keeps in its pyproject.toml.
+
+Law of this file: a key is an option's own name; one that is unknown or has the wrong type is an
+error and never passed over. Paths are relative to the file that has them.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+
+
+class Key(NamedTuple):
+    """One key: the option it sets, its type in TOML, and whether its text is a path."""
+
+    name: str
+    option: str
+    type: type
+    is_path: bool = False
+
+
+# fmt: off
+KEYS = (
+    Key("files",         "files",         list, is_path=True),
+    Key("btf-base",      "btf_base",      str,  is_path=True),
+    Key("abi",           "abi",           str),
+    Key("allow-missing", "allow_missing", list),
+    Key("cc",            "cc",            list),
+    Key("header",        "header",        str,  is_path=True),
+    Key("struct",        "structs",       list),
+    Key("format",        "formats",       list),
+    Key("coverage",      "coverage",      bool),
+    Key("require",       "require",       list),
+    Key("golden",        "golden",        str,  is_path=True),
+    Key("jobs",          "jobs",          int),
+    Key("dask",          "dask",          str),
+    Key("cache",         "cache",         str,  is_path=True),
+    Key("no-cache",      "no_cache",      bool),
+)
+# fmt: on
+NAMES = {key.name: key for key in KEYS}
+
+
+def apply(options: argparse.Namespace, path: str) -> str:
+    """Set the options that the command line left open; return what is wrong, or "".
+
+    WitnessError if the file cannot be read.
+    """
+    table, complaint = _table(path)
+    for name, value in table.items():
+        key = NAMES.get(name)
+        if key is None:
+            return f"{path}: [tool.runstate] has no key {name!r}{nearest(name, NAMES)}"
+        if not _fits(value, key.type):
+            return f"{path}: [tool.runstate] {name}: {_WANTED[key.type]}, not {value!r}"
+        if not getattr(options, key.option):
+            setattr(options, key.option, _relative(value, key, Path(path).parent))
+    return complaint
+
+
+def _table(path: str) -> tuple[dict[str, object], str]:
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise WitnessError(f"{path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return {}, f"{path}: not TOML: {' '.join(str(error).split())}"
+    tool = document.get("tool", {})
+    table = tool.get("runstate", {}) if isinstance(tool, dict) else {}
+    if not isinstance(table, dict):
+        return {}, f"{path}: tool.runstate is not a table"
+    return table, ""
+
+
+_WANTED = {list: "a list of strings", str: "a string", bool: "true or false", int: "a number"}
+
+
+def _fits(value: object, wanted: type) -> bool:
+    if wanted is list:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return type(value) is wanted
+
+
+def _relative(value: object, key: Key, folder: Path) -> object:
+    if not key.is_path:
+        return value
+    if isinstance(value, list):
+        return [str(folder / item) for item in value]
+    return str(folder / str(value))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``: did you mean NAME?``, or what there is if nothing is near."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(names)}"
+
+
+def say(options: argparse.Namespace) -> None:
+    """Print the options in effect on stderr, as they would stand in the table."""
+    import json
+
+    print("runstate: in effect: [tool.runstate]", file=sys.stderr)
+    for key in KEYS:
+        value = getattr(options, key.option)
+        if value not in (None, [], False):
+            print(f"runstate:   {key.name} = {json.dumps(value)}", file=sys.stderr)

@@ -1,0 +1,288 @@
+"""Many kernels at once: folders, packages and tarballs, over any concurrent.futures.Executor.
+
+The work is cut into units, each a question of its own: a package, a tarball, a kernel with the
+modules of its version. A unit's answer depends on the bytes of its files and on nothing else, so
+it is kept under their hash, and a second run over the same files reads only their hashes.
+
+Law of this file: ask() is a plain function of plain values, which any process on any machine can
+run; nothing that happens to one unit changes the answer for another.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import btf_header, elf
+from runstate_abi.layouts.witnesses.inflate import compression
+from runstate_abi.tools import archives, kernels
+from runstate_abi.tools.answers import Answers, relabelled
+from runstate_abi.tools.kernels import Question
+from runstate_abi.tools.survey import Finding, unchecked
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+WITNESS = kernels.WITNESS
+DASK_TIMEOUT_S = 10
+
+
+class Workers(NamedTuple):
+    """Where the work is done: ``jobs`` processes here (None: one per core), or a Dask cluster."""
+
+    jobs: int | None = None
+    dask: str | None = None
+
+
+class Unit(NamedTuple):
+    """Files that are one question, in the order in which they were found."""
+
+    paths: tuple[str, ...]
+
+
+def asked(
+    paths: Sequence[str], question: Question, workers: Workers, options: argparse.Namespace
+) -> Iterator[Finding]:
+    """Yield the Findings of all kernels in ``paths``, in the order of their names."""
+    found, complaints = units(paths)
+    answers = None if options.no_cache else Answers(options.cache)
+    with ExitStack() as stack:
+        executor = stack.enter_context(_executor(workers, len(found)))
+        progress = stack.enter_context(_progress(len(found)))
+        results = survey(found, question, executor, answers)
+        by_unit = dict(_shown(results, progress, len(found)))
+    for why, path in complaints:
+        yield unchecked(WITNESS, path, why, WITNESS not in question.allowed)
+    for unit in found:
+        yield from by_unit[unit]
+
+
+def survey(
+    found: Iterable[Unit], question: Question, executor: Executor | None, answers: Answers | None
+) -> Iterator[tuple[Unit, list[Finding]]]:
+    """Yield each unit with its Findings as they come, by ``executor`` or, without one, here.
+
+    Known answers are taken from ``answers``, and new ones are put there.
+    """
+    waiting: dict[Future[list[Finding]], tuple[Unit, str | None]] = {}
+    for unit in found:
+        key = answers.key(unit.paths, question) if answers else None
+        known = answers.get(key, unit.paths) if answers and key else None
+        if known is not None:
+            yield unit, known
+        elif executor is None:
+            yield unit, _stored(ask(unit, question), unit, key, answers)
+        else:
+            waiting[executor.submit(ask, unit, question)] = (unit, key)
+    for future in as_completed(waiting):
+        unit, key = waiting.pop(future)
+        yield unit, _stored(_result(future, unit), unit, key, answers)
+
+
+def _stored(
+    findings: list[Finding], unit: Unit, key: str | None, answers: Answers | None
+) -> list[Finding]:
+    if answers and key:
+        answers.put(key, unit.paths, findings)
+    return findings
+
+
+# A worker that was killed (no memory left) is one unit that could not be checked, not the end.
+def _result(future: Future[list[Finding]], unit: Unit) -> list[Finding]:
+    try:
+        return list(future.result())
+    except Exception as error:
+        why = f"{unit.paths[0]}: its worker failed: {type(error).__name__}: {_one_line(error)}"
+        return [unchecked(WITNESS, unit.paths[0], why)]
+
+
+def ask(unit: Unit, question: Question) -> list[Finding]:
+    """Return the Findings of one unit; an archive's files are called ``a.deb!boot/vmlinuz``."""
+    with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
+        paths: list[str] = []
+        labels: dict[str, str] = {}
+        findings: list[Finding] = []
+        for number, path in enumerate(unit.paths):
+            if not archives.is_archive(path):
+                paths.append(path)
+                continue
+            place = os.path.join(folder, str(number))
+            os.mkdir(place)
+            try:
+                inside = archives.extract(path, place)
+            except WitnessError as error:
+                findings.append(unchecked(WITNESS, path, str(error)))
+                continue
+            labels |= {x.path: f"{path}!{x.member.removeprefix('./')}" for x in inside}
+            paths += [x.path for x in inside]
+        try:
+            findings += kernels.asked_of_files(paths, question)
+        except WitnessError as error:
+            findings.append(unchecked(WITNESS, unit.paths[0], str(error)))
+        if not findings:
+            why = f"{unit.paths[0]}: no kernel, kvm.ko or xen-syms in this archive"
+            findings.append(unchecked(WITNESS, unit.paths[0], why))
+        return [relabelled(finding, labels) for finding in findings]
+
+
+# What to ask.
+
+
+def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
+    """Return the units in files and folders, and (why, path) for folders that have none."""
+    groups: dict[str, list[str]] = {}
+    complaints: list[tuple[str, str]] = []
+    for path in paths:
+        inside = sorted(_candidates(path)) if os.path.isdir(path) else [path]
+        if not inside:
+            complaints.append((f"{path}: no kernel, kvm.ko, package or tarball in it", path))
+        for file in inside:
+            groups.setdefault(file, [])
+    return [Unit(tuple(files)) for files in _grouped(list(groups))], complaints
+
+
+def _candidates(folder: str) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in names:
+            path = os.path.join(place, name)
+            if not os.path.islink(path) and _is_candidate(path):
+                yield path
+
+
+# ELF files are told by name, or every program would be asked; what else is a kernel, by its bytes.
+def _is_candidate(path: str) -> bool:
+    if archives.UNWANTED.fullmatch(path):
+        return False
+    if archives.is_archive(path):
+        return True
+    start = _start(path)
+    if start[: len(elf.MAGIC)] == elf.MAGIC or compression(start):
+        return archives.wanted(path)
+    boot = (start[0x202:0x206], start[0x38:0x3C], start[0x04:0x08])
+    known = (b"HdrS", b"ARM\x64", b"zimg")
+    if any(seen == magic for seen, magic in zip(boot, known, strict=True)):
+        return True
+    return start[:2] in btf_header.ORDERS and start[2:3] == bytes([btf_header.VERSION])
+
+
+def _start(path: str) -> bytes:
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+            return file.read(archives.BLOCK + 8) or b""
+    except OSError:
+        return b""
+
+
+_PACKAGE = re.compile(
+    r"linux-(?:image|binary|modules|modules-extra)(?:-unsigned)?-(\d[^_]*?)(?:-dbg|-unsigned)*_"
+)
+_IN_TREE = re.compile(r"/lib/modules/([^/]+)/")
+_KERNEL = re.compile(r"vmlinu[xz]-(\d.*)")
+
+
+# A version brings together what is spread over folders and packages. A module that says none
+# belongs to the kernels of the nearest folder above it, as in a build tree. What is left, a package
+# or a tarball without a version too, is a unit by itself.
+def _grouped(files: Sequence[str]) -> Iterator[list[str]]:
+    kernels_in = {
+        os.path.dirname(f) for f in files if not _is_module(f) and not archives.is_archive(f)
+    }
+    bare = [file for file in files if _is_module(file) and not _version(file)]
+    trees = {tree for file in bare if (tree := _nearest(file, kernels_in)) is not None}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for file in files:
+        tree, version = _nearest(file, trees), _version(file)
+        if archives.is_archive(file) or tree is None:
+            key = ("version", version) if version else ("file", file)
+        else:
+            key = ("tree", tree)
+        groups.setdefault(key, []).append(file)
+    yield from groups.values()
+
+
+def _nearest(file: str, folders: Collection[str]) -> str | None:
+    folder = os.path.dirname(file)
+    while folder not in folders:
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return folder
+
+
+def _version(path: str) -> str:
+    name = os.path.basename(path)
+    found = _PACKAGE.match(name) or _IN_TREE.search(path) or _KERNEL.fullmatch(name)
+    return found[1] if found else ""
+
+
+def _is_module(path: str) -> bool:
+    return ".ko" in os.path.basename(path)
+
+
+# Where to ask.
+
+
+def _executor(workers: Workers, count: int) -> AbstractContextManager[Executor | None]:
+    if workers.dask:
+        return _dask(workers.dask)
+    jobs = min(workers.jobs or len(os.sched_getaffinity(0)), count)
+    if jobs < 2:
+        return nullcontext(None)
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Fork is not safe beside the thread of the progress bar.
+    return ProcessPoolExecutor(jobs, mp_context=get_context("forkserver"))
+
+
+def _dask(address: str) -> AbstractContextManager[Executor]:
+    try:
+        import distributed
+    except ImportError:
+        raise WitnessError("--dask needs: pip install 'runstate-abi[dask]'") from None
+    try:
+        connect: Any = distributed.Client  # it has no types
+        client = connect(address, timeout=DASK_TIMEOUT_S)
+    except (OSError, ValueError, ImportError) as error:
+        raise WitnessError(f"--dask {address}: {_one_line(error)}") from None
+    return _using(client)
+
+
+@contextmanager
+def _using(client: Any) -> Iterator[Executor]:
+    # pure=False: Dask would otherwise hash the arguments and answer from its own memory.
+    with client, client.get_executor(pure=False) as executor:
+        yield executor
+
+
+def _progress(count: int) -> "AbstractContextManager[Progress | None]":
+    if count < 2 or not sys.stderr.isatty():
+        return nullcontext(None)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), transient=True)
+
+
+def _shown(
+    results: Iterator[tuple[Unit, list[Finding]]], progress: "Progress | None", count: int
+) -> Iterator[tuple[Unit, list[Finding]]]:
+    if progress is None:
+        yield from results
+        return
+    task = progress.add_task("kernels", total=count)
+    for unit, findings in results:
+        progress.update(task, advance=1, description=os.path.basename(unit.paths[0])[:40])
+        yield unit, findings
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,46 @@
+"""Where a claim is written down: the line of the table that a difference contradicts.
+
+Law of this file: the line is looked up in the source text as it is installed, so it cannot go
+stale; a table that was not found is line 1 of its file.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from runstate_abi.layouts import invariants, runstate
+from runstate_abi.layouts.model import Difference
+from runstate_abi.layouts.runstate import NATIVE
+
+
+class Place(NamedTuple):
+    """A file, relative to the installed ``runstate_abi``, and a line in it."""
+
+    file: str
+    line: int
+
+
+ROOT = Path(runstate.__file__).parent.parent
+
+
+def place_of(difference: Difference) -> Place:
+    """Return where the claim stands: a condition's row, a member's row, an ABI's row."""
+    if difference.kind == "condition-false":
+        return _found(invariants.__file__, rf'Condition\("{re.escape(difference.struct)}"')
+    if difference.abi != "x86_64":
+        return _found(runstate.__file__, rf'^ *"{re.escape(difference.abi)}": +AbiClaims')
+    table = "NATIVE = " if difference.struct == NATIVE.name else "COMPAT = "
+    start = _found(runstate.__file__, f"^{table}").line
+    if not difference.member:
+        return _found(runstate.__file__, f"^{table}")
+    return _found(runstate.__file__, rf'Field\(.*"{re.escape(difference.member)}"', start)
+
+
+def _found(file: str, pattern: str, start: int = 1) -> Place:
+    path = Path(file)
+    name = path.relative_to(ROOT).as_posix()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines[start - 1 :], start):
+        if re.search(pattern, line):
+            return Place(name, number)
+    return Place(name, start)

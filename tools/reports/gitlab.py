@@ -1,0 +1,45 @@
+"""Findings as GitLab's code quality report: an array of issues, each with a stable fingerprint.
+
+What was allowed to be absent is no issue; the other formats say it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+from runstate_abi.tools.reports.claims import Place, place_of
+from runstate_abi.tools.reports.results import Result, results
+from runstate_abi.tools.survey import Finding
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """Return the JSON array; an empty one when nothing fails."""
+    issues = [issue for result in results(findings) for issue in _issues(result)]
+    return json.dumps(issues, indent=2) + "\n"
+
+
+def _issues(result: Result) -> Iterator[dict[str, object]]:
+    for difference in result.differences:
+        stable = f"{result.name} {str(difference).partition(' (')[0]}"
+        yield _issue(difference.kind, str(difference), stable, _place(result, place_of(difference)))
+    if result.failed and not result.differences:
+        text = f"{result.name}: {'; '.join(result.lines)}"
+        yield _issue("not-checked", text, text, _place(result, Place("layouts/runstate.py", 1)))
+
+
+# The path has to be relative: GitLab shows it beside the files of the merge request.
+def _place(result: Result, claim: Place) -> Place:
+    return Place(os.path.relpath(result.path), 1) if result.path else claim
+
+
+def _issue(kind: str, text: str, stable: str, place: Place) -> dict[str, object]:
+    return {
+        "type": "issue",
+        "check_name": kind,
+        "description": text,
+        "categories": ["Compatibility"],
+        "severity": "critical",
+        "fingerprint": hashlib.sha256(f"{kind} {stable}".encode()).hexdigest(),
+        "location": {"path": place.file, "lines": {"begin": place.line}},
+    }

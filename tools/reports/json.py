@@ -1,0 +1,92 @@
+"""Findings as one JSON object: everything that was seen, and what it was seen in.
+
+Law of this file: keys are added and never change their meaning within a schema version.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.tools.report import exit_code
+from runstate_abi.tools.reports import coverage
+from runstate_abi.tools.survey import Finding
+
+SCHEMA = "runstate-check/1"
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """Return the findings as one JSON object, with what produced it."""
+    from importlib.metadata import version
+
+    text = json.dumps(
+        {
+            "schema": SCHEMA,
+            "producer": {
+                "name": "runstate-abi",
+                "version": version("runstate-abi"),
+                "python": ".".join(map(str, sys.version_info[:3])),
+            },
+            "witnesses": [_finding(finding) for finding in findings],
+            "coverage": coverage.values(findings),
+            "exit": exit_code(findings),
+        },
+        indent=2,
+    )
+    return text + "\n"
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {
+        "witness": finding.witness,
+        "source": finding.source,
+        "input": _input(finding.path),
+        "abi": finding.abi or None,
+        "abi_assumed": finding.assumed,
+        "structs": [_struct(layout) for layout in finding.found],
+        "compared": finding.compared,
+        "differences": [{**d._asdict(), "line": str(d)} for d in finding.differences],
+        "conditions": [
+            {"id": e.condition.id, "text": e.condition.text, "holds": e.holds, "why": e.why}
+            for e in finding.evaluations
+        ],
+        "not_recorded": list(finding.unrecorded),
+        "not_checked": [item._asdict() for item in finding.not_checked],
+        "notes": list(finding.notes),
+    }
+
+
+# The file itself, as it lies on the disk: what a reader needs to find the same one again. Of a file
+# in an archive (``a.deb!boot/vmlinuz``) that is the archive.
+def _input(path: str) -> dict[str, object] | None:
+    if not path:
+        return None
+    archive, _, member = path.partition("!") if not os.path.exists(path) else (path, "", "")
+    try:
+        with open(archive, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        return {"path": path, "error": error.strerror}
+    inside = {"archive": archive, "member": member} if member else {}
+    return {"path": path, **inside, "size": size, "sha256": digest}
+
+
+def _struct(layout: Layout) -> dict[str, object]:
+    return {
+        "name": layout.name,
+        "size": layout.size,
+        "alignment": layout.alignment,
+        "members": [
+            {
+                "name": row.name,
+                "type": row.type.name,
+                "offset": row.offset,
+                "size": row.size,
+                "count": row.count,
+            }
+            for row in layout.members
+        ],
+    }

@@ -1,0 +1,71 @@
+"""Findings as Markdown: for a step's summary, a merge request's comment, an issue.
+
+GitHub refuses a summary of more than 1 MiB, so what passed goes first when it gets too long, and
+how much was left out is said.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from runstate_abi.tools.report import DIFFERENT, EQUAL, exit_code
+from runstate_abi.tools.reports.results import Outcome, Result, counted, results
+from runstate_abi.tools.survey import Finding
+
+SIZE_MAX = 900 << 10  # bytes; a step may have written something before
+
+VERDICTS = {EQUAL: "all compared and equal", DIFFERENT: "there are differences"}
+MARKS = {
+    Outcome.PASSED: "ok",
+    Outcome.DIFFERS: "**differs**",
+    Outcome.UNCHECKED: "**not checked**",
+    Outcome.SKIPPED: "skipped",
+}
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """Return the report, at most SIZE_MAX bytes long."""
+    found = results(findings)
+    verdict = VERDICTS.get(exit_code(findings), "not everything could be checked")
+    counts = ", ".join(f"{counted(found, outcome)} {outcome.value}" for outcome in Outcome)
+    head = [f"### runstate check: {verdict}", "", counts, ""]
+    # Failures first: they must survive the limit.
+    rows = sorted(found, key=lambda result: not result.failed)
+    lines = [*head, *_table(rows), *_details(rows)]
+    return _limited(lines)
+
+
+def _table(rows: Sequence[Result]) -> Iterator[str]:
+    yield "| | witness | what | ABI | source |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        cells = (row.witness, row.subject, row.abi, row.source)
+        yield f"| {MARKS[row.outcome]} | {' | '.join(map(_cell, cells))} |"
+
+
+def _details(rows: Sequence[Result]) -> Iterator[str]:
+    said = [row for row in rows if row.lines]
+    if not said:
+        return
+    yield from ("", "```text")
+    for row in said:
+        for line in row.lines:
+            prefix = "" if row.differences else f"{row.outcome.value}: {row.name}: "
+            yield f"{prefix}{line}".replace("```", "'''")
+    yield "```"
+
+
+def _cell(text: str) -> str:
+    special = {"|": "\\|", "\n": " ", "\r": " ", "<": "&lt;", "*": "\\*", "_": "\\_", "`": "\\`"}
+    return "".join(special.get(character, character) for character in text)
+
+
+def _limited(lines: Sequence[str]) -> str:
+    size = 0
+    kept: list[str] = []
+    for line in lines:
+        size += len(line.encode(errors="backslashreplace")) + 1
+        if size > SIZE_MAX:
+            fence = ["```"] if "```text" in kept else []
+            kept += [*fence, "", f"{len(lines) - len(kept)} lines were left out."]
+            break
+        kept.append(line)
+    return "".join(f"{line}\n" for line in kept)

@@ -1,0 +1,113 @@
+"""Findings as test results: what a CI system counts, shows and links to.
+
+A witness becomes one result for each struct it describes, one for the kernel's conditions and one
+for each thing that could not be checked; a report without a failing result is an exit status of 0.
+
+Law of this file: nothing that fails in the verdict is missing here, and nothing here fails that
+does not fail there.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Difference
+from runstate_abi.tools.report import EQUAL, exit_code
+from runstate_abi.tools.survey import Finding, NotChecked
+
+
+class Outcome(Enum):
+    """What became of a result; UNCHECKED fails, SKIPPED was allowed."""
+
+    PASSED = "passed"
+    DIFFERS = "differs"
+    UNCHECKED = "not checked"
+    SKIPPED = "skipped"
+
+
+class Result(NamedTuple):
+    """One result: ``subject`` is a struct's name, ``conditions``, or what was not checked.
+
+    ``lines`` say why it is not PASSED; ``differences`` are those behind them. ``path`` is the
+    file that was read, if it was one.
+    """
+
+    witness: str
+    subject: str
+    abi: str
+    source: str
+    path: str
+    outcome: Outcome
+    lines: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """A name that is the same in the next run: no versions, no build-ids."""
+        file = os.path.basename(self.path)
+        abi = f"[{self.abi}]" if self.abi else ""
+        subject = "" if self.subject == self.witness else self.subject
+        return " ".join(part for part in (self.witness, file, subject, abi) if part)
+
+    @property
+    def failed(self) -> bool:
+        """Whether this makes the run fail."""
+        return self.outcome in (Outcome.DIFFERS, Outcome.UNCHECKED)
+
+    @property
+    def rule(self) -> str:
+        """The kind of failure: ``offset-mismatch``, ``not-checked``."""
+        return self.differences[0].kind if self.differences else "not-checked"
+
+
+CONDITIONS = "conditions"
+
+
+def results(findings: Sequence[Finding]) -> list[Result]:
+    """Return the results of all findings; one that fails if the verdict does and none else did."""
+    found = [result for finding in findings for result in _of_finding(finding)]
+    if exit_code(findings) != EQUAL and not any(result.failed for result in found):
+        why = ("nothing was compared",)
+        found.append(Result("runstate", "comparison", "", "", "", Outcome.UNCHECKED, why))
+    return found
+
+
+def counted(found: Sequence[Result], outcome: Outcome) -> int:
+    """Return how many results came out so."""
+    return sum(result.outcome is outcome for result in found)
+
+
+def _of_finding(finding: Finding) -> Iterator[Result]:
+    subjects = dict.fromkeys(layout.name for layout in finding.found)
+    if finding.evaluations:
+        subjects[CONDITIONS] = None
+    if not subjects and (finding.compared or finding.differences):
+        subjects["layouts"] = None
+    # A difference about something that has no result of its own goes with the first that has one.
+    belonging: dict[str, list[Difference]] = {subject: [] for subject in subjects}
+    for difference in finding.differences:
+        subject = CONDITIONS if difference.kind == "condition-false" else difference.struct
+        belonging.get(subject, belonging[next(iter(subjects))]).append(difference)
+    for subject, differences in belonging.items():
+        yield _compared(finding, subject, tuple(differences))
+    for item in finding.not_checked:
+        yield _not_checked(finding, item)
+
+
+def _compared(finding: Finding, subject: str, differences: tuple[Difference, ...]) -> Result:
+    outcome = Outcome.DIFFERS if differences else Outcome.PASSED
+    notes = finding.notes if differences else ()
+    lines = (*map(str, differences), *(f"note: {note}" for note in notes))
+    place = (finding.witness, subject, finding.abi, finding.source, finding.path)
+    return Result(*place, outcome, lines, differences)
+
+
+def _not_checked(finding: Finding, item: NotChecked) -> Result:
+    subject = "" if item.what == finding.witness else item.what
+    outcome = Outcome.UNCHECKED if item.fails else Outcome.SKIPPED
+    source = finding.source or finding.witness
+    path = finding.path
+    if not path and os.path.exists(finding.source):
+        path = finding.source
+    return Result(finding.witness, subject, finding.abi, source, path, outcome, (item.why,))

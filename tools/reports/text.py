@@ -1,0 +1,85 @@
+"""Findings for a person: one line per witness, each difference on a line of its own under it.
+
+Law of this file: every difference is one line that grep finds, and the last line counts all.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.tools.report import unreadable
+from runstate_abi.tools.survey import Finding
+from runstate_abi.tools.tables import aligned
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """Return the table; what could not be read at all is left to stderr."""
+    return "".join(f"{line}\n" for line in lines(findings))
+
+
+def lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the table, one line per witness, each difference on a line of its own under it."""
+    readable = [finding for finding in findings if not unreadable(finding)]
+    table = [[_mark(f), f.witness, _abi(f), _summary(f)] for f in readable]
+    for line, finding in zip(aligned(table), readable, strict=True):
+        yield line
+        yield from map(str, finding.differences)
+        yield from (f"    note: {note}" for note in finding.notes)
+        for item in finding.not_checked:
+            if item.what != finding.witness:
+                yield f"    not checked: {item.what}: {item.why}"
+    if readable:
+        yield ""
+        yield _total(findings)
+
+
+# The words of the commands for the structs: the size is in bytes.
+_SHORT = {NATIVE.name: "native", COMPAT.name: "compat", f"xen_{COMPAT.name}": "Xen's compat"}
+
+
+def _mark(finding: Finding) -> str:
+    if finding.differences:
+        return "DIFFERS"
+    if any(item.fails for item in finding.not_checked):
+        return "missing"
+    return "ok" if finding.compared or finding.evaluations else "-"
+
+
+def _abi(finding: Finding) -> str:
+    if not finding.abi:
+        return ""
+    return f"[{finding.abi}, assumed]" if finding.assumed else f"[{finding.abi}]"
+
+
+def _summary(finding: Finding) -> str:
+    parts = [", ".join(dict.fromkeys(f"{_SHORT[x.name]} {x.size}" for x in finding.found))]
+    if finding.compared:
+        parts.append(f"{finding.compared} compared, {len(finding.differences)} differ")
+    if finding.evaluations:
+        true = sum(e.holds is True for e in finding.evaluations)
+        parts.append(f"{true} of {len(finding.evaluations)} conditions hold")
+    if finding.unrecorded:
+        parts.append(f"{', '.join(finding.unrecorded)} not recorded")
+    own = [item.why for item in finding.not_checked if item.what == finding.witness]
+    parts += [f"not checked: {why}" for why in own]
+    summary = "; ".join(part for part in parts if part)
+    return f"{summary}  ({finding.source})" if finding.source else summary
+
+
+def _total(findings: Sequence[Finding]) -> str:
+    asked = sum(bool(f.compared or f.evaluations) for f in findings)
+    compared = sum(f.compared for f in findings)
+    conditions = sum(e.holds is not None for f in findings for e in f.evaluations)
+    differing = sum(len(f.differences) for f in findings)
+    unchecked = [item for f in findings for item in f.not_checked]
+    failing = sum(item.fails for item in unchecked)
+    counts = (
+        _counted(compared, "fact compared", "facts compared"),
+        _counted(conditions, "condition evaluated", "conditions evaluated"),
+        _counted(differing, "difference", "differences"),
+        f"{len(unchecked)} not checked" + (f" ({failing} of them had to be)" if failing else ""),
+    )
+    return f"{_counted(asked, 'witness', 'witnesses')}: {', '.join(counts)}"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
