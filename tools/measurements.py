@@ -69,15 +69,17 @@ def _window(found: Found) -> bytes:
 
 
 def done(so_far: Transcript, found: Found) -> None:
+    """The transcript's last line: it is complete."""
     so_far.ended = True
 
 
 def clock(so_far: Transcript, found: Found) -> None:
+    """The VM's clock, in hex: what RUNSTATE_DATA may not be ahead of."""
     so_far.clock = int(found["clock"], 16)
 
 
-# RUN and CURRENT: a final state; the clock decided the values, the sum must hold.
 def ran(so_far: Transcript, found: Found) -> Iterator[str]:
+    """RUN: the state after the vCPU ran; the clock decided the values, the sum must hold."""
     yield from _final(so_far, found)
     assert so_far.last is not None  # set by the line just compared
     if so_far.last.state not in (RUNNING, RUNNABLE):
@@ -102,6 +104,7 @@ def _final(so_far: Transcript, found: Found) -> Iterator[str]:
 
 
 def current(so_far: Transcript, found: Found) -> Iterator[str]:
+    """CURRENT: the state after RUNSTATE_CURRENT said blocked."""
     yield from _final(so_far, found)
     assert so_far.last is not None  # set by the line just compared
     yield from differ("state", BLOCKED, so_far.last.state)
@@ -123,6 +126,7 @@ def _adds_up(vcpu: Runstate) -> Iterator[str]:
 
 
 def got(so_far: Transcript, found: Found) -> Iterator[str]:
+    """GETDATA: what the ioctl reads back is what memory had last."""
     first, second, third, fourth = (int(one) for one in found["times"].split(","))
     vcpu = Runstate(int(found["state"]), int(found["entry"]), (first, second, third, fourth))
     yield from _adds_up(vcpu)
@@ -131,12 +135,13 @@ def got(so_far: Transcript, found: Found) -> Iterator[str]:
     so_far.last = None
 
 
-# EDGE: the values that RUNSTATE_DATA took, bit 63 of the entry time and all.
 def edge_data(so_far: Transcript, found: Found) -> Iterator[str]:
+    """EDGE data: RUNSTATE_DATA took the values."""
     yield from differ("answer", found["answer"], "0")
 
 
 def edge(so_far: Transcript, found: Found) -> Iterator[str]:
+    """EDGE: the values that RUNSTATE_DATA took, bit 63 of the entry time and all."""
     window, abi = _window(found), MODES[found["lm"]]
     shape = SHAPES[abi]
     seen = runstate_of(shape, struct_in(window, shape))
@@ -154,8 +159,8 @@ def edge(so_far: Transcript, found: Found) -> Iterator[str]:
     yield from differ_bytes("win", window, around(memory, area, window[:1]), shape, MARGIN)
 
 
-# ERR: what was asked, by name, and what the kernel answered.
 def error(so_far: Transcript, found: Found) -> Differences | None:
+    """ERR: what was asked, by name, and what the kernel answered."""
     asked = REFUSALS.get(found["asked"])
     if found["asked"] == "adjust future":
         so_far.remarks.append("'adjust future' not compared: it does not say how far")
@@ -185,8 +190,8 @@ REFUSALS: dict[str, Callable[[], int]] = {
 # fmt: on
 
 
-# GROW and SHRINK: the area stays where a compat struct just fits, and the guest's mode changes.
 def mode(so_far: Transcript, found: Found) -> Iterator[str]:
+    """GROW and SHRINK: the guest's mode changes, the area stays."""
     if so_far.vm is None:
         raise Malformed("the mode changes before there is an area")
     error = set_long_mode(so_far.vm, found["lm"] == "1")
@@ -194,6 +199,7 @@ def mode(so_far: Transcript, found: Found) -> Iterator[str]:
 
 
 def resized(so_far: Transcript, found: Found) -> Iterator[str]:
+    """GROW and SHRINK: the area, where a compat struct just fits, in the mode of now."""
     window, shape = _window(found), SHAPES[found["abi"]]
     vcpu = runstate_of(shape, struct_in(window, shape))
     area = Area(found["abi"], PAGE_SIZE - int(found["before"]))
@@ -212,9 +218,8 @@ def _load(vm: Vm, vcpu: Runstate) -> int:
     return finish(set_data(vm, vcpu.state, vcpu.entry_time, vcpu.times))[0]
 
 
-# MOVE: the area moves within a page. Where the bytes then are tells whether the cache had the khva
-# fix; one transcript is of one kernel, so it must be the same in all of it.
 def moved_first(so_far: Transcript, found: Found) -> Iterator[str]:
+    """MOVE1: the area before it moves within its page."""
     so_far.abi = MODES[found["lm"]]
     so_far.moved = Area(so_far.abi, int(found["place"]))
     window = _window(found)
@@ -222,6 +227,10 @@ def moved_first(so_far: Transcript, found: Found) -> Iterator[str]:
 
 
 def moved_old(so_far: Transcript, found: Found) -> Iterator[str]:
+    """MOVE: the old place. Bytes there tell that the cache has no khva fix.
+
+    One transcript is of one kernel, so it must be the same in all of it.
+    """
     window, place = _window(found), int(found["place"])
     if found["lm"]:
         so_far.abi = MODES[found["lm"]]
@@ -239,6 +248,7 @@ def moved_old(so_far: Transcript, found: Found) -> Iterator[str]:
 
 
 def moved_new(so_far: Transcript, found: Found) -> Iterator[str]:
+    """MOVE: the new place: bytes are here if they are not at the old one."""
     window = _window(found)
     if so_far.moved is None or so_far.khva_fix is None:
         raise Malformed("the new place comes before the old one")
@@ -272,9 +282,12 @@ def _image(so_far: Transcript, window: bytes, poison: bytes, old: Area, new: Are
     yield from differ_bytes("win", window, around(memory, where, poison), shape, MARGIN)
 
 
-# TORN: what concurrent readers saw. Readers that keep the protocol, of a flagged area, saw no
-# snapshot that never was; an example of one must really be inconsistent.
 def torn(so_far: Transcript, found: Found) -> Iterator[str]:
+    """TORN: what concurrent readers saw.
+
+    Readers that keep the protocol, of a flagged area, saw no snapshot that never was; an example
+    of one must really be inconsistent.
+    """
     inconsistent, reads = int(found["inconsistent"]), int(found["reads"])
     if inconsistent > reads:
         yield f"{inconsistent} inconsistent of {reads} reads"

@@ -62,6 +62,7 @@ class Stage:
 
 
 def runstate_from(values: Record) -> Runstate:
+    """Return the vCPU that some values describe."""
     times = [number_of(value, "time", 0, U64) for value in sequence(values, "time")]
     if len(times) != TIME_COUNT:
         raise Malformed(f"field 'time': {len(times)} values, not {TIME_COUNT}")
@@ -74,6 +75,7 @@ def runstate_from(values: Record) -> Runstate:
 
 
 def do(stage: Stage, operation: Record) -> Any:
+    """Do one operation of a script and return what it would store (Malformed)."""
     name = text(operation, "op")
     if name not in OPERATIONS:
         raise Malformed(f"operation '{name}' is unknown")

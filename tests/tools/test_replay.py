@@ -319,6 +319,12 @@ def test_a_transcript_of_one_kernel_has_the_fix_or_has_it_not():
     assert differences([*fixed[:3], *reverted[3:]])
 
 
+def test_bytes_that_land_nowhere_are_a_miss():
+    reverted = lines_of("kvm/kvm_move_same_page_linux6.1.192_khva_fix_reverted.txt")
+    label = reverted[4].rpartition(" ")[0]
+    assert differences([*reverted[:4], f"{label} {'aa' * 64}", *reverted[5:]])
+
+
 def test_a_transcript_line_that_nobody_knows_is_malformed():
     assert any(one.startswith("malformed") for one in differences([*lines_of(MOVED), "HELLO 1"]))
 
