@@ -227,10 +227,7 @@ def moved_first(so_far: Transcript, found: Found) -> Iterator[str]:
 
 
 def moved_old(so_far: Transcript, found: Found) -> Iterator[str]:
-    """MOVE: the old place. Bytes there tell that the cache has no khva fix.
-
-    One transcript is of one kernel, so it must be the same in all of it.
-    """
+    """MOVE: the old place. Bytes there tell of a cache without the khva fix, all the time."""
     window, place = _window(found), int(found["place"])
     if found["lm"]:
         so_far.abi = MODES[found["lm"]]
@@ -283,11 +280,7 @@ def _image(so_far: Transcript, window: bytes, poison: bytes, old: Area, new: Are
 
 
 def torn(so_far: Transcript, found: Found) -> Iterator[str]:
-    """TORN: what concurrent readers saw.
-
-    Readers that keep the protocol, of a flagged area, saw no snapshot that never was; an example
-    of one must really be inconsistent.
-    """
+    """TORN: readers that keep the protocol of a flagged area saw no snapshot that never was."""
     inconsistent, reads = int(found["inconsistent"]), int(found["reads"])
     if inconsistent > reads:
         yield f"{inconsistent} inconsistent of {reads} reads"

@@ -11,7 +11,7 @@ from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Pfncache
-from runstate_abi.writer.host import EFAULT, Host, errno_name
+from runstate_abi.writer.host import EFAULT, INVALID_GPA, Host, errno_name
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.two_pages import (
     linux_6_2,
@@ -177,6 +177,8 @@ def prepare(variant: Variant, area: Area, host: Host | None = None) -> Caches:
     """
     if is_xen(variant) and area.host != "x86_64":
         raise Refused(f"{variant.name}: Xen with an update indicator runs on 64-bit x86 only")
+    if area.address == INVALID_GPA:
+        raise Refused(f"{variant.name}: address ~0 takes the area away, so nothing is written")
     caches = Caches(host, variant.pfncache)
     error = variant.register(replace(area, address=area.offset), caches)
     if error:

@@ -188,6 +188,12 @@ def test_xen_has_no_32_bit_host():
         prepare(VARIANT["xen-va"], Area("compat", 0, True, "i386"))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_address_of_all_ones_is_no_area(name):
+    with pytest.raises(Refused, match="nothing is written"):
+        prepare(VARIANT[name], Area("native", (1 << 64) - 1))
+
+
 def test_an_update_can_be_stopped_between_two_steps(vcpu):
     caches = prepare(VARIANT["upstream"], Area("native", 256))
     steps = VARIANT["upstream"].update(vcpu, Area("native", 256), caches, False)
