@@ -220,7 +220,8 @@ def _outcome(stage: Stage, steps: list[Step], before: bytes, deadlock: str) -> R
 
 
 def _dirty_log(stage: Stage, steps: list[Step]) -> None:
-    frames = {page: frame for frame, page in stage.caches.host.pages.items()}
+    # Where a page backs two frames, it was moved to the lower one.
+    frames = {page: frame for frame, page in sorted(stage.caches.host.pages.items(), reverse=True)}
     written = {frames.get(step.page, -1) for step in steps if isinstance(step, Store | Copy)}
     dirty = {step.gfn for step in steps if isinstance(step, Dirty)}
     stage.results["gfns_written"] = sorted(written)
