@@ -47,6 +47,14 @@ def kernel_object(tmp_path):
 
 
 @pytest.fixture
+def compiled_object(tmp_path):
+    """Return a function that makes an object with DWARF and no BTF: (name, declarations)."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc: not installed")
+    return lambda name, declarations: str(compiled(tmp_path, name, declarations))
+
+
+@pytest.fixture
 def declarations():
     """The C text of the three structs: NATIVE, COMPAT, KVM."""
     return SOURCES

@@ -1,6 +1,7 @@
 """Kernels and their modules: which belong together, and what is said when something is missing."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,65 @@ def test_the_identity_is_the_build_id(pair, tmp_path):
     (finding,) = ask(str(linked), allowed=frozenset(["compat_vcpu_runstate_info"]))
     assert finding.source.endswith("build-id feedfacecafe")
     assert Path(finding.path) == linked
+
+
+def test_a_file_with_btf_and_dwarf_is_asked_for_both(kernel_object, declarations):
+    texts = [declarations[n] for n in ("NATIVE", "COMPAT", "KVM")]
+    findings = ask(kernel_object("kernel", texts, keep_dwarf=True))
+    assert [(f.witness, f.compared, len(f.evaluations)) for f in findings] == [
+        ("btf", 26, 16),
+        ("dwarf", 26, 16),
+    ]
+    assert exit_code(findings) == 0
+
+
+def test_dwarf_that_contradicts_the_btf_beside_it_differs(kernel_object, declarations, tmp_path):
+    wrong = declarations["NATIVE"].replace("time[4]", "time[5]")
+    path = kernel_object("wrong", [wrong, declarations["COMPAT"]], keep_dwarf=True)
+    right = kernel_object("right", [declarations["NATIVE"], declarations["COMPAT"]])
+    blob = tmp_path / "right.btf"
+    dump = ["objcopy", "-O", "binary", "-j", ".BTF", "--set-section-flags", ".BTF=alloc"]
+    subprocess.run([*dump, right, blob], check=True)
+    subprocess.run(["objcopy", f"--update-section=.BTF={blob}", path], check=True)
+    findings = ask(path)
+    assert [(f.witness, bool(f.differences)) for f in findings] == [("btf", False), ("dwarf", True)]
+    assert exit_code(findings) == 1
+
+
+def test_files_with_dwarf_alone_are_one_question(compiled_object, declarations):
+    kernel = compiled_object("kernel", [declarations["NATIVE"]])
+    module = compiled_object("kvm", [declarations["COMPAT"]])
+    findings = ask(kernel, module)
+    assert [f.witness for f in findings] == ["dwarf", "dwarf"]
+    assert exit_code(findings) == 0
+    (alone,) = ask(kernel)
+    assert [item.what for item in alone.not_checked] == ["struct compat_vcpu_runstate_info"]
+
+
+def test_without_drgn_a_file_with_dwarf_could_not_be_checked(
+    compiled_object, declarations, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "drgn", None)
+    path = compiled_object("kernel", [declarations["NATIVE"]])
+    findings = ask(path)
+    assert unreadable(findings[0])
+    assert complaint(findings[0]).endswith("needs drgn: pip install 'runstate-abi[dwarf]'")
+    assert exit_code(findings) == 3
+
+
+def test_a_compressed_module_keeps_its_dwarf(kernel_object, declarations, tmp_path):
+    texts = [declarations[n] for n in ("NATIVE", "COMPAT", "KVM")]
+    module = kernel_object("kvm", texts, keep_dwarf=True)
+    info = tmp_path / "modinfo"
+    info.write_bytes(b"license=GPL\0")
+    subprocess.run(["objcopy", f"--add-section=.modinfo={info}", module], check=True)
+    subprocess.run(["gzip", "-k", module], check=True)
+    assert [f.witness for f in ask(f"{module}.gz")] == ["btf", "dwarf"]
+
+
+def test_two_forms_of_one_kernel_are_one_question(pair, tmp_path):
+    copy = tmp_path / "same.o"
+    copy.write_bytes(Path(pair[0]).read_bytes())
+    findings = ask(pair[0], str(copy), pair[1])
+    assert [f.path for f in findings] == [pair[0], str(copy), pair[1]]
+    assert exit_code(findings) == 0
