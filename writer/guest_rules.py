@@ -66,7 +66,8 @@ def complete(book: Ledger) -> Breaches:
     if not book.evidence.area.update_flag or not _takes_down(book, book.landed[-1]):
         return
     last = book.landed[-1]
-    missing = _wrong_member(book, last.before, but_for_flag=True)
+    # The rest of the update byte may come with the clear: it is one byte, so it comes at once.
+    missing = _wrong_member(book, last.before, but_for=0xFF)
     if missing:
         yield Breach(last.at, f"the flag goes down, and {missing} is not in place")
     elif not _barrier_between(book, -2, -1):
@@ -89,7 +90,7 @@ def final(book: Ledger) -> Breaches:
     if book.landed:
         # Bit 63 is no time. Where it was in the entry time, a guest without the flag may see it.
         asked = book.evidence.area.update_flag
-        wrong = _wrong_member(book, book.landed[-1].after, but_for_flag=not asked)
+        wrong = _wrong_member(book, book.landed[-1].after, but_for=0 if asked else FLAG)
         if wrong:
             yield Breach(len(book.evidence.steps), f"{wrong} is wrong at the end")
 
@@ -98,7 +99,7 @@ def outside(book: Ledger) -> Breaches:
     """No byte that is not the struct's is ever stored."""
     for stray in book.strays:
         place = f"p{stray.page}{stray.offset:+d}"
-        yield Breach(stray.at, f"{len(stray.data)} bytes outside the struct, at {place}")
+        yield Breach(stray.at, f"{_bytes(len(stray.data))} outside the struct, at {place}")
     for place in book.evidence.changed:
         yield Breach(len(book.evidence.steps), f"the byte at {place} has changed")
 
@@ -136,7 +137,7 @@ def read(book: Ledger) -> Breaches:
         if isinstance(step, Store) and step.keep:
             yield Breach(index, "a read-modify-write of guest memory")
     for at, page, offset, size in book.evidence.reads:
-        yield Breach(at, f"{size} bytes of guest memory are read, at p{page}{offset:+d}")
+        yield Breach(at, f"{_bytes(size)} of guest memory read, at p{page}{offset:+d}")
 
 
 def read_entry_time_only(book: Ledger) -> Breaches:
@@ -151,10 +152,14 @@ def read_entry_time_only(book: Ledger) -> Breaches:
     for at, page, start, size in book.evidence.reads:
         first = start - offset if page == 1 else start + book.evidence.parts.first
         if first not in entry_time or first + size not in entry_time:
-            yield Breach(at, f"{size} bytes of guest memory are read, at p{page}{start:+d}")
+            yield Breach(at, f"{_bytes(size)} of guest memory read, at p{page}{start:+d}")
 
 
 # What the rules share.
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"
 
 
 def _takes_down(book: Ledger, write: Landed) -> bool:
@@ -170,19 +175,18 @@ def _barrier_between(book: Ledger, first: int, second: int) -> bool:
     return any(isinstance(step, Barrier) for step in between)
 
 
-# The first member that is not what it should be; the flag apart, if so asked.
-def _wrong_member(book: Ledger, struct: bytes, but_for_flag: bool = False) -> str:
+# The first member that is not what it should be; bits of the update byte apart, if so asked.
+def _wrong_member(book: Ledger, struct: bytes, but_for: int = 0) -> str:
     evidence = book.evidence
     shape, entry_time = evidence.area.shape, evidence.vcpu.entry_time
     if evidence.area.update_flag:
         entry_time = unflagged(entry_time)
     wanted = bytearray(image(shape, evidence.vcpu, entry_time))
-    if but_for_flag:
-        wanted[shape.update_byte] &= ~FLAG
-        wanted[shape.update_byte] |= struct[shape.update_byte] & FLAG
+    seen = struct[shape.update_byte] & but_for
+    wanted[shape.update_byte] = wanted[shape.update_byte] & ~but_for | seen
     for row in shape.layout.members:
         if struct[row.offset : row.end] != wanted[row.offset : row.end]:
-            return row.declaration
+            return row.name
     return ""
 
 

@@ -63,8 +63,8 @@ def irqs(book: Ledger) -> Breaches:
             yield Breach(index, "interrupts are on while a lock is held")
     measured = evidence.irqs_off_at_return
     if (off if measured is None else measured) != evidence.irqs_off:
-        state = "on" if evidence.irqs_off else "off"
-        yield Breach(len(evidence.steps), f"interrupts are not {state} at return")
+        state = "off" if evidence.irqs_off else "on"
+        yield Breach(len(evidence.steps), f"interrupts are not {state} again at return")
 
 
 def _never_released(evidence: Evidence) -> int:

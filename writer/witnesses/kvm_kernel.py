@@ -54,7 +54,7 @@ class KvmKernel:
         self._gpcs = {VCPU + c.start: name for name, c in structs.caches.items()}
         self._accounting = structs.accounting()
         self._valid: dict[str, bool] = {}
-        self.sleeps = False
+        self.sleeps = self._irqs_off = False
         self.accounts = False
         self._meanings = self._all_meanings()
 
@@ -65,6 +65,7 @@ class KvmKernel:
         self._valid["gpc1"] = asked.scenario.stale != 1
         self._valid["gpc2"] = bool(second) and asked.scenario.stale != 2
         self._structs.fill(asked, asked.vcpu, self.accounts)
+        self._irqs_off = asked.atomic
 
     def meaning(self, name: str) -> Callable[[], None] | None:
         """Return what a function of the kernel does, by its name; None if it is not known."""
@@ -112,6 +113,14 @@ class KvmKernel:
     def _irqs(self, on: int) -> None:
         flags = self.machine.get("eflags") & ~stubs.EFLAGS_IF
         self.machine.put("eflags", flags | (stubs.EFLAGS_IF if on else 0))
+        self._irqs_off = not on
+
+    # Without paravirt calls cli and sti are instructions: their effect shows at the next lock.
+    def _notice_irqs(self) -> None:
+        off = not self.machine.get("eflags") & stubs.EFLAGS_IF
+        if off != self._irqs_off:
+            self._irqs_off = off
+            self.journal.add(IrqSave() if off else IrqRestore())
 
     # Locks. One that nobody knows is named by its address, and is no cache's.
 
@@ -121,6 +130,7 @@ class KvmKernel:
 
     def _lock(self, call: LockCall) -> None:
         self.sleeps |= call.sleeps
+        self._notice_irqs()
         if call.irq:
             self._save()
             self._irqs(on=False)
@@ -128,12 +138,14 @@ class KvmKernel:
 
     def _trylock(self, call: LockCall) -> None:
         self.sleeps |= call.sleeps
+        self._notice_irqs()
         name = self._lock_name()
         got = name != f"gpc{self._asked.scenario.busy}"
         self.machine.put("rax", got)
         self.journal.add(TryLock(name, got))
 
     def _unlock(self, call: LockCall) -> None:
+        self._notice_irqs()
         if call.irq:
             self._irqs(on=self.machine.get("rsi") & stubs.EFLAGS_IF)
         self.journal.add(Unlock(self._lock_name(), call.irq))

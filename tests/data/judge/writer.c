@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A writer of the runstate area, for the tests of the judge: our own, written from the rule book,
+ * under the names that a kernel gives its functions and members. Compiled with -DNAME it is broken
+ * in one way; tests/writer/witnesses/test_machine_code.py says which rule that must break.
+ */
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef unsigned long u64;
+typedef _Bool bool;
+
+typedef struct { u32 cnts, waiting; } rwlock_t;
+struct kvm_memory_slot;
+
+struct vcpu_runstate_info { int state; u64 state_entry_time; u64 time[4]; };
+struct compat_vcpu_runstate_info {
+	int state;
+	u64 state_entry_time;
+	u64 time[4];
+} __attribute__((packed));
+
+struct gfn_to_pfn_cache {
+	void *khva;
+	rwlock_t lock;
+	u64 gpa;
+	struct kvm_memory_slot *memslot;
+	bool active;
+};
+
+struct kvm_xen { u32 xen_version; bool long_mode; bool runstate_update_flag; };
+struct kvm { u64 users; struct { u32 flags; struct kvm_xen xen; } arch; };
+
+struct kvm_vcpu_xen {
+	struct gfn_to_pfn_cache runstate2_cache, runstate_cache;
+	u64 runstate_times[4];
+	u64 runstate_entry_time, last_steal;
+	u32 current_runstate;
+};
+struct kvm_vcpu { u64 id; struct { u64 regs[16]; struct kvm_vcpu_xen xen; } arch; struct kvm *kvm; };
+
+/* So that the debug info has them. */
+struct vcpu_runstate_info a_native;
+#ifndef NO_COMPAT
+struct compat_vcpu_runstate_info a_compat;
+#endif
+
+void _raw_read_lock(rwlock_t *lock);
+u64 _raw_read_lock_irqsave(rwlock_t *lock);
+int _raw_read_trylock(rwlock_t *lock);
+void _raw_read_unlock(rwlock_t *lock);
+void _raw_read_unlock_irqrestore(rwlock_t *lock, u64 flags);
+int kvm_gpc_refresh(struct gfn_to_pfn_cache *gpc, u64 len);
+int kvm_gpc_activate(struct gfn_to_pfn_cache *gpc, u64 gpa, u64 len);
+void mark_page_dirty_in_slot(struct kvm *kvm, const struct kvm_memory_slot *memslot, u64 gfn);
+#ifdef SWAPPED_PARAMETERS
+/* Defined here, so that the debug info names its parameters. The judge plays it all the same. */
+__attribute__((noipa)) bool kvm_gpc_check(u64 len, struct gfn_to_pfn_cache *gpc)
+{
+	return gpc->active && len;
+}
+#define CHECK(gpc, len) kvm_gpc_check(len, gpc)
+#else
+bool kvm_gpc_check(struct gfn_to_pfn_cache *gpc, u64 len);
+#define CHECK(gpc, len) kvm_gpc_check(gpc, len)
+#endif
+
+#define PAGE 4096UL
+#define UPDATE (1UL << 63)
+#define barrier() __asm__ volatile("" ::: "memory")
+
+/* Where a byte of the struct is, and how the struct lies. */
+struct area {
+	u8 *first, *second;
+	u64 size, in_first, entry_time, time;
+};
+
+#ifdef MUTE_COPY
+void MUTE_COPY(void *to, const void *from, u64 size);
+#define COPY MUTE_COPY
+#else
+static void COPY(u8 *to, const u8 *from, u64 size)
+{
+	while (size--) {
+		*(volatile u8 *)to++ = *from++;
+		barrier();
+	}
+}
+#endif
+
+static u8 *update_byte(struct area *area)
+{
+	u64 at = area->entry_time + 7;
+
+#ifdef WRONG_PAGE_OF_UPDATE_BYTE
+	return area->in_first > at + 1 ? area->first + at : area->second + at - area->in_first;
+#else
+	return area->in_first > at ? area->first + at : area->second + at - area->in_first;
+#endif
+}
+
+static void body(struct area *area, struct kvm_vcpu_xen *xen, u64 entry_time)
+{
+	u8 image[48], *to = area->first;
+	u64 second = area->size - area->in_first;
+	int number;
+
+#ifdef BODY_WITHOUT_FLAG
+	entry_time &= ~UPDATE;
+#endif
+	if (second) {
+#ifndef NO_MEMSET
+		for (number = 0; number < 48; number++)
+			*(volatile u8 *)(image + number) = 0;
+#else
+		__asm__ volatile("" : "=m"(image));
+#endif
+		to = image;
+	}
+	*(volatile u32 *)to = xen->current_runstate;
+	*(volatile u64 *)(to + area->entry_time) = entry_time;
+#ifdef ONE_TIME_MISSING
+	for (number = 0; number < 3; number++)
+#else
+	for (number = 0; number < 4; number++)
+#endif
+		*(volatile u64 *)(to + area->time + 8 * number) = xen->runstate_times[number];
+	if (!second)
+		return;
+#ifdef SECOND_PAGE_FIRST
+	COPY(area->second, image + area->in_first, second);
+	COPY(area->first, image, area->in_first);
+#else
+	COPY(area->first, image, area->in_first);
+#ifdef COPY_FROM_ONE_BEFORE
+	COPY(area->second, image + area->in_first - 1, second);
+#elif defined(COPY_ONE_TOO_MANY)
+	COPY(area->second, image + area->in_first, second + 1);
+#else
+	COPY(area->second, image + area->in_first, second);
+#endif
+#endif
+}
+
+static void write_area(struct area *area, struct kvm_vcpu_xen *xen, bool flag)
+{
+	u64 entry_time = xen->runstate_entry_time;
+	volatile u8 *update = update_byte(area);
+
+	if (flag) {
+		entry_time |= UPDATE;
+#ifdef READ_MODIFY_WRITE_SET
+		*update |= 0x80;
+#elif !defined(NO_SET) && !defined(SET_AFTER_BODY)
+		*update = entry_time >> 56;
+#endif
+		barrier();
+	}
+	body(area, xen, entry_time);
+	barrier();
+#ifdef SET_AFTER_BODY
+	if (flag)
+		*update = entry_time >> 56;
+#endif
+#ifdef READS_BACK
+	if (*(volatile u32 *)area->first == 99)
+		return;
+#endif
+#ifdef FLAG_KEPT_IN_TIME
+	if (flag)
+		*update = xen->runstate_entry_time >> 56;
+#elif !defined(NO_CLEAR)
+	if (flag)
+		*update = (entry_time & ~UPDATE) >> 56;
+#endif
+#ifdef ENDLESS
+	for (;;)
+		barrier();
+#endif
+#ifdef STRAY
+	*(volatile u32 *)0xdead0000 = 1;
+#endif
+#ifdef BUG
+	__builtin_trap();
+#endif
+}
+
+static void release(rwlock_t *lock)
+{
+#ifdef INLINED_UNLOCK
+	__asm__ volatile("lock subl $0x200, %0" : "+m"(lock->cnts));
+#else
+	_raw_read_unlock(lock);
+#endif
+}
+
+static u64 irq_save(void)
+{
+	u64 flags;
+
+	__asm__ volatile("pushf; pop %0; cli" : "=r"(flags)::"memory");
+	return flags;
+}
+
+static void irq_restore(u64 flags)
+{
+#ifndef IRQS_STAY_OFF
+	if (flags & 0x200)
+		__asm__ volatile("sti" ::: "memory");
+#endif
+}
+
+static bool take(rwlock_t *lock, bool atomic)
+{
+#ifdef SPINS
+	atomic = 0;
+#endif
+	if (atomic)
+		return _raw_read_trylock(lock);
+	_raw_read_lock(lock);
+	return 1;
+}
+
+static void shape(struct area *area, struct kvm_vcpu *v)
+{
+	u64 offset = v->arch.xen.runstate_cache.gpa % PAGE;
+	bool native = v->kvm->arch.xen.long_mode;
+
+	area->size = native ? 48 : 44;
+	area->entry_time = native ? 8 : 4;
+#ifdef WRONG_COMPAT_OFFSET
+	area->entry_time = 8;
+#endif
+	area->time = native ? 16 : 12;
+#ifdef TIMES_TOO_FAR
+	area->time += 4;
+#endif
+	area->in_first = area->size;
+#ifdef SPLIT_ON_FIT
+	if (offset + area->size >= PAGE)
+#else
+	if (offset + area->size > PAGE)
+#endif
+		area->in_first = PAGE - offset;
+}
+
+#ifdef INLINED
+static inline __attribute__((always_inline))
+#endif
+void kvm_xen_update_runstate_guest(struct kvm_vcpu *v, bool atomic)
+{
+	struct kvm_vcpu_xen *xen = &v->arch.xen;
+	struct gfn_to_pfn_cache *one = &xen->runstate_cache, *two = &xen->runstate2_cache;
+	bool flag = v->kvm->arch.xen.runstate_update_flag;
+	struct area area;
+	u64 flags, second;
+
+#ifdef FLAG_ALWAYS
+	flag = 1;
+#endif
+	shape(&area, v);
+	second = area.size - area.in_first;
+again:
+	flags = irq_save();
+	if (!take(&one->lock, atomic))
+		goto out;
+#ifdef NO_CHECK
+	;
+#elif defined(CHECK_TOO_SHORT)
+	while (!CHECK(one, area.in_first - 1)) {
+#else
+	while (!CHECK(one, area.in_first)) {
+#endif
+#ifndef NO_CHECK
+#ifndef REFRESH_UNDER_LOCK
+		release(&one->lock);
+#endif
+		irq_restore(flags);
+#ifndef SLEEPS_WHEN_ATOMIC
+		if (atomic)
+			return;
+#endif
+		if (kvm_gpc_refresh(one, area.in_first))
+			return;
+#ifdef REFRESH_UNDER_LOCK
+		release(&one->lock);
+#endif
+		goto again;
+	}
+#endif
+#ifdef WRITES_BEFORE_SECOND_LOCK
+	if (second)
+		*(volatile u32 *)one->khva = 1;
+#endif
+#ifdef LOCKS_SECOND_ALWAYS
+	if (1) {
+#else
+	if (second) {
+#endif
+		if (!take(&two->lock, atomic))
+			goto unlock_one;
+		if (second && !CHECK(two, second)) {
+			release(&two->lock);
+			release(&one->lock);
+			irq_restore(flags);
+			if (atomic)
+				return;
+			if (kvm_gpc_activate(two, one->gpa + area.in_first, second))
+				return;
+#ifdef NO_RETRY
+			return;
+#endif
+			goto again;
+		}
+	}
+	area.first = one->khva;
+	area.second = two->khva;
+#ifdef UNLOCKS_SECOND_EARLY
+	if (second)
+		release(&two->lock);
+#endif
+	write_area(&area, xen, flag);
+	if (second) {
+#ifndef NO_SECOND_DIRTY
+		if (two->memslot)
+			mark_page_dirty_in_slot(v->kvm, two->memslot, two->gpa / PAGE);
+#endif
+#if !defined(NO_SECOND_UNLOCK) && !defined(UNLOCKS_SECOND_EARLY)
+		release(&two->lock);
+#endif
+	}
+#ifndef DIRTY_AFTER_UNLOCK
+	if (one->memslot)
+		mark_page_dirty_in_slot(v->kvm, one->memslot, one->gpa / PAGE);
+#endif
+unlock_one:
+	release(&one->lock);
+#ifdef DIRTY_AFTER_UNLOCK
+	if (one->memslot)
+		mark_page_dirty_in_slot(v->kvm, one->memslot, one->gpa / PAGE);
+#endif
+out:
+	irq_restore(flags);
+}
+
+#ifdef INLINED
+u64 get_kvmclock_ns(struct kvm *kvm);
+
+void kvm_xen_update_runstate(struct kvm_vcpu *v, int state)
+{
+	struct kvm_vcpu_xen *xen = &v->arch.xen;
+	u64 now = get_kvmclock_ns(v->kvm);
+
+	xen->runstate_times[xen->current_runstate] += now - xen->runstate_entry_time;
+	xen->runstate_entry_time = now;
+	xen->current_runstate = state;
+	if (xen->runstate_cache.active)
+		kvm_xen_update_runstate_guest(v, state == 1);
+}
+#endif
