@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import (
-    arguments,
+from runstate_abi.tools import arguments
+from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.tools.replaying import (
     oracle_scenarios,
     oracle_vectors,
     recordings,
@@ -19,9 +20,8 @@ from runstate_abi.tools import (
     xen_recordings,
     xen_stores,
 )
-from runstate_abi.tools.cases import Case, Replayed
-from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.tools.fields import Malformed, Record, decode, field, record_of
+from runstate_abi.tools.replaying.cases import Case, Replayed
+from runstate_abi.tools.replaying.fields import Malformed, Record, decode, field, record_of
 
 _EPILOG = """\
 A recording is the oracle's vectors or scenarios, JSON Lines of final states, registrations, store

@@ -9,7 +9,7 @@ from typing import Any
 
 from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.tools.fields import (
+from runstate_abi.tools.replaying.fields import (
     Malformed,
     Record,
     choice,

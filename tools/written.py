@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from runstate_abi.tools.cases import field_at
+from runstate_abi.tools.replaying.cases import field_at
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.memory import Moment, Window, trace
 from runstate_abi.writer.steps import (

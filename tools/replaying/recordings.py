@@ -6,8 +6,8 @@ compared in all that it says; what the clock decided is taken from the bytes, an
 
 from collections.abc import Iterator
 
-from runstate_abi.tools.cases import differ, differ_bytes
-from runstate_abi.tools.fields import (
+from runstate_abi.tools.replaying.cases import differ, differ_bytes
+from runstate_abi.tools.replaying.fields import (
     Malformed,
     Record,
     choice,
@@ -21,7 +21,7 @@ from runstate_abi.tools.fields import (
     text,
     truth,
 )
-from runstate_abi.tools.following import Region, follows
+from runstate_abi.tools.replaying.following import Region, follows
 from runstate_abi.writer.accounting import total
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.memory import Window, play, trace

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.cases import Case, Replayed, differ, differ_lines
-from runstate_abi.tools.fields import (
+from runstate_abi.tools.replaying.cases import Case, Replayed, differ, differ_lines
+from runstate_abi.tools.replaying.fields import (
     Malformed,
     Record,
     list_of,
@@ -18,9 +18,9 @@ from runstate_abi.tools.fields import (
     sequence,
     text,
 )
-from runstate_abi.tools.fields import field as field_of
-from runstate_abi.tools.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
-from runstate_abi.tools.oracle_vectors import Version, version
+from runstate_abi.tools.replaying.fields import field as field_of
+from runstate_abi.tools.replaying.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
+from runstate_abi.tools.replaying.oracle_vectors import Version, version
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import BASE, Host
 from runstate_abi.writer.memory import ARENA, Window

@@ -14,11 +14,19 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.cases import Case, Replayed, differ
-from runstate_abi.tools.fields import Malformed, Record, choice, field, known, octets, sequence
-from runstate_abi.tools.following import Region, follows
-from runstate_abi.tools.recordings import plausible
-from runstate_abi.tools.xen_recordings import XEN, area, area_origin, one_origin
+from runstate_abi.tools.replaying.cases import Case, Replayed, differ
+from runstate_abi.tools.replaying.fields import (
+    Malformed,
+    Record,
+    choice,
+    field,
+    known,
+    octets,
+    sequence,
+)
+from runstate_abi.tools.replaying.following import Region, follows
+from runstate_abi.tools.replaying.recordings import plausible
+from runstate_abi.tools.replaying.xen_recordings import XEN, area, area_origin, one_origin
 from runstate_abi.writer.accounting import origin
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.vcpu import (

@@ -8,9 +8,16 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from runstate_abi.tools.cases import differ, differ_bytes
-from runstate_abi.tools.fields import Malformed
-from runstate_abi.tools.recordings import MARGIN, WINDOW, around, plausible, struct_in, written
+from runstate_abi.tools.replaying.cases import differ, differ_bytes
+from runstate_abi.tools.replaying.fields import Malformed
+from runstate_abi.tools.replaying.recordings import (
+    MARGIN,
+    WINDOW,
+    around,
+    plausible,
+    struct_in,
+    written,
+)
 from runstate_abi.writer.accounting import total
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN

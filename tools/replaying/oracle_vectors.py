@@ -9,8 +9,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.cases import Case, Replayed, differ, differ_bytes, differ_lines
-from runstate_abi.tools.fields import (
+from runstate_abi.tools.replaying.cases import Case, Replayed, differ, differ_bytes, differ_lines
+from runstate_abi.tools.replaying.fields import (
     Malformed,
     Record,
     choice,

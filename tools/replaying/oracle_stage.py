@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runstate_abi.tools.fields import (
+from runstate_abi.tools.replaying.fields import (
     Malformed,
     Record,
     choice,
@@ -19,7 +19,7 @@ from runstate_abi.tools.fields import (
     text,
     truth,
 )
-from runstate_abi.tools.oracle_vectors import Version
+from runstate_abi.tools.replaying.oracle_vectors import Version
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import Blocked, Gpc
 from runstate_abi.writer.host import BASE

@@ -8,9 +8,9 @@ times is one constant of the vCPU.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.tools.cases import Case, differ, differ_bytes
-from runstate_abi.tools.fields import Malformed, Record, known, number, truth
-from runstate_abi.tools.recordings import (
+from runstate_abi.tools.replaying.cases import Case, differ, differ_bytes
+from runstate_abi.tools.replaying.fields import Malformed, Record, known, number, truth
+from runstate_abi.tools.replaying.recordings import (
     MARGIN,
     area_of,
     differ_split,

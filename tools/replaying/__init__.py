@@ -1,0 +1,1 @@
+"""Recorded updates, file format by file format, and the model doing what each of them recorded."""
