@@ -25,6 +25,7 @@ VERBS = (
     Verb("check", "check", "hold the layouts against encodings, compilers, kernels"),
     Verb("write", "write", "one update of the area, step by step, in any of its versions"),
     Verb("replay", "replay", "do what was recorded, and say N of N"),
+    Verb("judge", "judge", "is the writer in a shipped kernel right? run it and see"),
     Verb("emit", "emit", "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
     Verb("diff", "diff", "two layouts, each shift with the rule that explains it"),
     Verb("matrix", "matrix", "every field on every ABI, by the claim and by every witness"),
