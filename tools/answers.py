@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runstate_abi.layouts import invariants, model, runstate
-from runstate_abi.tools import survey
+from runstate_abi.tools import archives, survey
 from runstate_abi.tools.kernels import Question
 from runstate_abi.tools.survey import Finding
 
@@ -57,8 +57,8 @@ class Answers:
             return None
         asked = (question.abi.name, question.abi_given, sorted(question.allowed))
         # A file's kind is told from its bytes, a compressed tarball's from its name as well.
-        names = [os.path.basename(path).rpartition(".")[2] for path in paths]
-        return digest(repr((FORMAT, self.program, asked, names, base, hashes)).encode())
+        kinds = [archives.is_archive(path) for path in paths]
+        return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())
 
     def hash(self, path: str) -> str:
         """Return the SHA-256 of a file, from its time stamps if it has been hashed (OSError)."""

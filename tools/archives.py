@@ -28,6 +28,7 @@ XZ_MEMORY = 256 << 20
 WANTED = re.compile(
     r"(vmlinu[xz].*|Image(\..*)?|kvm(-intel|-amd)?\.ko(\.(xz|zst|gz|debug))?|xen-syms.*)"
 )
+TARBALL = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tzst|tbz2?)$")
 # What a build leaves beside them, the decompressor's own ELF file above all.
 UNWANTED = re.compile(
     r"(.*/)?(boot/compressed/vmlinux|[^/]*\.(o|a|h|lds|bin|syms|map|config|efi|signed|sig|p7[bcs]))"
@@ -42,7 +43,7 @@ class Extracted(NamedTuple):
 
 
 def is_archive(path: str) -> bool:
-    """Tell from the first bytes, and for a compressed tarball from the name, what can be opened."""
+    """Tell a package or a tarball from its first bytes; a compressed or empty one by its name."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
             start = file.read(BLOCK) or b""
@@ -50,8 +51,7 @@ def is_archive(path: str) -> bool:
         return False
     if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == b"ustar":
         return True
-    tarball = re.search(r"\.(tar(\.\w+)?|tgz|txz|tzst|tbz2?)$", path)
-    return bool(tarball) and compression(start) is not None
+    return bool(start) and bool(TARBALL.search(path))
 
 
 def wanted(member: str) -> bool:
@@ -149,9 +149,10 @@ def _data_of_package(file: IO[bytes], path: str) -> int:
         name = header[:16].decode("ascii", "replace").strip().rstrip("/")
         if number == 0 and name != "debian-binary":
             raise WitnessError(f"{path}: an ar archive, but not a Debian package")
-        size = int(header[48:58])
-        if size < 0:
-            raise WitnessError(f"{path}: a member of {size} bytes")
+        digits = header[48:58].strip()
+        if not digits.isdigit():
+            raise WitnessError(f"{path}: a member of {ascii(digits)[1:]} bytes")
+        size = int(digits)
         if name.startswith("data.tar"):
             return size
         file.seek(size + size % 2, os.SEEK_CUR)

@@ -67,12 +67,15 @@ def asked_of_files(paths: Sequence[str], question: Question) -> Iterator[Finding
     for path in paths:
         try:
             images.append(vmlinuz.open_image(path))
+            continue
         except WitnessError as error:
-            source = _dwarf_alone(path)
-            if source is None:
-                yield unchecked(WITNESS, path, str(error), needed)
-            else:
-                bare.append(source)
+            complaint = str(error)
+        # Not inside the except: the exception holds all that was inflated.
+        source = _dwarf_alone(path)
+        if source is None:
+            yield unchecked(WITNESS, path, complaint, needed)
+        else:
+            bare.append(source)
     if bare:
         findings = [_asked_for_dwarf(source, question) for source in bare]
         yield from _with_missing(findings, [source.path for source in bare], [], question)

@@ -1,0 +1,309 @@
+"""Many kernels: which files are one question, over which executor, and what is remembered."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.layouts.abi import X86_64
+from runstate_abi.tools import fleet
+from runstate_abi.tools.answers import Answers
+from runstate_abi.tools.fleet import Unit
+from runstate_abi.tools.kernels import Question
+from runstate_abi.tools.report import exit_code
+
+QUESTION = Question(X86_64, abi_given=False)
+RUNSTATE = str(Path(sys.executable).with_name("runstate"))
+BTF_MAGIC = b"\x9f\xeb\x01\x00" + bytes(20)
+BZIMAGE = bytes(0x202) + b"HdrS" + bytes(100)
+ELF = b"\x7fELF" + bytes(100)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a function that makes files: {path: bytes}."""
+
+    def make(files):
+        for name, data in files.items():
+            path = tmp_path / "fleet" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return str(tmp_path / "fleet")
+
+    return make
+
+
+def units(root):
+    found, complaints = fleet.units([root])
+    assert complaints == []
+    return sorted(tuple(os.path.relpath(p, root) for p in unit.paths) for unit in found)
+
+
+def test_only_what_can_be_a_kernel_is_asked(folder):
+    root = folder(
+        {
+            "vmlinuz-6.12": BZIMAGE,
+            "anything": BZIMAGE,
+            "some.btf": BTF_MAGIC,
+            "vmlinux": ELF,
+            "bash": ELF,
+            "notes.txt": b"text",
+            "xfs.ko": ELF,
+            "empty": b"",
+        }
+    )
+    os.symlink("vmlinuz-6.12", os.path.join(root, "vmlinuz"))
+    os.mkfifo(os.path.join(root, "pipe"))
+    assert [u for unit in units(root) for u in unit] == [
+        "anything",
+        "some.btf",
+        "vmlinux",
+        "vmlinuz-6.12",
+    ]
+
+
+def test_a_version_brings_a_kernel_and_its_module_together(folder):
+    modules = "lib/modules/{}/kernel/arch/x86/kvm/kvm.ko.xz"
+    xz = b"\xfd7zXZ\0"
+    root = folder(
+        {
+            "boot/vmlinuz-6.1": BZIMAGE,
+            "boot/vmlinuz-6.12": BZIMAGE,
+            modules.format("6.1"): xz,
+            modules.format("6.12"): xz,
+        }
+    )
+    assert units(root) == [
+        ("boot/vmlinuz-6.1", modules.format("6.1")),
+        ("boot/vmlinuz-6.12", modules.format("6.12")),
+    ]
+
+
+def test_a_build_tree_is_one_question(folder):
+    root = folder(
+        {
+            "vmlinux": ELF,
+            "vmlinux.o": ELF,
+            "arch/x86/boot/bzImage": BZIMAGE,
+            "arch/x86/boot/setup.bin": BZIMAGE,
+            "arch/x86/boot/compressed/vmlinux": ELF,
+            "arch/x86/kvm/kvm.ko": ELF,
+        }
+    )
+    assert units(root) == [("arch/x86/boot/bzImage", "arch/x86/kvm/kvm.ko", "vmlinux")]
+
+
+def test_packages_of_one_version_are_one_question(folder):
+    ar = b"!<arch>\n"
+    names = [
+        "linux-binary-7.3.4+deb13-amd64_7.3.4-1_amd64.deb",
+        "linux-modules-7.3.4+deb13-amd64_7.3.4-1_amd64.deb",
+        "linux-image-6.12.107+deb13-amd64_6.12.107-1_amd64.deb",
+        "linux-image-unsigned-6.8.0-40-generic_6.8.0-40.40_amd64.deb",
+        "linux-modules-6.8.0-40-generic_6.8.0-40.40_amd64.deb",
+        "other_1_all.deb",
+    ]
+    assert units(folder(dict.fromkeys(names, ar))) == [
+        (names[0], names[1]),
+        (names[2],),
+        (names[3], names[4]),
+        (names[5],),
+    ]
+
+
+def test_two_folders_are_two_questions(folder):
+    root = folder({"a/vmlinux": ELF, "a/kvm.ko": ELF, "b/vmlinux": ELF, "b/kvm.ko": ELF})
+    assert units(root) == [("a/kvm.ko", "a/vmlinux"), ("b/kvm.ko", "b/vmlinux")]
+
+
+def test_a_folder_without_any_is_a_complaint(tmp_path):
+    (tmp_path / "nothing").mkdir()
+    assert fleet.units([str(tmp_path)]) == (
+        [],
+        [(f"{tmp_path}: no kernel, kvm.ko, package or tarball in it", str(tmp_path))],
+    )
+
+
+@pytest.fixture
+def kernels(kernel_object, declarations, tmp_path):
+    """Three units: two that are equal and one whose native struct has been changed."""
+    texts = [declarations[name] for name in ("NATIVE", "COMPAT", "KVM")]
+    wrong = texts[0].replace("int state", "long state")
+    for name, declared in {"a": texts, "b": texts, "c": [wrong, *texts[1:]]}.items():
+        (tmp_path / "fleet" / name).mkdir(parents=True)
+        shutil.move(kernel_object(name, declared), tmp_path / "fleet" / name / "vmlinux")
+    return str(tmp_path / "fleet")
+
+
+EXECUTORS = {
+    "here": lambda: None,
+    "threads": lambda: ThreadPoolExecutor(2),
+    "processes": lambda: ProcessPoolExecutor(2),
+}
+
+
+@pytest.mark.parametrize("kind", EXECUTORS)
+def test_the_answer_does_not_depend_on_the_executor(kernels, kind):
+    executor = EXECUTORS[kind]()
+    found, _ = fleet.units([kernels])
+    seen = dict(fleet.survey(found, QUESTION, executor, None))
+    if executor:
+        executor.shutdown()
+    assert [exit_code(seen[unit]) for unit in found] == [0, 0, 1]
+
+
+def test_a_dask_cluster_of_two_workers_gives_the_same(kernels):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        command = [RUNSTATE, "check", kernels, "--no-cache", "--dask", cluster.scheduler_address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        ran = cluster.scheduler.transition_counter
+    local = subprocess.run(
+        [RUNSTATE, "check", kernels, "--no-cache"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, local.stdout), done.stderr
+    assert ran > 0
+
+
+def test_a_dask_cluster_that_is_not_there_is_one_line_and_exit_3(kernels, run_check):
+    pytest.importorskip("distributed")
+    code, out, err = run_check(kernels, "--no-cache", "--dask", "nonsense://nowhere")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert err.startswith("runstate: --dask nonsense://nowhere: ")
+
+
+class Failing(Executor):
+    """An executor whose second task dies."""
+
+    def __init__(self):
+        self.count = 0
+
+    def submit(self, function, /, *args):
+        future = Future()
+        self.count += 1
+        if self.count == 2:
+            future.set_exception(MemoryError("killed"))
+        else:
+            future.set_result(function(*args))
+        return future
+
+
+def test_a_worker_that_dies_is_one_unit_that_could_not_be_checked(kernels):
+    found, _ = fleet.units([kernels])
+    seen = dict(fleet.survey(found, QUESTION, Failing(), None))
+    assert [exit_code(seen[unit]) for unit in found] == [0, 3, 1]
+    (item,) = seen[found[1]][0].not_checked
+    assert item.why.endswith("b/vmlinux: its worker failed: MemoryError: killed")
+
+
+def test_a_second_run_reads_no_kernel(kernels, tmp_path, monkeypatch):
+    old = time.time() - 3600
+    for path in Path(kernels).rglob("vmlinux"):
+        os.utime(path, (old, old))
+    found, _ = fleet.units([kernels])
+    answers = Answers(str(tmp_path / "cache"))
+    first = dict(fleet.survey(found, QUESTION, None, answers))
+    monkeypatch.setattr(fleet, "ask", None)
+    assert dict(fleet.survey(found, QUESTION, None, answers)) == first
+
+
+def test_an_archives_files_are_named_by_it(kernels, tmp_path):
+    path = tmp_path / "kernels.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(Path(kernels) / "a" / "vmlinux", "./boot/vmlinux")
+    (finding,) = fleet.ask(Unit((str(path),)), QUESTION)
+    assert finding.path == f"{path}!boot/vmlinux"
+    assert finding.source.startswith(f"{path}!boot/vmlinux: ELF file (ELF64 x86-64), ")
+    assert exit_code([finding]) == 0
+
+
+def test_an_archive_without_a_kernel_could_not_be_checked(tmp_path):
+    path = tmp_path / "empty.tar"
+    tarfile.open(path, "w").close()
+    findings = fleet.ask(Unit((str(path),)), QUESTION)
+    assert exit_code(findings) == 3
+    assert findings[0].not_checked[0].why.endswith("no kernel, kvm.ko or xen-syms in this archive")
+
+
+@pytest.fixture
+def run_check(capsys):
+    from runstate_abi.tools import cli
+
+    def run(*argv):
+        code = cli.main(["check", *map(str, argv)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_one_row_for_each_file_and_one_verdict(kernels, run_check):
+    code, out, err = run_check(kernels, "--no-cache", "-j", "2")
+    assert (code, err) == (1, "")
+    assert [line.split()[0] for line in out.splitlines() if " btf " in line] == [
+        "ok",
+        "ok",
+        "DIFFERS",
+    ]
+    assert out.splitlines()[-1].startswith("3 witnesses: 78 facts compared, 48 conditions")
+
+
+def test_a_progress_bar_on_a_terminal_and_only_there(kernels):
+    script = shutil.which("script")
+    if script is None:
+        pytest.skip("script: not installed")
+    command = f"{RUNSTATE} check {kernels} --no-cache -j 2 >/dev/null"
+    done = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "━" in done.stdout
+
+
+def test_hostile_files_cost_little(tmp_path):
+    """Two bombs, as one command: it ends, says a line for each, and stays small."""
+    zstandard = pytest.importorskip("zstandard")
+
+    def bomb(name, head, size):
+        with open(tmp_path / name, "wb") as file:
+            stream = zstandard.ZstdCompressor().stream_writer(file)
+            stream.write(head)
+            for _ in range(size >> 20):
+                stream.write(bytes(1 << 20))
+            stream.close()
+
+    big = tarfile.TarInfo("vmlinux")
+    big.size = 1 << 33
+    bomb("file.tar.zst", big.tobuf(tarfile.GNU_FORMAT), 1 << 30)
+    big.type, big.size = tarfile.GNUTYPE_LONGNAME, 1 << 32
+    bomb("name.tar.zst", big.tobuf(tarfile.GNU_FORMAT), 1 << 30)
+    command = [RUNSTATE, "check", tmp_path, "--no-cache", "-j", "1"]
+    with subprocess.Popen(command, stdout=-3, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert (process.returncode, said.count("\n")) == (3, 2), said
+    assert "vmlinux has 8589934592 bytes, over 536870912" in said
+    assert "a name of 4294967296 bytes" in said
+    assert used.ru_maxrss < 512 << 10  # KiB
+
+
+@pytest.mark.network
+def test_a_debian_package_is_checked_as_it_is(debian, tmp_path):
+    apt = debian._apt("trixie", "amd64")
+    names = debian._closure(apt, "linux-image-cloud-amd64")
+    name = next(n for n in names if n.startswith("linux-image-6"))
+    environment = {**os.environ, "APT_CONFIG": str(apt)}
+    get = ["apt-get", "download", name]
+    subprocess.run(get, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    done = subprocess.run(
+        [RUNSTATE, "check", tmp_path, "--no-cache"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "native 48, compat 44; 26 compared, 0 differ; 16 of 16 conditions hold" in done.stdout
