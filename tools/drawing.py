@@ -1,27 +1,60 @@
-"""Byte fields as SVG: boxes as wide as their bytes, cut where a page ends.
+"""Drawings as SVG: the bytes of a struct to scale, its parts in pages, one update over time.
 
-Law of this file: it draws what it is told and knows no struct. The picture is text, the same bytes
-for the same values, with a title and no script, so that it may be committed and read aloud.
+Law of this file: it draws what it is told and knows no struct. A picture is text, the same bytes
+for the same values, with a title and no script; colours are classes, so that it follows the
+reader's light or dark. It carries no id: many pictures may stand in one page.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-BYTE_WIDE = 18
-BOX_HIGH = 34
-LEFT, TOP = 12, 46
-LANE_GAP = 46
-PAPER, INK, QUIET = "#ffffff", "#1f2328", "#6e7781"
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"
+LETTER = 6.7  # width of a character of 11 pixels, a little more than most fonts have
+
+# fmt: off
+COLOURS = (
+    # class      light      dark
+    ("paper",   "#ffffff", "#16181b"),
+    ("ink",     "#1f2328", "#e3e1dc"),
+    ("quiet",   "#59636e", "#a2a6ad"),
+    ("state",   "#b7e4c7", "#1f5136"),
+    ("padding", "#f0eee8", "#2a2d31"),
+    ("entry",   "#fde68a", "#5f4a08"),
+    ("time0",   "#bae6fd", "#0f4a66"),
+    ("time1",   "#f5d0fe", "#5a2463"),
+    ("time2",   "#c7d2fe", "#31387a"),
+    ("time3",   "#fed7aa", "#6b3a12"),
+    ("flag",    "#b42318", "#b42318"),
+    ("onflag",  "#ffffff", "#ffffff"),
+    ("old",     "#eceae4", "#2a2d31"),
+    ("new",     "#86cfa4", "#2b7a4b"),
+    ("either",  "#fbe9a6", "#6a5712"),
+    ("store",   "#dbeafe", "#1d3a5f"),
+)
+# fmt: on
+
+
+def style() -> str:
+    """Return the CSS of all drawings, for a page that has some or for one by itself."""
+    light = "".join(f".d-{name}{{fill:{colour}}}" for name, colour, _ in COLOURS)
+    dark = "".join(f".d-{name}{{fill:{colour}}}" for name, _, colour in COLOURS)
+    edges = ".d-edge{stroke:#1f2328;fill:none}.d-hatch{stroke:#8c877a;fill:none}"
+    dark_edges = ".d-edge{stroke:#c9c6be}.d-hatch{stroke:#6b6f76}"
+    return (
+        f"{light}{edges}.d-bar{{stroke:#cf222e;stroke-width:3;fill:none}}"
+        f"@media screen and (prefers-color-scheme:dark){{{dark}{dark_edges}}}"
+    )
 
 
 class Box(NamedTuple):
-    """``size`` bytes with a label; ``mark`` is the index of a byte to be filled, if any."""
+    """``size`` bytes with a label; ``kind`` is a class of COLOURS ("padding" is hatched) or a
+    colour; ``mark`` is the index of the byte to be shown as the update byte, if any.
+    """
 
     label: str
     size: int
-    fill: str
+    kind: str
     mark: int | None = None
 
 
@@ -32,57 +65,179 @@ class Lane(NamedTuple):
     boxes: tuple[Box, ...]
 
 
-def svg(title: str, lanes: Sequence[Lane]) -> Iterator[str]:
-    """Yield the lines of an SVG picture: one lane under another."""
-    widest = max(sum(box.size for box in lane.boxes) for lane in lanes)
-    letters = max(len(title), *(len(lane.title) for lane in lanes))
-    wide = 2 * LEFT + max(widest * BYTE_WIDE, letters * 8)
-    high = TOP + len(lanes) * (BOX_HIGH + LANE_GAP)
+class Epoch(NamedTuple):
+    """What happens between two barriers: the stores, what each byte may be meanwhile, and words.
+
+    ``bytes`` has a class for each byte of the struct: old, new, either, flag.
+    """
+
+    title: str
+    stores: tuple[str, ...]
+    bytes: tuple[str, ...]
+    reader: str
+
+
+class Picture(NamedTuple):
+    """Shapes, and the size that they need in pixels."""
+
+    title: str
+    width: int
+    height: int
+    shapes: tuple[str, ...]
+
+
+def document(title: str, held: Iterable[Lane]) -> str:
+    """Return lanes as an SVG file."""
+    return "\n".join(svg(lanes(title, tuple(held)), alone=True)) + "\n"
+
+
+def svg(picture: Picture, alone: bool = False) -> Iterator[str]:
+    """Yield the lines of an SVG; ``alone`` if it is a file and must bring its colours."""
+    wide, high = picture.width, picture.height
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
-        f'viewBox="0 0 {wide} {high}" role="img" font-family="{FONT}" font-size="12">'
+        f'viewBox="0 0 {wide} {high}" role="img" font-family="{FONT}" font-size="11">'
     )
-    yield f"<title>{escape(title)}</title>"
-    yield f'<rect width="{wide}" height="{high}" fill="{PAPER}"/>'
-    yield _text(LEFT, 20, title, INK, "bold")
-    for number, lane in enumerate(lanes):
-        yield from _lane(lane, TOP + number * (BOX_HIGH + LANE_GAP))
-    yield "</svg>"
+    yield f"<title>{escape(picture.title)}</title>"
+    if alone:
+        yield f"<style>{style()}</style>"
+        yield f'<rect class="d-paper" width="{wide}" height="{high}"/>'
+    yield from (*picture.shapes, "</svg>")
 
 
-def _lane(lane: Lane, top: int) -> Iterator[str]:
-    yield _text(LEFT, top + 10, lane.title, QUIET)
-    left = LEFT
-    for box in lane.boxes:
-        yield from _box(box, left, top + 18)
-        left += box.size * BYTE_WIDE
+LABEL_WIDE, COLUMN_WIDE, ROW_HIGH, PER_ROW = 46, 37, 34, 8
 
 
-def _box(box: Box, left: int, top: int) -> Iterator[str]:
-    wide = box.size * BYTE_WIDE
-    yield _rect(left, top, wide, BOX_HIGH, box.fill, INK)
-    for index in range(1, box.size):
-        x = left + index * BYTE_WIDE
-        yield f'<path d="M{x} {top + BOX_HIGH - 5}v5" stroke="{INK}"/>'
-    if box.mark is not None:
-        yield _rect(left + box.mark * BYTE_WIDE, top, BYTE_WIDE, BOX_HIGH, "#cf222e", INK)
-    fits = max(wide // 7 - 1, 0)
-    label = box.label if len(box.label) <= fits else box.label[: max(fits - 1, 0)] + "…"
-    if fits > 1:
-        yield _text(left + 4, top + 20, label, INK)
-    yield f"<!-- {escape(box.label).replace('--', '- -')}: {box.size} bytes -->"
-
-
-def _rect(left: int, top: int, wide: int, high: int, fill: str, line: str) -> str:
-    return (
-        f'<rect x="{left}" y="{top}" width="{wide}" height="{high}" fill="{fill}" stroke="{line}"/>'
+def byte_rows(title: str, boxes: Sequence[Box]) -> Picture:
+    """Draw boxes to scale, eight bytes a row, the offset of each row at its left."""
+    size = sum(box.size for box in boxes)
+    rows = -(-size // PER_ROW)
+    shapes: list[str] = []
+    for column in range(PER_ROW):
+        x = LABEL_WIDE + column * COLUMN_WIDE + COLUMN_WIDE // 2
+        shapes.append(_text(x, 12, str(column), "quiet", "middle"))
+    for row in range(rows):
+        y = 20 + row * ROW_HIGH + ROW_HIGH // 2 + 4
+        shapes.append(_text(LABEL_WIDE - 8, y, f"{row * PER_ROW:#04x}", "quiet", "end"))
+    start = 0
+    for box in boxes:
+        shapes += _spread(box, start)
+        start += box.size
+    return Picture(
+        title, LABEL_WIDE + PER_ROW * COLUMN_WIDE + 2, 22 + rows * ROW_HIGH, tuple(shapes)
     )
 
 
-def _text(left: int, top: int, text: str, fill: str, weight: str = "normal") -> str:
-    return f'<text x="{left}" y="{top}" fill="{fill}" font-weight="{weight}">{escape(text)}</text>'
+# A box that runs over the end of a row goes on in the next; its label is in its longest piece.
+def _spread(box: Box, start: int) -> Iterator[str]:
+    pieces = []
+    first, end = start, start + box.size
+    while first < end:
+        last = min(end, (first // PER_ROW + 1) * PER_ROW)
+        pieces.append((first, last))
+        first = last
+    longest = max(pieces, key=lambda piece: piece[1] - piece[0])
+    for piece in pieces:
+        x = LABEL_WIDE + piece[0] % PER_ROW * COLUMN_WIDE
+        y = 20 + piece[0] // PER_ROW * ROW_HIGH
+        mark = None if box.mark is None else box.mark - (piece[0] - start)
+        part = Box(box.label if piece == longest else "", piece[1] - piece[0], box.kind, mark)
+        yield from _box(part, x, y, COLUMN_WIDE, ROW_HIGH)
 
 
-def document(title: str, lanes: Iterable[Lane]) -> str:
-    """Return the whole picture as one string."""
-    return "\n".join(svg(title, tuple(lanes))) + "\n"
+BYTE_WIDE, LANE_HIGH, LANE_STEP = 18, 34, 66
+
+
+def lanes(title: str, held: Sequence[Lane], byte: int = BYTE_WIDE) -> Picture:
+    """Draw lanes one under another, ``byte`` pixels a byte."""
+    shapes = [_text(2, 14, title, "ink")]
+    for number, lane in enumerate(held):
+        top = 30 + number * LANE_STEP
+        shapes.append(_text(2, top + 8, lane.title, "quiet"))
+        x = 2
+        for box in lane.boxes:
+            shapes += _box(box, x, top + 16, byte, LANE_HIGH)
+            x += box.size * byte
+    widest = max(sum(box.size for box in lane.boxes) for lane in held) * byte
+    letters = max(len(title), *(len(lane.title) for lane in held)) * LETTER
+    return Picture(title, int(max(widest, letters)) + 6, 30 + len(held) * LANE_STEP, tuple(shapes))
+
+
+def _box(box: Box, x: int, y: int, byte: int, high: int) -> Iterator[str]:
+    wide = box.size * byte
+    colour = f'fill="{box.kind}"' if box.kind.startswith("#") else f'class="d-{box.kind}"'
+    yield f'<rect {colour} x="{x}" y="{y}" width="{wide}" height="{high}"/>'
+    if box.kind == "padding":
+        yield _hatch(x, y, wide, high)
+    if box.mark is not None and 0 <= box.mark < box.size:
+        left = x + box.mark * byte
+        yield f'<rect class="d-flag" x="{left}" y="{y}" width="{byte}" height="{high}"/>'
+        if _fitting("UPD", byte):
+            yield _text(left + byte / 2, y + high // 2 + 4, "UPD", "onflag", "middle")
+    ticks = "".join(f"M{x + i * byte} {y + high - 4}v4" for i in range(1, box.size))
+    yield f'<path class="d-edge" d="M{x} {y}h{wide}v{high}h-{wide}z{ticks}"/>'
+    label = _fitting(box.label, wide - 8 - (byte if box.mark == box.size - 1 else 0))
+    if label:
+        yield _text(x + 5, y + high // 2 + 4, label, "ink")
+
+
+def _fitting(label: str, wide: float) -> str:
+    fits = int(wide / LETTER)
+    if len(label) <= fits:
+        return label
+    return f"{label[: fits - 1]}…" if fits > 2 else ""
+
+
+# Diagonals, cut at the box by arithmetic: a pattern would need an id.
+def _hatch(x: int, y: int, wide: int, high: int) -> str:
+    lines = []
+    for start in range(0, wide + high, 7):
+        x1, y1 = min(start, wide), max(0, start - wide)
+        x2, y2 = max(0, start - high), min(start, high)
+        lines.append(f"M{x + x1} {y + y1}L{x + x2} {y + y2}")
+    return f'<path class="d-hatch" d="{"".join(lines)}"/>'
+
+
+def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> str:
+    where = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    return f'<text class="d-{kind}" x="{x:g}" y="{y:g}"{where}>{escape(text)}</text>'
+
+
+STORE_WIDE, STORE_HIGH, CELL, GAP = 222, 22, 13, 14
+TIMELINE_WIDE = STORE_WIDE + GAP + PER_ROW * CELL + 4
+
+
+def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
+    """Draw one update from top to bottom: stores as blocks, barriers as lines, and beside each
+    epoch the struct's bytes (eight a row) as a reader may see them while it lasts.
+    """
+    shapes: list[str] = []
+    y = 4
+    for number, epoch in enumerate(epochs):
+        if number:
+            shapes.append(f'<path class="d-bar" d="M0 {y}h{TIMELINE_WIDE}"/>')
+            shapes.append(_text(TIMELINE_WIDE, y + 13, barrier, "quiet", "end"))
+            y += 18
+        shapes.append(_text(0, y + 10, epoch.title, "quiet"))
+        y += 18
+        rows = -(-len(epoch.bytes) // PER_ROW)
+        shapes += _stores(epoch.stores, y)
+        shapes += _cells(epoch.bytes, STORE_WIDE + GAP, y)
+        y += max(len(epoch.stores) * (STORE_HIGH + 3), rows * CELL) + 4
+        shapes.append(_text(0, y + 10, f"reader: {epoch.reader}", "ink"))
+        y += 22
+    return Picture(title, TIMELINE_WIDE, y, tuple(shapes))
+
+
+def _stores(labels: Sequence[str], top: int) -> Iterator[str]:
+    for number, label in enumerate(labels):
+        y = top + number * (STORE_HIGH + 3)
+        wide, high = STORE_WIDE, STORE_HIGH
+        yield f'<rect class="d-store" x="0" y="{y}" width="{wide}" height="{high}" rx="3"/>'
+        yield _text(7, y + STORE_HIGH // 2 + 4, _fitting(label, STORE_WIDE - 10), "ink")
+
+
+def _cells(kinds: Sequence[str], left: int, top: int) -> Iterator[str]:
+    for index, kind in enumerate(kinds):
+        x, y = left + index % PER_ROW * CELL, top + index // PER_ROW * CELL
+        yield f'<rect class="d-{kind}" x="{x}" y="{y}" width="{CELL - 2}" height="{CELL - 2}"/>'

@@ -1,8 +1,9 @@
 """What a document is made of, as values: the renderings only write it down.
 
-Text has two marks, as people write them: `code` and *emphasis*. Everything else is itself.
+Text has four marks: `code`, *emphasis*, [^key] for a citation, and [[name|words]] for a link to a
+section. Everything else is itself.
 
-Law of this file: types, and the reading of the two marks. It knows no rendering and no fact.
+Law of this file: types, and the reading of the marks. It knows no rendering and no fact.
 """
 
 import re
@@ -71,7 +72,14 @@ class Figure:
     text: tuple[str, ...]
 
 
-Block = Paragraph | Bullets | Note | Code | Table | Figure
+@dataclass(frozen=True, slots=True)
+class References:
+    """What is cited: (key, text) pairs."""
+
+    entries: tuple[tuple[str, str], ...]
+
+
+Block = Paragraph | Bullets | Note | Code | Table | Figure | References
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +102,19 @@ class Document:
 
 
 class Span(NamedTuple):
-    """A piece of text: ``mark`` is "", "code" or "emphasis"."""
+    """A piece of text: ``mark`` is "", "code", "emphasis", "cite" or "link" (to ``target``)."""
 
     mark: str
     text: str
+    target: str = ""
 
 
-_MARKED = re.compile(r"`([^`]+)`|(?<![\w*])\*(?=\S)([^*`]+?)(?<=\S)\*(?![\w*])")
+_MARKED = re.compile(
+    r"`(?P<code>[^`]+)`"
+    r"|(?<![\w*])\*(?=\S)(?P<emphasis>[^*`]+?)(?<=\S)\*(?![\w*])"
+    r"|\[\^(?P<cite>[\w.-]+)\]"
+    r"|\[\[(?P<target>[a-z-]+)\|(?P<link>[^\]]+)\]\]"
+)
 
 
 def spans(text: str) -> Iterator[Span]:
@@ -109,7 +123,8 @@ def spans(text: str) -> Iterator[Span]:
     for found in _MARKED.finditer(text):
         if found.start() > reached:
             yield Span("", text[reached : found.start()])
-        yield Span("code", found[1]) if found[1] else Span("emphasis", found[2])
+        mark = str(found.lastgroup)
+        yield Span(mark, found[mark], found["target"] or "")
         reached = found.end()
     if reached < len(text):
         yield Span("", text[reached:])

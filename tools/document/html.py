@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 
+from runstate_abi.tools import drawing
 from runstate_abi.tools.document.blocks import (
     Block,
     Bullets,
@@ -16,7 +17,9 @@ from runstate_abi.tools.document.blocks import (
     Figure,
     Note,
     Paragraph,
+    References,
     Section,
+    Span,
     Table,
     plain,
     spans,
@@ -28,11 +31,12 @@ def lines(document: Document) -> Iterator[str]:
     yield from _head(plain(document.title), plain(document.summary))
     yield '<a class="skip" href="#text">To the text</a>'
     yield '<div class="page">'
-    yield from _contents(document)
     yield "<header>"
     yield f"<h1>{_inline(document.title)}</h1>"
     yield f'<p class="summary">{_inline(document.summary)}</p>'
-    yield from ("</header>", '<main id="text">')
+    yield "</header>"
+    yield from _contents(document)
+    yield '<main id="text">'
     for section in document.sections:
         yield from _section(section, 2)
     yield from ("</main>", "</div>", "</body>", "</html>")
@@ -58,7 +62,7 @@ def _head(title: str, summary: str) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{escape(title)}</title>"
     yield f'<meta name="description" content="{escape(summary)}">'
-    yield from ("<style>", *style.splitlines(), "</style>", "</head>", "<body>")
+    yield from ("<style>", *style.splitlines(), drawing.style(), "</style>", "</head>", "<body>")
 
 
 def _contents(document: Document) -> Iterator[str]:
@@ -99,6 +103,13 @@ def block_lines(block: Block) -> Iterator[str]:
             yield f'<pre tabindex="0"><code>{body}</code></pre>'
         case Table():
             yield from _table(block)
+        case References(entries):
+            yield "<dl>"
+            yield from (
+                f'<dt id="{_source(key)}">{key}</dt><dd>{_inline(text)}</dd>'
+                for key, text in entries
+            )
+            yield "</dl>"
         case Figure(caption, svg, _):
             yield from ("<figure>", f"<figcaption>{_inline(caption)}</figcaption>")
             yield from (*svg, "</figure>")
@@ -107,7 +118,7 @@ def block_lines(block: Block) -> Iterator[str]:
 # A table may be wider than a phone: then it scrolls by itself, by keyboard too.
 def _table(table: Table) -> Iterator[str]:
     label = escape(plain(table.caption))
-    yield f'<div class="wide" role="region" aria-label="{label}" tabindex="0">'
+    yield f'<section class="wide" aria-label="{label}" tabindex="0">'
     yield from ("<table>", f"<caption>{_inline(table.caption)}</caption>", "<thead>")
     heads = (
         f'<th scope="col"{_number(table, column)}>{_inline(text)}</th>'
@@ -117,7 +128,7 @@ def _table(table: Table) -> Iterator[str]:
     for row in table.rows:
         cells = (_cell(table, column, text) for column, text in enumerate(row))
         yield f"<tr>{''.join(cells)}</tr>"
-    yield from ("</tbody>", "</table>", "</div>")
+    yield from ("</tbody>", "</table>", "</section>")
 
 
 def _cell(table: Table, column: int, text: str) -> str:
@@ -131,8 +142,23 @@ def _number(table: Table, column: int) -> str:
     return ' class="number"' if column in table.numeric else ""
 
 
-_TAGS = {"code": ("<code>", "</code>"), "emphasis": ("<em>", "</em>"), "": ("", "")}
-
-
 def _inline(text: str) -> str:
-    return "".join(escape(span.text, quote=False).join(_TAGS[span.mark]) for span in spans(text))
+    return "".join(_span(span) for span in spans(text))
+
+
+def _span(span: Span) -> str:
+    text = escape(span.text, quote=False)
+    match span.mark:
+        case "code":
+            return f"<code>{text}</code>"
+        case "emphasis":
+            return f"<em>{text}</em>"
+        case "cite":
+            return f'<a class="cite" href="#{_source(text)}">{text}</a>'
+        case "link":
+            return f'<a href="#{span.target}">{text}</a>'
+    return text
+
+
+def _source(key: str) -> str:
+    return f"source-{key.replace('.', '-')}"

@@ -15,7 +15,9 @@ from runstate_abi.tools.document.blocks import (
     Figure,
     Note,
     Paragraph,
+    References,
     Section,
+    Span,
     Table,
     spans,
 )
@@ -53,6 +55,8 @@ def block_lines(block: Block) -> Iterator[str]:
             yield from (f"```{language}", *code, "```")
         case Table():
             yield from _table(block)
+        case References(entries):
+            yield from (f"- {_escaped(key)}: {_inline(text)}" for key, text in entries)
         case Figure(caption, _, text):
             yield from (f"*{_inline(caption)}*", "", "```text", *text, "```")
 
@@ -70,14 +74,25 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _inline(text: str) -> str:
-    return "".join(
-        f"`{span.text}`" if span.mark == "code" else _emphasis(span.mark, _escaped(span.text))
-        for span in spans(text)
-    )
+    return "".join(_span(span) for span in spans(text))
 
 
-def _emphasis(mark: str, text: str) -> str:
-    return f"*{text}*" if mark else text
+def _span(span: Span) -> str:
+    match span.mark:
+        case "code":
+            return f"`{span.text}`"
+        case "emphasis":
+            return f"*{_escaped(span.text)}*"
+        case "cite":
+            return f"\\[{_escaped(span.text)}\\]"
+        case "link":
+            return f"[{_escaped(span.text)}](#{_anchor(span.text)})"
+    return _escaped(span.text)
+
+
+# What GitHub makes of a heading.
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 # An underscore within a word marks nothing.

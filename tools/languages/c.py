@@ -5,6 +5,7 @@ a file of its own, text/reader.h.in.
 """
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
@@ -96,8 +97,9 @@ def constants() -> Iterator[str]:
     yield f"#define XEN_RUNSTATE_UPDATE {XEN_RUNSTATE_UPDATE:#x}ULL /* in state_entry_time */"
     yield from ("#endif", f"#ifndef {RUNSTATES[0].constant}")
     for runstate in RUNSTATES:
-        define = f"#define {runstate.constant:<18} {runstate.value}"
-        yield f"{define} /* {runstate.meaning} */"
+        # Long meanings go on in a second line.
+        words = ("\n" + " " * 29 + "* ").join(wrap(runstate.meaning, 46))
+        yield from f"#define {runstate.constant:<17} {runstate.value} /* {words} */".splitlines()
     yield "#endif"
 
 
@@ -111,7 +113,8 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
     lowered = layout.alignment is not None and layout.alignment < natural
     if lowered:
         yield f"#pragma pack(push, {layout.alignment})"
-    yield f"struct {name} {{ /* {_title(layout)} */"
+    yield f"/* {_title(layout)} */"
+    yield f"struct {name} {{"
     columns = [
         (f"{_aligner(layout, row, align)}{c_type(row.type)} {row.declaration};", row)
         for row in layout.rows

@@ -1,0 +1,41 @@
+"""``runstate docs``: the ABI document that the runstate area never had, in four renderings."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+from runstate_abi.tools import delivery
+from runstate_abi.tools.document.blocks import Document
+
+FORMATS = {
+    "html": "one page that needs nothing else; reads well on a phone, and printed",
+    "markdown": "for GitHub",
+    "rst": "reStructuredText that builds in Linux's and in Xen's tree",
+    "man": "a man page, section 7",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Print the document, write it, or say whether a committed one is stale."""
+    formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
+    parser = argparse.ArgumentParser(
+        prog="runstate docs",
+        description=f"{__doc__}\n\nformats:\n{formats}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--format", choices=list(FORMATS), default="markdown")
+    delivery.add_options(parser)
+    options = parser.parse_args(argv)
+    command = f"runstate docs --format {options.format}"
+    return delivery.deliver(rendered(options.format), options.output, options.check, command)
+
+
+def rendered(form: str) -> Iterator[str]:
+    """Yield the lines of one rendering (KeyError: no such format)."""
+    from runstate_abi.tools.document import content
+
+    if form not in FORMATS:
+        raise KeyError(form)
+    renderer = import_module(f"runstate_abi.tools.document.{form}")
+    lines: Callable[[Document], Iterator[str]] = renderer.lines
+    return lines(content.document())

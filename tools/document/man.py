@@ -1,0 +1,153 @@
+"""A document as a man page of section 7.
+
+Law of this file: man(7) macros and tbl(1), nothing that needs groff alone. It writes down what the
+blocks say and adds nothing. Drawings are shown in characters.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from runstate_abi.tools.document.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Figure,
+    Note,
+    Paragraph,
+    References,
+    Section,
+    Span,
+    Table,
+    plain,
+    spans,
+)
+
+# A cell longer than this is a text block of tbl, which may be broken into lines; one longer than
+# that makes the table a list.
+CELL_WIDE, CELL_LONG = 14, 50
+WORD_WIDE = 8  # a longer word may be broken where it has a mark, and at last anywhere
+
+
+def lines(document: Document) -> Iterator[str]:
+    """Yield the lines of the page."""
+    yield "'\\\" t"
+    yield f'.TH {document.name.upper()} 7 "" "runstate\\-abi" "{_escaped(document.title)}"'
+    yield from (".ad l", ".nh", ".SH NAME")
+    yield f"{document.name} \\- {_escaped(plain(document.summary)).rstrip('.')}"
+    for section in document.sections:
+        yield from _section(section, ".SH")
+
+
+def _section(section: Section, macro: str) -> Iterator[str]:
+    yield f"{macro} {_inline(section.title.upper() if macro == '.SH' else section.title)}"
+    for block in section.blocks:
+        if isinstance(block, Section):
+            yield from _section(block, ".SS")
+        else:
+            yield from block_lines(block)
+
+
+def block_lines(block: Block) -> Iterator[str]:
+    """Yield the lines of one block."""
+    match block:
+        case Paragraph(text):
+            yield from (".PP", _line(text))
+        case Bullets(items, ordered):
+            for number, item in enumerate(items, 1):
+                yield from (f".IP {f'{number}.' if ordered else chr(92) + '(bu'} 4", _line(item))
+        case Note(label, text):
+            yield from (".PP", f"\\fB{_inline(label)}\\fR {_inline(text)}")
+        case Code(_, code):
+            yield from _literal(code)
+        case Table():
+            yield from _table(block)
+        case References(entries):
+            for key, text in entries:
+                yield from (".TP", _line(key), _guarded(_inline(text, breakable=True)))
+        case Figure(caption, _, text):
+            yield from (".PP", _line(caption))
+            yield from _literal(text)
+
+
+def _literal(text: Iterable[str]) -> Iterator[str]:
+    yield from (".PP", ".in +2n", ".nf")
+    yield from (_guarded(_escaped(line.expandtabs(4))) for line in text)
+    yield from (".fi", ".in")
+
+
+def _table(table: Table) -> Iterator[str]:
+    columns = list(zip(table.header, *table.rows, strict=True))
+    longest = [max(len(plain(cell)) for cell in column) for column in columns]
+    if max(longest) > CELL_LONG:
+        yield from _list(table)
+        return
+    yield from (".PP", _line(table.caption), ".PP", ".TS", "tab(@);")
+    wide = [length > CELL_WIDE for length in longest]
+    yield " ".join("lbx" if one else "lb" for one in wide)
+    yield f"{' '.join('lx' if one else 'l' for one in wide)}."
+    for row in (table.header, *table.rows):
+        yield "@".join(_cell(cell, one) for cell, one in zip(row, wide, strict=True))
+    yield ".TE"
+
+
+# A row is a paragraph: its first cell, and the others each with its header.
+def _list(table: Table) -> Iterator[str]:
+    yield from (".PP", _line(table.caption), ".RS")
+    for first, *others in table.rows:
+        yield from (".TP", _line(first) or "\\(bu")
+        cells = [
+            _guarded(_inline(f"{head}: {cell}" if head else cell, breakable=True))
+            for head, cell in zip(table.header[1:], others, strict=True)
+            if cell
+        ]
+        yield from (line for cell in cells for line in (cell, ".br"))
+    yield ".RE"
+
+
+def _cell(cell: str, wide: bool) -> str:
+    text = _inline(cell, breakable=True)
+    return f"T{{\n{_guarded(text)}\nT}}" if wide and text else text
+
+
+def _line(text: str) -> str:
+    return _guarded(_inline(text))
+
+
+def _inline(text: str, breakable: bool = False) -> str:
+    return "".join(_span(span, breakable) for span in spans(text))
+
+
+# Bold is what one types, as in every man page.
+def _span(span: Span, breakable: bool) -> str:
+    text = _broken(span.text) if breakable else _escaped(span.text)
+    match span.mark:
+        case "code":
+            return f"\\fB{text}\\fR"
+        case "emphasis":
+            return f"\\fI{text}\\fR"
+        case "cite":
+            return f"[{text}]"
+        case "link":
+            return f"\\(lq{text.upper()}\\(rq"
+    return text
+
+
+def _broken(text: str) -> str:
+    return " ".join(map(_breakable, text.split(" ")))
+
+
+def _breakable(word: str) -> str:
+    if len(word) <= WORD_WIDE:
+        return _escaped(word)
+    parts = re.findall(r"[^_(,.@/\[-]{1,12}[_(,.@/\[-]?|.", word)
+    return "\\:".join(map(_escaped, parts))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\e").replace("-", "\\-")
+
+
+# A line that begins with a control character would be a request.
+def _guarded(text: str) -> str:
+    return f"\\&{text}" if text[:1] in (".", "'") else text
