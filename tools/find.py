@@ -58,11 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
     add("--base", type=_number, default=0, metavar="ADDR", help="address of a raw image's byte 0")
     add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
-    add("--limit", type=int, default=20, metavar="N", help="show so many; 0 is all (20)")
+    add("--limit", type=_count, default=20, metavar="N", help="show so many; 0 is all (20)")
     add("--plain", action="store_true", help="search without numpy")
     add("--json", action="store_true", help="one JSON value")
     add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
     return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of candidates")
+    return value
 
 
 def _number(text: str) -> int:

@@ -129,6 +129,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--watch needs --qmp")
     if options.watch is not None and options.output:
         parser.error("--watch writes to standard output alone")
+    if options.interval <= 0 or (options.watch is not None and not options.watch >= 0):
+        parser.error("--watch and --interval are seconds")
     if options.qmp and options.gpa is None:
         parser.error("--qmp needs --gpa")
     if options.at is not None and options.gpa is not None:

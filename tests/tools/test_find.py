@@ -133,6 +133,23 @@ def test_compat_after_poison_is_found_as_compat(data, capsys, tmp_path):
     assert (found[997 + 8][1]["abi"], found[997 + 8][0]) == ("compat", 0)
 
 
+def test_an_area_that_begins_in_a_squeezed_run_is_found(capsys, tmp_path):
+    # State and padding are the end of lines of zeros that the text says once.
+    numbers = struct.pack("<5Q", 9_123_456_789, 3_123_456_787, 2_987_654_321, 1_357_924_681, 17**7)
+    rows = [numbers[at : at + 16].ljust(16, b"\xee") for at in (0, 16, 32)]
+    lines = [f"{0x100 + 16 * n:08x}  {row.hex(' ')}" for n, row in enumerate(rows)]
+    path = tmp_path / "squeezed.txt"
+    path.write_text("\n".join(["00000000  " + bytes(16).hex(" "), "*", *lines, "00000130"]))
+    assert 0xF8 in ranks(capsys, str(path))
+
+
+def test_what_overlaps_a_better_candidate_is_unlikely(data, capsys):
+    found = ranks(capsys, str(data / "pages" / "xen417_busy_d1_cpu0.page.bin"))
+    inside = [item for place, (_, item) in found.items() if 0xBA0 < place < 0xBD0]
+    assert inside
+    assert {item["verdict"] for item in inside} == {"unlikely"}
+
+
 def test_text_of_a_page_is_searched_too(data, capsys, tmp_path):
     page = (data / "pages" / "xen417_busy_d1_cpu0.page.bin").read_bytes()
     lines = [f"{at:08x}  {page[at : at + 16].hex(' ')}" for at in range(0, 4096, 16)]

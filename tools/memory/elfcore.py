@@ -20,7 +20,6 @@ ET_CORE = 4
 PT_LOAD = 1
 PN_XNUM = 0xFFFF
 SEGMENTS_MOST = 1 << 20  # QEMU makes one for each block of memory: tens, thousands at the worst
-NO_FRAME = (1 << 64) - 1  # .xen_p2m's word for a page that has no frame
 
 
 class Shape(NamedTuple):
@@ -176,6 +175,7 @@ def _runs(frames: list[int], pages: memoryview) -> Iterator[Piece]:
         if index < len(frames) and frames[index] == frames[index - 1] + 1:
             continue
         address, size = frames[first] * PAGE_SIZE, (index - first) * PAGE_SIZE
-        if frames[first] != NO_FRAME and address + size <= ADDRESS_END:
+        # A page that has no frame says 2^64 - 1, which is beyond all addresses.
+        if address + size <= ADDRESS_END:
             yield Piece(address, size, pages[first * PAGE_SIZE : index * PAGE_SIZE])
         first = index

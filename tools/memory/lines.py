@@ -38,7 +38,7 @@ def heading(area: Area, source: str, reasons: Iterable[str]) -> Iterator[Line]:
     what = f"{area.abi} {area.layout.name}, {area.layout.size} bytes, little-endian"
     yield (Ink(f"{source} at {area.address:#x}: "), Ink(what, "strong"))
     for reason in reasons:
-        yield (Ink(f"  {reason}", "dim"),)
+        yield (Ink("  "), Ink(reason, "dim"))
 
 
 def body(area: Area, changed: frozenset[int] = frozenset()) -> Iterator[Line]:
@@ -64,7 +64,8 @@ def _row(area: Area, row: Row, changed: frozenset[int]) -> Line:
     if row.column:
         label = Ink(f"  {row.element.label}, continued", style)
         return (Ink(place, "dim"), *_bytes(row, style, changed), label)
-    label = Ink(f" {row.element.label:<{LABEL_WIDE}} ", style)
+    plain = "dim" if row.element.field.padding else style
+    label = Ink(f" {row.element.label:<{LABEL_WIDE}} ", plain)
     return (Ink(place, "dim"), *_bytes(row, style, changed), label, *_value(area, row))
 
 
@@ -98,12 +99,13 @@ def _value(area: Area, row: Row) -> Iterator[Ink]:
     seen, field = area.values, row.element.field
     wide = max(len(f"{ns:,}") for ns in (seen.entry, *seen.times))
     if field.padding:
-        yield Ink("zero" if not any(seen.padding) else "not zero", "padding")
+        yield Ink("zero" if not any(seen.padding) else "not zero", "dim")
     elif field.count > 1:
         yield _duration(seen.times[row.element.number], wide)
     elif field.type is UINT64:
         yield _duration(seen.entry, wide)
-        yield Ink(f"  UPDATE={int(seen.updating)}", "flag" if seen.updating else "dim")
+        yield Ink("  ")
+        yield Ink(f"UPDATE={int(seen.updating)}", "flag" if seen.updating else "dim")
     else:
         yield Ink(_state(seen))
 
@@ -123,7 +125,7 @@ def observed(found: Iterable[Observation]) -> Iterator[Line]:
         first, *rest = wrap(item.text, TEXT_WIDE)
         yield (Ink(f"{item.kind:<10} ", item.kind), Ink(first))
         yield from ((Ink(f"{'':<10} {line}"),) for line in rest)
-        yield from ((Ink(f"{'':<10} {line}", "dim"),) for line in wrap(item.fact, TEXT_WIDE))
+        yield from ((Ink(" " * 11), Ink(line, "dim")) for line in wrap(item.fact, TEXT_WIDE))
 
 
 def verdict(kind: str) -> Line:

@@ -52,6 +52,7 @@ def test_compat_after_what_may_be_a_state_cannot_be_told_from_native_earlier(win
     ("before", "address", "state"),
     [
         (b"\xaa\xaa\xaa\xaa", 0x1004, 0),  # no state
+        (b"\4\0\0\0", 0x1004, 0),  # the first number that is none
         (b"\0\0\0\0", 0x1000, 0),  # native would lie at 0xffc, which no compiler does
         (b"\0\0\0\0", 0x1004, 2),  # native's padding would be 2
     ],

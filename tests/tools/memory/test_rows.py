@@ -56,6 +56,12 @@ def test_a_second_page_elsewhere_has_its_own_addresses(abi, offset):
     assert (edge.offset, edge.address, edge.elsewhere) == (here, 0x3000, True)
 
 
+def test_a_second_page_that_a_file_holds_at_an_odd_place_is_a_page_edge_too():
+    data = bytes(range(48))
+    split = Area(LAYOUTS["native"], (Span(0x1FF0, data[:16]), Span(0x3013, data[16:])))
+    assert [(e.offset, e.address) for e in edges(split) if e.page] == [(16, 0x3013)]
+
+
 @pytest.mark.parametrize("abi", LAYOUTS)
 def test_an_area_that_ends_with_its_page_has_no_page_edge(abi):
     found = edges(whole(abi, 0x8000 - LAYOUTS[abi].size))

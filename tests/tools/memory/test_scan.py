@@ -59,6 +59,13 @@ def test_an_area_at_either_end_of_the_memory_is_found(plain):
 
 
 @pytest.mark.parametrize("plain", WAYS)
+def test_an_area_whose_first_bytes_are_the_zeros_that_end_a_page_is_found(plain):
+    data = planted(3 * 4096, 4094, entry=NOW >> 16 << 16, state=0)
+    assert not any(data[:4096])
+    assert 4094 in found(data, plain)
+
+
+@pytest.mark.parametrize("plain", WAYS)
 def test_an_area_in_flight_is_found(plain):
     assert 500 in found(planted(4096, 500, entry=NOW | XEN_RUNSTATE_UPDATE), plain)
 
