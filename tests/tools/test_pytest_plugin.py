@@ -1,0 +1,257 @@
+"""The plugin in a foreign project, one that has a ``tools`` package of its own."""
+
+import ctypes
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from runstate_abi.layouts import ctypes_structs
+from runstate_abi.tools import assertions, survey
+
+
+@pytest.fixture
+def project(pytester):
+    """Return a function that runs pytest on a test file, in a project with its own tools/."""
+    pytester.mkpydir("tools")
+    (pytester.path / "tools" / "mine.py").write_text("NAME = 'mine'\n")
+
+    def run(text, *options):
+        head = "import pytest\nfrom tools.mine import NAME\n"
+        pytester.makepyfile(test_foreign=head + textwrap.dedent(text))
+        return pytester.runpytest_subprocess("-W", "error", *options)
+
+    return run
+
+
+def test_a_struct_is_compared_and_the_summary_counts_it(project):
+    result = project(
+        """
+        def test_layout(runstate_check):
+            findings = runstate_check("compat", against="construct")
+            assert findings[0].found
+            runstate_check("native", against="ctypes")
+            runstate_check("vcpu_runstate_info", against="rule")
+        """
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["runstate: 3 comparisons with 3 witnesses, 0 not checked"])
+
+
+def test_a_project_that_does_not_ask_sees_nothing(project):
+    result = project("def test_nothing(): pass")
+    result.assert_outcomes(passed=1)
+    assert "runstate" not in result.stdout.str().partition("plugins:")[2].partition("\n")[2]
+
+
+def test_a_missing_witness_fails_and_never_skips(project):
+    result = project(
+        """
+        @pytest.mark.parametrize("against", ["btf", "dwarf", "cc"])
+        def test_layout(runstate_check, against):
+            runstate_check("native", against=against)
+        """,
+        "--runstate-cc=nosuch-cc",
+    )
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*struct vcpu_runstate_info against btf: no file was given: --runstate-btf FILE",
+            "*struct vcpu_runstate_info against dwarf: no file was given: --runstate-dwarf FILE",
+            "*struct vcpu_runstate_info against cc: cannot run nosuch-cc: No such*",
+        ]
+    )
+
+
+def test_a_missing_witness_that_is_allowed_skips_and_is_said(project):
+    result = project(
+        """
+        def test_layout(runstate_check):
+            runstate_check("native", against="btf")
+        """,
+        "--runstate-allow-missing=btf",
+    )
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "not checked: struct vcpu_runstate_info against btf: no file was given: *",
+            "runstate: 0 comparisons with 0 witnesses, 1 not checked",
+        ]
+    )
+
+
+def test_a_file_with_both_kinds_of_debug_info_serves_both(project, kernel_object, declarations):
+    texts = [declarations[name] for name in ("NATIVE", "COMPAT", "KVM")]
+    path = kernel_object("kernel", texts, keep_dwarf=True)
+    result = project(
+        """
+        @pytest.mark.parametrize("against", ["btf", "dwarf"])
+        @pytest.mark.parametrize("struct", ["native", "compat"])
+        def test_layout(runstate_check, struct, against):
+            (finding,) = runstate_check(struct, against)
+            assert finding.witness == against
+        """,
+        f"--runstate-btf={path}",
+        f"--runstate-dwarf={path}",
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_a_file_without_the_struct_fails(project, kernel_object, declarations):
+    path = kernel_object("kernel", [declarations["NATIVE"]])
+    result = project(
+        "def test_layout(runstate_check): runstate_check('compat', 'btf')", f"--runstate-btf={path}"
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*struct compat_vcpu_runstate_info against btf: not in *"])
+
+
+def test_a_compiler_that_disagrees_fails_with_both_layouts(project):
+    result = project(
+        "def test_layout(runstate_check): runstate_check('native', 'cc')",
+        "--runstate-cc=gcc -m32 -malign-double",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "offset-mismatch vcpu_runstate_info.time [[]i386[]] spec=12 seen=16 (gcc*",
+            "    struct vcpu_runstate_info [[]i386[]]  gcc -m32 -malign-double, *",
+            "[*]   0x0c 4 x 8 time * 0x10 4 x 8 time",
+        ]
+    )
+
+
+MIRROR = """
+import ctypes
+class Mine(ctypes.Structure):
+    _fields_ = [("state", ctypes.c_int32), ("state_entry_time", ctypes.c_uint64),
+                ("time", ctypes.c_uint64 * 4)]
+class Wrong(ctypes.Structure):
+    _fields_ = [("state", ctypes.c_uint32), ("state_entry_time", ctypes.c_uint64),
+                ("time", ctypes.c_uint64 * 5)]
+def test_mine(runstate_check): runstate_check("native", against=Mine)
+def test_wrong(runstate_check): runstate_check("native", against=Wrong)
+"""
+
+
+def test_a_projects_own_ctypes_structure_is_compared(project):
+    result = project(MIRROR)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "signedness-mismatch vcpu_runstate_info.state * seen=unsigned (class Wrong)",
+            "count-mismatch vcpu_runstate_info.time * spec=4 seen=5 (class Wrong)",
+        ]
+    )
+
+
+def test_a_marked_test_runs_for_each_abi(project):
+    result = project(
+        """
+        @pytest.mark.runstate_abi("native", "compat")
+        def test_both(abi): assert abi in ("native", "compat")
+        @pytest.mark.runstate_abi("compat")
+        def test_one(abi): assert abi == "compat"
+        @pytest.mark.runstate_abi
+        def test_default(abi): pass
+        """,
+        "--strict-markers",
+    )
+    result.assert_outcomes(passed=5)
+
+
+def test_a_marker_with_an_unknown_abi_is_an_error(project):
+    result = project("@pytest.mark.runstate_abi('x32')\ndef test_it(abi): pass")
+    assert result.ret == pytest.ExitCode.INTERRUPTED or result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "no ABI 'x32'" in result.stdout.str() + result.stderr.str()
+
+
+WRITING = """
+from runstate_abi.writer.vcpu import Runstate
+RUNSTATE = Runstate(2, 1000, (1, 2, 3, 4))
+@pytest.mark.runstate_abi
+def test_update(abi, two_pages, runstate_writer):
+    area = two_pages.area(abi, offset=0xff0)
+    assert runstate_writer(two_pages, area, RUNSTATE)
+    two_pages.expect(area, RUNSTATE)
+    assert two_pages.runstate(area) == RUNSTATE
+"""
+
+
+def test_an_update_is_played_and_found_in_the_pages(project):
+    project(WRITING).assert_outcomes(passed=2)
+
+
+def test_memory_that_is_wrong_fails_with_the_annotated_dump(project):
+    result = project(
+        WRITING
+        + """
+def test_wrong(two_pages, runstate_writer):
+    area = two_pages.area("native", offset=0xff0)
+    runstate_writer(two_pages, area, RUNSTATE)
+    two_pages.data[area.offset + 15] |= 0x80
+    two_pages.data[area.offset + 48] = 0
+    two_pages.expect(area, RUNSTATE)
+"""
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "2 bytes are not as they should be:",
+            "*UPDATE=1*",
+            "=*page ends: 16 bytes in it, 32 in the next*",
+            "  byte +0x0f (state_entry_time): 0x80, not 0x00",
+            "  byte +0x30 (outside the area): 0x00, not 0xa5",
+        ]
+    )
+
+
+def test_importing_the_plugin_loads_nothing_but_pytest():
+    code = (
+        "import sys, pytest; before = set(sys.modules);"
+        "import runstate_abi.tools.pytest_plugin;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        "runstate_abi",
+        "runstate_abi.tools",
+        "runstate_abi.tools.pytest_plugin",
+    ]
+
+
+def test_a_packed_mirror_of_the_compat_struct_is_equal():
+    class Packed(ctypes.Structure):
+        _pack_ = 1
+        _layout_ = "ms"
+        _fields_ = ctypes_structs.STRUCTS["compat_vcpu_runstate_info"]._fields_
+
+    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
+    assert check("compat", Packed)
+    assert check("compat", ctypes_structs.STRUCTS["compat_vcpu_runstate_info"])
+
+
+def test_a_word_that_is_none_is_refused():
+    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
+    with pytest.raises(ValueError, match="no struct 'nativ': there are native, compat"):
+        check("nativ", "construct")
+    with pytest.raises(ValueError, match="against 'gcc': there are cc, btf"):
+        check("native", "gcc")
+
+
+def test_an_encoding_that_drifts_fails(monkeypatch):
+    structs = ctypes_structs.STRUCTS
+    monkeypatch.setitem(structs, "vcpu_runstate_info", structs["compat_vcpu_runstate_info"])
+    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
+    with pytest.raises(pytest.fail.Exception, match="size-mismatch vcpu_runstate_info"):
+        check("native", "ctypes")
+
+
+def test_every_compiler_here_is_asked_when_none_is_named(monkeypatch):
+    asked = []
+    monkeypatch.setattr(survey, "compilers_here", lambda: asked.append(1) or ())
+    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
+    with pytest.raises(pytest.fail.Exception, match="against cc: nobody has it"):
+        check("native", "cc")
+    assert asked == [1]
