@@ -53,29 +53,21 @@ def test_the_emitted_reader_is_never_deceived(trial, reader, bits, offset):
 
 
 # fmt: off
-LOW_FIRST = (
-    "uint32_t high, low, again = runstate_load_word(area, high_half);",
-    "return runstate_load_word(area, low_half) |"
-    " (uint64_t)runstate_load_word(area, high_half) << 32; uint32_t high, low, again = 0;",
-)
+# A wrong order of the halves is not here: its window is a few cycles, and only the race checker
+# finds it for certain (tests/tools/document/test_deceptions.py).
 BROKEN = (
     (32, "(entry & XEN_RUNSTATE_UPDATE) ||",      "0 ||"),
     (64, "(entry & XEN_RUNSTATE_UPDATE) ||",      "0 ||"),
     (32, "runstate_entry_time_32(area) != entry", "0"),
     (64, "runstate_entry_time_64(area) != entry", "0"),
-    (32, *LOW_FIRST),
 )
 # fmt: on
 
 
 @pytest.mark.parametrize(("bits", "old", "new"), BROKEN)
 def test_a_reader_without_one_of_its_steps_is_deceived(trial, reader, changed, bits, old, new):
-    where = f"runstate_try_read_{bits}" if "entry" in old else "runstate_entry_time_32"
-
     def change(text):
-        head, found, tail = text.partition(f"\nstatic inline int {where}(")
-        if not found:
-            head, found, tail = text.partition(f"\n{where}(")
+        head, found, tail = text.partition(f"runstate_try_read_{bits}(")
         return head + found + changed(tail, old, new)
 
     code, words = trial(bits, reader(change), seconds="1.5")
