@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.writer.requests import Request, everything, parse, quick
-from runstate_abi.writer.rules import NEWEST, PROFILE, Profile
+from runstate_abi.writer.requests import Request, parse
+from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.verdict import Verdict
+    from runstate_abi.tools.verdict import Judged, Verdict
 
 WIDTH = 32
 
@@ -35,16 +35,17 @@ def main(argv: list[str]) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     _refuse(parser, options)
-    profile = PROFILE[options.profile]
     if options.rules:
         from runstate_abi.tools import judge_text
 
-        print("\n".join(judge_text.book(profile)))
+        print("\n".join(judge_text.book(PROFILE[options.profile or NEWEST.name])))
         return EQUAL
-    requests = options.case or list(quick() if options.quick else everything())
-    if options.trace:
-        return _trace(options, requests)
-    return _judge(options, requests, profile)
+    from runstate_abi.tools.verdict import WrongProfile
+
+    try:
+        return _trace(options) if options.trace else _judge(options)
+    except WrongProfile as error:
+        parser.error(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     names = ", ".join(PROFILE)
     add(
-        "--profile", default=NEWEST.name, help=f"which rules hold: {names} (default: {NEWEST.name})"
+        "--profile",
+        default="",
+        help=f"which rules hold: {names} (default: {NEWEST.name}, for Xen xen-va)",
     )
     add("--quick", action="store_true", help="boundaries and failures only, half a second")
     add("--case", metavar="CASE", action="append", type=_case, help="one update (repeatable)")
@@ -84,7 +87,7 @@ def _case(text: str) -> Request:
 def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     from runstate_abi.tools.report import FORMATS
 
-    if options.profile not in PROFILE:
+    if options.profile and options.profile not in PROFILE:
         parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")
     if options.binary is None and not options.rules:
         parser.error("which BINARY?")
@@ -97,7 +100,7 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         parser.error(f"--format {form}: there are {', '.join(FORMATS)}")
 
 
-def _judge(options: argparse.Namespace, requests: Sequence[Request], profile: Profile) -> int:
+def _judge(options: argparse.Namespace) -> int:
     from runstate_abi.tools import judge_text, verdict
 
     form, _, file = options.format.partition("=")
@@ -105,9 +108,10 @@ def _judge(options: argparse.Namespace, requests: Sequence[Request], profile: Pr
     seen: list[verdict.Verdict] = []
     for number, path in enumerate(paths):
         try:
-            judged = verdict.opened(path, _btf(options, number), options.entry)
-            with _Progress(len(requests)) as progress:
-                seen.append(verdict.verdict(judged, requests, profile, options.jobs, progress.at))
+            judged = _opened(options, path, number)
+            asked = _requests(options, judged)
+            with _Progress(len(asked)) as progress:
+                seen.append(verdict.verdict(judged, asked, options.jobs, progress.at))
         except WitnessError as error:
             if form == "text":
                 raise
@@ -122,8 +126,18 @@ def _judge(options: argparse.Namespace, requests: Sequence[Request], profile: Pr
     return _exit_code(seen)
 
 
-def _btf(options: argparse.Namespace, number: int) -> str:
-    return options.btf[number] if number < len(options.btf) else ""
+def _opened(options: argparse.Namespace, path: str, number: int) -> "Judged":
+    from runstate_abi.tools import verdict
+
+    btf = options.btf[number] if number < len(options.btf) else ""
+    return verdict.opened(path, btf, options.entry, options.profile)
+
+
+def _requests(options: argparse.Namespace, judged: "Judged") -> Sequence[Request]:
+    from runstate_abi.tools import verdict
+
+    asked: Sequence[Request] = options.case or verdict.requests(judged, options.quick)
+    return asked
 
 
 def _exit_code(seen: Sequence["Verdict"]) -> int:
@@ -137,7 +151,7 @@ def _deliver(
 ) -> int:
     from runstate_abi.tools import report, survey, verdict
 
-    findings = [verdict.finding(one) for one in seen]
+    findings = [one for each in seen for one in verdict.findings(each)]
     if failed:
         findings.append(survey.unchecked(verdict.WITNESS, *failed))
         print(f"runstate: {failed[1]}", file=sys.stderr)
@@ -147,18 +161,18 @@ def _deliver(
     return _exit_code(seen)
 
 
-def _trace(options: argparse.Namespace, requests: Sequence[Request]) -> int:
-    from runstate_abi.tools import verdict
+def _trace(options: argparse.Namespace) -> int:
     from runstate_abi.writer.steps import canonical
 
-    judged = verdict.opened(options.binary, _btf(options, 0), options.entry)
+    judged = _opened(options, options.binary, 0)
+    requests = _requests(options, judged)
     for request in requests:
         if len(requests) > 1:
             print(f"# {request}")
         if judged.writer.takes(request):
             sys.stdout.write(canonical(judged.writer.observe(request).steps()))
         else:
-            print("# not asked: it has one cache, for one page")
+            print("# not asked: this writer cannot be")
     return EQUAL
 
 

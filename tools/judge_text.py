@@ -44,7 +44,9 @@ def _head(seen: Verdict) -> Iterator[str]:
     if judged.patches:
         changes = ", ".join(f"{count} {what}" for what, count in judged.patches.items())
         rows.append(["unpatched", f"booting would change {changes}; judged as in the file"])
-    asked = f"{tally.asked} updates, profile {seen.profile.name} ({seen.profile.summary})"
+    asked = (
+        f"{tally.asked} updates, profile {seen.judged.profile.name} ({seen.judged.profile.summary})"
+    )
     rows.append(["asked", asked])
     if tally.skipped:
         rows.append(["not asked", f"{tally.skipped} updates: it has one cache, for one page"])
@@ -53,7 +55,7 @@ def _head(seen: Verdict) -> Iterator[str]:
 
 def _layout(judged: Judged) -> str:
     found = [f"{SHORT[one.name]} {_numbers(one)}" for one in judged.layouts.found]
-    said = ", ".join(found) + " from BTF" if found else ""
+    said = ", ".join(found) + f" from {judged.writer.types.kind}" if found else ""
     if judged.differences:
         said += f": DIFFERS: {'; '.join(map(str, judged.differences))}"
     missing = [SHORT[name] for name in RUNSTATE_STRUCTS if name in judged.layouts.missing]
@@ -69,7 +71,7 @@ def _numbers(layout: Layout) -> str:
 
 def _rules(seen: Verdict) -> Iterator[list[str]]:
     passed_over = dict(seen.passed_over)
-    weaker = {one.rule: one.why for one in seen.profile.relaxed if one.instead}
+    weaker = {one.rule: one.why for one in seen.judged.profile.relaxed if one.instead}
     for rule in RULES:
         one = seen.tally.broken.get(rule.name)
         if one:

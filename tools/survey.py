@@ -49,7 +49,7 @@ class Finding(NamedTuple):
     ``source`` says what was read (path and build-id or sha256, compiler and version), ``abi``
     which ABI's claims it was held against, ``assumed`` that nothing in the source says so.
     ``path`` is the file, if it is one. ``compared`` counts facts; ``unrecorded`` are those that
-    this kind of witness does not know.
+    this kind of witness does not know. ``about`` says what it is about, if not about structs.
     """
 
     witness: str
@@ -64,6 +64,7 @@ class Finding(NamedTuple):
     not_checked: tuple[NotChecked, ...] = ()
     notes: tuple[str, ...] = ()
     path: str = ""
+    about: str = ""
 
 
 if TYPE_CHECKING:

@@ -4,26 +4,34 @@ Law of this file: it opens, asks and gathers. How that reads is judge_text.py's 
 formats of ``check`` get it as a Finding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compare
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
-from runstate_abi.layouts.witnesses import btf, elf
+from runstate_abi.layouts.witnesses import elf
 from runstate_abi.tools import judging
 from runstate_abi.tools.judging import Tally
+from runstate_abi.tools.packed import unpacked
 from runstate_abi.tools.survey import Finding, NotChecked
-from runstate_abi.writer.requests import Request
-from runstate_abi.writer.rules import RULE, Profile, not_judged
+from runstate_abi.writer.requests import Request, everything, quick, without_caches
+from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, Profile, Rule, not_judged
 from runstate_abi.writer.witnesses import object_file
+from runstate_abi.writer.witnesses.c_types import Types
 from runstate_abi.writer.witnesses.machine_code import KvmWriter
 from runstate_abi.writer.witnesses.object_file import ObjectFile
 from runstate_abi.writer.witnesses.observation import RECORDS, Observation
 from runstate_abi.writer.witnesses.patching import boot_patches
 from runstate_abi.writer.witnesses.shipped import open_code, open_types
+from runstate_abi.writer.witnesses.xen_code import ENTRY, XenWriter
 
 WITNESS = "machine-code"
+
+
+class WrongProfile(Exception):
+    """A profile of Xen's for KVM's writer, or the other way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,8 @@ class Judged:
 
     path: str
     file: ObjectFile
-    writer: KvmWriter
+    writer: KvmWriter | XenWriter
+    profile: Profile
     release: str
     build_id: str
     compiler: str
@@ -53,7 +62,6 @@ class Verdict:
     """How it did: the tally, which rules were passed over, and a run of each broken rule."""
 
     judged: Judged
-    profile: Profile
     tally: Tally
     passed_over: tuple[tuple[str, str], ...]
     shown: dict[str, Observation]
@@ -65,18 +73,25 @@ class Verdict:
         return not self.tally.broken and not self.judged.differences
 
 
-def opened(path: str, btf_path: str, entry: str = "") -> Judged:
-    """Open a kernel's code and its debug info (WitnessError says why it cannot be judged)."""
-    file = open_code(path)
-    types = open_types(file, btf_path)
-    writer = KvmWriter(file, types, entry)
-    seen = btf.observe(types, RUNSTATE_STRUCTS, X86_64)
+def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judged:
+    """Open a kernel's or a hypervisor's code and its debug info, with the profile for it.
+
+    WitnessError says why it cannot be judged, WrongProfile that this is no profile for it.
+    """
+    with TemporaryDirectory(prefix="runstate-") as folder:
+        binary, btf = unpacked(path, btf_path, folder)
+        file = open_code(binary)
+        types = open_types(file, btf)
+    rules = _profile(file, profile)
+    writer = _writer(file, types, entry, rules)
+    seen = types.layouts(RUNSTATE_STRUCTS)
     held = [compare(claim(one.name, X86_64.name), one, types.source) for one in seen.found]
     symbol = file.find(writer.entry.name)
     return Judged(
         path,
         file,
         writer,
+        rules,
         _release(file),
         elf.build_id(file.file) or "",
         object_file.compiler(file),
@@ -87,18 +102,41 @@ def opened(path: str, btf_path: str, entry: str = "") -> Judged:
     )
 
 
+# Xen has its own writer, and its own profiles.
+def _profile(file: ObjectFile, name: str) -> Profile:
+    is_xen = file.find(ENTRY) is not None
+    name = name or ("xen-va" if is_xen else NEWEST.name)
+    if name.startswith("xen") != is_xen:
+        raise WrongProfile(f"--profile {name}: not for {'Xen' if is_xen else 'KVM'}'s writer")
+    return PROFILE[name]
+
+
+def _writer(file: ObjectFile, types: Types, entry: str, profile: Profile) -> KvmWriter | XenWriter:
+    if profile.name.startswith("xen"):
+        return XenWriter(file, types, physical=profile.name == "xen-phys")
+    return KvmWriter(file, types, entry)
+
+
+def requests(judged: Judged, boundaries_only: bool) -> list[Request]:
+    """Return what a writer is asked: every placement, or the boundaries and the failures alone."""
+    if isinstance(judged.writer, XenWriter):
+        return [one for one in without_caches(boundaries_only) if judged.writer.takes(one)]
+    return list(quick() if boundaries_only else everything())
+
+
 def verdict(
     judged: Judged,
     requests: Sequence[Request],
-    profile: Profile,
     jobs: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Verdict:
     """Ask for every update, judge it, and run again what breaks a rule, to be looked at."""
-    writer = judged.writer
+    writer, profile = judged.writer, judged.profile
 
-    def another() -> KvmWriter:
-        return KvmWriter(writer.file, writer.btf, writer.entry.name) if jobs > 1 else writer
+    def another() -> KvmWriter | XenWriter:
+        # Each process has an emulator of its own.
+        name = writer.entry.name
+        return _writer(writer.file, writer.types, name, profile) if jobs > 1 else writer
 
     found = judging.judged(another, requests, profile, jobs, progress)
     if not found.asked:
@@ -109,7 +147,6 @@ def verdict(
         judging.tally(writer, requests[: judging.CHUNK], profile)
     return Verdict(
         judged,
-        profile,
         found,
         not_judged(RECORDS, profile),
         shown,
@@ -130,34 +167,42 @@ def _release(file: ObjectFile) -> str:
     return ""
 
 
-def finding(seen: Verdict) -> Finding:
-    """Return a verdict as the formats of ``check`` have it."""
+def findings(seen: Verdict) -> Iterator[Finding]:
+    """Yield a verdict as the formats of ``check`` have it: the structs, and then each rule."""
     judged, total = seen.judged, seen.tally.asked
-    broken = tuple(
-        Difference(
-            "rule-broken",
-            judged.writer.entry.name,
-            one.rule,
-            X86_64.name,
-            RULE[one.rule].sentence,
-            f"{one.times} of {total} updates, first {one.request}: {one.violation.why}",
-            judged.source,
-        )
-        for one in seen.tally.broken.values()
-    )
     skipped = [NotChecked(f"rule {rule}", why, False) for rule, why in seen.passed_over]
     if seen.tally.skipped:
         why = "this writer has one cache, so its area must not cross a page"
         skipped.append(NotChecked(f"{seen.tally.skipped} updates", why, False))
-    prints = ", ".join(f"{k} {v}" for k, v in seen.tally.prints._asdict().items())
-    return Finding(
-        WITNESS,
-        judged.source,
-        X86_64.name,
+    prints = ", ".join(f"{name} {text}" for name, text in seen.tally.prints._asdict().items())
+    notes = (f"profile {judged.profile.name}", f"{total} updates; fingerprints: {prints}")
+    whole = Finding(WITNESS, judged.source, X86_64.name, path=judged.path, notes=notes)
+    yield whole._replace(
         found=judged.layouts.found,
-        compared=judged.compared + total,
-        differences=judged.differences + broken,
+        compared=judged.compared,
+        differences=judged.differences,
         not_checked=tuple(skipped),
-        notes=(f"profile {seen.profile.name}", f"fingerprints: {prints}"),
-        path=judged.path,
+        about="writer",
+    )
+    passed_over = dict(seen.passed_over)
+    for rule in RULES:
+        if rule.name not in passed_over:
+            yield whole._replace(
+                compared=total,
+                differences=_broken(seen, rule),
+                about=f"rule {rule.name}",
+            )
+
+
+def _broken(seen: Verdict, rule: Rule) -> tuple[Difference, ...]:
+    one = seen.tally.broken.get(rule.name)
+    if one is None:
+        return ()
+    count = f"{one.times} of {seen.tally.asked} updates"
+    said = f"{count}, first {one.request}: {one.violation.why}"
+    function = seen.judged.writer.entry.name
+    return (
+        Difference(
+            "rule-broken", function, rule.name, X86_64.name, rule.sentence, said, seen.judged.source
+        ),
     )

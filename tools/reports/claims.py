@@ -11,6 +11,7 @@ from typing import NamedTuple
 from runstate_abi.layouts import invariants, runstate
 from runstate_abi.layouts.model import Difference
 from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.writer import rules
 
 
 class Place(NamedTuple):
@@ -24,7 +25,9 @@ ROOT = Path(runstate.__file__).parent.parent
 
 
 def place_of(difference: Difference) -> Place:
-    """Return where the claim stands: a condition's row, a member's row, an ABI's row."""
+    """Return where the claim stands: the row of a rule, a condition, a member, an ABI."""
+    if difference.kind == "rule-broken":
+        return _found(rules.__file__, rf'Rule\("{re.escape(difference.member)}"')
     if difference.kind == "condition-false":
         return _found(invariants.__file__, rf'Condition\("{re.escape(difference.struct)}"')
     if difference.abi != "x86_64":

@@ -83,7 +83,7 @@ def _of_finding(finding: Finding) -> Iterator[Result]:
     if finding.evaluations:
         subjects[CONDITIONS] = None
     if not subjects and (finding.compared or finding.differences):
-        subjects["layouts"] = None
+        subjects[finding.about or "layouts"] = None
     # A difference about something that has no result of its own goes with the first that has one.
     belonging: dict[str, list[Difference]] = {subject: [] for subject in subjects}
     for difference in finding.differences:

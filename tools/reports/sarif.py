@@ -31,6 +31,7 @@ RULES = {
     "missing-member":        "A member of the ABI is absent.",
     "extra-member":          "There is a member that the ABI does not have.",
     "condition-false":       "One of the kernel's own BUILD_BUG_ON conditions is violated.",
+    "rule-broken":           "An update of the runstate area breaks a rule of the rule book.",
     "golden-mismatch":       "What is seen is not what the golden file has.",
     "not-checked":           "Something that had to be checked could not be.",
 }

@@ -3,16 +3,18 @@
 A struct's name is not unique in a kernel's debug info, so nothing is looked up by that name: the
 way begins at a function's own prototype and follows the types from there.
 
-Law of this file: it reads BTF and knows nothing about any particular struct. What is not there is
+Law of this file: it knows nothing about any particular struct. What is not there is
 an error that names it, or None where the caller asks whether it is there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.model import Layouts, WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses.btf import Btf
+from runstate_abi.layouts.witnesses.btf import Btf, observe
 from runstate_abi.layouts.witnesses.btf_blob import Record
 
 HOPS_MAX = 32  # typedef of const of typedef ...
@@ -23,39 +25,95 @@ OFFSET = 0xFFFFFF  # of btf_member.offset where a high byte is the width of a bi
 _THROUGH = (form.TYPEDEF, form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Type(Protocol):
+    """A type without its typedefs and qualifiers, whoever tells."""
+
+    @property
+    def source(self) -> str:
+        """Where it is told."""
+
+    @property
+    def name(self) -> str:
+        """The name of a struct, "" if it has none."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes of a struct, a union or a number."""
+
+    def pointed(self) -> "Type":
+        """Return what a pointer points to (WitnessError if it is none)."""
+
+    def find(self, path: str) -> "Member | None":
+        """Return the member at ``arch.xen.long_mode``, None if there is none."""
+
+    def paths_at(self, offset: int) -> Iterator[str]:
+        """Yield the path of each innermost member that begins ``offset`` bytes into a struct."""
+
+
+class Member(NamedTuple):
     """A member that a path leads to: its offset in bytes from where the path began, its type."""
 
     offset: int
-    type: "Type"
+    type: Type
+
+
+class Types(Protocol):
+    """The debug info of a kernel: what its functions take, and what its structs hold."""
+
+    @property
+    def source(self) -> str:
+        """The file that it is from."""
+
+    @property
+    def kind(self) -> str:
+        """``BTF``, for a person."""
+
+    def parameters(self, function: str) -> dict[str, Type] | None:
+        """Return the parameters of a function by name, in order; None if it is not known."""
+
+    def structs(self, name: str) -> Iterator[Type]:
+        """Yield every ``struct name``."""
+
+    def layouts(self, names: Sequence[str]) -> Layouts:
+        """Return what it says of the structs of these names (WitnessError)."""
+
+
+def member(type_: Type, path: str) -> Member:
+    """Return the member at ``arch.xen.long_mode`` (WitnessError naming what is missing)."""
+    found = type_.find(path)
+    if found is None:
+        name = type_.name or "{...}"
+        raise WitnessError(f"{type_.source}: cannot judge: struct {name} has no member {path}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
-class Type:
-    """A type without its typedefs and qualifiers."""
+class BtfType:
+    """A type as BTF tells it."""
 
     btf: Btf
     record: Record
+
+    @property
+    def source(self) -> str:
+        """The file that the BTF is from."""
+        return self.btf.source
+
+    @property
+    def name(self) -> str:
+        """The name of a struct, "" if it has none."""
+        return self.record.name
 
     @property
     def size(self) -> int:
         """Size in bytes of a struct, a union or a number."""
         return self.record.size
 
-    def pointed(self) -> "Type":
+    def pointed(self) -> "BtfType":
         """Return what a pointer points to (WitnessError if it is none)."""
         if self.record.kind != form.PTR:
             raise WitnessError(f"{self.btf.source}: BTF type {self.record.id} is no pointer")
         return _type(self.btf, self.record.size)
-
-    def member(self, path: str) -> Member:
-        """Return the member at ``arch.xen.long_mode`` (WitnessError naming what is missing)."""
-        found = self.find(path)
-        if found is None:
-            name = self.record.name or "{...}"
-            raise WitnessError(f"{self.btf.source}: struct {name} has no member {path}")
-        return found
 
     def find(self, path: str) -> Member | None:
         """Return the member at ``arch.xen.long_mode``, None if there is none."""
@@ -64,7 +122,7 @@ class Type:
             found = type_._own(name, 0)
             if found is None:
                 return None
-            offset, type_ = offset + found.offset, found.type
+            offset, type_ = offset + found[0], found[1]
         return Member(offset, type_)
 
     def paths_at(self, offset: int, depth: int = 0) -> Iterator[str]:
@@ -79,16 +137,16 @@ class Type:
             here = [name] if name and start == offset else []
             yield from [f"{name}.{path}" if name else path for path in below] or here
 
-    def _own(self, name: str, depth: int) -> Member | None:
+    def _own(self, name: str, depth: int) -> "tuple[int, BtfType] | None":
         if depth > DEPTH_MAX or self.record.kind not in (form.STRUCT, form.UNION):
             return None
         for own, start, type_id in self._members():
             if own == name:
-                return Member(start, _type(self.btf, type_id))
+                return start, _type(self.btf, type_id)
             if not own:
                 found = _type(self.btf, type_id)._own(name, depth + 1)
                 if found:
-                    return Member(start + found.offset, found.type)
+                    return start + found[0], found[1]
         return None
 
     # (name, offset in bytes, type id) of each member that begins at a byte.
@@ -103,32 +161,44 @@ class Type:
                 yield record.blob.string(name), bits // 8, type_id
 
 
-def parameters(btf: Btf, function: str) -> dict[str, Type] | None:
-    """Return the parameters of a function by name, in order; None if BTF has no such function.
+@dataclass(frozen=True, slots=True)
+class BtfTypes:
+    """A module's BTF on top of its kernel's, or one BTF alone."""
 
-    WitnessError if it has two that disagree.
-    """
-    found: dict[tuple[str, ...], dict[str, Type]] = {}
-    blob: Btf | None = btf
-    while blob:
-        for record in blob.named(function):
-            if record.kind == form.FUNC:
-                named = dict(_parameters(btf, record.size))
-                found[tuple(named)] = named
-        blob = blob.base
-    if len(found) > 1:
-        raise WitnessError(f"{btf.source}: {len(found)} functions are called {function}")
-    return next(iter(found.values()), None)
+    btf: Btf
+    kind: str = "BTF"
 
+    @property
+    def source(self) -> str:
+        """The file that the BTF is from."""
+        return self.btf.source
 
-def structs(btf: Btf, name: str) -> Iterator[Type]:
-    """Yield every struct of this name, a module's own before the kernel's."""
-    blob: Btf | None = btf
-    while blob:
-        for record in blob.named(name):
-            if record.kind == form.STRUCT:
-                yield Type(btf, record)
-        blob = blob.base
+    def parameters(self, function: str) -> dict[str, Type] | None:
+        """Return the parameters of a function by name, in order; None if it is not known.
+
+        WitnessError if there are two that disagree.
+        """
+        found: dict[tuple[str, ...], dict[str, Type]] = {}
+        for record in self._named(function, form.FUNC):
+            named = dict(_parameters(self.btf, record.size))
+            found[tuple(named)] = named
+        if len(found) > 1:
+            raise WitnessError(f"{self.source}: {len(found)} functions are called {function}")
+        return next(iter(found.values()), None)
+
+    def structs(self, name: str) -> Iterator[Type]:
+        """Yield every struct of this name, a module's own before the kernel's."""
+        yield from (BtfType(self.btf, record) for record in self._named(name, form.STRUCT))
+
+    def layouts(self, names: Sequence[str]) -> Layouts:
+        """Return what it says of the structs of these names (WitnessError)."""
+        return observe(self.btf, names, X86_64)
+
+    def _named(self, name: str, kind: int) -> Iterator[Record]:
+        blob: Btf | None = self.btf
+        while blob:
+            yield from (record for record in blob.named(name) if record.kind == kind)
+            blob = blob.base
 
 
 def _parameters(btf: Btf, prototype: int) -> Iterator[tuple[str, Type]]:
@@ -141,10 +211,10 @@ def _parameters(btf: Btf, prototype: int) -> Iterator[tuple[str, Type]]:
             yield record.blob.string(name), _type(btf, type_id)
 
 
-def _type(btf: Btf, type_id: int) -> Type:
+def _type(btf: Btf, type_id: int) -> BtfType:
     for _ in range(HOPS_MAX):
         record = btf.record(type_id)
         if record.kind not in _THROUGH:
-            return Type(btf, record)
+            return BtfType(btf, record)
         type_id = record.size
     raise WitnessError(f"{btf.source}: BTF type {type_id}: its chain of types does not end")

@@ -1,13 +1,15 @@
 """Two guest pages as an emulated writer sees them, with guards, and what it did to them.
 
-Page 2 is not behind page 1 but below it, as in memory.py's arena, so a store past the end of
-page 1 lands where nobody would miss it, and is noticed. A third page stands for a mapping that
-is no longer the guest's.
+KVM maps each page on its own: there page 2 is not behind page 1 but below it, as in memory.py's
+arena, so a store past the end of page 1 lands where nobody would miss it, and is noticed. Xen
+writes through the guest's own addresses: there the pages are side by side. A third page stands
+for a mapping that is no longer the guest's.
 
 Law of this file: bytes and addresses. What a store means is for the rule book.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from runstate_abi.writer.memory import ARENA, arena_bytes
 from runstate_abi.writer.vcpu import PAGE_SIZE
@@ -16,16 +18,36 @@ BASE = 0x7000_0000
 STALE = 4  # the page of memory.py's arena that a stale cache points to
 PAGES = 12
 SIZE = PAGES * PAGE_SIZE
-START = {page: BASE + ARENA[page] * PAGE_SIZE for page in (1, 2, STALE)}
+
+
+class Written(NamedTuple):
+    """Bytes stored in a page, by one instruction or by one call of memcpy().
+
+    A guard's offsets are negative, or beyond the page.
+    """
+
+    page: int
+    offset: int
+    data: bytes
+    copied: bool = False
 
 
 class GuestPages:
-    """The arena: ``memory`` is what the emulated code writes to."""
+    """The arena: ``memory`` is what the emulated code writes to, ``start`` where the pages are."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_clean", "_fill", "_low", "adjacent", "memory", "start")
+
+    def __init__(self, adjacent: bool = False) -> None:
+        self.adjacent = adjacent
         self.memory = bytearray(SIZE)
-        self._clean = b""
-        self._fill = b""
+        self.start = {page: BASE + ARENA[page] * PAGE_SIZE for page in (1, STALE, 2)}
+        if adjacent:
+            self.start = {2: self.start[1] + PAGE_SIZE, 1: self.start[1]}
+        # From which address on a place belongs to a page: from its guard on, but the one behind
+        # page 1 is page 2 where they are side by side.
+        guard = 0 if adjacent else PAGE_SIZE
+        self._low = tuple((start - guard, page, start) for page, start in self.start.items())
+        self._clean = self._fill = b""
 
     def fill(self, pattern: bytes) -> None:
         """Fill everything with a pattern, unless it is so already."""
@@ -36,12 +58,14 @@ class GuestPages:
 
     def before(self, offset: int, first: int, second: int) -> bytes:
         """Return what an area's bytes are before anything is written."""
+        if self.adjacent:
+            return arena_bytes(self._fill, 1, offset, first + second)
         parts = arena_bytes(self._fill, 1, offset, first), arena_bytes(self._fill, 2, 0, second)
         return b"".join(parts)
 
     def after(self, offset: int, first: int, second: int) -> bytes:
         """Return what an area's bytes are now, and make them as before."""
-        one, two = START[1] - BASE + offset, START[2] - BASE
+        one, two = self.start[1] - BASE + offset, self.start[2] - BASE
         found = bytes(self.memory[one : one + first] + self.memory[two : two + second])
         self.memory[one : one + first] = self._clean[one : one + first]
         self.memory[two : two + second] = self._clean[two : two + second]
@@ -54,18 +78,27 @@ class GuestPages:
         pairs = zip(self.memory, self._clean, strict=True)
         places = [address for address, (is_, was) in enumerate(pairs) if is_ != was]
         self.memory[:] = self._clean
-        return tuple(_runs(places))
+        return tuple(self._runs(places))
 
+    def place(self, address: int) -> tuple[int, int]:
+        """Return (page, offset) of an address."""
+        for low, page, start in self._low:
+            if address >= low:
+                return page, address - start
+        page = 1 if self.adjacent else 2
+        return page, address - self.start[page]
 
-def place(address: int) -> tuple[int, int]:
-    """Return (page, offset) of an address; a guard's offsets are negative or beyond a page."""
-    number = (address - BASE) // PAGE_SIZE
-    page = min(START, key=lambda page: abs(ARENA[page] - number))
-    return page, address - START[page]
+    def pieces(self, address: int, data: bytes, copied: bool = False) -> Iterator[Written]:
+        """Yield what was stored, cut where one page ends and the other begins beside it."""
+        page, offset = self.place(address)
+        end = PAGE_SIZE - offset
+        if self.adjacent and page == 1 and offset >= 0 and len(data) > end:
+            yield Written(1, offset, data[:end], copied)
+            page, offset, data = 2, 0, data[end:]
+        yield Written(page, offset, data, copied)
 
-
-def _runs(places: list[int]) -> Iterator[str]:
-    for index, at in enumerate(places):
-        if not index or places[index - 1] != at - 1:
-            page, offset = place(BASE + at)
-            yield f"p{page}{offset:+d}"
+    def _runs(self, places: list[int]) -> Iterator[str]:
+        for index, at in enumerate(places):
+            if not index or places[index - 1] != at - 1:
+                page, offset = self.place(BASE + at)
+                yield f"p{page}{offset:+d}"

@@ -63,7 +63,7 @@ class Image:
         self._counts = {STUBS: 0, REAL: 0}
         # Functions of this very file that have a meaning are not run either.
         self.replaced = {
-            symbol.address & ADDRESS_MASK: name
+            symbol.address: name
             for name, symbol in file.by_name.items()
             if symbol.address and meaning(name)
         }
@@ -115,8 +115,8 @@ class Image:
                 data = self.file.content(section)[low - start : high - start]
                 memory[low - page : low - page + len(data)] = data
         for address in self.replaced:
-            if page <= address < page + PAGE:
-                memory[address - page] = stubs.RETURN[0]
+            if page <= address & ADDRESS_MASK < page + PAGE:
+                memory[(address & ADDRESS_MASK) - page] = stubs.RETURN[0]
         return (memory, code) if found else None
 
     # A section's bytes, relocated, in whole pages.

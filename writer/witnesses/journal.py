@@ -3,11 +3,12 @@
 Law of this file: it notes and never answers. The Machine calls it, and whoever plays the kernel.
 """
 
+from runstate_abi.writer.evidence import Read
 from runstate_abi.writer.vcpu import PAGE_SIZE
 from runstate_abi.writer.witnesses import guest_pages
-from runstate_abi.writer.witnesses.guest_pages import GuestPages
+from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
 from runstate_abi.writer.witnesses.machine import Machine
-from runstate_abi.writer.witnesses.observation import Event, Touched, Written
+from runstate_abi.writer.witnesses.observation import Event
 
 EVENTS_MAX = 2000  # an update has 30; one that copies byte by byte 100
 COPY_MAX = 2 * PAGE_SIZE
@@ -19,9 +20,9 @@ class Journal:
 
     __slots__ = ("events", "machine", "odd", "pages", "places", "reads")
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, pages: GuestPages) -> None:
         """Map the guest's pages and listen to what happens in them."""
-        self.machine, self.pages = machine, GuestPages()
+        self.machine, self.pages = machine, pages
         machine.map(guest_pages.BASE, self.pages.memory)
         machine.watch(guest_pages.BASE, guest_pages.SIZE, self._stored, self._read)
         self.begin(False)
@@ -29,7 +30,7 @@ class Journal:
     def begin(self, places: bool) -> None:
         """Start a new run."""
         self.events: list[Event] = []
-        self.reads: list[Touched] = []
+        self.reads: list[Read] = []
         self.odd: list[tuple[int, str]] = []
         self.places: list[str] | None = [] if places else None
 
@@ -49,9 +50,10 @@ class Journal:
         """Note a memcpy() into the guest's pages, or out of them."""
         low, high = guest_pages.BASE, guest_pages.BASE + guest_pages.SIZE
         if low <= source < high and data:
-            self.reads.append(Touched(len(self.events), source, len(data)))
+            self.reads.append(Read(len(self.events), *self.pages.place(source), len(data)))
         if low <= to < high and data:
-            self.add(Written(to, data, True))
+            for piece in self.pages.pieces(to, data, copied=True):
+                self.add(piece)
 
     def _stored(
         self, uc: object, access: int, address: int, size: int, value: int, data: object
@@ -59,12 +61,16 @@ class Journal:
         if size > WIDEST:
             raise self.machine.stopped(f"stores {size} bytes at once, with vector instructions")
         content = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-        places = self.places
-        self.add(Written(address, content), "" if places is None else self.machine.here())
+        here = "" if self.places is None else self.machine.here()
+        if self.pages.adjacent:
+            for piece in self.pages.pieces(address, content):
+                self.add(piece, here)
+        else:
+            self.add(Written(*self.pages.place(address), content), here)
 
     def _read(
         self, uc: object, access: int, address: int, size: int, value: int, data: object
     ) -> None:
         if len(self.reads) > EVENTS_MAX:
             raise self.machine.stopped(f"reads guest memory more than {EVENTS_MAX} times")
-        self.reads.append(Touched(len(self.events), address, size))
+        self.reads.append(Read(len(self.events), *self.pages.place(address), size))

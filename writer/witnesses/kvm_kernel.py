@@ -9,7 +9,6 @@ Law of this file: it answers as the kernel does and never says whether asking wa
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from runstate_abi.layouts.witnesses.btf import Btf
 from runstate_abi.writer.host import EFAULT, EINVAL
 from runstate_abi.writer.requests import Request
 from runstate_abi.writer.steps import (
@@ -25,7 +24,7 @@ from runstate_abi.writer.steps import (
 )
 from runstate_abi.writer.vcpu import PAGE_SIZE, U64, split
 from runstate_abi.writer.witnesses import stubs
-from runstate_abi.writer.witnesses.c_types import parameters, structs
+from runstate_abi.writer.witnesses.c_types import Types
 from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal
 from runstate_abi.writer.witnesses.kvm_structs import (
     GFN,
@@ -48,8 +47,8 @@ class KvmKernel:
     machine: Machine
     journal: Journal
 
-    def __init__(self, structs: KvmStructs, btf: Btf) -> None:
-        self._structs, self._btf = structs, btf
+    def __init__(self, structs: KvmStructs, types: Types) -> None:
+        self._structs, self._types = structs, types
         self._locks = {VCPU + c.lock: name for name, c in structs.caches.items()}
         self._gpcs = {VCPU + c.start: name for name, c in structs.caches.items()}
         self._accounting = structs.accounting()
@@ -79,7 +78,7 @@ class KvmKernel:
         for name, lock in stubs.LOCKS.items():
             found[name] = partial(_LOCKING[lock.does], self, lock)
         for name, (does, assumed) in stubs.CACHES.items():
-            known = parameters(self._btf, name) or assumed
+            known = self._types.parameters(name) or assumed
             where = dict(zip(known, stubs.ARGUMENTS, strict=False))
             act, needed = _CACHING[does]
             if all(parameter in where for parameter in needed):
@@ -90,7 +89,7 @@ class KvmKernel:
 
     # Which member of pv_ops is at an offset, and so what it does.
     def _paravirt(self, offset: int) -> Callable[[], None] | None:
-        for table in structs(self._btf, stubs.PARAVIRT_TYPE):
+        for table in self._types.structs(stubs.PARAVIRT_TYPE):
             for path in table.paths_at(offset):
                 does = stubs.PARAVIRT.get(path.removesuffix(".func"))
                 if does:

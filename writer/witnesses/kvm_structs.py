@@ -5,14 +5,14 @@ function that is judged. It fills in what the function will read, and runs nothi
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.requests import Request
 from runstate_abi.writer.vcpu import PAGE_SIZE, TIME_SIZE, Runstate, split
-from runstate_abi.writer.witnesses.c_types import Type
-from runstate_abi.writer.witnesses.guest_pages import STALE, START
+from runstate_abi.writer.witnesses.c_types import Type, member
+from runstate_abi.writer.witnesses.guest_pages import STALE, GuestPages
 
 # fmt: off
 VCPU       = 0x6000_0000
@@ -59,6 +59,7 @@ class KvmStructs:
     last_steal: int | None
     long_mode: int
     update_flag: int | None
+    pages: GuestPages = field(default_factory=GuestPages)
 
     def fill(self, asked: Request, vcpu: Runstate, accounts: bool) -> None:
         """Say what the vCPU is and where its area is. ``accounts``: the code will first account
@@ -96,7 +97,7 @@ class KvmStructs:
         """Let a cache map a guest address; a stale one still maps a page that is not it."""
         cache = self.caches[name]
         page = STALE if stale else (gpa - GPA) // PAGE_SIZE + 1
-        khva = START[page] + gpa % PAGE_SIZE if active else 0
+        khva = self.pages.start[page] + gpa % PAGE_SIZE if active else 0
         U64.pack_into(self.vcpu, cache.gpa, gpa if active else NO_GPA)
         U64.pack_into(self.vcpu, cache.khva, khva)
         if active and not stale:
@@ -123,24 +124,24 @@ class KvmStructs:
 
 def kvm_structs(vcpu: Type) -> KvmStructs:
     """Return the structs of the kernel whose struct kvm_vcpu this is (WitnessError)."""
-    xen = vcpu.member(XEN)
-    pointer = vcpu.member("kvm")
+    xen = member(vcpu, XEN)
+    pointer = member(vcpu, "kvm")
     kvm = pointer.type.pointed()
     steal, flag = xen.type.find("last_steal"), kvm.find(f"{XEN}.runstate_update_flag")
     caches = {
-        name: _cache(xen.offset, xen.type, member)
-        for name, member in CACHES.items()
-        if name == "gpc1" or xen.type.find(member)
+        name: _cache(xen.offset, xen.type, path)
+        for name, path in CACHES.items()
+        if name == "gpc1" or xen.type.find(path)
     }
     found = KvmStructs(
         _memory(vcpu),
         _memory(kvm),
         caches,
-        state=xen.offset + xen.type.member("current_runstate").offset,
-        entry_time=xen.offset + xen.type.member("runstate_entry_time").offset,
-        times=xen.offset + xen.type.member("runstate_times").offset,
+        state=xen.offset + member(xen.type, "current_runstate").offset,
+        entry_time=xen.offset + member(xen.type, "runstate_entry_time").offset,
+        times=xen.offset + member(xen.type, "runstate_times").offset,
         last_steal=xen.offset + steal.offset if steal else None,
-        long_mode=kvm.member(f"{XEN}.long_mode").offset,
+        long_mode=member(kvm, f"{XEN}.long_mode").offset,
         update_flag=flag.offset if flag else None,
     )
     _check(vcpu, found, pointer.offset)
@@ -157,26 +158,26 @@ def _check(vcpu: Type, found: KvmStructs, pointer: int) -> None:
     flags = (found.long_mode, found.update_flag or 0)
     if max(filter(None, inside)) + U64.size > len(found.vcpu) or max(flags) >= len(found.kvm):
         raise WitnessError(
-            f"{vcpu.btf.source}: a member of struct kvm_vcpu or struct kvm lies outside it"
+            f"{vcpu.source}: a member of struct kvm_vcpu or struct kvm lies outside it"
         )
 
 
 def _cache(start: int, xen: Type, name: str) -> Cache:
-    cache = xen.member(name)
+    cache = member(xen, name)
     base = start + cache.offset
-    lock = cache.type.member("lock")
+    lock = member(cache.type, "lock")
     if lock.type.size > LOCK_MAX:
-        raise WitnessError(f"{xen.btf.source}: a lock of {lock.type.size} bytes")
+        raise WitnessError(f"{xen.source}: a lock of {lock.type.size} bytes")
 
-    def maybe(member: str) -> int | None:
-        found = cache.type.find(member)
+    def maybe(name: str) -> int | None:
+        found = cache.type.find(name)
         return base + found.offset if found else None
 
     return Cache(
         base,
-        gpa=base + cache.type.member("gpa").offset,
-        khva=base + cache.type.member("khva").offset,
-        memslot=base + cache.type.member("memslot").offset,
+        gpa=base + member(cache.type, "gpa").offset,
+        khva=base + member(cache.type, "khva").offset,
+        memslot=base + member(cache.type, "memslot").offset,
         lock=base + lock.offset,
         lock_size=lock.type.size,
         kvm=maybe("kvm"),
@@ -187,5 +188,5 @@ def _cache(start: int, xen: Type, name: str) -> Cache:
 
 def _memory(type_: Type) -> bytearray:
     if not 0 < type_.size <= STRUCT_MAX:
-        raise WitnessError(f"{type_.btf.source}: struct {type_.record.name} of {type_.size} bytes")
+        raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
     return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)

@@ -27,7 +27,7 @@ STACK      = 0x3000_0000
 RETURN_TO  = 0x2200_0000
 GS_BASE    = 0x0800_0000   # per-CPU data is the image's data, this much higher
 # fmt: on
-STACK_SIZE, STACK_USED, HEADROOM = 0x8000, 0x2000, 0x100
+STACK_SIZE, STACK_USED, HEADROOM = 0x8000, 0x2000, 0x400
 INSTRUCTIONS_MAX = 20_000  # an update takes 200, and 3000 with every sanitizer there is
 STACK_FILL = b"\x6b"  # what a stack holds that nobody initialised
 HLT = b"\xf4"
@@ -81,6 +81,10 @@ class Machine:
         protection = self._rx if code else self._rw
         self.uc.mem_map_ptr(address, len(memory), protection, ctypes.addressof(view))
 
+    def at_stack_top(self, content: bytes) -> None:
+        """Put something at the very top of the stack, above all that a run uses."""
+        self._stack[len(self._stack) - len(content) :] = content
+
     def watch(self, begin: int, size: int, write: Any, read: Any) -> None:
         """Call ``write`` and ``read`` with (uc, access, address, size, value, data) of accesses."""
         unicorn = engine()
@@ -92,7 +96,7 @@ class Machine:
     def run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> None:
         """Call a function and run it until it returns (WitnessError says why it did not)."""
         stack = STACK + STACK_SIZE - HEADROOM
-        self._stack[-STACK_USED:] = STACK_FILL * STACK_USED
+        self._stack[-STACK_USED:-HEADROOM] = STACK_FILL * (STACK_USED - HEADROOM)
         self._stack[-HEADROOM : -HEADROOM + 8] = RETURN_TO.to_bytes(8, "little")
         write, ids = self._write, self._ids
         for register, value in zip(stubs.ARGUMENTS, arguments, strict=False):

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import NATIVE
-from runstate_abi.layouts.witnesses.btf import Btf
 from runstate_abi.writer.requests import Request
 from runstate_abi.writer.vcpu import PAGE_SIZE, split
 from runstate_abi.writer.witnesses import stubs
-from runstate_abi.writer.witnesses.c_types import Type, parameters, structs
+from runstate_abi.writer.witnesses.c_types import Type, Types
 from runstate_abi.writer.witnesses.image import Image, paravirt_table
 from runstate_abi.writer.witnesses.journal import Journal
 from runstate_abi.writer.witnesses.kvm_kernel import KvmKernel
@@ -39,36 +38,36 @@ class Entry(NamedTuple):
     accounts: bool
 
 
-def find_entry(file: ObjectFile, btf: Btf, name: str = "") -> Entry:
+def find_entry(file: ObjectFile, types: Types, name: str = "") -> Entry:
     """Return the function that writes the area (WitnessError if it is not here)."""
     for wanted in (name,) if name else ENTRIES:
-        symbol, named = file.find(wanted), parameters(btf, wanted)
+        symbol, named = file.find(wanted), types.parameters(wanted)
         if symbol is None or not named:
             continue
         vcpu, *others = named.items()
         if len(others) != 1:
-            raise WitnessError(f"{btf.source}: cannot judge: {wanted}() takes {', '.join(named)}")
+            raise WitnessError(f"{types.source}: cannot judge: {wanted}() takes {', '.join(named)}")
         accounts = others[0][0] == STATE
         return Entry(wanted, symbol.address, symbol.size, vcpu[1].pointed(), accounts)
     wanted = name or ENTRIES[0]
     if not any(file.find(known) for known in ((name,) if name else ENTRIES)):
         why = "" if name else " (a kernel built without CONFIG_KVM_XEN, or not kvm.ko)"
         raise WitnessError(f"{file.source}: cannot judge: no function {wanted}{why}")
-    raise WitnessError(f"{btf.source}: cannot judge: the debug info has no function {wanted}")
+    raise WitnessError(f"{types.source}: cannot judge: the debug info has no function {wanted}")
 
 
 class KvmWriter:
     """One kernel's writer, ready to be called. It has a life: the emulated memory."""
 
-    def __init__(self, file: ObjectFile, btf: Btf, name: str = "") -> None:
+    def __init__(self, file: ObjectFile, types: Types, name: str = "") -> None:
         """Find the function and load it (WitnessError says why it cannot be judged)."""
-        self.entry = find_entry(file, btf, name)
-        self.file, self.btf = file, btf
+        self.entry = find_entry(file, types, name)
+        self.file, self.types = file, types
         self._structs = kvm_structs(self.entry.vcpu)
-        self._kernel = kernel = KvmKernel(self._structs, btf)
-        image = Image(file, kernel.meaning, _objects(btf))
+        self._kernel = kernel = KvmKernel(self._structs, types)
+        image = Image(file, kernel.meaning, _objects(types))
         self.machine = kernel.machine = Machine(image, kernel.meaning)
-        self._journal = kernel.journal = Journal(self.machine)
+        self._journal = kernel.journal = Journal(self.machine, self._structs.pages)
         kernel.accounts = self.entry.accounts
         for address, memory in (
             (VCPU, self._structs.vcpu),
@@ -112,9 +111,9 @@ class KvmWriter:
 
 
 # Data of other files that the code may touch, by name.
-def _objects(btf: Btf) -> dict[str, bytes]:
+def _objects(types: Types) -> dict[str, bytes]:
     found = dict.fromkeys(stubs.GUARDS, stubs.CANARY) | stubs.COUNTS
-    inside = [s.find(stubs.CURRENT_MEMBER) for s in structs(btf, stubs.CURRENT_TYPE)]
+    inside = [s.find(stubs.CURRENT_MEMBER) for s in types.structs(stubs.CURRENT_TYPE)]
     offset = next((place.offset for place in inside if place), 0)
     pointer = TASK.to_bytes(8, "little")
     found |= dict.fromkeys(stubs.CURRENT, pointer)

@@ -8,31 +8,13 @@ Law of this file: it translates addresses into steps and checks that they add up
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.evidence import CALLS, READS, Evidence, Read, ledger
 from runstate_abi.writer.requests import Request
 from runstate_abi.writer.steps import Copy, Step, Steps, Store
 from runstate_abi.writer.vcpu import PAGE_SIZE
-from runstate_abi.writer.witnesses.guest_pages import START, place
-
-
-class Written(NamedTuple):
-    """Bytes stored at an address of the arena, by one instruction or by one call of memcpy()."""
-
-    address: int
-    data: bytes
-    copied: bool = False
-
-
-class Touched(NamedTuple):
-    """A read of guest memory, after how many events."""
-
-    at: int
-    address: int
-    size: int
-
+from runstate_abi.writer.witnesses.guest_pages import Written
 
 Event = Written | Step
 # x86 keeps stores in order: a barrier between them is no instruction, and nothing shows one.
@@ -48,7 +30,7 @@ class Observation:
     events: tuple[Event, ...]
     before: bytes
     after: bytes
-    reads: tuple[Touched, ...] = ()
+    reads: tuple[Read, ...] = ()
     changed: tuple[str, ...] = ()
     odd: tuple[tuple[int, str], ...] = ()
     irqs_off_at_return: bool = False
@@ -57,11 +39,11 @@ class Observation:
 
     def key(self) -> Hashable:
         """Return what the verdict on this run depends on: where in the page it was is left out."""
-        asked, area = self.request, START[1] + self.request.offset
-        low = START[1] - PAGE_SIZE
+        asked = self.request
+        # Page 2 begins where it begins: only in page 1 does a place depend on the area's.
         events = tuple(
-            (event.address - area if event.address >= low else event.address, *event[1:])
-            if type(event) is Written
+            (event[1] - asked.offset, *event[2:])
+            if type(event) is Written and event[0] == 1
             else event
             for event in self.events
         )
@@ -84,9 +66,8 @@ class Observation:
         asked = self.request
         found = Evidence(
             asked.area, asked.vcpu, asked.atomic, self.before, self.steps(), RECORDS,
-            tuple(Read(at, *place(address), size) for at, address, size in self.reads),
-            asked.atomic, self.irqs_off_at_return, self.changed, self.odd, self.locks_sleep,
-            asked.scenario.no_slot,
+            self.reads, asked.atomic, self.irqs_off_at_return, self.changed, self.odd,
+            self.locks_sleep, asked.scenario.no_slot,
         )  # fmt: skip
         landed = ledger(found).landed
         if (landed[-1].after if landed else self.before) != self.after:
@@ -97,5 +78,5 @@ class Observation:
 
 
 def _step(event: Written) -> Step:
-    page, offset = place(event.address)
-    return (Copy if event.copied else Store)(page, offset, event.data)
+    page, offset, data, copied = event
+    return Copy(page, offset, data) if copied else Store(page, offset, data)

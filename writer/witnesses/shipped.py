@@ -14,7 +14,8 @@ from runstate_abi.layouts.witnesses.btf import Btf
 from runstate_abi.layouts.witnesses.elf import Elf
 from runstate_abi.layouts.witnesses.inflate import compression, inflate
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
-from runstate_abi.writer.witnesses import object_file
+from runstate_abi.writer.witnesses import dwarf_types, object_file
+from runstate_abi.writer.witnesses.c_types import BtfTypes, Types
 from runstate_abi.writer.witnesses.object_file import ObjectFile
 
 CODE_MAX = 128 << 20  # what a compressed module may inflate to
@@ -37,20 +38,32 @@ def open_code(path: str) -> ObjectFile:
     return object_file.read(open_elf(path))
 
 
-def open_types(file: ObjectFile, path: str) -> Btf:
-    """Return the BTF that goes with code: its own, its own on top of the kernel's at ``path``, or
-    what is at ``path`` (WitnessError if there is none, or the two do not fit)."""
+def open_types(file: ObjectFile, path: str) -> Types:
+    """Return the debug info that goes with code: its own BTF, on top of the kernel's at ``path`` if
+    it is split; else what is at ``path``; else its own DWARF (WitnessError if there is none)."""
     own = _own(file.file)
-    if own is None and not path:
+    if own is not None and (own.split or not path):
+        base = _btf(path) if path and not own.distilled_base else None
+        return BtfTypes(vmlinuz.read_btf(own, base))
+    if path:
+        try:
+            return BtfTypes(_btf(path))
+        except WitnessError as error:
+            found = dwarf_types.open_dwarf(path)
+            if found is None:
+                raise error
+            return found
+    found = dwarf_types.open_dwarf(file.source)
+    if found is None:
         raise WitnessError(
-            f"{file.source}: cannot judge: no BTF in it: give its debug info with --btf FILE "
-            "(pahole --btf_encode_detached makes one of DWARF)"
+            f"{file.source}: cannot judge: neither BTF nor DWARF in it: give its debug info with "
+            "--btf FILE"
         )
-    if own is None:
-        return vmlinuz.read_btf(vmlinuz.open_image(path))
-    if path and own.split and not own.distilled_base:
-        return vmlinuz.read_btf(own, vmlinuz.read_btf(vmlinuz.open_image(path)))
-    return vmlinuz.read_btf(own)
+    return found
+
+
+def _btf(path: str) -> Btf:
+    return vmlinuz.read_btf(vmlinuz.open_image(path))
 
 
 def _own(file: Elf) -> KernelImage | None:

@@ -103,4 +103,7 @@ EFLAGS_IF, EFLAGS_ALWAYS = 0x200, 0x2
 READER    = 0x200
 # arch/x86/include/asm/kasan.h: where the shadow is, and log2 of what a byte of it stands for.
 KASAN_SHADOW_OFFSET, KASAN_SHADOW_SCALE = 0xdffffc0000000000, 3
+# Xen's public ABI: VMASST_TYPE_runstate_update_flag (xen.h), XEN_DOMCTL_CDF_hvm (domctl.h). Its
+# stack is 32 KiB (STACK_SIZE), with struct cpu_info at the top: machine.py's is as large.
+VMASST_RUNSTATE_UPDATE_FLAG, CDF_HVM = 5, 0x1
 # fmt: on

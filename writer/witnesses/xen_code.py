@@ -1,0 +1,171 @@
+"""Xen's writer, run: what update_runstate_area() of a xen-syms does to a guest's area.
+
+A linked file with symbols, so nothing is relocated and Xen's own copies to the guest run as they
+are; what would need a guest's page tables (copies to an HVM guest) is played.
+
+Law of this file: as in machine_code.py. Offsets come from the debug info, beginning at the
+function's own prototype; the constants that do not are in stubs.py.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.host import Host
+from runstate_abi.writer.requests import FINE, HVM, Request
+from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, image, split
+from runstate_abi.writer.witnesses import stubs
+from runstate_abi.writer.witnesses.c_types import Type, Types, member
+from runstate_abi.writer.witnesses.guest_pages import GuestPages
+from runstate_abi.writer.witnesses.image import Image
+from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal
+from runstate_abi.writer.witnesses.machine import HEADROOM, Machine
+from runstate_abi.writer.witnesses.object_file import ObjectFile
+from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.xen import phys_error
+
+ENTRY = "update_runstate_area"
+VCPU, DOMAIN = 0x6000_0000, 0x6100_0000
+STRUCT_MAX = 0x10_0000
+U64 = struct.Struct("<Q")
+U32 = struct.Struct("<I")
+
+
+class Entry(NamedTuple):
+    """The function to call; Xen's accounts for no time."""
+
+    name: str
+    address: int
+    size: int
+    vcpu: Type
+    accounts: bool = False
+
+
+class Offsets(NamedTuple):
+    """Where Xen keeps what the function reads, in struct vcpu and in struct domain."""
+
+    runstate: int
+    guest: int  # the handle of the virtual area
+    mapped: int  # the mapping of the physical one
+    mapped_compat: int
+    domain: int
+    vm_assist: int
+    options: int
+    compat: int
+
+
+class XenWriter:
+    """One Xen's writer of the virtual or of the physical area. It has a life: the memory."""
+
+    two_pages = True
+
+    def __init__(self, file: ObjectFile, types: Types, physical: bool) -> None:
+        """Find the function and load it (WitnessError says why it cannot be judged)."""
+        symbol, named = file.find(ENTRY), types.parameters(ENTRY)
+        if symbol is None or not named:
+            raise WitnessError(f"{file.source}: cannot judge: no function {ENTRY}, or no types")
+        self.file, self.types, self.physical = file, types, physical
+        vcpu = next(iter(named.values())).pointed()
+        self.entry = Entry(ENTRY, symbol.address, symbol.size, vcpu)
+        domain = member(vcpu, "domain").type.pointed()
+        self._at = _offsets(vcpu, domain)
+        self._vcpu, self._domain = _memory(vcpu), _memory(domain)
+        self._meanings: dict[str, Callable[[], None]] = {
+            "copy_to_user_hvm": self._copy,
+            "update_guest_memory_policy": lambda: None,
+        }
+        self.machine = Machine(Image(file, self._meanings.get, {}), self._meanings.get)
+        # Xen copies through the guest's addresses, which are side by side; a mapping is one page.
+        self._journal = Journal(self.machine, GuestPages(adjacent=not physical))
+        self.machine.map(VCPU, self._vcpu)
+        self.machine.map(DOMAIN, self._domain)
+        self.machine.watch(VCPU, DOMAIN + len(self._domain) - VCPU, self._stored_in_xen, None)
+        self.machine.at_stack_top(_cpu_info(types))
+
+    def takes(self, asked: Request) -> bool:
+        """Can it be asked for this? There are no caches, and a physical area has its conditions."""
+        if asked.atomic or asked.scenario not in (FINE, HVM):
+            return False
+        return not self.physical or (asked.scenario is FINE and not phys_error(asked.area, Host()))
+
+    def observe(self, asked: Request, places: bool = False) -> Observation:
+        """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
+        journal, area = self._journal, asked.area
+        first, second = split(area.address, area.shape.size)
+        journal.begin(places)
+        journal.pages.fill(asked.fill)
+        self._fill(asked)
+        self.machine.run(self.entry.address, (VCPU,), irqs_off=False)
+        return Observation(
+            asked,
+            tuple(journal.events),
+            journal.pages.before(asked.offset, first, second),
+            journal.pages.after(asked.offset, first, second),
+            tuple(journal.reads),
+            journal.pages.changed(),
+            tuple(journal.odd),
+            not self.machine.get("eflags") & stubs.EFLAGS_IF,
+            places=tuple(journal.places or ()),
+        )
+
+    # What the vCPU is, where its area is, and what its guest has asked for.
+    def _fill(self, asked: Request) -> None:
+        at, memory, native = self._at, self._vcpu, SHAPES["native"]
+        address = self._journal.pages.start[1] + asked.offset
+        compat = asked.abi == "compat"
+        memory[at.runstate : at.runstate + native.size] = image(
+            native, asked.vcpu, asked.vcpu.entry_time
+        )
+        U64.pack_into(memory, at.guest, 0 if self.physical else address)
+        U64.pack_into(memory, at.mapped, address if self.physical else 0)
+        memory[at.mapped_compat] = compat
+        U64.pack_into(memory, at.domain, DOMAIN)
+        self._domain[at.compat] = compat
+        U32.pack_into(self._domain, at.options, stubs.CDF_HVM if asked.scenario is HVM else 0)
+        assist = 1 << stubs.VMASST_RUNSTATE_UPDATE_FLAG if asked.flag else 0
+        U64.pack_into(self._domain, at.vm_assist, assist)
+
+    def _copy(self) -> None:
+        to, source, size = (self.machine.get(register) for register in stubs.ARGUMENTS[:3])
+        if size > COPY_MAX:
+            raise self.machine.stopped(f"copies {size} bytes")
+        data = self.machine.peek(source, size)
+        self._journal.copy(to, data, source)
+        self.machine.poke(to, data)
+        self.machine.put("rax", 0)
+
+    def _stored_in_xen(
+        self, uc: object, access: int, address: int, size: int, value: int, data: object
+    ) -> None:
+        self._journal.strange(f"{size} bytes are stored in Xen's own structs, {address:#x}")
+
+
+def _offsets(vcpu: Type, domain: Type) -> Offsets:
+    return Offsets(
+        member(vcpu, "runstate").offset,
+        member(vcpu, "runstate_guest").offset,
+        member(vcpu, "runstate_guest_area.map").offset,
+        member(vcpu, "runstate_guest_area_compat").offset,
+        member(vcpu, "domain").offset,
+        member(domain, "vm_assist").offset,
+        member(domain, "options").offset,
+        member(domain, "arch.has_32bit_shinfo").offset,
+    )
+
+
+def _memory(type_: Type) -> bytearray:
+    if not 0 < type_.size <= STRUCT_MAX:
+        raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
+    return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)
+
+
+# struct cpu_info, at the top of the stack: there Xen finds the current vCPU.
+def _cpu_info(types: Types) -> bytes:
+    for info in types.structs("cpu_info"):
+        place = member(info, "current_vcpu").offset
+        if place + U64.size <= info.size <= HEADROOM - U64.size:
+            content = bytearray(info.size)
+            U64.pack_into(content, place, VCPU)
+            return bytes(content)
+    raise WitnessError(f"{types.source}: cannot judge: no struct cpu_info")
