@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.ordering import Access, Model, Sight
-from runstate_abi.writer.projection import Case, Found, scene
+from runstate_abi.writer.projection import Found
+from runstate_abi.writer.scene import Case, scene
 
 
 class Event(NamedTuple):
@@ -92,9 +93,9 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
             stage.store(*found.stores[event.phase][group])
         if event.look >= 0:
             number = found.loads[event.look]
-            stage.load(number)
             waiting.discard(number)
-            _load_with(stage, number, waiting)
+            for other in sorted((number, *_with(stage, number, waiting))):
+                stage.load(other)
     for number in range(len(stage.scene.sights)):
         stage.load(number)
     return Told(tuple(joined(stage.events)), _believed(stage))
@@ -102,7 +103,7 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
 
 # The bytes of the copy that do not matter go with the first one that does, but for the element
 # that another one that matters is in.
-def _load_with(stage: _Stage, number: int, waiting: set[int]) -> None:
+def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     sights = stage.scene.sights
     if sights[number].load.read:
         return
@@ -113,7 +114,7 @@ def _load_with(stage: _Stage, number: int, waiting: set[int]) -> None:
         if sight.load.read or not ready or other in waiting:
             continue
         if alone or _element(stage, sight) not in apart:
-            stage.load(other)
+            yield other
 
 
 def _element(stage: _Stage, sight: Sight) -> int:

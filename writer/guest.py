@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Load(NamedTuple):
-    """One load of ``part``: state_entry_time (whole, low or high half), state, or the struct.
+    """One load of ``part``: entry, or its half low or high, state, time, or the whole struct.
 
     ``read`` numbers the readings of state_entry_time: what is loaded again is compared. 0 is the
     data itself. ``whole``: the guest's code guarantees one access (an aligned load). Otherwise it

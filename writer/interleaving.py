@@ -112,8 +112,7 @@ def choices(problem: Problem, state: State) -> Iterator[tuple[Event, State]]:
         groups = problem.phases[state.phase]
         rest = tuple(i for i in range(len(groups)) if not state.done >> i & 1)
         memory = _stored(state.memory, groups, rest)
-        following = state._replace(phase=state.phase + 1, done=0, memory=memory)
-        yield Event(state.phase, rest), following
+        yield Event(state.phase, rest), state._replace(phase=state.phase + 1, done=0, memory=memory)
     for index, look in enumerate(problem.looks):
         if not state.looked >> index & 1 and look.after & ~state.looked == 0:
             for made in _decisions(problem, state, look):

@@ -66,23 +66,30 @@ class Phase(NamedTuple):
     after: tuple[int, ...]
 
 
-def phases(steps: Iterable[Step], model: Model, offset: int) -> tuple[Phase, ...]:
-    """Return the phases of an update whose area begins ``offset`` bytes into page 1."""
+def phases(steps: Iterable[Step], model: Model, layout: Layout, offset: int) -> tuple[Phase, ...]:
+    """Return the phases of updates of an area that begins ``offset`` bytes into page 1."""
     found: list[list[Access]] = [[]]
     for number, step in enumerate(steps):
         if isinstance(step, Barrier) or (isinstance(step, Write) and not model.barriers):
             found.append([])
         if isinstance(step, Write):
-            found[-1].extend(_accesses(number, step, model, offset))
+            found[-1].extend(_accesses(number, step, model, layout, offset))
     return tuple(Phase(tuple(one), _after(one)) for one in found if one)
 
 
-def _accesses(number: int, step: Write, model: Model, offset: int) -> Iterator[Access]:
+def _accesses(
+    number: int, step: Write, model: Model, layout: Layout, offset: int
+) -> Iterator[Access]:
     start = (step.page - 1) * PAGE_SIZE + step.offset - offset
-    whole = isinstance(step, Store) and is_whole(step.offset, len(step.data), model)
-    for first, size in pieces(step.offset, len(step.data), whole or model.recorded, model):
-        where = tuple(range(start + first, start + first + size))
-        yield Access(where, step.data[first : first + size], number)
+    size = len(step.data)
+    whole = model.recorded or (isinstance(step, Store) and is_whole(step.offset, size, model))
+    if isinstance(step, Store):
+        at, word = step.offset, model.grain or WORD
+    else:
+        at, word = start - layout.offsetof("state_entry_time"), WORD
+    for first, count in pieces(at, size, size if whole else word if model.coarse else 1):
+        where = tuple(range(start + first, start + first + count))
+        yield Access(where, step.data[first : first + count], number)
 
 
 def is_whole(address: int, size: int, model: Model) -> bool:
@@ -91,14 +98,15 @@ def is_whole(address: int, size: int, model: Model) -> bool:
     return address // block == (address + size - 1) // block
 
 
-def pieces(address: int, size: int, whole: bool, model: Model) -> Iterator[tuple[int, int]]:
-    """Yield (first byte, size): all at once, or byte by byte; coarse is aligned word by word."""
+def pieces(at: int, size: int, word: int) -> Iterator[tuple[int, int]]:
+    """Yield (first byte, size): cut wherever ``at`` plus the first byte is a multiple of ``word``,
+    or not at all if ``word`` is the size.
+    """
     first = 0
     while first < size:
-        rest = size - first
-        word = WORD - (address + first) % WORD if model.coarse else 1
-        yield first, rest if whole else min(rest, word)
-        first += rest if whole else min(rest, word)
+        count = size if word == size else min(size - first, word - (at + first) % word)
+        yield first, count
+        first += count
 
 
 # Stores of one CPU to the same byte are seen in program order, and what comes before them.
@@ -158,8 +166,11 @@ def _closed(earlier: int, found: Sequence[Sight]) -> int:
 
 def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[tuple[int, ...]]:
     start, size = part(layout, load.part)
-    whole = load.whole or (load.part != "struct" and is_whole(offset + start, size, model))
-    for first, count in pieces(offset + start, size, whole, model):
+    copy = load.part == "struct"
+    whole = load.whole or (not copy and is_whole(offset + start, size, model))
+    at = start - layout.offsetof("state_entry_time") if copy else offset + start
+    word = WORD if copy else model.grain or WORD
+    for first, count in pieces(at, size, size if whole else word if model.coarse else 1):
         yield tuple(range(start + first, start + first + count))
 
 
@@ -167,9 +178,8 @@ def part(layout: Layout, name: str) -> tuple[int, int]:
     """Return (offset, size) in bytes of what a Load calls its part."""
     if name == "struct":
         return 0, layout.size
-    if name == "state":
-        field = layout.field("state")
-        return field.offset, field.size
+    if name in ("state", "time"):
+        return layout.offsetof(name), layout.field(name).size
     field = layout.field("state_entry_time")
     half = field.size // 2
     starts = {"entry": (0, field.size), "low": (0, half), "high": (half, field.size - half)}

@@ -19,33 +19,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer import patterns
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.interleaving import Event, Group, Look, Problem, search
-from runstate_abi.writer.ordering import Model, Phase, Sight, phases, sights
+from runstate_abi.writer.ordering import Model
 from runstate_abi.writer.patterns import Column
-from runstate_abi.writer.steps import Steps
-from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
+from runstate_abi.writer.scene import FLAG, Case, History, Scene, scene
 
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT  # the flag in its byte
 STRAY = 1000  # a value that no version has there: its byte is added
-
-
-class Case(NamedTuple):
-    """One writer at one place: ``steps`` of all updates as played, and the true ``images``.
-
-    ``images[0]`` is what was there before. A byte has the same value in all images or a different
-    one in each; the bytes of state_entry_time all differ. ``offset``: where in page 1 the area
-    begins. ``hidden``: offsets that a recording does not show; nothing is claimed about them.
-    """
-
-    layout: Layout
-    offset: int
-    images: tuple[bytes, ...]
-    steps: Steps
-    hidden: frozenset[int] = frozenset()
 
 
 class Pattern(NamedTuple):
@@ -75,56 +56,6 @@ class Answer(NamedTuple):
     found: Found | None
 
 
-class Scene(NamedTuple):
-    """A case under a model, and a reader of it, taken apart."""
-
-    case: Case
-    reader: Reader
-    phases: tuple[Phase, ...]
-    sights: tuple[Sight, ...]
-    tokens: dict[int, dict[int, tuple[int, int]]]
-    holders: dict[int, tuple[tuple[int, int], ...]]
-    entry: tuple[int, ...]
-    flag: int
-
-    @property
-    def versions(self) -> int:
-        """How many true images there are."""
-        return len(self.case.images)
-
-
-def scene(case: Case, reader: Reader, model: Model) -> Scene:
-    """Take a case and a reader apart."""
-    made = phases(case.steps, model, case.offset)
-    entry = case.layout.field("state_entry_time")
-    flag = entry.end - 1
-    holders: dict[int, list[tuple[int, int]]] = {}
-    for number, phase in enumerate(made):
-        for index, access in enumerate(phase.accesses):
-            for offset in access.offsets:
-                holders.setdefault(offset, []).append((number, index))
-    return Scene(
-        case,
-        reader,
-        made,
-        sights(reader, model, case.layout, case.offset),
-        {offset: _tokens(case, offset, flag) for offset in range(case.layout.size)},
-        {offset: tuple(where) for offset, where in holders.items()},
-        tuple(range(entry.offset, entry.end)),
-        flag,
-    )
-
-
-# byte value -> (version, 1 if the flag is up); what is not here is a value of no version.
-def _tokens(case: Case, offset: int, flag: int) -> dict[int, tuple[int, int]]:
-    tokens: dict[int, tuple[int, int]] = {}
-    for version, image in enumerate(case.images):
-        tokens.setdefault(image[offset], (version, 0))
-        if offset == flag:
-            tokens.setdefault(image[offset] | FLAG, (version, 1))
-    return tokens
-
-
 def solve(
     case: Case,
     reader: Reader,
@@ -139,9 +70,10 @@ def solve(
     """
     stage = scene(case, reader, model)
     asked: dict[Problem, None] = {}
+    kinds = _kinds(stage)
     states, best = 0, None
     for pattern in _placed(stage, entry_times, differing):
-        for witness in _witnesses(stage, pattern):
+        for witness in _witnesses(stage, kinds, pattern):
             problem, stores, loads = _project(stage, pattern, witness)
             if problem in asked:
                 continue
@@ -163,11 +95,11 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
     if differing is not None:
         everywhere = tuple(range(stage.versions))
         for mask in differing:
-            chosen = (o for o in shown if mask >> (o - stage.entry[0]) & 1)
-            yield Pattern(tuple((offset, everywhere) for offset in chosen))
+            differ = (offset for offset in shown if mask >> (offset - stage.entry[0]) & 1)
+            yield Pattern(tuple((offset, everywhere) for offset in differ))
         return
     believes = "state_entry_time" in stage.reader.uses
-    classes = {offset: (_history(stage, offset), _lookers(stage, offset)) for offset in shown}
+    classes = {o: (stage.written.histories[o], _comparers(stage, o)) for o in shown}
     seen = set()
     for shape in patterns.coarsest(stage.versions, entry_times, believes):
         for chosen in combinations(shown, len(shape.columns)):
@@ -177,36 +109,27 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
                 yield Pattern(tuple(zip(chosen, shape.columns, strict=True)))
 
 
-# What happens to a byte: when, which version, and with which other bytes if in one piece.
-def _history(stage: Scene, offset: int) -> tuple[object, ...]:
-    history = []
-    for number, index in stage.holders.get(offset, ()):
-        access = stage.phases[number].accesses[index]
-        alone = len(access.offsets) == 1
-        byte = access.data[access.offsets.index(offset)]
-        token = stage.tokens[offset].get(byte, byte)
-        history.append((number, token, -1 if alone else index))
-    return tuple(history)
+def _comparers(stage: Scene, offset: int) -> tuple[int, ...]:
+    return tuple(index for index in stage.lookers[offset] if stage.sights[index].load.read)
 
 
-def _lookers(stage: Scene, offset: int) -> tuple[int, ...]:
-    whole = (
-        i for i, sight in enumerate(stage.sights) if sight.load.read and offset in sight.offsets
-    )
-    return tuple(whole)
-
-
-# Pairs of believed bytes that could belong to different images, one pair of each kind.
-def _witnesses(stage: Scene, pattern: Pattern) -> Iterator[tuple[int, int]]:
-    classes: dict[object, list[int]] = {}
+# Believed bytes by what happens to them.
+def _kinds(stage: Scene) -> tuple[tuple[int, ...], ...]:
+    kinds: dict[History, list[int]] = {}
     for offset in _believed(stage):
-        classes.setdefault(_history(stage, offset), []).append(offset)
-    kinds = list(classes.values())
+        kinds.setdefault(stage.written.histories[offset], []).append(offset)
+    return tuple(map(tuple, kinds.values()))
+
+
+# Pairs of believed bytes that could belong to different images, one pair of each two kinds.
+def _witnesses(
+    stage: Scene, kinds: tuple[tuple[int, ...], ...], pattern: Pattern
+) -> Iterator[tuple[int, int]]:
     for first, second in combinations_with_replacement(kinds, 2):
         yield first[0], second[-1]  # a byte by itself may still be of no version at all
     if "state_entry_time" in stage.reader.uses:
         differing = {offset for offset, _ in pattern.columns} | {stage.flag}
-        differing |= {offset for offset in stage.entry if _strays(stage, offset)}
+        differing |= {offset for offset in stage.entry if _is_odd(stage, offset)}
         for kind in kinds:
             yield from ((kind[0], offset) for offset in sorted(differing))
 
@@ -223,8 +146,14 @@ def _believed(stage: Scene) -> Iterator[int]:
                 yield offset
 
 
+# Is a byte ever stored that no image has there, flagged ones among them?
+def _is_odd(stage: Scene, offset: int) -> bool:
+    history = stage.written.histories[offset]
+    return any(isinstance(token, int) or token[1] for _, token, _ in history)
+
+
 def _strays(stage: Scene, offset: int) -> bool:
-    return any(isinstance(token, int) for _, token, _ in _history(stage, offset))
+    return any(isinstance(token, int) for _, token, _ in stage.written.histories[offset])
 
 
 Projected = tuple[Problem, tuple[tuple[tuple[int, int], ...], ...], tuple[int, ...]]
@@ -261,7 +190,7 @@ def _fit(stage: Scene, columns: dict[int, Column], offset: int, version: int) ->
 
 # A byte as a number: its version, or in state_entry_time twice its column's number plus the flag.
 def _value(stage: Scene, columns: dict[int, Column], offset: int, byte: int) -> int:
-    token = stage.tokens[offset].get(byte)
+    token = stage.written.tokens[offset].get(byte)
     in_entry = stage.entry[0] <= offset <= stage.entry[-1]
     if token is None:
         stray = STRAY + byte
@@ -277,7 +206,7 @@ def _groups(
 ) -> tuple[tuple[tuple[Group, ...], ...], tuple[tuple[tuple[int, int], ...], ...]]:
     touched: dict[int, set[int]] = {}
     for offset in local:
-        for number, index in stage.holders.get(offset, ()):
+        for number, index in stage.written.holders[offset]:
             touched.setdefault(number, set()).add(index)
     found, stores = [], []
     for number in sorted(touched):
@@ -305,19 +234,20 @@ def _groups(
 def _looks(
     stage: Scene, witness: Sequence[int], local: dict[int, int]
 ) -> tuple[tuple[Look, ...], tuple[int, ...]]:
-    kept: list[int] = []
-    seen: list[tuple[int, ...]] = []
-    for index, sight in enumerate(stage.sights):
+    numbers = {number for offset in local for number in stage.lookers[offset]}
+    seen: dict[int, tuple[int, ...]] = {}
+    for number in sorted(numbers):
+        sight = stage.sights[number]
         wanted = local if sight.load.read else witness
         places = tuple(local[offset] for offset in sight.offsets if offset in wanted)
         if places:
-            kept.append(index)
-            seen.append(places)
+            seen[number] = places
+    kept = tuple(seen)
     looks = (
-        Look(_only(stage.sights[index].after, kept), places, bool(stage.sights[index].load.read))
-        for index, places in zip(kept, seen, strict=True)
+        Look(_only(stage.sights[number].after, kept), places, bool(stage.sights[number].load.read))
+        for number, places in seen.items()
     )
-    return tuple(looks), tuple(kept)
+    return tuple(looks), kept
 
 
 # A mask over all, as a mask over those kept.

@@ -9,6 +9,7 @@ the model, a recording of a real kernel, a kernel that is emulated.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from runstate_abi.writer import execution, patterns
@@ -18,7 +19,8 @@ from runstate_abi.writer.guest import CannotDrop, Reader, drop
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.ordering import Model
 from runstate_abi.writer.patterns import Column
-from runstate_abi.writer.projection import Answer, Case, Found, solve
+from runstate_abi.writer.projection import Answer, Found, solve
+from runstate_abi.writer.scene import Case
 from runstate_abi.writer.steps import Copy, Step, Steps, Store, Write
 from runstate_abi.writer.variants import Variant, update
 from runstate_abi.writer.vcpu import (
@@ -77,6 +79,7 @@ class Race(NamedTuple):
         return self.answer.states
 
 
+@cache
 def of_variant(variant: Variant) -> Writer:
     """Return the writer that a version of the model is."""
 
@@ -84,6 +87,24 @@ def of_variant(variant: Variant) -> Writer:
         return update(variant, vcpu, area)
 
     return Writer(variant.name, steps, always_flagged=variant.always_flagged)
+
+
+class Question(NamedTuple):
+    """Who writes where, who reads, on what, how often, and what is left away.
+
+    ``area`` is the placement: its address decides what tears and where pages part. ``dropped`` are
+    names of drops.py. ``differing`` are masks of the bytes of the entry time that differ, bit 0 the
+    lowest; None is every pattern.
+    """
+
+    writer: Writer
+    reader: Reader
+    model: Model
+    area: Area
+    updates: int = 1
+    entry_times: str = patterns.INCREASING
+    differing: tuple[int, ...] | None = None
+    dropped: tuple[str, ...] = ()
 
 
 def find_race(
@@ -97,34 +118,53 @@ def find_race(
     differing: Iterable[int] | None = None,
     dropped: Iterable[str] = (),
 ) -> Proof | Race:
-    """Answer for every pattern of equal bytes in the entry times, or those in ``differing``.
-
-    ``area`` is the placement: its address decides what tears and where pages part. ``dropped`` are
-    names of drops.py (CannotDrop if there is no such step). Refused if this writer does not take
+    """Answer a Question. CannotDrop if there is no such step; Refused if this writer does not take
     the area.
     """
-    dropped = tuple(dropped)
-    if entry_times == patterns.A_B_A and updates < 2:
+    masks = None if differing is None else tuple(differing)
+    question = Question(writer, reader, model, area, updates, entry_times, masks, tuple(dropped))
+    answer = ask(question)
+    return Proof(answer.states, answer.searches) if answer.found is None else race(question)
+
+
+def ask(question: Question) -> Answer:
+    """Answer a question, and tell no execution."""
+    if question.entry_times == patterns.A_B_A and question.updates < 2:
         raise ValueError("an entry time can come back after two updates, not after one")
-    area, reader = _without(writer, area, reader, dropped)
-    case = case_of(writer, area, _versions(area.shape, updates, None), dropped)
-    answer = solve(case, reader, model, entry_times, differing)
-    if answer.found is None:
-        return Proof(answer.states, answer.searches)
+    area, reader = _without(question)
+    case = _symbols(question.writer, area, question.updates, _of_writer(question.dropped))
+    return solve(case, reader, question.model, question.entry_times, question.differing)
+
+
+def race(question: Question) -> Race:
+    """Return the execution of a question whose answer is that there is one."""
+    answer = ask(question)
     # Rather one with words than one with bytes: there are fewer machines that cannot do it.
-    coarse = model._replace(coarse=True)
-    words = solve(case, reader, coarse, entry_times, differing).found
+    coarse = question._replace(model=question.model._replace(coarse=True))
+    words = ask(coarse).found
     found = words or answer.found
-    runstates = _versions(area.shape, updates, _columns(found, entry_times))
-    real = case_of(writer, area, runstates, dropped)
-    told = execution.tell(real, reader, coarse if words else model, found)
-    return Race(answer, bool(words), runstates, real, told.events, told.accepted, found.witness)
+    assert found is not None
+    area, reader = _without(question)
+    columns = _columns(found, question.entry_times)
+    runstates = _versions(area.shape, question.updates, columns)
+    case = case_of(question.writer, area, runstates, _of_writer(question.dropped))
+    told = execution.tell(case, reader, (coarse if words else question).model, found)
+    return Race(answer, bool(words), runstates, case, told.events, told.accepted, found.witness)
 
 
-def _without(
-    writer: Writer, area: Area, reader: Reader, dropped: tuple[str, ...]
-) -> tuple[Area, Reader]:
-    for name in dropped:
+def _of_writer(dropped: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in dropped if name in WRITER_DROPS)
+
+
+# All readers on all models ask about the same writer at the same place.
+@lru_cache(maxsize=4)
+def _symbols(writer: Writer, area: Area, updates: int, dropped: tuple[str, ...]) -> Case:
+    return case_of(writer, area, _versions(area.shape, updates, None), dropped)
+
+
+def _without(question: Question) -> tuple[Area, Reader]:
+    writer, reader, area = question.writer, question.reader, question.area
+    for name in question.dropped:
         if name == "flag" and writer.always_flagged:
             raise CannotDrop(f"{writer.name} has no switch for the flag")
         if name == "flag":
@@ -147,8 +187,7 @@ def case_of(
     for vcpu in runstates[1:]:
         steps = writer.steps(vcpu, area)
         for name in dropped:
-            if name in WRITER_DROPS:
-                steps = without(steps, area, name)
+            steps = without(steps, area, name)
         played += play(window, steps)
     return Case(area.shape.layout, area.offset, images, tuple(played), writer.hidden)
 

@@ -10,12 +10,14 @@ from functools import cache
 from itertools import product
 
 import pytest
+
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.writer.drops import READER_DROPS
 from runstate_abi.writer.guest import READERS, CannotDrop, ReadBarrier, drop
 from runstate_abi.writer.ordering import MODEL
 from runstate_abi.writer.patterns import A_B_A, DIFFERENT, EQUAL, INCREASING
-from runstate_abi.writer.projection import Case, solve
+from runstate_abi.writer.projection import solve
+from runstate_abi.writer.scene import Case
 from runstate_abi.writer.steps import Barrier, Copy, Store
 
 BYTE, HALF = Scalar("uint8_t", 1, False), Scalar("uint16_t", 2, False)
@@ -42,7 +44,7 @@ def images(low, high):
     )
 
 
-# What an update may look like: each name a list of stores: how, of which offsets, the flag in which.
+# What an update may look like: lists of stores (how, of which offsets, with the flag in which).
 # fmt: off
 SETS = {
     "none":  [],

@@ -1,0 +1,138 @@
+"""``runstate race``: can a guest that follows a protocol accept what was never true?
+
+Law of this file: arguments in, questions asked, an exit code out. What an answer looks like is in
+race_text.py, what is asked in writer/race.py.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+
+from runstate_abi.tools import ink, race_export, race_recorded, race_rows, race_text
+from runstate_abi.tools.race_rows import Row
+from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
+from runstate_abi.writer.guest import READERS, CannotDrop
+from runstate_abi.writer.ordering import GRAINS, MEASURED_GRAIN, MODELS
+from runstate_abi.writer.patterns import A_B_A, ENTRY_TIMES, EQUAL, INCREASING
+from runstate_abi.writer.race import UPDATES_MAX
+from runstate_abi.writer.variants import VARIANTS, Refused
+from runstate_abi.writer.vcpu import SHAPES
+from runstate_abi.writer.verdicts import SAFE
+
+AS_EXPECTED, NOT_AS_EXPECTED, NOT_CHECKED = 0, 1, 3
+
+EPILOG = """\
+examples:
+  runstate race                                              every row of the table
+  runstate race --variant linux-6.1 --reader linux-64 --model x86-tso --abi compat --at 0x1038
+  runstate race --variant upstream --reader linux-64 --model weak --abi native --at 0x1000 --drop wmb-set
+  runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
+  runstate race --export litmus -o DIR                       the same questions for herd7
+
+exit status: 0 every answer is the expected one (where the table of expected verdicts does not say:
+  safe), 1 one is not, 2 wrong usage, 3 nothing could be asked"""
+
+
+def main(argv: list[str]) -> int:
+    """Ask, print the answers, return the exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    _check(parser, options)
+    if options.expected:
+        print("\n".join(race_text.expected_table()))
+        return AS_EXPECTED
+    if options.export:
+        return race_export.main(options.export, options.output)
+    try:
+        rows = _rows(options)
+    except (CannotDrop, Refused) as error:
+        print(f"runstate: {error}", file=sys.stderr)
+        return NOT_CHECKED if isinstance(error, Refused) else 2
+    return _show(options, rows)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="runstate race",
+        description=__doc__.split("\n")[0],
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--variant", choices=[variant.name for variant in VARIANTS], help="who writes")
+    add("--reader", choices=[reader.name for reader in READERS], help="who reads")
+    add("--model", choices=[model.name for model in MODELS if not model.recorded])
+    add("--abi", choices=list(SHAPES), help="the struct of a 64-bit or of a 32-bit guest")
+    add("--at", type=_address, metavar="GPA", help="where the area is (default: where it matters)")
+    add("--updates", type=int, choices=range(1, UPDATES_MAX + 1), default=1, metavar="N")
+    add("--equal-entry-time", action="store_true", help="updates that leave the entry time alone")
+    add("--entry-times", choices=list(ENTRY_TIMES), default=INCREASING, help="what they may do")
+    drops = [*WRITER_DROPS, *READER_DROPS]
+    add("--drop", action="append", choices=drops, metavar="STEP", help=", ".join(drops))
+    add("--grain", type=int, choices=GRAINS, default=MEASURED_GRAIN, metavar="BYTES",
+        help="x86: accesses within an aligned block of so many bytes are whole (8, 32 or 64)")  # fmt: skip
+    add("--recorded", metavar="FILE", help="ask about recorded stores (JSON Lines) instead")
+    add("--json", action="store_true", help="a list of all rows, with the executions")
+    add("--expected", action="store_true", help="print the table of expected verdicts and stop")
+    add("--export", choices=("litmus", "cbmc"), help="write the questions for another checker")
+    add("-o", "--output", metavar="DIR", help="where --export writes")
+    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+    return parser
+
+
+def _address(text: str) -> int:
+    value = int(text, 0)
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+    return value
+
+
+# What argparse cannot say.
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.equal_entry_time:
+        if options.entry_times not in (INCREASING, EQUAL):
+            parser.error("--equal-entry-time contradicts --entry-times")
+        options.entry_times = EQUAL
+    if options.entry_times == A_B_A and options.updates < 2:
+        parser.error("an entry time comes back after two updates: --updates 2")
+    if bool(options.export) != bool(options.output):
+        parser.error("--export and -o DIR go together")
+    if options.recorded and (options.variant or options.at is not None or options.abi):
+        parser.error("--recorded says itself who wrote where")
+    if options.recorded and options.model:
+        parser.error("--recorded stores are in the order that they have: no --model")
+
+
+def _rows(options: argparse.Namespace) -> Iterator[Row]:
+    asked = race_rows.Wanted(
+        options.variant,
+        options.reader,
+        options.model,
+        options.abi,
+        options.at,
+        options.updates,
+        options.entry_times,
+        tuple(dict.fromkeys(options.drop or ())),
+        options.grain,
+    )
+    if options.recorded:
+        return race_recorded.rows(options.recorded, asked)
+    return race_rows.rows(asked)
+
+
+def _show(options: argparse.Namespace, rows: Iterator[Row]) -> int:
+    answered: Sequence[Row] = list(race_text.progress(rows))
+    if not answered:
+        print("runstate: no writer takes this area, or none has this step", file=sys.stderr)
+        return NOT_CHECKED
+    if options.json:
+        print(json.dumps([race_text.as_json(row) for row in answered], indent=1))
+    elif len(answered) == 1:
+        ink.write(race_text.answer(answered[0]), options.color)
+    else:
+        ink.write(race_text.table(answered), options.color)
+    surprising = [row for row in answered if row.verdict != (row.expected or SAFE)]
+    for row in surprising if options.json else ():
+        print(f"runstate: {race_text.complaint(row)}", file=sys.stderr)
+    return NOT_AS_EXPECTED if surprising else AS_EXPECTED

@@ -1,0 +1,104 @@
+"""The rows of ``runstate race``: which questions there are, and their answers.
+
+Law of this file: questions are made from tables, answered by writer/race.py, and not rendered.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runstate_abi.writer.guest import READERS, CannotDrop, Reader
+from runstate_abi.writer.ordering import MODELS, Model
+from runstate_abi.writer.placements import Placement, placements
+from runstate_abi.writer.projection import Answer
+from runstate_abi.writer.race import Question, ask, of_variant
+from runstate_abi.writer.variants import VARIANTS, Refused, Variant
+from runstate_abi.writer.vcpu import SHAPES, Area
+from runstate_abi.writer.verdicts import SAFE, TORN, Asked, expected
+
+
+class Wanted(NamedTuple):
+    """What the options ask for; None is everything."""
+
+    variant: str | None
+    reader: str | None
+    model: str | None
+    abi: str | None
+    at: int | None
+    updates: int
+    entry_times: str
+    dropped: tuple[str, ...]
+    grain: int
+
+
+class Row(NamedTuple):
+    """One question and its answer. ``kind`` is why this place is asked about; ``expected`` is None
+    where the table of expected verdicts does not say.
+    """
+
+    question: Question
+    kind: str
+    answer: Answer
+    expected: str | None
+
+    @property
+    def verdict(self) -> str:
+        """SAFE or TORN."""
+        return TORN if self.answer.found else SAFE
+
+
+def rows(wanted: Wanted) -> Iterator[Row]:
+    """Yield the answers. Refused or CannotDrop if there is nothing but one question to ask and it
+    cannot be; in a table such rows are left out.
+    """
+    variants = [v for v in VARIANTS if wanted.variant in (None, v.name)]
+    for variant in variants:
+        for dropped in _flags(variant, wanted):
+            for abi in [abi for abi in SHAPES if wanted.abi in (None, abi)]:
+                yield from _of_abi(variant, dropped, abi, wanted, alone=len(variants) == 1)
+
+
+# A table has rows for guests that did not ask for the flag too.
+def _flags(variant: Variant, wanted: Wanted) -> Iterator[tuple[str, ...]]:
+    yield wanted.dropped
+    if wanted.variant is None and not wanted.dropped and not variant.always_flagged:
+        yield ("flag",)
+
+
+def _of_abi(
+    variant: Variant, dropped: tuple[str, ...], abi: str, wanted: Wanted, alone: bool
+) -> Iterator[Row]:
+    places = [Placement("", wanted.at)] if wanted.at is not None else list(placements(abi))
+    for place in places:
+        for model in models(wanted):
+            for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
+                try:
+                    yield _row(variant, reader, model, abi, place, wanted, dropped)
+                except Refused:
+                    if alone and wanted.at is not None:
+                        raise
+                except CannotDrop:
+                    if alone and wanted.reader is not None:
+                        raise
+
+
+def models(wanted: Wanted) -> Iterator[Model]:
+    """Yield the models asked for, x86's with the grain asked for."""
+    for model in MODELS:
+        if not model.recorded and wanted.model in (None, model.name):
+            yield model._replace(grain=wanted.grain) if model.grain else model
+
+
+def _row(
+    variant: Variant,
+    reader: Reader,
+    model: Model,
+    abi: str,
+    place: Placement,
+    wanted: Wanted,
+    dropped: tuple[str, ...],
+) -> Row:
+    area = Area(abi, place.address)
+    times = wanted.updates, wanted.entry_times
+    asked = Asked(variant.name, reader.name, model, area, *times, dropped)
+    question = Question(of_variant(variant), reader, model, area, *times, None, dropped)
+    return Row(question, place.kind, ask(question), expected(asked))

@@ -1,0 +1,233 @@
+"""What ``runstate race`` prints: the table, one answer in words, JSON.
+
+Law of this file: it renders rows and decides nothing.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from runstate_abi.tools import timeline
+from runstate_abi.tools.ink import Line
+from runstate_abi.tools.memory.lines import Ink
+from runstate_abi.tools.race_rows import Row
+from runstate_abi.tools.tables import aligned
+from runstate_abi.writer.ordering import is_whole
+from runstate_abi.writer.patterns import ENTRY_TIMES, EQUAL
+from runstate_abi.writer.placements import KINDS, LINE
+from runstate_abi.writer.race import Question, Race, race
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
+from runstate_abi.writer.verdicts import DROPPED, SAFE, TORN, lines
+
+
+def progress(rows: Iterable[Row]) -> Iterator[Row]:
+    """Pass rows on; on a terminal, show on stderr how far it is."""
+    if not sys.stderr.isatty():
+        yield from rows
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("asking", total=None)
+        for number, row in enumerate(rows, 1):
+            bar.update(task, description=f"{number} answers, {_name(row.question)}")
+            yield row
+
+
+def _name(question: Question) -> str:
+    flag = " (flag off)" if "flag" in question.dropped else ""
+    return f"{question.writer.name}{flag}"
+
+
+def table(rows: Sequence[Row]) -> Iterator[Line]:
+    """Yield a line a row; the splits of a page that have one verdict in a row share one."""
+    cells = [["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]]
+    for _, group in groupby(sorted(rows, key=_order), key=_same):
+        cells.append(_cells(list(group)))
+    for line in aligned(cells):
+        yield (Ink(line, "wrong" if " EXPECTED " in line else ""),)
+    yield (Ink(""),)
+    yield (Ink(_total(rows)),)
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    question = row.question
+    return (_name(question), question.dropped, question.reader.name, question.model.name,
+            question.area.abi, list(KINDS).index(row.kind) if row.kind else 0,
+            question.area.address)  # fmt: skip
+
+
+def _same(row: Row) -> tuple[object, ...]:
+    place = "" if row.kind == "page" else row.question.area.address
+    return *_order(row)[:-1], place, row.verdict, row.expected
+
+
+def _cells(rows: list[Row]) -> list[str]:
+    first, last = rows[0].question, rows[-1].question
+    at = f"{first.area.address:#x}"
+    if len(rows) > 1:
+        at += f"..{last.area.address:#x}"
+    count = f" ({len(rows)} splits)" if len(rows) > 1 else ""
+    states = [row.answer.states for row in rows]
+    proof = f"proved, {_span(states)} states" if rows[0].verdict == SAFE else ""
+    wrong = rows[0].expected not in (None, rows[0].verdict)
+    note = f"EXPECTED {rows[0].expected}" if wrong else proof
+    dropped = "".join(f" -{name}" for name in first.dropped if name != "flag")
+    return [_name(first) + dropped, first.reader.name, first.model.name, first.area.abi, at,
+            rows[0].kind + count, rows[0].verdict, " " + note]  # fmt: skip
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}..{high}"
+
+
+def _total(rows: Sequence[Row]) -> str:
+    torn = sum(row.verdict == TORN for row in rows)
+    known = [row for row in rows if row.expected]
+    wrong = sum(row.expected != row.verdict for row in known)
+    return (
+        f"{len(rows)} questions: {len(rows) - torn} safe, {torn} torn; "
+        f"{len(known)} expected verdicts, {wrong} not met"
+    )
+
+
+def complaint(row: Row) -> str:
+    """Return one line about a verdict that is not the expected one."""
+    question = row.question
+    return (
+        f"{_name(question)} read by {question.reader.name} on {question.model.name}, "
+        f"{question.area.abi} at {question.area.address:#x}: {row.verdict}, "
+        f"expected {row.expected or SAFE}"
+    )
+
+
+def answer(row: Row) -> Iterator[Line]:
+    """Yield the answer to one question: a proof with its assumptions, or the execution."""
+    yield from _torn(row) if row.verdict == TORN else _safe(row)
+    if row.expected not in (None, row.verdict):
+        yield (Ink(f"EXPECTED {row.expected}: {complaint(row)}", "wrong"),)
+
+
+def _safe(row: Row) -> Iterator[Line]:
+    question = row.question
+    yield (
+        Ink("safe: ", "normal"),
+        Ink(
+            f"{question.reader.name} never accepts from {_name(question)} what was never true",
+            "strong",
+        ),
+    )
+    yield (Ink(f"proved: {row.answer.states} states in {row.answer.searches} searches, no race"),)
+    yield from _assuming(question)
+
+
+def _torn(row: Row) -> Iterator[Line]:
+    question = row.question
+    found = race(question)
+    yield (
+        Ink("torn: ", "wrong"),
+        Ink(f"{question.reader.name} accepts from {_name(question)} what was never true", "strong"),
+    )
+    yield from _assuming(question)
+    yield (Ink(""),)
+    yield from timeline.timeline(found, _name(question), question.reader.name)
+    yield (Ink(""),)
+    yield (
+        Ink(
+            f"accepted, and no image ever had it ({', '.join(question.reader.uses)} are believed):"
+        ),
+    )
+    yield from timeline.accepted(found, question.reader)
+    yield (Ink(_needs(found)),)
+
+
+def _needs(found: Race) -> str:
+    if found.words:
+        return "This takes a machine with aligned accesses of eight bytes, and no smaller ones."
+    return "This takes a machine that stores or loads these bytes one by one."
+
+
+def _assuming(question: Question) -> Iterator[Line]:
+    for text in assumptions(question):
+        yield (Ink("  - ", "dim"), Ink(text))
+
+
+def assumptions(question: Question) -> Iterator[str]:
+    """Yield in words what an answer rests on."""
+    area, model = question.area, question.model
+    line = area.address % LINE
+    yield f"{area.abi} at {area.address:#x}: offset {line} of a cache line, {area.offset:#x} of a page"
+    yield f"{model.name}: {model.summary}"
+    yield _atomicity(question)
+    times = ENTRY_TIMES[question.entry_times]
+    ways = "" if question.entry_times == EQUAL else ", whichever of its bytes are equal"
+    yield f"updates in a row: {question.updates}; {times}{ways}"
+    if question.dropped:
+        yield f"without: {', '.join(question.dropped)}"
+
+
+def _atomicity(question: Question) -> str:
+    model, area = question.model, question.area
+    start = area.address + area.shape.entry_time
+    whole = is_whole(start, ENTRY_TIME_SIZE, model)
+    rule = f"within an aligned {model.grain} bytes" if model.grain else "aligned to its own size"
+    crosses = "one" if whole else "not one"
+    text = f"an access is whole {rule}: all of state_entry_time is {crosses} here"
+    assumed = any(load.whole and load.read for load in question.reader.loads)
+    if model.recorded:
+        text = "each recorded store is one access"
+    if assumed and not whole:
+        text += f"; {question.reader.name}'s loads of it are taken as whole all the same"
+    return text
+
+
+def as_json(row: Row) -> dict[str, object]:
+    """Return a row as JSON values; ``trace`` is the execution, empty where there is none."""
+    question = row.question
+    return {
+        "variant": question.writer.name,
+        "reader": question.reader.name,
+        "model": question.model.name,
+        "abi": question.area.abi,
+        "at": question.area.address,
+        "updates": question.updates,
+        "dropped": list(question.dropped),
+        "verdict": row.verdict,
+        "states": row.answer.states,
+        "trace": _trace(race(question)) if row.verdict == TORN else [],
+    }
+
+
+def _trace(found: Race) -> list[dict[str, object]]:
+    layout = found.case.layout
+    before = {"by": "before", "what": "all", "offset": 0, "bytes": found.case.images[0].hex()}
+    events = [
+        {
+            "by": "host" if event.step >= 0 else "guest",
+            "what": event.name or timeline.place(layout, event.offset, len(event.data)),
+            "offset": event.offset,
+            "bytes": event.data.hex(),
+        }
+        for event in found.events
+    ]
+    offsets = list(found.accepted)
+    image = {
+        "by": "guest",
+        "what": "accepted",
+        "offset": offsets[0],
+        "bytes": bytes(found.accepted.values()).hex(),
+    }
+    return [before, *events, image]
+
+
+def expected_table() -> Iterator[str]:
+    """Yield the table of expected verdicts as text."""
+    yield "runstate race --expected: what the checker must answer (the facts are in verdicts.py)"
+    yield ""
+    yield from aligned([list(cells) for cells in lines()])
+    yield ""
+    yield "a byte writer read by linux-64, without one step"
+    yield from aligned([["without", "x86-tso", "weak"], *([n, *v] for n, v in DROPPED.items())])

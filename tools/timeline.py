@@ -1,0 +1,144 @@
+"""A race as a person reads it: two columns, host stores | guest loads, and the accepted image.
+
+Law of this file: it renders what writer/race.py found and decides nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.tools.ink import Line
+from runstate_abi.tools.memory.lines import Ink
+from runstate_abi.writer.execution import Event
+from runstate_abi.writer.guest import Reader
+from runstate_abi.writer.race import Race
+from runstate_abi.writer.steps import line as canonical_line
+from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
+
+FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
+ROW = 16  # bytes of the image in a line
+OLD, NEW = "old", "new"
+
+
+def place(layout: Layout, offset: int, size: int) -> str:
+    """Return the C name of bytes of a struct: ``state_entry_time[0..3]``, ``time[1] .. time[3]``."""
+    parts = list(_parts(layout, offset, size))
+    return parts[0] if len(parts) == 1 else f"{parts[0]} .. {parts[-1]}"
+
+
+def _parts(layout: Layout, offset: int, size: int) -> Iterator[str]:
+    for row in layout.rows:
+        for index in range(row.count if not row.padding else 1):
+            width = row.type.size if not row.padding else row.size
+            start = row.offset + index * width
+            first, last = max(offset, start), min(offset + size, start + width) - 1
+            if first > last:
+                continue
+            name = f"{row.name}[{index}]" if row.count > 1 and not row.padding else row.name
+            whole = first == start and last == start + width - 1
+            bytes_ = f"{first - start}" if first == last else f"{first - start}..{last - start}"
+            yield name if whole else f"{name} byte{'s' * (first != last)} {bytes_}"
+
+
+def timeline(race: Race, writer: str, reader: str) -> Iterator[Line]:
+    """Yield the execution, an event a line, in the order in which memory sees it."""
+    layout, torn = race.case.layout, _torn(race)
+    told = [(event, *_event(layout, event)) for event in race.events]
+    names = [f"{where} = {value}" for event, where, value in told if event.step >= 0]
+    width = max((len(name) for name in names), default=0)
+    width = max(width, len(f"host: {writer}"))
+    yield (Ink(f"      {f'host: {writer}':<{width}} | guest: {reader}", "strong"),)
+    for number, (event, where, value) in enumerate(told, 1):
+        if event.step >= 0:
+            text = f"{where} = {value}"
+            shown = f"  part of: {_step(race, event)}" if event.step in torn else ""
+            yield (
+                Ink(f"  {number:>3} "),
+                Ink(f"{text:<{width}}", "changed"),
+                Ink(" |"),
+                Ink(shown, "dim"),
+            )
+        else:
+            yield (
+                Ink(f"  {number:>3} {'':<{width}} | "),
+                Ink(f"{event.name}: {where} = {value}", "strong"),
+            )
+
+
+# A step's canonical line, without the bytes of a copy.
+def _step(race: Race, event: Event) -> str:
+    words = canonical_line(race.case.steps[event.step]).split()
+    return " ".join(words if words[0] == "store" else words[:-1])
+
+
+def _event(layout: Layout, event: Event) -> tuple[str, str]:
+    return place(layout, event.offset, len(event.data)), short(event.data)
+
+
+def short(data: bytes) -> str:
+    """Return bytes in memory order; the middle of many is left out."""
+    digits = data.hex(" ")
+    return digits if len(data) <= ROW else f"{data[:4].hex(' ')} ... {data[-4:].hex(' ')}"
+
+
+# The steps that the guest looked into the middle of.
+def _torn(race: Race) -> set[int]:
+    torn, last = set(), -2
+    for event in race.events:
+        if event.step >= 0 and event.step < last:
+            torn.add(event.step)
+        last = max(last, event.step)
+    for step in {event.step for event in race.events if event.step >= 0}:
+        made = sum(len(event.data) for event in race.events if event.step == step)
+        data = getattr(race.case.steps[step], "data", b"")
+        pieces = sum(event.step == step for event in race.events)
+        if made < len(data) or pieces > 1:
+            torn.add(step)
+    return torn
+
+
+def accepted(race: Race, reader: Reader) -> Iterator[Line]:
+    """Yield the accepted image: a hexdump, and under each byte which update it is of."""
+    layout = race.case.layout
+    for start in range(0, layout.size, ROW):
+        offsets = [o for o in range(start, min(start + ROW, layout.size)) if o in race.accepted]
+        if not offsets:
+            continue
+        bytes_ = [Ink(f"  {start:#04x} ", "dim")]
+        marks = [Ink("       ")]
+        for offset in range(start, offsets[-1] + 1):
+            byte, mark = _marked(race, reader, offset)
+            bytes_.append(Ink(f" {byte:>3}", _style(mark)))
+            marks.append(Ink(f" {mark:>3}", _style(mark)))
+        yield tuple(bytes_)
+        yield tuple(marks)
+
+
+def _marked(race: Race, reader: Reader, offset: int) -> tuple[str, str]:
+    if offset not in race.accepted:
+        return "", ""
+    byte = race.accepted[offset]
+    row = next(row for row in race.case.layout.rows if row.offset <= offset < row.end)
+    return f"{byte:02x}", version(
+        race.case.images, offset, byte
+    ) if row.name in reader.uses else "-"
+
+
+def version(images: Sequence[bytes], offset: int, byte: int) -> str:
+    """Return which image has this byte there: old, new (new2, ...), = all, flag, ? none."""
+    has = [number for number, image in enumerate(images) if image[offset] == byte]
+    if len(has) == len(images):
+        return "="
+    if not has:
+        return "flg" if any(image[offset] | FLAG == byte for image in images) else "?"
+    if len(has) > 1:
+        return "="
+    return OLD if not has[0] else NEW if len(images) == 2 else f"n{has[0]}"
+
+
+def _style(mark: str) -> str:
+    if mark == OLD:
+        return "time0"
+    if mark.startswith("n"):
+        return "entry"
+    return "wrong" if mark in ("?", "flg") else "dim"

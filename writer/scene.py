@@ -1,0 +1,130 @@
+"""A question about a race taken apart: what happens to each byte, and who looks at it.
+
+Law of this file: it says what is there, and asks nothing.
+"""
+
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.writer.guest import Reader
+from runstate_abi.writer.ordering import GRAINS, Model, Phase, Sight, phases, sights
+from runstate_abi.writer.steps import Steps
+from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
+
+FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT  # the flag in its byte
+
+
+class Case(NamedTuple):
+    """One writer at one place: ``steps`` of all updates as played, and the true ``images``.
+
+    ``images[0]`` is what was there before. A byte has the same value in all images or a different
+    one in each; the bytes of state_entry_time all differ. ``offset``: where in page 1 the area
+    begins. ``hidden``: offsets that a recording does not show; nothing is claimed about them.
+    """
+
+    layout: Layout
+    offset: int
+    images: tuple[bytes, ...]
+    steps: Steps
+    hidden: frozenset[int] = frozenset()
+
+
+Token = tuple[int, int]  # a version, and 1 if the flag is up
+History = tuple[tuple[int, Token | int, int], ...]
+
+
+class Written(NamedTuple):
+    """What the writer does, byte by byte.
+
+    ``tokens[offset]``: byte value -> what it is. ``holders[offset]``: (phase, access) of each store
+    to it. ``histories[offset]``: when, which version (or a byte of no version), and with which
+    other bytes if in one piece, -1 if alone.
+    """
+
+    phases: tuple[Phase, ...]
+    tokens: tuple[dict[int, Token], ...]
+    holders: tuple[tuple[tuple[int, int], ...], ...]
+    histories: tuple[History, ...]
+
+
+class Scene(NamedTuple):
+    """A case under a model and a reader of it, taken apart. ``lookers[offset]``: which sights load
+    it; ``entry``: offsets of the entry time, ``flag``: the last of them.
+    """
+
+    case: Case
+    reader: Reader
+    written: Written
+    sights: tuple[Sight, ...]
+    lookers: tuple[tuple[int, ...], ...]
+    entry: range
+    flag: int
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The writer's phases."""
+        return self.written.phases
+
+    @property
+    def versions(self) -> int:
+        """How many true images there are."""
+        return len(self.case.images)
+
+
+def scene(case: Case, reader: Reader, model: Model) -> Scene:
+    """Take a case and a reader apart."""
+    entry = case.layout.field("state_entry_time")
+    # What a load is made of depends on where in a cache line the area begins, and not on the line.
+    return Scene(
+        case,
+        reader,
+        written(case, model),
+        *_looked_at(reader, model, case.layout, case.offset % GRAINS[-1]),
+        range(entry.offset, entry.end),
+        entry.end - 1,
+    )
+
+
+@cache
+def _looked_at(
+    reader: Reader, model: Model, layout: Layout, offset: int
+) -> tuple[tuple[Sight, ...], tuple[tuple[int, ...], ...]]:
+    made = sights(reader, model, layout, offset)
+    lookers: list[list[int]] = [[] for _ in range(layout.size)]
+    for index, sight in enumerate(made):
+        for place in sight.offsets:
+            lookers[place].append(index)
+    return made, tuple(map(tuple, lookers))
+
+
+# All readers of one case ask about the same writer.
+@lru_cache(maxsize=4)
+def written(case: Case, model: Model) -> Written:
+    """Return what the writer of a case does, byte by byte."""
+    made = phases(case.steps, model, case.layout, case.offset)
+    tokens = tuple(_tokens(case, offset) for offset in range(case.layout.size))
+    holders: list[list[tuple[int, int]]] = [[] for _ in tokens]
+    histories: list[list[tuple[int, Token | int, int]]] = [[] for _ in tokens]
+    for number, phase in enumerate(made):
+        for index, access in enumerate(phase.accesses):
+            alone = len(access.offsets) == 1
+            for offset, byte in zip(access.offsets, access.data, strict=True):
+                if 0 <= offset < len(tokens):
+                    holders[offset].append((number, index))
+                    token = tokens[offset].get(byte, byte)
+                    histories[offset].append((number, token, -1 if alone else index))
+    return Written(made, tokens, tuple(map(tuple, holders)), tuple(map(tuple, histories)))
+
+
+# byte value -> (version, 1 if the flag is up); what is not here is a value of no version. In the
+# other bytes of the entry time the same bit is as good as a flag: a writer may get the byte wrong.
+def _tokens(case: Case, offset: int) -> dict[int, Token]:
+    entry = case.layout.field("state_entry_time")
+    tokens: dict[int, Token] = {}
+    for version, image in enumerate(case.images):
+        tokens.setdefault(image[offset], (version, 0))
+        if entry.offset <= offset < entry.end:
+            tokens.setdefault(image[offset] | FLAG, (version, 1))
+    return tokens

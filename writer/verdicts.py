@@ -1,0 +1,108 @@
+"""EXPECTED: what the answers are, so that a changed answer is noticed.
+
+Law of this file: a table written by hand and what reads it. It is held against the checker's
+answers and never made from them; where it has no word, expected() says None.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from runstate_abi.writer.ordering import Model, is_whole
+from runstate_abi.writer.patterns import DIFFERENT, EQUAL, INCREASING
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, Area
+
+SAFE, TORN = "safe", "torn"
+WHOLE = "if whole"  # safe where the eight bytes of state_entry_time are one access, else torn
+
+# How a version puts the flag up, which is what decides; commits are in variants.py.
+#   byte   one byte first, then all with the flag, then one byte
+#   last   the same, but the entry time is written after the times
+#   eight  eight bytes of entry time and flag at once: as good as a byte where they are one access
+#   copy   eight bytes, by a copy to user space, which may store them in any order
+# fmt: off
+SET_BY = {
+    "linux-5.14": "copy",   "linux-5.16": "eight",  "linux-6.1":   "eight",
+    "split-memcpy": "last", "patch-2of4": "byte",   "two-paths":   "byte",
+    "single-path": "byte",  "reconciled": "byte",   "linux-6.2":   "byte",
+    "upstream": "byte",     "xen-va": "byte",       "xen-phys":    "eight",
+}
+
+READERS    = ("linux-64", "linux-32", "naive", "split-lh-lh", "split-hl-hl", "split-lh-hl", "split-hl-lh", "plain-64", "copied-time", "state")
+VERDICTS = {
+    ("x86-tso", "byte"):  (SAFE, SAFE, TORN, TORN, TORN, SAFE, TORN, WHOLE, SAFE, SAFE),
+    ("x86-tso", "last"):  (SAFE, SAFE, TORN, TORN, SAFE, SAFE, TORN, WHOLE, SAFE, SAFE),
+    ("x86-tso", "eight"): (SAFE, SAFE, TORN, SAFE, TORN, SAFE, TORN, WHOLE, SAFE, SAFE),
+    ("x86-tso", "torn"):  (TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN,  TORN, SAFE),
+    ("weak",    "byte"):  (SAFE, TORN, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
+    ("weak",    "last"):  (SAFE, TORN, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
+    ("weak",    "eight"): (SAFE, TORN, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
+    ("weak",    "torn"):  (TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN,  TORN, SAFE),
+}
+
+# What each step is for: the "byte" writers, read by linux-64, without it.
+DROPPED = {
+    #               x86-tso  weak
+    "wmb-set":    (SAFE,    TORN),
+    "wmb-body":   (SAFE,    TORN),
+    "wmb-clear":  (SAFE,    SAFE),
+    "set":        (TORN,    TORN),
+    "body-bit":   (TORN,    TORN),
+    "flag":       (TORN,    TORN),
+    "rmb-copy":   (SAFE,    TORN),
+    "rmb-reread": (SAFE,    TORN),
+    "reread":     (TORN,    TORN),
+    "bit-check":  (TORN,    TORN),
+}
+# fmt: on
+
+
+class Asked(NamedTuple):
+    """One row of the table: who writes, who reads, where and on what."""
+
+    variant: str
+    reader: str
+    model: Model
+    area: Area
+    updates: int = 1
+    entry_times: str = INCREASING
+    dropped: tuple[str, ...] = ()
+
+
+def expected(asked: Asked) -> str | None:
+    """Return what the answer should be, SAFE or TORN; None if the table does not say."""
+    steps = tuple(name for name in asked.dropped if name != "flag")
+    known = asked.variant in SET_BY and (asked.model.name, "byte") in VERDICTS
+    if not known or asked.reader not in READERS:
+        return None
+    if steps:
+        return _without(asked, steps)
+    if asked.entry_times == EQUAL:
+        return SAFE if asked.reader == "state" else TORN
+    if asked.entry_times not in (INCREASING, DIFFERENT) or asked.updates > 1:
+        return SAFE if asked.updates > 1 and asked.reader == "state" else None
+    return _verdict(asked)
+
+
+def _verdict(asked: Asked) -> str:
+    whole = is_whole(asked.area.address + asked.area.shape.entry_time, ENTRY_TIME_SIZE, asked.model)
+    how = SET_BY[asked.variant]
+    if how == "copy" or "flag" in asked.dropped or (how == "eight" and not whole):
+        how = "torn"
+    verdict = VERDICTS[asked.model.name, how][READERS.index(asked.reader)]
+    if verdict == WHOLE:
+        return SAFE if whole else TORN
+    return verdict
+
+
+def _without(asked: Asked, steps: tuple[str, ...]) -> str | None:
+    plain = len(asked.dropped) == 1 and asked.updates <= 2 and asked.entry_times == INCREASING
+    if not plain or asked.reader != "linux-64" or SET_BY[asked.variant] != "byte":
+        return None
+    return DROPPED[steps[0]][("x86-tso", "weak").index(asked.model.name)]
+
+
+def lines(readers: Iterable[str] = READERS) -> Iterable[tuple[str, ...]]:
+    """Yield the table of VERDICTS as cells, the readers across."""
+    yield ("model", "flag set by", *readers)
+    for (model, how), verdicts in VERDICTS.items():
+        yield (model, how, *verdicts)
