@@ -31,6 +31,7 @@ VERBS = (
     Verb("matrix", "matrix", "every field on every ABI, by the claim and by every witness"),
     Verb("docs", "docs", "the ABI document: reST, Markdown, HTML, man page"),
     Verb("hexdump", "hexdump", "a runstate area in real memory, explained byte by byte"),
+    Verb("race", "race", "can a guest accept what was never true? a proof, or how"),
     Verb("find", "find", "look for runstate areas in a whole memory image"),
 )
 
