@@ -25,7 +25,9 @@ SHELLS = {
 }
 
 
-class _Parser(Exception):  # noqa: N818  # it is no error: it carries a parser out of a main()
+class _Parser(Exception):
+    """Carries a parser out of a main()."""
+
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self.parser = parser
 
