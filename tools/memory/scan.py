@@ -6,6 +6,7 @@ Both only say where a look is worth it; candidates.py judges.
 Law of this file: what the filter demands is demanded by both ways, and written down here once.
 """
 
+import mmap
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
@@ -43,6 +44,12 @@ Progress = Callable[[int], None]
 def has_numpy() -> bool:
     """Tell whether the extra `scan` is installed."""
     return find_spec("numpy") is not None
+
+
+# A mapped page counts as this process's memory until it is let go; the file keeps it.
+def _forget(data: memoryview) -> None:
+    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def fits(entry_raw: int, times: tuple[int, ...]) -> bool:
@@ -84,4 +91,5 @@ def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
         for found in way.entries(data[low:high]):
             if start <= low + found < start + STRIDE:
                 yield low + found
+        _forget(data)
         progress(min(STRIDE, len(data) - start))
