@@ -1,0 +1,45 @@
+"""runstate docs: the verb, and the page that is committed; what it says is read in document/."""
+
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.tools import docs
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "runstate.md"
+
+
+def test_the_committed_page_is_what_the_tables_say_today(capsys):
+    assert docs.main(["--check", str(GOLDEN)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stale_page_is_exit_1_and_a_short_diff(tmp_path, capsys):
+    stale = tmp_path / "runstate.md"
+    stale.write_text(
+        GOLDEN.read_text().replace("| `sizeof` |  | 48 | 44 |", "| `sizeof` |  | 48 | 48 |")
+    )
+    assert docs.main(["--check", str(stale)]) == 1
+    said = capsys.readouterr()
+    assert "-| `sizeof` |  | 48 | 48 |  |" in said.out
+    assert "+| `sizeof` |  | 48 | 44 |  |" in said.out
+    assert len(said.out.splitlines()) < 10
+    assert "is stale: runstate docs --format markdown" in said.err
+
+
+@pytest.mark.parametrize("form", list(docs.FORMATS))
+def test_a_page_that_was_written_is_not_stale(form, tmp_path):
+    path = str(tmp_path / "page")
+    assert docs.main(["--format", form, "-o", path]) == 0
+    assert docs.main(["--format", form, "--check", path]) == 0
+
+
+def test_a_dash_is_stdout(capsys):
+    assert docs.main(["--format", "man", "-o", "-"]) == 0
+    assert capsys.readouterr().out.startswith("'\\\" t\n.TH RUNSTATE 7")
+
+
+def test_no_such_format_is_wrong_usage():
+    with pytest.raises(SystemExit) as stopped:
+        docs.main(["--format", "troff"])
+    assert stopped.value.code == 2
