@@ -7,10 +7,10 @@ they mean is in memory/.
 import argparse
 import sys
 
-from runstate_abi.tools import explanation, ink
-from runstate_abi.tools.explanation import Place
-from runstate_abi.tools.memory import sources
+from runstate_abi.tools import ink
+from runstate_abi.tools.memory import explanation, sources
 from runstate_abi.tools.memory.area import LAYOUTS
+from runstate_abi.tools.memory.explanation import Place
 from runstate_abi.tools.memory.image import ADDRESS_END, PAGE_SIZE, Image
 
 DESCRIPTION = """\
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     if options.pages_view and options.file is None:
         return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
     if options.qmp:
-        from runstate_abi.tools import watching
+        from runstate_abi.tools.memory import watching
 
         return watching.main(options)
     if options.drgn or options.percpu:

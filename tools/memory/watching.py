@@ -11,11 +11,10 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.tools import explanation
-from runstate_abi.tools.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Place
-from runstate_abi.tools.memory import json_view, lines, qmp
+from runstate_abi.tools.memory import explanation, json_view, lines, qmp
 from runstate_abi.tools.memory.area import LARGEST, SHIFT, Area, area, window
 from runstate_abi.tools.memory.comparison import compare, deltas
+from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Place
 from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.memory.observations import (
     IN_FLIGHT,
