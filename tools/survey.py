@@ -229,7 +229,7 @@ def asked_of_header(
         expected[COMPAT.name] = claims.compat_xen
     names = ", ".join(name for name, _ in structs)
     layouts = Layouts("compiler", f"{header}: {names}; {seen[0].layouts.source}", found)
-    finding = holding(command, layouts, expected, found_abi)
+    finding = holding(command, layouts, expected, found_abi)._replace(path=header)
     return judged(finding, evaluate_what_is_there(found, found_abi.name, KVM_SIZES))
 
 

@@ -1,4 +1,4 @@
-"""Where a claim is written down: the line of the table that a difference contradicts.
+"""Where a difference leads to: the line of the table that it contradicts, the line of the header.
 
 Law of this file: the line is looked up in the source text as it is installed, so it cannot go
 stale; a table that was not found is line 1 of its file.
@@ -21,6 +21,8 @@ class Place(NamedTuple):
     line: int
 
 
+TEXT_MAX = 1 << 20
+FIRST_MEMBER = NATIVE.members[1].name  # state_entry_time: "state" is a word of many structs
 ROOT = Path(runstate.__file__).parent.parent
 
 
@@ -43,7 +45,25 @@ def _found(file: str, pattern: str, start: int = 1) -> Place:
     path = Path(file)
     name = path.relative_to(ROOT).as_posix()
     lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines[start - 1 :], start):
-        if re.search(pattern, line):
-            return Place(name, number)
-    return Place(name, start)
+    return Place(name, _line(lines, pattern, start) or start)
+
+
+def line_in(path: str, difference: Difference) -> int:
+    """Return the line of a header that a difference is about, 1 in a file that is not text.
+
+    The user's struct may have another name than the claim's; its members have the same.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read(TEXT_MAX).splitlines()
+    except (OSError, UnicodeDecodeError):
+        return 1
+    start = _line(lines, rf"\b{re.escape(difference.struct)}\b") or 1
+    member = difference.member or FIRST_MEMBER
+    found = _line(lines, rf"\b{re.escape(member)}\b", start) or start
+    return start if not difference.member and start > 1 else found
+
+
+def _line(lines: list[str], pattern: str, start: int = 1) -> int:
+    rest = enumerate(lines[start - 1 :], start)
+    return next((number for number, line in rest if re.search(pattern, line)), 0)

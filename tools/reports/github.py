@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.reports import markdown
+from runstate_abi.tools.reports.claims import line_in
 from runstate_abi.tools.reports.results import Outcome, Result, results
 from runstate_abi.tools.survey import Finding
 
@@ -41,9 +42,12 @@ def _annotation(subject: str, members: Sequence[Result]) -> str:
     texts = [f"{result.name}: {line}" for result in members for line in result.lines]
     if len(texts) > LINES_MAX:
         texts[LINES_MAX - 1 :] = [f"and {len(texts) - LINES_MAX + 1} more lines"]
-    file = next((result.path for result in members if result.path), "")
+    first = next((result for result in members if result.path), members[0])
+    file, line = first.path, 1
+    if file and first.differences:
+        line = line_in(file, first.differences[0])
     what = "differs" if members[0].differences else "not checked"
-    properties = [f"file={_property(os.path.relpath(file))},line=1"] if file else []
+    properties = [f"file={_property(os.path.relpath(file))},line={line}"] if file else []
     properties.append(f"title={_property(f'runstate check: {subject} {what}')}")
     return f"::error {','.join(properties)}::{_message(chr(10).join(texts))}"
 

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.tools.reports.claims import Place, place_of
+from runstate_abi.tools.reports.claims import Place, line_in, place_of
 from runstate_abi.tools.reports.results import Result, results
 from runstate_abi.tools.survey import Finding
 
@@ -22,15 +22,15 @@ def render(findings: Sequence[Finding]) -> str:
 def _issues(result: Result) -> Iterator[dict[str, object]]:
     for difference in result.differences:
         stable = f"{result.name} {str(difference).partition(' (')[0]}"
-        yield _issue(difference.kind, str(difference), stable, _place(result, place_of(difference)))
+        place = place_of(difference)
+        if result.path:
+            place = Place(os.path.relpath(result.path), line_in(result.path, difference))
+        yield _issue(difference.kind, str(difference), stable, place)
     if result.failed and not result.differences:
         text = f"{result.name}: {'; '.join(result.lines)}"
-        yield _issue("not-checked", text, text, _place(result, Place("layouts/runstate.py", 1)))
-
-
-# The path has to be relative: GitLab shows it beside the files of the merge request.
-def _place(result: Result, claim: Place) -> Place:
-    return Place(os.path.relpath(result.path), 1) if result.path else claim
+        # Relative: GitLab shows it beside the files of the merge request.
+        path = os.path.relpath(result.path) if result.path else "layouts/runstate.py"
+        yield _issue("not-checked", text, text, Place(path, 1))
 
 
 def _issue(kind: str, text: str, stable: str, place: Place) -> dict[str, object]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from runstate_abi.layouts.model import Difference
 from runstate_abi.tools.report import NOT_CHECKED, exit_code
-from runstate_abi.tools.reports.claims import ROOT, place_of
+from runstate_abi.tools.reports.claims import ROOT, line_in, place_of
 from runstate_abi.tools.reports.results import Outcome, Result, results
 from runstate_abi.tools.survey import Finding
 
@@ -81,7 +81,9 @@ def _skip(result: Result) -> dict[str, object]:
 def _results(result: Result) -> Iterator[dict[str, object]]:
     for difference in result.differences:
         claim = _claim(difference)
-        located = [_file(result.path)] if result.path else [claim]
+        located = [claim]
+        if result.path:
+            located = [_file(result.path, line_in(result.path, difference))]
         yield {
             **_result(difference.kind, str(difference), result),
             "locations": located,
@@ -108,12 +110,12 @@ def _result(rule: str, text: str, result: Result) -> dict[str, object]:
 
 
 # A file below the current folder is named relative to it, as a repository's is.
-def _file(path: str) -> dict[str, object]:
+def _file(path: str, line: int = 1) -> dict[str, object]:
     path = path.partition("!")[0] if not os.path.exists(path) else path
     absolute = os.path.abspath(path)
     inside = os.path.relpath(absolute)
     uri = quote(inside) if not inside.startswith("..") else Path(absolute).as_uri()
-    place = {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}
+    place = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}
     return {"physicalLocation": place}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from runstate_abi.layouts import invariants, runstate
 from runstate_abi.layouts.model import Difference
-from runstate_abi.tools.reports.claims import place_of
+from runstate_abi.tools.reports.claims import line_in, place_of
 
 NATIVE, COMPAT = "vcpu_runstate_info", "compat_vcpu_runstate_info"
 # (kind, struct, member): words of the line
@@ -39,3 +39,41 @@ def test_a_member_that_no_table_has_leads_to_the_table():
     seen = Difference("extra-member", "vcpu_runstate_info", "nosuch", "x86_64", "", "", "")
     line = Path(runstate.__file__).read_text().splitlines()[place_of(seen).line - 1]
     assert line.startswith("NATIVE = ")
+
+
+HEADER = """struct other { int state; };
+struct mine {
+    int state;
+    unsigned long long state_entry_time;
+    unsigned long long time[5];
+};
+struct compat_vcpu_runstate_info {
+    unsigned state;
+    unsigned long long time[4];
+};
+"""
+
+
+@pytest.mark.parametrize(
+    ("struct", "member", "line"),
+    [
+        (NATIVE, "time", 5),  # under a name of its own, by its members
+        (NATIVE, "", 4),
+        (COMPAT, "", 7),
+        (COMPAT, "state", 8),
+        (COMPAT, "time", 9),
+        (COMPAT, "state_entry_time", 7),  # it is missing
+    ],
+)
+def test_a_headers_line_is_the_members_own(tmp_path, struct, member, line):
+    path = tmp_path / "mine.h"
+    path.write_text(HEADER)
+    seen = Difference("size-mismatch", struct, member, "x86_64", "", "", "")
+    assert line_in(str(path), seen) == line
+
+
+def test_a_binary_has_one_line(tmp_path):
+    path = tmp_path / "kvm.ko"
+    path.write_bytes(b"\x7fELF\xff\xfe" + b"vcpu_runstate_info\n" * 3)
+    assert line_in(str(path), Difference("", NATIVE, "", "", "", "", "")) == 1
+    assert line_in(str(tmp_path / "nowhere"), Difference("", NATIVE, "", "", "", "", "")) == 1
