@@ -6,6 +6,7 @@ reader's light or dark. It carries no id: many pictures may stand in one page.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
@@ -224,8 +225,10 @@ def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
         shapes += _stores(epoch.stores, y)
         shapes += _cells(epoch.bytes, STORE_WIDE + GAP, y)
         y += max(len(epoch.stores) * (STORE_HIGH + 3), rows * CELL) + 4
-        shapes.append(_text(0, y + 10, f"reader: {epoch.reader}", "ink"))
-        y += 22
+        for line in wrap(f"reader: {epoch.reader}", int(TIMELINE_WIDE / LETTER)):
+            shapes.append(_text(0, y + 10, line, "ink"))
+            y += 15
+        y += 7
     return Picture(title, TIMELINE_WIDE, y, tuple(shapes))
 
 

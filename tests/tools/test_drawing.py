@@ -119,7 +119,7 @@ def test_a_timeline_has_a_block_for_each_store_a_line_between_epochs_and_a_cell_
 
 
 def test_everything_is_inside_the_picture():
-    epochs = [Epoch("1", ("a", "b", "c"), ("old",) * 48, "x")] * 3
+    epochs = [Epoch("1", ("a", "b", "c"), ("old",) * 48, "long words " * 12)] * 3
     lanes = drawing.lanes("t", [Lane("one", tuple(structs.boxes(NATIVE)))], byte=10)
     for picture in (
         drawing.timeline("t", epochs, "b"),
@@ -130,6 +130,10 @@ def test_everything_is_inside_the_picture():
             x, y, wide, high = (float(rect.get(name)) for name in ("x", "y", "width", "height"))
             assert 0 <= x <= x + wide <= picture.width
             assert 0 <= y <= y + high <= picture.height
+        for text in parsed(picture).iter(f"{SVG}text"):
+            if text.get("text-anchor") is None:
+                assert float(text.get("x")) + len(text.text) * drawing.LETTER <= picture.width + 1
+            assert float(text.get("y")) <= picture.height
 
 
 def test_a_label_that_does_not_fit_is_cut():

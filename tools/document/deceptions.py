@@ -13,7 +13,7 @@ from runstate_abi.tools.document.blocks import Block, Table
 from runstate_abi.writer import patterns, race
 from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.execution import Event
-from runstate_abi.writer.guest import READER, Load, Op, ReadBarrier, Reader
+from runstate_abi.writer.guest import COPY, READER, Load, Op, ReadBarrier, Reader
 from runstate_abi.writer.ordering import MODEL, Model
 from runstate_abi.writer.race import Proof, Race, Writer
 from runstate_abi.writer.variants import VARIANT
@@ -147,13 +147,22 @@ def told(title: str, question: Question) -> Table:
         raise ValueError(f"{title}: no execution to tell")
     rows = []
     for event in answer.events:
-        words = _words(event, answer)
-        rows.append((f"stores {words}", "") if event.step >= 0 else ("", f"loads {words}"))
+        line = f"{_verb(event)} {_words(event, answer)}"
+        rows.append((line, "") if event.step >= 0 else ("", line))
     rows.append(("", f"accepts {_accepted(answer, question.reader)}"))
     # Neither cell is a row's name: the order of the rows is what the table says.
     machine = "x86" if question.model is X86 else "weak"
     caption = f"{title} ({machine})"
     return Table(caption, ("hypervisor", "guest"), tuple(rows), row_heads=False)
+
+
+# The names of loads are guest.py's: "copy", and t, h or l with the number of the reading.
+def _verb(event: Event) -> str:
+    if event.step >= 0:
+        return "stores"
+    if event.name == COPY.name:
+        return "copies"
+    return "loads again" if event.name.rstrip("'").endswith("2") else "loads"
 
 
 def _words(event: Event, answer: Race) -> str:

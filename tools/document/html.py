@@ -119,7 +119,8 @@ def block_lines(block: Block) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     label = escape(plain(table.caption))
     yield f'<section class="wide" aria-label="{label}" tabindex="0">'
-    yield from ("<table>", f"<caption>{_inline(table.caption)}</caption>", "<thead>")
+    yield "<table>" if table.row_heads else '<table class="sides">'
+    yield from (f"<caption>{_inline(table.caption)}</caption>", "<thead>")
     heads = (
         f'<th scope="col"{_number(table, column)}>{_inline(text)}</th>'
         for column, text in enumerate(table.header)
