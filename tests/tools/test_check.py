@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from runstate_abi.tools import check, cli
+from runstate_abi.layouts import runstate
+from runstate_abi.tools import check, cli, report
+
+RUNSTATE = str(Path(sys.executable).with_name("runstate"))
 
 
 @pytest.fixture
@@ -195,3 +199,123 @@ def test_wrong_usage_is_exit_2(run, case):
     code, out, err = run(*USAGE[case])
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("runstate check: error: ")
+
+
+def command(*argv, **changes):
+    """Run the installed command: (exit code, stdout, stderr)."""
+    done = subprocess.run(
+        [RUNSTATE, "check", *map(str, argv)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **changes},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_each_exit_code_is_met_by_running_the_command(tmp_path):
+    assert command("--cc", "gcc")[0] == 0
+    assert command("--cc", "gcc -m32 -malign-double")[0] == 1
+    assert command("--nosuch")[0] == 2
+    assert command(tmp_path / "nowhere")[0] == 3
+    # A module that cannot be imported is no difference, and no usage.
+    broken = tmp_path / "runstate_broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "import runstate_abi.tools.check as check\n"
+        "def main(argv): raise RuntimeError('x')\n"
+        "check.main = main\n"
+    )
+    code, out, err = command("--cc", "gcc", PYTHONPATH=str(broken))
+    assert (code, out) == (70, "")
+    assert err.startswith("runstate: internal error: RuntimeError: x (")
+
+
+FAILING = {
+    "text": lambda text: "DIFFERS" in text,
+    "json": lambda text: json.loads(text)["exit"] == 1,
+    "ktap": lambda text: "\nnot ok " in text,
+    "junit": lambda text: "<failure " in text,
+    "sarif": lambda text: bool(json.loads(text)["runs"][0]["results"]),
+    "github": lambda text: text.startswith("::error "),
+    "gitlab": lambda text: bool(json.loads(text)),
+    "md": lambda text: "there are differences" in text,
+}
+
+
+@pytest.mark.parametrize("form", report.FORMATS)
+def test_a_mutated_claim_makes_every_format_fail(run, monkeypatch, form):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    code, out, _ = run("--cc", "gcc", "--format", form)
+    assert (code, FAILING[form](out)) == (0, False)
+    right = runstate.CLAIMS["x86_64"]
+    monkeypatch.setitem(runstate.CLAIMS, "x86_64", right._replace(native=right.compat_kvm))
+    code, out, _ = run("--cc", "gcc", "--format", form)
+    assert (code, FAILING[form](out)) == (1, True)
+
+
+@pytest.mark.parametrize("form", report.FORMATS)
+def test_a_witness_that_is_required_and_absent_makes_every_format_fail(run, monkeypatch, form):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    code, out, err = run("--cc", "gcc", "--require", "dwarf", "--format", form)
+    assert code == 3
+    assert err == (
+        "runstate: could not check dwarf: required (--require dwarf), and nothing was compared "
+        "with a file with DWARF\n"
+    )
+    said = {"text": "(1 of them had to be)", "md": "not everything could be checked"}
+    assert said.get(form, "required (--require dwarf)") in out
+
+
+def test_reports_are_written_beside_the_text(run, tmp_path):
+    junit, sarif = tmp_path / "r.xml", tmp_path / "r.sarif"
+    code, out, _ = run("--cc", "gcc", "--format", f"junit={junit}", "--format", f"sarif={sarif}")
+    assert (code, out.split()[0]) == (0, "ok")
+    assert junit.read_text().startswith("<?xml")
+    assert json.loads(sarif.read_text())["version"] == "2.1.0"
+
+
+def test_a_report_that_cannot_be_written_is_one_line_and_exit_3(run, tmp_path):
+    code, _, err = run("--cc", "gcc", "--format", f"junit={tmp_path}/no/where")
+    assert code == 3
+    assert err == (
+        f"runstate: {tmp_path}/no/where: cannot write the report: No such file or directory\n"
+    )
+
+
+def test_a_golden_file_is_written_and_compared(run, tmp_path):
+    golden = tmp_path / "golden.txt"
+    assert run("--cc", "gcc", "--write-golden", golden)[0] == 0
+    code, out, _ = run("--cc", "gcc", "--golden", golden)
+    assert (code, "golden" in out) == (0, True)
+    golden.write_text(golden.read_text().replace("0x10 4x8", "0x18 4x8"))
+    code, out, _ = run("--cc", "gcc", "--golden", golden)
+    assert code == 1
+    assert "golden-mismatch vcpu_runstate_info.time [x86_64] spec=0x18 4x8 unsigned seen=" in out
+
+
+def test_the_projects_own_options_are_used(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pyproject.toml").write_text('[tool.runstate]\ncc = ["gcc"]\nrequire = ["dwarf"]\n')
+    assert run()[0] == 3
+    assert run("--require", "cc")[0] == 0
+
+
+def test_a_plain_check_of_files_loads_no_renderer_and_nothing_of_fleets(
+    kernel_object, declarations
+):
+    path = kernel_object("kernel", [declarations[n] for n in ("NATIVE", "COMPAT", "KVM")])
+    code = (
+        "import sys; from runstate_abi.tools import cli; code = cli.main(sys.argv[1:]);"
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "check", path], capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode == 0
+    loaded = set(done.stderr.split())
+    unwanted = "json tomllib xml.etree.ElementTree difflib drgn concurrent.futures rich shutil"
+    assert not loaded & set(unwanted.split())
+    ours = {name.removeprefix("runstate_abi.tools.") for name in loaded if ".tools." in name}
+    needed = "arguments check cli kernels options report reports reports.text survey tables"
+    assert ours == set(needed.split())
