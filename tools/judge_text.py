@@ -23,7 +23,7 @@ def lines(seen: Verdict) -> Iterator[str]:
     yield ""
     yield from aligned([*_rules(seen)])
     yield ""
-    for one in seen.tally.broken.values():
+    for one in _broken(seen):
         yield from _explained(one, seen.shown[one.rule])
         yield ""
     yield _prints(seen.tally.prints)
@@ -69,6 +69,10 @@ def _numbers(layout: Layout) -> str:
     return f"{layout.size} ({'/'.join(str(row.offset) for row in layout.members)})"
 
 
+def _broken(seen: Verdict) -> list[Broken]:
+    return [seen.tally.broken[rule.name] for rule in RULES if rule.name in seen.tally.broken]
+
+
 def _rules(seen: Verdict) -> Iterator[list[str]]:
     passed_over = dict(seen.passed_over)
     weaker = {one.rule: one.why for one in seen.judged.profile.relaxed if one.instead}
@@ -105,7 +109,7 @@ def _verdict(seen: Verdict) -> str:
     judged = len(RULES) - len(seen.passed_over)
     if seen.right:
         return f"right: {judged} rules kept in {seen.tally.asked} updates"
-    broken = ", ".join(seen.tally.broken) or "none"
+    broken = ", ".join(one.rule for one in _broken(seen)) or "none"
     layout = "; the layout differs" if seen.judged.differences else ""
     return (
         f"WRONG: {seen.tally.failing} of {seen.tally.asked} updates break a rule ({broken}){layout}"

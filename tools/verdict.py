@@ -150,7 +150,7 @@ def verdict(
         found,
         not_judged(RECORDS, profile),
         shown,
-        tuple(sorted(writer.machine.used)),
+        writer.used,
     )
 
 

@@ -73,6 +73,16 @@ class KvmKernel:
             return self._paravirt(int(offset))
         return self._meanings.get(name)
 
+    def label(self, name: str) -> str:
+        """Return the name of a function for a person: ``pv_ops.irq.save_fl``."""
+        table, plus, offset = name.partition("+")
+        if not plus or table != stubs.PARAVIRT_TABLE:
+            return name
+        paths = (
+            p for t in self._types.structs(stubs.PARAVIRT_TYPE) for p in t.paths_at(int(offset))
+        )
+        return f"{table}.{next(paths, offset).removesuffix('.func')}"
+
     def _all_meanings(self) -> dict[str, Callable[[], None]]:
         found: dict[str, Callable[[], None]] = {stubs.SMASHED: self._smashed}
         for name, lock in stubs.LOCKS.items():
@@ -200,9 +210,10 @@ class KvmKernel:
         return error
 
     def _dirty(self, where: Where) -> None:
-        gfn = self.machine.get(where["gfn"]) - GFN
-        slot = MEMSLOT.get(f"gpc{gfn + 1}")
-        if self.machine.get(where["memslot"]) != slot:
+        gfn, slot = self.machine.get(where["gfn"]) - GFN, self.machine.get(where["memslot"])
+        if not slot:
+            return  # the kernel's own does nothing then
+        if slot != MEMSLOT.get(f"gpc{gfn + 1}"):
             self.journal.strange(f"frame {gfn:+d} is marked dirty in a memslot that is not its own")
         if "kvm" in where and self.machine.get(where["kvm"]) != KVM:
             self.journal.strange(f"frame {gfn:+d} is marked dirty in a VM that is not the vCPU's")

@@ -140,7 +140,8 @@ class Machine:
     def caller(self) -> str:
         """Return the place that the function just entered was called from."""
         at = self.get("rsp") - STACK
-        return self.file.place(int.from_bytes(self._stack[at : at + 8], "little"))
+        back = int.from_bytes(self._stack[at : at + 8], "little")
+        return "(tail call)" if back == RETURN_TO else self.file.place(back)
 
     def _map_all(self) -> None:
         self._stack = bytearray(STACK_FILL * STACK_SIZE)

@@ -78,6 +78,11 @@ class KvmWriter:
         self.machine.watch(VCPU, TASK + TASK_SIZE - VCPU, kernel.stored_in_kernel, None)
 
     @property
+    def used(self) -> tuple[str, ...]:
+        """The functions of the kernel that it has called so far."""
+        return tuple(sorted(map(self._kernel.label, self.machine.used)))
+
+    @property
     def two_pages(self) -> bool:
         """Has it a cache for a second page?"""
         return "gpc2" in self._structs.caches

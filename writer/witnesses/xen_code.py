@@ -83,6 +83,11 @@ class XenWriter:
         self.machine.watch(VCPU, DOMAIN + len(self._domain) - VCPU, self._stored_in_xen, None)
         self.machine.at_stack_top(_cpu_info(types))
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The functions of Xen that were played."""
+        return tuple(sorted(self.machine.used))
+
     def takes(self, asked: Request) -> bool:
         """Can it be asked for this? There are no caches, and a physical area has its conditions."""
         if asked.atomic or asked.scenario not in (FINE, HVM):

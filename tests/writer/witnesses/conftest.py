@@ -1,0 +1,147 @@
+"""Writers of our own in C, good and broken, compiled as a kernel's code would be."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.writer.evidence import ledger
+from runstate_abi.writer.requests import Request
+from runstate_abi.writer.steps import (
+    Activate,
+    Barrier,
+    Copy,
+    IrqRestore,
+    IrqSave,
+    Lock,
+    Refresh,
+    Store,
+    Unlock,
+)
+from runstate_abi.writer.vcpu import Runstate
+from runstate_abi.writer.witnesses.recorded import steps_of_events
+
+SOURCES = Path(__file__).parent.parent.parent / "data" / "judge"
+FLAGS = (
+    "-O2",
+    "-mcmodel=kernel",
+    "-fno-pic",
+    "-mgeneral-regs-only",
+    "-ffreestanding",
+    "-fcf-protection=none",
+    "-fno-stack-protector",
+)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Return a function (*defines, source, btf, flags) -> path of an object, each made once."""
+    for tool in ("gcc", "pahole"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool}: not installed")
+    pytest.importorskip("unicorn")
+    folder, made = tmp_path_factory.mktemp("writers"), {}
+
+    def compile_(*defines, source="writer.c", btf=True, flags=(), compiler="gcc"):
+        key = (defines, source, btf, flags, compiler)
+        if key not in made:
+            output = folder / f"{len(made)}.o"
+            debug = ["-g"] if btf else []
+            words = [*FLAGS, *flags, *debug, *(f"-D{name}" for name in defines)]
+            subprocess.run([compiler, *words, "-c", SOURCES / source, "-o", output], check=True)
+            if btf:
+                subprocess.run(["pahole", "-J", output], check=True)
+                strip = ["objcopy", "--strip-debug", "--keep-section=.BTF", output]
+                subprocess.run(strip, check=True)
+            made[key] = str(output)
+        return made[key]
+
+    return compile_
+
+
+@pytest.fixture(scope="session")
+def writer(compiled):
+    """Return a function that opens a compiled writer, ready to be asked."""
+    from runstate_abi.writer.witnesses.machine_code import KvmWriter
+    from runstate_abi.writer.witnesses.shipped import open_code, open_types
+
+    def open_(*defines, entry="", **how):
+        file = open_code(compiled(*defines, **how))
+        return KvmWriter(file, open_types(file, ""), entry)
+
+    return open_
+
+
+# What of a run can be compared with the model's and with recordings of the source.
+
+
+def _bare(steps):
+    """The calls alone; whose instructions turn interrupts off is not the source's business."""
+    for step in steps:
+        if isinstance(step, Lock):
+            yield Lock(step.cache)
+        elif isinstance(step, Unlock):
+            yield Unlock(step.cache)
+        elif isinstance(step, Refresh | Activate):
+            yield replace(step, inner=())
+        elif not isinstance(step, Store | Copy | Barrier | IrqSave | IrqRestore):
+            yield step
+
+
+def _epochs(evidence):
+    landed = ledger(evidence).landed
+    if not landed:
+        return ()
+    if not evidence.area.update_flag:
+        return (landed[-1].after,)
+    return landed[0].after, landed[-1].before, landed[-1].after
+
+
+def _of_vector(case):
+    vcpu = Runstate(
+        case["state"],
+        int(case["state_entry_time"], 16),
+        tuple(int(time, 16) for time in case["time"]),
+    )
+    return Request(
+        case["abi"], case["offset"], case["update_flag"], case["atomic"], vcpu,
+        bytes.fromhex(case["fill"]),
+    )  # fmt: skip
+
+
+def _missed(writer, case):
+    """Which of (bytes at every barrier, bytes afterwards, calls) of a vector the writer misses."""
+    seen = writer.observe(_of_vector(case))
+    expected = case["expect"]["upstream_6_12"]
+
+    def struct(window):
+        one, two = bytes.fromhex(window["p1"])[16:], bytes.fromhex(window["p2"])[16:]
+        return one[: case["len1"]] + two[: case["len2"]]
+
+    calls = [list(_bare(s)) for s in (seen.steps(), steps_of_events(expected["trace"]))]
+    checks = {
+        "snapshots": tuple(map(struct, expected["snapshots"])) == _epochs(seen.evidence()),
+        "after": struct(expected["after"]) == seen.after and not seen.changed,
+        "calls": calls[0] == calls[1],
+    }
+    return [name for name, agrees in checks.items() if not agrees]
+
+
+@pytest.fixture(scope="session")
+def calls_of():
+    """Return a function: steps -> the calls among them, whoever turned interrupts off."""
+    return lambda steps: list(_bare(steps))
+
+
+@pytest.fixture(scope="session")
+def epochs_of():
+    """Return a function: evidence -> the struct's bytes where a barrier makes them visible."""
+    return _epochs
+
+
+@pytest.fixture(scope="session")
+def missed():
+    """Return a function: (writer, vector) -> what of the vector the writer does otherwise."""
+    return _missed

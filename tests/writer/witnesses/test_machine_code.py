@@ -1,0 +1,373 @@
+"""The emulated writer: it does what the code does, and what it cannot know it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.evidence import ledger
+from runstate_abi.writer.requests import (
+    FINE,
+    SCENARIO,
+    everything,
+    parse,
+    quick,
+)
+from runstate_abi.writer.rules import PROFILE, judge
+from runstate_abi.writer.steps import (
+    Activate,
+    Check,
+    Copy,
+    Dirty,
+    TryLock,
+    Unlock,
+)
+from runstate_abi.writer.variants import VARIANT, prepare
+from runstate_abi.writer.vcpu import PAGE_SIZE, Area
+
+DATA = Path(__file__).parent.parent.parent / "data"
+GOLDEN = Path(__file__).parent.parent.parent / "golden" / "rules_c_writer.txt"
+
+
+def mutants():
+    """(define, the rules that it must break) of each line of the golden table."""
+    for line in GOLDEN.read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, rules, *_ = [cell.strip() for cell in line.split("  ") if cell.strip()]
+            yield name, frozenset(() if rules == "-" else rules.split(" "))
+
+
+MUTANTS = dict(mutants())
+
+
+def broken(writer, requests, profile="linux-6.2+"):
+    """The rules that a writer breaks somewhere."""
+    known, found = {}, set()
+    for request in requests:
+        if writer.takes(request):
+            seen = writer.observe(request)
+            key = seen.key()
+            if key not in known:
+                known[key] = judge(seen.evidence(), PROFILE[profile])
+            found |= {violation.rule for violation in known[key]}
+    return found
+
+
+def test_a_good_writer_is_right_everywhere(writer):
+    assert broken(writer(), everything()) == set()
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_writer_breaks_these_rules_and_no_other(writer, name):
+    assert broken(writer(name), quick()) == MUTANTS[name]
+
+
+def test_the_golden_table_has_every_way_in_which_the_writer_can_be_compiled():
+    source = (DATA / "judge" / "writer.c").read_text()
+    tested = {"MUTE_COPY", "INLINED", "SWAPPED_PARAMETERS", "NO_COMPAT", "ENDLESS", "STRAY", "BUG"}
+    used = {
+        word
+        for line in source.splitlines()
+        if line.startswith(("#if", "#elif"))
+        for word in line.replace("defined(", " ").replace(")", " ").split()
+        if word.isupper() and word.isidentifier()
+    }
+    assert used == tested | set(MUTANTS)
+
+
+# The model and the machine, each by its own way, must come to the same.
+
+
+def model(request):
+    """The newest version's steps for a request, played in the model."""
+    caches = prepare(VARIANT["upstream"], Area(request.abi, request.offset, request.flag))
+    scenario = request.scenario
+    if scenario.stale == 1:
+        caches.invalidate(0)
+    if scenario.stale == 2:
+        caches.gpc2.deactivate_now()
+    if scenario.error:
+        caches.host.pages.pop(scenario.stale - 1)
+        caches.host.missing.add(scenario.stale - 1)
+    if scenario.busy:
+        (caches.gpc1, caches.gpc2)[scenario.busy - 1].contended = True
+    for step in VARIANT["upstream"].update(request.vcpu, request.area, caches, request.atomic):
+        yield step
+        if scenario.again and isinstance(step, Activate):
+            caches.invalidate(0)
+
+
+def test_the_machine_does_what_the_model_says(writer, calls_of, epochs_of):
+    from runstate_abi.writer.evidence import of_model
+
+    ours = writer()
+    compared = 0
+    for request in quick():
+        if request.scenario.no_slot:
+            continue
+        steps = tuple(model(request))
+        said = of_model(steps, request.vcpu, request.area, request.atomic, request.fill)
+        seen = ours.observe(request).evidence()
+        assert calls_of(seen.steps) == calls_of(steps), str(request)
+        assert epochs_of(seen) == epochs_of(said), str(request)
+        compared += 1
+    assert compared > 600
+
+
+def vectors():
+    return json.loads((DATA / "oracle" / "vectors_public.json").read_text())["cases"]
+
+
+def test_our_own_writer_agrees_with_the_recorded_vectors(writer, missed):
+    ours = writer()
+    assert {case["id"]: missed(ours, case) for case in vectors()} == {
+        case["id"]: [] for case in vectors()
+    }
+
+
+# What a compiler may make of the same source.
+
+
+def test_a_writer_inlined_into_its_caller_is_judged_through_the_caller(writer):
+    ours = writer("INLINED")
+    assert (ours.entry.name, ours.entry.accounts) == ("kvm_xen_update_runstate", True)
+    assert broken(ours, quick()) == set()
+
+
+def test_arguments_are_found_by_the_names_of_parameters(writer):
+    assert broken(writer("SWAPPED_PARAMETERS"), quick()) == set()
+
+
+def test_a_function_that_is_played_is_not_run_though_it_is_in_the_file(writer):
+    seen = writer("SWAPPED_PARAMETERS").observe(parse("native@0x100,flag,stale1"))
+    checks = [step for step in seen.steps() if isinstance(step, Check)]
+    assert checks == [Check("gpc1", 48, False), Check("gpc1", 48, True)]
+
+
+def test_a_copy_under_another_name_is_still_a_copy(writer):
+    ours = writer("MUTE_COPY=__tsan_memcpy")
+    assert broken(ours, quick()) == set()
+    copies = [s for s in ours.observe(parse("native@0xff1,flag")).steps() if isinstance(s, Copy)]
+    assert [(copy.page, copy.offset, len(copy.data)) for copy in copies] == [
+        (1, 4081, 15),
+        (2, 0, 33),
+    ]
+
+
+@pytest.mark.parametrize("name", ["__tsan_memcpy_", "__tsan_copy", "memcpy_flushcache"])
+def test_a_call_that_is_not_known_is_never_passed_over(writer, name):
+    with pytest.raises(WitnessError, match=rf"cannot judge: it calls {name}, which is not known"):
+        broken(writer(f"MUTE_COPY={name}"), quick())
+
+
+def test_a_call_that_is_not_known_matters_only_where_it_is_reached(writer):
+    ours = writer("MUTE_COPY=__tsan_copy")
+    assert judge(ours.observe(parse("native@0x100,flag")).evidence()) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("ENDLESS", r"did not return after 20000 instructions"),
+        ("STRAY", r"writes 0xdead0000, where nothing is, at kvm_xen_update_runstate_guest\+0x"),
+        ("BUG", r"runs into an instruction that stops it \(ud2"),
+    ],
+)
+def test_code_that_does_not_come_back_stops_with_a_reason(writer, name, why):
+    with pytest.raises(WitnessError, match=f"cannot judge: {why}"):
+        broken(writer(name), quick())
+
+
+def test_a_stack_protector_of_either_style_finds_its_canary(writer):
+    per_cpu = ("-fstack-protector-all", "-mstack-protector-guard=tls")
+    guards = ("-mstack-protector-guard-reg=gs", "-mstack-protector-guard-offset=40")
+    assert broken(writer(flags=(*per_cpu, *guards)), quick()) == set()
+    symbol = ("-fstack-protector-all", "-mstack-protector-guard=global")
+    assert broken(writer(flags=symbol), quick()) == set()
+
+
+def test_tracing_and_coverage_change_nothing(writer):
+    flags = ("-pg", "-mfentry", "-fsanitize-coverage=trace-pc")
+    assert broken(writer(flags=flags), quick()) == set()
+
+
+def test_kasan_reads_its_shadow_and_changes_nothing(writer):
+    inline = ("-fasan-shadow-offset=0xdffffc0000000000", "--param=asan-stack=1")
+    threshold = "--param=asan-instrumentation-with-call-threshold=10000"
+    assert broken(writer(flags=("-fsanitize=kernel-address", *inline, threshold)), quick()) == set()
+    outline = "--param=asan-instrumentation-with-call-threshold=0"
+    assert broken(writer(flags=("-fsanitize=kernel-address", *inline, outline)), quick()) == set()
+
+
+def test_another_compiler_makes_the_same_of_it(writer):
+    if shutil.which("clang") is None:
+        pytest.skip("clang: not installed")
+    for flags in ((), ("-mretpoline",), ("-Os",)):
+        assert broken(writer(compiler="clang", flags=flags), quick()) == set()
+
+
+def test_optimised_in_another_way_it_is_the_same(writer):
+    for flags in (("-O0",), ("-Os",), ("-O3", "-fno-inline")):
+        assert broken(writer(flags=flags), quick()) == set()
+
+
+def test_without_btf_the_dwarf_is_asked(compiled):
+    pytest.importorskip("drgn")
+    from runstate_abi.writer.witnesses.machine_code import KvmWriter
+    from runstate_abi.writer.witnesses.shipped import open_code, open_types
+
+    file = open_code(compiled(btf=False, flags=("-g",)))
+    types = open_types(file, "")
+    assert types.kind == "DWARF"
+    assert broken(KvmWriter(file, types), quick()) == set()
+
+
+def test_a_struct_that_clang_dropped_is_missing_and_that_is_known(writer):
+    ours = writer("NO_COMPAT")
+    seen = ours.types.layouts(("vcpu_runstate_info", "compat_vcpu_runstate_info"))
+    assert seen.missing == ("compat_vcpu_runstate_info",)
+    assert broken(ours, quick()) == set()
+
+
+# The generation of Linux 6.1.
+
+
+def test_a_writer_of_6_1_is_right_by_its_own_profile(writer):
+    old = writer(source="old_writer.c")
+    assert (old.two_pages, old.entry.accounts) == (False, True)
+    assert broken(old, quick(), "linux-6.1") == set()
+
+
+def test_a_writer_of_6_1_breaks_what_6_2_mended(writer):
+    rules = broken(writer(source="old_writer.c"), quick())
+    assert rules == {"set-first", "no-flag", "read", "atomic", "dirty"}
+
+
+def test_a_writer_with_one_cache_is_not_asked_for_two_pages(writer):
+    old = writer(source="old_writer.c")
+    taken = [
+        text for text in ("native@0xfd0", "native@0xfd1", "compat@0xfd1") if old.takes(parse(text))
+    ]
+    assert taken == ["native@0xfd0"]
+
+
+# What is seen is what happened.
+
+
+def test_guards_on_both_sides_and_elsewhere_are_watched(writer):
+    seen = writer("COPY_ONE_TOO_MANY").observe(parse("native@0xff1,flag"))
+    evidence = seen.evidence()
+    assert [(s.page, s.offset) for s in ledger(evidence).strays] == [(2, 33)]
+    assert seen.changed == ("p2+33",)
+
+
+def test_page_2_is_not_behind_page_1(writer):
+    """What runs past the end of page 1 is not in page 2 by luck."""
+    seen = writer("WRITES_BEFORE_SECOND_LOCK").observe(parse("native@0xffe,flag,lost2"))
+    assert seen.changed == ("p1+4096",)
+    assert seen.after[2:] == seen.before[2:]
+
+
+def test_nothing_of_one_run_is_left_for_the_next(writer):
+    ours = writer("COPY_ONE_TOO_MANY")
+    first = ours.observe(parse("native@0xff1,flag"))
+    ours.observe(parse("compat@0xff5,atomic"))
+    assert ours.observe(parse("native@0xff1,flag")) == first
+
+
+def test_an_unlock_that_is_inlined_is_seen_in_the_lock_word(writer):
+    steps = writer("INLINED_UNLOCK").observe(parse("native@0xff1,flag")).steps()
+    assert [s for s in steps if isinstance(s, Unlock)] == [Unlock("gpc2"), Unlock("gpc1")]
+
+
+@pytest.mark.parametrize("scenario", [s for s in SCENARIO.values() if s is not FINE])
+def test_each_failure_is_seen_by_the_code(writer, scenario):
+    """A scenario that the writer does not notice would test nothing."""
+    atomic = ",atomic" if scenario.busy else ""
+    if scenario.name == "hvm":
+        return
+    seen = writer().observe(parse(f"native@0xff1,flag{atomic},{scenario.name}"))
+    fine = writer().observe(parse(f"native@0xff1,flag{atomic}"))
+    assert seen.steps() != fine.steps()
+    if scenario.busy:
+        assert seen.steps()[-2 if scenario.busy == 2 else -1] == TryLock(
+            f"gpc{scenario.busy}", False
+        )
+    if scenario.no_slot:
+        assert not [step for step in seen.steps() if isinstance(step, Dirty)]
+
+
+def test_places_are_instructions_of_the_function(writer):
+    seen = writer().observe(parse("native@0x100,flag"), places=True)
+    assert len(seen.places) == len(seen.events)
+    assert all(place.startswith("kvm_xen_update_runstate_guest") for place in seen.places)
+    assert writer().observe(parse("native@0x100,flag")).places == ()
+
+
+def test_runs_that_differ_in_place_alone_have_one_key_and_others_have_not(writer):
+    ours = writer()
+    keys = {text: ours.observe(parse(text)).key() for text in (
+        "native@0x6,flag", "native@0xc,flag", "native@0x7,flag", "native@0x6", "compat@0x6,flag",
+        "native@0x6,flag,stale1", "native@0xff0,flag", "native@0xff1,flag",
+    )}  # fmt: skip
+    assert keys["native@0x6,flag"] == keys["native@0xc,flag"]
+    del keys["native@0xc,flag"]
+    assert len(set(keys.values())) == len(keys)
+
+
+def test_what_goes_wrong_outside_has_a_key_of_its_own(writer):
+    ours = writer("COPY_ONE_TOO_MANY")
+    one, two = (ours.observe(parse(f"native@{at}")) for at in ("0xff4", "0xffa"))
+    assert one.key() != two.key()
+
+
+# Where it cannot begin.
+
+
+def test_without_the_function_it_says_what_is_missing(compiled, tmp_path):
+    import subprocess
+
+    from runstate_abi.writer.witnesses.machine_code import KvmWriter
+    from runstate_abi.writer.witnesses.shipped import open_code, open_types
+
+    path = tmp_path / "other.o"
+    names = [
+        f"--redefine-sym={n}=other{i}" for i, n in enumerate(("kvm_xen_update_runstate_guest",))
+    ]
+    subprocess.run(["objcopy", *names, compiled(), path], check=True)
+    file = open_code(str(path))
+    with pytest.raises(
+        WitnessError, match=r"no function kvm_xen_update_runstate_guest \(a kernel built without"
+    ):
+        KvmWriter(file, open_types(file, ""))
+    with pytest.raises(WitnessError, match=r"cannot judge: no function nothing$"):
+        KvmWriter(file, open_types(file, ""), "nothing")
+
+
+def test_a_name_that_lto_made_unique_is_still_the_function(compiled, tmp_path):
+    import subprocess
+
+    from runstate_abi.writer.witnesses.machine_code import KvmWriter
+    from runstate_abi.writer.witnesses.shipped import open_code, open_types
+
+    path, name = tmp_path / "lto.o", "kvm_xen_update_runstate_guest"
+    rename = f"--redefine-sym={name}={name}.llvm.1234567"
+    subprocess.run(["objcopy", rename, compiled(), path], check=True)
+    file = open_code(str(path))
+    assert broken(KvmWriter(file, open_types(file, "")), quick()) == set()
+
+
+def test_a_module_without_debug_info_says_so(compiled):
+    from runstate_abi.writer.witnesses.shipped import open_code, open_types
+
+    with pytest.raises(WitnessError, match="neither BTF nor DWARF"):
+        open_types(open_code(compiled(btf=False)), "")
+
+
+def test_the_size_of_a_page_is_the_boundary(writer):
+    ours = writer()
+    assert len(ours.observe(parse(f"native@{PAGE_SIZE - 48}")).steps()) < len(
+        ours.observe(parse(f"native@{PAGE_SIZE - 47}")).steps()
+    )
