@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
 from runstate_abi.tools import grid, report, survey
-from runstate_abi.tools.document.blocks import Bullets, Table
+from runstate_abi.tools.document.blocks import Block, Bullets, Table
 from runstate_abi.tools.grid import Column, Grid
 from runstate_abi.tools.survey import Finding
 from runstate_abi.tools.tables import aligned
@@ -138,16 +138,16 @@ def tables(found: Grid) -> Iterator[Table]:
         yield Table(title, header, rows)
 
 
-def _remarks(found: Grid, findings: Sequence[Finding]) -> Bullets:
+def _blocks(found: Grid, findings: Sequence[Finding]) -> tuple[Block, ...]:
     lines = (LEGEND, *_witnesses(findings), *grid.differences(found), _verdict(found))
-    return Bullets(lines)
+    return (*tables(found), Bullets(lines))
 
 
 def markdown(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the matrix as Markdown."""
     from runstate_abi.tools.document import markdown as renderer
 
-    for block in (*tables(found), _remarks(found, findings)):
+    for block in _blocks(found, findings):
         yield from renderer.block_lines(block)
         yield ""
 
@@ -156,9 +156,9 @@ def html(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the matrix as one HTML page."""
     from runstate_abi.tools.document import html as renderer
 
-    blocks = (*tables(found), _remarks(found, findings))
     summary = "Offsets and sizes in bytes: what is claimed, and what every witness says."
-    return renderer.page("The runstate structs on every ABI", summary, blocks)
+    title = "The runstate structs on every ABI"
+    return renderer.page(title, summary, _blocks(found, findings))
 
 
 def as_json(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:

@@ -36,3 +36,15 @@ SHIFTS = (
 @pytest.mark.parametrize(("old", "new", "sentence"), SHIFTS)
 def test_a_shifted_field_is_refused(rustc, emitted, changed, old, new, sentence):
     assert sentence in rustc(changed(emitted("rust"), old, new), True)
+
+
+def test_members_that_change_places_are_refused_by_their_offsets(rustc, emitted, changed):
+    lines = (
+        "    pub state_entry_time: u64, // offset 4, 8 bytes\n    pub time: [u64; 4], // offset 12"
+    )
+    swapped = (
+        "    pub time: [u64; 4], // offset 12\n    pub state_entry_time: u64, // offset 4, 8 bytes"
+    )
+    swapped = swapped.replace("// offset 12\n", "\n")
+    said = rustc(changed(emitted("rust"), lines, swapped), True)
+    assert "VcpuRunstateInfo32.state_entry_time must be at offset 4, right behind state" in said

@@ -26,3 +26,11 @@ def test_a_shifted_field_is_refused_by_a_whole_sentence(built, emitted, changed)
     said = built(text, "x86_64-linux", fails=True)
     assert "VcpuRunstateInfo64" in said
     assert "must be" in said
+
+
+def test_members_that_change_places_are_refused_by_their_offsets(built, emitted, changed):
+    first, second = "    state_entry_time: u64 align(4), // offset 4\n", "    time: [4]u64 align(4)"
+    text = changed(emitted("zig"), first, "")
+    text = changed(text, f"{second}, // offset 12\n", f"{second},\n{first}")
+    said = built(text, "x86-linux", fails=True)
+    assert "VcpuRunstateInfo32.state_entry_time must be at offset 4, right behind state" in said
