@@ -70,25 +70,45 @@ def survey(
 
     Known answers are taken from ``answers``, and new ones are put there.
     """
-    waiting: dict[Future[list[Finding]], tuple[Unit, str | None]] = {}
+    waiting: dict[Future[list[Finding]], list[Unit]] = {}
+    asked_already: dict[str, Future[list[Finding]]] = {}
     for unit in found:
         key = answers.key(unit.paths, question) if answers else None
         known = answers.get(key, unit.paths) if answers and key else None
         if known is not None:
             yield unit, known
         elif executor is None:
-            yield unit, _stored(ask(unit, question), unit, key, answers)
+            yield unit, _kept(ask(unit, question), unit, key, answers)
+        elif key and key in asked_already:
+            # The same bytes twice: what the first is told is the second's answer too.
+            waiting[asked_already[key]].append(unit)
         else:
-            waiting[executor.submit(ask, unit, question)] = (unit, key)
+            future = executor.submit(ask, unit, question)
+            waiting[future] = [unit]
+            if key:
+                asked_already[key] = future
+    keys = {future: key for key, future in asked_already.items()}
     for future in as_completed(waiting):
-        unit, key = waiting.pop(future)
-        yield unit, _stored(_result(future, unit), unit, key, answers)
+        yield from _answered(future, waiting.pop(future), keys.get(future), answers)
 
 
-def _stored(
+def _answered(
+    future: Future[list[Finding]], alike: Sequence[Unit], key: str | None, answers: Answers | None
+) -> Iterator[tuple[Unit, list[Finding]]]:
+    first = alike[0]
+    findings = _kept(_result(future, first), first, key, answers)
+    yield first, findings
+    for unit in alike[1:]:
+        paths = dict(zip(first.paths, unit.paths, strict=True))
+        yield unit, [relabelled(finding, paths) for finding in findings]
+
+
+def _kept(
     findings: list[Finding], unit: Unit, key: str | None, answers: Answers | None
 ) -> list[Finding]:
-    if answers and key:
+    # What failed for want of memory or of a package may not fail the next time.
+    complete = all(finding.compared for finding in findings)
+    if answers and key and complete:
         answers.put(key, unit.paths, findings)
     return findings
 

@@ -215,6 +215,27 @@ def test_a_second_run_reads_no_kernel(kernels, tmp_path, monkeypatch):
     assert dict(fleet.survey(found, QUESTION, None, answers)) == first
 
 
+def test_the_same_bytes_are_asked_once_in_a_run(kernels, tmp_path):
+    shutil.copytree(Path(kernels) / "a", Path(kernels) / "copy")
+    found, _ = fleet.units([kernels])
+    executor = Failing()
+    executor.count = 2  # none dies
+    seen = dict(fleet.survey(found, QUESTION, executor, Answers(str(tmp_path / "cache"))))
+    assert executor.count == 2 + len(found) - 1
+    assert {finding.path for unit in found for finding in seen[unit]} == {
+        path for unit in found for path in unit.paths
+    }
+
+
+def test_what_could_not_be_checked_is_asked_again(kernels, tmp_path):
+    found, _ = fleet.units([kernels])
+    answers = Answers(str(tmp_path / "cache"))
+    first = dict(fleet.survey(found, QUESTION, Failing(), answers))
+    second = dict(fleet.survey(found, QUESTION, None, answers))
+    assert [exit_code(first[unit]) for unit in found] == [0, 3, 1]
+    assert [exit_code(second[unit]) for unit in found] == [0, 0, 1]
+
+
 def test_an_archives_files_are_named_by_it(kernels, tmp_path):
     path = tmp_path / "kernels.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
