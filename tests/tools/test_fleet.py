@@ -135,7 +135,8 @@ def kernels(kernel_object, declarations, tmp_path):
     """Three units: two that are equal and one whose native struct has been changed."""
     texts = [declarations[name] for name in ("NATIVE", "COMPAT", "KVM")]
     wrong = texts[0].replace("int state", "long state")
-    for name, declared in {"a": texts, "b": texts, "c": [wrong, *texts[1:]]}.items():
+    more = [*texts, "struct filler { int x; };"]
+    for name, declared in {"a": texts, "b": more, "c": [wrong, *texts[1:]]}.items():
         (tmp_path / "fleet" / name).mkdir(parents=True)
         shutil.move(kernel_object(name, declared), tmp_path / "fleet" / name / "vmlinux")
     return str(tmp_path / "fleet")
