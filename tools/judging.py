@@ -19,6 +19,7 @@ from runstate_abi.writer.steps import Copy, Store, canonical
 from runstate_abi.writer.witnesses.observation import Observation
 
 CHUNK = 1024
+KNOWN_MAX = 100_000  # events remembered with their verdicts; a right writer has 10 000
 
 
 class Writer(Protocol):
@@ -67,7 +68,7 @@ def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tall
     """Ask for each update and judge it (WitnessError: this writer cannot be judged)."""
     known: dict[Hashable, _Known] = {}
     digests = [hashlib.sha256() for _ in Prints._fields]
-    asked = skipped = failing = 0
+    asked = skipped = failing = remembered = 0
     broken: dict[str, Broken] = {}
     for request in requests:
         if not writer.takes(request):
@@ -79,6 +80,10 @@ def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tall
         verdict = known.get(key)
         if verdict is None:
             verdict = known[key] = _judged(seen, profile)
+            remembered += len(seen.events)
+            if remembered > KNOWN_MAX:
+                known.clear()
+                remembered = 0
         for digest, part in zip(digests, verdict.prints, strict=True):
             digest.update(part)
         failing += bool(verdict.violations)

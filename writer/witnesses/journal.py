@@ -10,7 +10,7 @@ from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
 from runstate_abi.writer.witnesses.machine import Machine
 from runstate_abi.writer.witnesses.observation import Event
 
-EVENTS_MAX = 2000  # an update has 30; one that copies byte by byte 100
+EVENTS_MAX = 500  # an update has 30; one that copies byte by byte 100
 COPY_MAX = 2 * PAGE_SIZE
 WIDEST = 8  # bytes of a store that the engine reports whole
 
@@ -43,8 +43,10 @@ class Journal:
             raise self.machine.stopped(f"does more than {EVENTS_MAX} things")
 
     def strange(self, what: str) -> None:
-        """Note what no step is a word for."""
+        """Note what no step is a word for (WitnessError if there is no end of it)."""
         self.odd.append((len(self.events), what))
+        if len(self.odd) > EVENTS_MAX:
+            raise self.machine.stopped(f"does more than {EVENTS_MAX} strange things, as {what}")
 
     def copy(self, to: int, data: bytes, source: int = 0) -> None:
         """Note a memcpy() into the guest's pages, or out of them."""

@@ -79,7 +79,12 @@ class Machine:
         view = (ctypes.c_char * len(memory)).from_buffer(memory)
         self._kept.append(view)
         protection = self._rx if code else self._rw
-        self.uc.mem_map_ptr(address, len(memory), protection, ctypes.addressof(view))
+        try:
+            self.uc.mem_map_ptr(address, len(memory), protection, ctypes.addressof(view))
+        except self._error:
+            raise WitnessError(
+                f"{self.file.source}: cannot judge: {len(memory)} bytes have no room at {address:#x}"
+            ) from None
 
     def at_stack_top(self, content: bytes) -> None:
         """Put something at the very top of the stack, above all that a run uses."""

@@ -42,7 +42,7 @@ R_PLT32    = 4
 BASE = 0x1000_0000  # where a relocatable object begins: everything lies below 2 GB
 PAGE = 0x1000
 ALIGNMENT_MAX = 1 << 21
-LOADED_MAX = 64 << 20  # kvm.ko has 3 MB
+LOADED_MAX = 32 << 20  # kvm.ko has 3 MB
 SYMBOLS_MAX = 1 << 20  # a vmlinux has 200 000
 RELOCATIONS_MAX = 1 << 20  # of one section
 
@@ -132,12 +132,18 @@ def _sections(file: Elf, relocatable: bool) -> tuple[Section, ...]:
         if relocatable:
             at = 0
             if flags & SHF_ALLOC and size:
-                at = address = _up(address, min(max(alignment, PAGE), ALIGNMENT_MAX))
+                at = address = _up(address, _alignment(alignment))
                 address += size
         found.append(Section(_name(file.names, name), kind, flags, at, offset, size, link, info))
         if address - BASE > LOADED_MAX:
             raise WitnessError(f"{file.source}: more than {LOADED_MAX} bytes to load")
     return tuple(found)
+
+
+# In whole pages, so that each section can be mapped as what it is.
+def _alignment(said: int) -> int:
+    is_power_of_two = said & (said - 1) == 0
+    return min(max(said, PAGE), ALIGNMENT_MAX) if is_power_of_two else PAGE
 
 
 def _up(address: int, alignment: int) -> int:

@@ -1,0 +1,311 @@
+"""``runstate judge``: what it prints, its exit codes, and what must change nothing of that."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.tools import cli, judging
+from runstate_abi.writer.requests import everything, parse, quick
+from runstate_abi.writer.rules import NEWEST, RULES
+
+SOURCES = Path(__file__).parent.parent / "data" / "judge"
+FLAGS = (
+    "-O2",
+    "-g",
+    "-mcmodel=kernel",
+    "-fno-pic",
+    "-mgeneral-regs-only",
+    "-ffreestanding",
+    "-fcf-protection=none",
+    "-fno-stack-protector",
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Return a function: (*defines, source) -> path of a writer with BTF."""
+    for tool in ("gcc", "pahole"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool}: not installed")
+    pytest.importorskip("unicorn")
+    folder, made = tmp_path_factory.mktemp("judge"), {}
+
+    def build(*defines, source="writer.c"):
+        if (defines, source) not in made:
+            path = str(folder / f"{'-'.join(defines) or 'good'}-{source}.o")
+            words = [*FLAGS, *(f"-D{name}" for name in defines)]
+            subprocess.run(["gcc", *words, "-c", SOURCES / source, "-o", path], check=True)
+            subprocess.run(["pahole", "-J", path], check=True)
+            made[defines, source] = path
+        return made[defines, source]
+
+    return build
+
+
+@pytest.fixture
+def judge(capsys):
+    """Return a function: arguments -> (exit code, stdout, stderr)."""
+
+    def run(*argv):
+        try:
+            code = cli.main(["judge", *argv])
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_right_writer_exits_0_with_a_line_for_each_rule(judge, built):
+    code, out, err = judge(built(), "--quick")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("ok ")] == [r.name for r in RULES]
+    assert lines[-1] == f"right: {len(RULES)} rules kept in {len(list(quick()))} updates"
+    assert re.fullmatch(
+        r"contract [0-9a-f]{10}  stores [0-9a-f]{10}  calls [0-9a-f]{10}", lines[-2]
+    )
+
+
+def test_it_says_what_was_judged(judge, built):
+    _, out, _ = judge(built(), "--quick")
+    path, *head = out.splitlines()
+    assert path.startswith(built())
+    assert "GCC" in path
+    said = {line.split()[0]: line.split(maxsplit=1)[1] for line in head[:4]}
+    assert re.fullmatch(r"kvm_xen_update_runstate_guest, \d+ bytes", said["function"])
+    assert said["layout"] == "native 48 (0/8/16), compat 44 (0/4/12) from BTF"
+    assert "_raw_read_trylock" in said["called"]
+    assert said["asked"].startswith("692 updates, profile linux-6.2+ (")
+
+
+def test_a_broken_rule_exits_1_with_the_smallest_case_and_the_instruction(judge, built):
+    code, out, _ = judge(built("BODY_WITHOUT_FLAG"), "--quick")
+    assert code == 1
+    (row,) = [line for line in out.splitlines() if line.startswith("BROKEN")]
+    assert re.fullmatch(
+        r"BROKEN  window      \d+ of 692, first native@0x0,flag: the flag goes down here, .*", row
+    )
+    (bad,) = [line for line in out.splitlines() if line.startswith("  >")]
+    assert re.fullmatch(
+        r"  > store p1\+8 8 7172737475767778 +kvm_xen_update_runstate_guest\+0x[0-9a-f]+", bad
+    )
+    assert out.splitlines()[-1].startswith("WRONG: ")
+
+
+def test_what_is_missing_at_the_end_is_marked_at_the_return(judge, built):
+    _, out, _ = judge(built("LOCKS_SECOND_ALWAYS"), "--quick")
+    assert "gpc2 is still locked at return" in out
+    assert "  > return" in out.splitlines()
+
+
+def test_a_call_that_is_not_known_exits_3_naming_it(judge, built):
+    code, out, err = judge(built("MUTE_COPY=__tsan_copy"), "--quick")
+    assert (code, out) == (3, "")
+    assert "cannot judge: it calls __tsan_copy, which is not known here, from kvm_xen" in err
+    assert err.count("\n") == 1
+
+
+def test_a_file_that_is_none_exits_3(judge, tmp_path):
+    code, out, err = judge(str(tmp_path / "kvm.ko"))
+    assert (code, out) == (3, "")
+    assert "No such file" in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("x.o", "--profile", "linux-2.6"),
+        ("x.o", "--case", "native@0x1000"),
+        ("x.o", "--case", "native"),
+        ("x.o", "--case", "native@1,upside-down"),
+        ("x.o", "-j", "0"),
+        ("x.o", "--format", "xml"),
+        ("x.o", "--btf", "a", "--btf", "b"),
+    ],
+)
+def test_wrong_usage_exits_2_in_one_line_of_complaint(judge, argv):
+    code, out, err = judge(*argv)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("runstate judge: error:")
+
+
+def test_a_profile_of_xen_is_not_for_kvm(judge, built):
+    code, _, err = judge(built(), "--profile", "xen-va")
+    assert code == 2
+    assert "not for KVM's writer" in err
+
+
+def test_a_profile_says_what_it_does_not_judge(judge, built):
+    code, out, _ = judge(built(source="old_writer.c"), "--quick", "--profile", "linux-6.1")
+    assert code == 0
+    assert "-   no-flag     not judged: always flagged: until d8ba8ba4c801 (in v6.2)" in out
+    assert "in its weaker form: clears the flag in what it reads back" in out
+    assert re.search(r"not asked +\d+ updates: it has one cache", out)
+    assert "compat not in the debug info" in out
+
+
+def test_one_case_can_be_asked_for(judge, built):
+    code, out, _ = judge(built(), "--case", "native@0xff1,flag,atomic", "--case", "compat@16,lost1")
+    assert code == 0
+    assert out.splitlines()[-1] == f"right: {len(RULES)} rules kept in 2 updates"
+
+
+def test_the_trace_is_canonical_text(judge, built):
+    from runstate_abi.writer import steps
+
+    code, out, _ = judge(built(), "--trace", "--case", "native@0x100,flag")
+    assert code == 0
+    assert steps.canonical(steps.parse(out)) == out
+    assert "store p1+271 1 f8\n" in out
+
+
+def test_several_traces_say_which_is_which(judge, built):
+    cases = ("native@0x100", "compat@0xff4,flag,atomic,busy1")
+    _, out, _ = judge(built(), "--trace", *(word for case in cases for word in ("--case", case)))
+    assert [line for line in out.splitlines() if line.startswith("#")] == [f"# {c}" for c in cases]
+
+
+def test_two_right_writers_with_one_contract_compare_equal(judge, built):
+    code, out, _ = judge(built(), "--quick", "--against", built("SECOND_PAGE_FIRST"))
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1] for line in out.splitlines()[-3:]}
+    assert rows == {"contract": "the", "stores": "DIFFERENT", "calls": "the"}
+
+
+def test_two_contracts_that_differ_exit_1(judge, built):
+    code, out, _ = judge(built(), "--quick", "--against", built("NO_SET"))
+    assert code == 1
+    assert "  contract  DIFFERENT  " in out
+
+
+def test_processes_change_nothing(judge, built):
+    _, one, _ = judge(built("WRONG_PAGE_OF_UPDATE_BYTE"))
+    _, two, _ = judge(built("WRONG_PAGE_OF_UPDATE_BYTE"), "-j", "2")
+    assert one == two
+    assert re.search(r"WRONG: \d+ of 17076", one)
+
+
+def test_what_cannot_be_judged_cannot_be_by_two_processes_either(judge, built):
+    code, out, err = judge(built("ENDLESS"), "-j", "2")
+    assert (code, out) == (3, "")
+    assert "did not return after 20000 instructions" in err
+
+
+def test_a_fingerprint_does_not_depend_on_the_chunks_done_first(built):
+    from runstate_abi.writer.witnesses.machine_code import KvmWriter
+    from runstate_abi.writer.witnesses.shipped import open_code, open_types
+
+    file = open_code(built())
+    writer = KvmWriter(file, open_types(file, ""))
+    requests = list(quick())
+    whole = judging.judged(lambda: writer, requests, NEWEST)
+    assert whole == judging.judged(lambda: writer, requests, NEWEST)
+    fewer = judging.judged(lambda: writer, requests[:-1], NEWEST)
+    assert fewer.prints != whole.prints
+
+
+@pytest.mark.parametrize("form", ["json", "junit", "sarif", "github", "gitlab", "md", "ktap"])
+def test_every_format_of_check_says_the_same(judge, built, form):
+    good, text, _ = judge(built(), "--quick", "--format", form)
+    bad, wrong, _ = judge(built("NO_SET"), "--quick", "--format", form)
+    assert (good, bad) == (0, 1)
+    assert "set-first" in wrong
+    assert text != wrong
+
+
+def test_what_cannot_be_judged_is_in_a_report_too(judge, built):
+    code, out, err = judge(built("STRAY"), "--quick", "--format", "json")
+    assert code == 3
+    (witness,) = json.loads(out)["witnesses"]
+    assert "writes 0xdead0000, where nothing is" in witness["not_checked"][0]["why"]
+    assert "writes 0xdead0000" in err
+
+
+def test_a_report_can_go_to_a_file(judge, built, tmp_path):
+    path = tmp_path / "report.ktap"
+    code, out, _ = judge(built(), "--quick", "--format", f"ktap={path}")
+    assert (code, out) == (0, "")
+    text = path.read_text()
+    assert text.startswith("KTAP version 1")
+    assert "not ok" not in text
+
+
+@pytest.mark.parametrize("profile", ["linux-6.2+", "linux-6.1", "xen-va", "xen-phys"])
+def test_the_rule_book_is_one_page(judge, profile):
+    code, out, _ = judge("--rules", "--profile", profile)
+    assert code == 0
+    assert all(rule.sentence in out for rule in RULES)
+    assert len(out.splitlines()) < 40
+
+
+def test_without_the_emulator_it_says_what_to_install(judge, built, monkeypatch):
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    code, _, err = judge(built(), "--quick")
+    assert code == 3
+    assert "pip install 'runstate-abi[judge]'" in err
+
+
+def test_the_emulator_is_not_loaded_by_any_other_command():
+    code = (
+        "import sys; from runstate_abi.tools import cli; cli.main(['judge', '--rules']);"
+        "cli.main(['show']); assert 'unicorn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_package_is_opened_and_its_files_found(judge, built, tmp_path):
+    """A .deb with a kernel's BTF as vmlinux and our writer as kvm.ko, as Debian packs them."""
+    if shutil.which("ar") is None:
+        pytest.skip("ar: not installed")
+    tree = tmp_path / "usr" / "lib" / "modules"
+    tree.mkdir(parents=True)
+    shutil.copy(built(), tree / "kvm.ko")
+    shutil.copy(built(), tmp_path / "usr" / "vmlinux-6.12")
+    subprocess.run(["tar", "cJf", "data.tar.xz", "./usr"], cwd=tmp_path, check=True)
+    subprocess.run(["tar", "cJf", "control.tar.xz", "./usr/vmlinux-6.12"], cwd=tmp_path, check=True)
+    (tmp_path / "debian-binary").write_text("2.0\n")
+    members = ["debian-binary", "control.tar.xz", "data.tar.xz"]
+    subprocess.run(["ar", "rc", "kernel.deb", *members], cwd=tmp_path, check=True)
+    code, out, err = judge(str(tmp_path / "kernel.deb"), "--quick")
+    assert (code, err) == (0, "")
+    assert out.startswith(str(tmp_path / "kernel.deb"))
+
+
+def test_a_package_without_a_writer_says_so(judge, tmp_path):
+    (tmp_path / "readme").write_text("nothing")
+    subprocess.run(["tar", "cf", "empty.tar", "readme"], cwd=tmp_path, check=True)
+    code, _, err = judge(str(tmp_path / "empty.tar"))
+    assert code == 3
+    assert "no kvm.ko" in err
+
+
+def test_the_requests_are_all_offsets_and_every_boundary():
+    asked = list(everything())
+    plain = {(r.abi, r.offset, r.flag) for r in asked}
+    assert len(plain) == 2 * 4096 * 2
+    assert {r.atomic for r in asked} == {True, False}
+    for request in asked:
+        if (
+            request.scenario.name
+            or request.vcpu.entry_time >> 63
+            or request.fill in (b"\0", b"\xff")
+        ):
+            continue
+        assert str(parse(str(request))) == str(request)
+        assert parse(str(request)) == request
+
+
+def test_the_bar_is_for_terminals(judge, built, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert not os.environ.get("RUNSTATE_TRACEBACK")
+    _, _, err = judge(built(), "--quick")
+    assert "judging [################################] 692/692" in err
+    assert err.endswith("\r\x1b[K")
