@@ -23,10 +23,9 @@ from runstate_abi.tools.document.blocks import (
     spans,
 )
 
-# A cell longer than this is a text block of tbl, which may be broken into lines; one longer than
-# that makes the table a list.
-CELL_WIDE, CELL_LONG = 14, 50
-WORD_WIDE = 8  # a longer word may be broken where it has a mark, and at last anywhere
+# A wider table is a list: tbl breaks cells into lines, but not without complaints.
+TABLE_WIDE, GAP = 73, 3
+WORD_WIDE = 8  # a longer word of a list may be broken where it has a mark, and at last anywhere
 
 
 def lines(document: Document) -> Iterator[str]:
@@ -77,37 +76,32 @@ def _literal(text: Iterable[str]) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    columns = list(zip(table.header, *table.rows, strict=True))
+    yield from (".PP", _line(table.caption))
+    columns = zip(table.header, *table.rows, strict=True)
     longest = [max(len(plain(cell)) for cell in column) for column in columns]
-    if max(longest) > CELL_LONG:
+    if sum(longest) + GAP * (len(longest) - 1) > TABLE_WIDE:
         yield from _list(table)
         return
-    yield from (".PP", _line(table.caption), ".PP", ".TS", "tab(@);")
-    wide = [length > CELL_WIDE for length in longest]
-    yield " ".join("lbx" if one else "lb" for one in wide)
-    yield f"{' '.join('lx' if one else 'l' for one in wide)}."
+    yield from (".PP", ".TS", "tab(@);", " ".join("lb" for _ in longest))
+    yield f"{' '.join('l' for _ in longest)}."
     for row in (table.header, *table.rows):
-        yield "@".join(_cell(cell, one) for cell, one in zip(row, wide, strict=True))
+        yield "@".join(_guarded(_inline(cell)) for cell in row)
     yield ".TE"
 
 
-# A row is a paragraph: its first cell, and the others each with its header.
+# A row is a paragraph: its first cell, and the others each with its header. If the first cell is
+# no name, it has its header as well.
 def _list(table: Table) -> Iterator[str]:
-    yield from (".PP", _line(table.caption), ".RS")
-    for first, *others in table.rows:
-        yield from (".TP", _line(first) or "\\(bu")
-        cells = [
-            _guarded(_inline(f"{head}: {cell}" if head else cell, breakable=True))
-            for head, cell in zip(table.header[1:], others, strict=True)
-            if cell
-        ]
-        yield from (line for cell in cells for line in (cell, ".br"))
+    yield ".RS"
+    for row in table.rows:
+        cells = list(zip(table.header, row, strict=True))
+        if table.row_heads:
+            yield from (".TP", _line(cells.pop(0)[1]))
+        for head, cell in cells:
+            if cell:
+                text = _inline(f"{head}: {cell}" if head else cell, breakable=True)
+                yield from (_guarded(text), ".br")
     yield ".RE"
-
-
-def _cell(cell: str, wide: bool) -> str:
-    text = _inline(cell, breakable=True)
-    return f"T{{\n{_guarded(text)}\nT}}" if wide and text else text
 
 
 def _line(text: str) -> str:

@@ -97,4 +97,6 @@ def _anchor(title: str) -> str:
 
 # An underscore within a word marks nothing.
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*<>\[\]]|\b_|_\b(?!\w))", r"\\\1", text)
+    text = re.sub(r"([\\`*<>\[\]])", r"\\\1", text)
+    edges = r"(?<![A-Za-z0-9_])_+|_+(?![A-Za-z0-9_])"
+    return re.sub(edges, lambda found: r"\_" * len(found[0]), text)

@@ -114,4 +114,7 @@ def _escaped_all(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*|]|_\b(?!\w)|(?<=\w)_(?=\W|$))", r"\\\1", text)
+    text = re.sub(r"([\\`*|])", r"\\\1", text)
+    # An underscore at the edge of a word makes it a reference.
+    edges = r"(?<![A-Za-z0-9_])_+|_+(?![A-Za-z0-9_])"
+    return re.sub(edges, lambda found: r"\_" * len(found[0]), text)

@@ -67,19 +67,15 @@ def html(text):
     return parser.found
 
 
-# A table is tbl's, or a list of paragraphs with "header: cell" lines.
+# A table is tbl's, or a list: paragraphs, or lines, with "header: cell" in each.
 def man(text):
-    for found in re.finditer(
-        r"^\.PP\n(.+)\n\.PP\n\.TS\ntab\(@\);\n.*\n.*\.\n((?:.*\n)*?)\.TE", text, re.M
-    ):
-        body = re.sub(r"T\{\n(.*)\nT\}", r"\1", found[2])
-        yield found[1], [line.split("@") for line in body.splitlines()]
+    table = r"^\.PP\n(.+)\n\.PP\n\.TS\ntab\(@\);\n.*\n.*\.\n((?:.*\n)*?)\.TE"
+    for found in re.finditer(table, text, re.M):
+        yield found[1], [line.split("@") for line in found[2].splitlines()]
     for found in re.finditer(r"^\.PP\n(.+)\n\.RS\n((?:.*\n)*?)\.RE", text, re.M):
-        rows = []
-        for part in found[2].split(".TP\n")[1:]:
-            head, *cells = [line for line in part.splitlines() if line != ".br"]
-            rows.append([head, *cells])
-        yield found[1], [[], *rows]
+        parts = found[2].split(".TP\n")[1:] or found[2].splitlines()
+        rows = [[line for line in part.splitlines() if line != ".br"] for part in parts]
+        yield found[1], [[], *filter(None, rows)]
 
 
 READERS = {"markdown": markdown, "rst": rst, "html": html, "man": man}

@@ -124,11 +124,10 @@ def test_each_member_is_in_the_page_where_counting_finds_it(read_back, form, wor
             for column, member in enumerate(layout.members, 1):
                 pages = pages_of(layout, member.name, start)
                 expected = "both" if len(pages) == 2 else str(pages.pop() + 1)
-                assert row[column] == expected
+                assert cell(row, column, header) == expected
             update = (start + layout.offsetof("state_entry_time") + 7) // PAGE + 1
-            assert row[4] == str(update)
+            assert cell(row, 4, header) == str(update)
     assert covered == list(range(PAGE - layout.size, PAGE))
-    assert header
 
 
 def test_all_renderings_have_the_same_tables(read_back):
