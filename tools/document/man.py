@@ -24,7 +24,7 @@ from runstate_abi.tools.document.blocks import (
 )
 
 # A wider table is a list: tbl breaks cells into lines, but not without complaints.
-TABLE_WIDE, GAP = 73, 3
+TABLE_WIDE, GAP = 70, 3
 WORD_WIDE = 8  # a longer word of a list may be broken where it has a mark, and at last anywhere
 
 

@@ -57,7 +57,7 @@ def layout_table() -> Table:
     rows.append(("`sizeof`", "", str(NATIVE.size), str(COMPAT.size), ""))
     alignments = str(NATIVE.alignment), f"{CLAIMS['x86_64'].compat_xen.alignment}"
     rows.append(("`_Alignof`", "", *alignments, ""))
-    header = ("member", "C type", "native: offset", "compat: offset", "size")
+    header = ("member", "C type", "native", "compat", "size")
     return Table("Offsets and sizes in bytes", header, tuple(rows), frozenset({2, 3, 4}))
 
 
