@@ -7,7 +7,7 @@ race_text.py, what is asked in writer/race.py.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from runstate_abi.tools import ink, race_export, race_recorded, race_rows, race_text
 from runstate_abi.tools.race_rows import Row
@@ -20,13 +20,13 @@ from runstate_abi.writer.variants import VARIANTS, Refused
 from runstate_abi.writer.vcpu import SHAPES
 from runstate_abi.writer.verdicts import SAFE
 
-AS_EXPECTED, NOT_AS_EXPECTED, NOT_CHECKED = 0, 1, 3
+AS_EXPECTED, NOT_AS_EXPECTED, USAGE, NOT_CHECKED = 0, 1, 2, 3
 
 EPILOG = """\
 examples:
   runstate race                                              every row of the table
   runstate race --variant linux-6.1 --reader linux-64 --model x86-tso --abi compat --at 0x1038
-  runstate race --variant upstream --reader linux-64 --model weak --abi native --at 0x1000 --drop wmb-set
+  runstate race --variant upstream --reader linux-64 --model weak --at 0x1000 --drop wmb-set
   runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
   runstate race --export litmus -o DIR                       the same questions for herd7
 
@@ -45,11 +45,10 @@ def main(argv: list[str]) -> int:
     if options.export:
         return race_export.main(options.export, options.output)
     try:
-        rows = _rows(options)
+        return _show(options, _rows(options))
     except (CannotDrop, Refused) as error:
         print(f"runstate: {error}", file=sys.stderr)
-        return NOT_CHECKED if isinstance(error, Refused) else 2
-    return _show(options, rows)
+        return NOT_CHECKED if isinstance(error, Refused) else USAGE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--entry-times", choices=list(ENTRY_TIMES), default=INCREASING, help="what they may do")
     drops = [*WRITER_DROPS, *READER_DROPS]
     add("--drop", action="append", choices=drops, metavar="STEP", help=", ".join(drops))
-    add("--grain", type=int, choices=GRAINS, default=MEASURED_GRAIN, metavar="BYTES",
-        help="x86: accesses within an aligned block of so many bytes are whole (8, 32 or 64)")  # fmt: skip
+    grain = "x86: what lies within an aligned block of so many bytes is one access: 8, 32 or 64"
+    add("--grain", type=int, choices=GRAINS, default=MEASURED_GRAIN, metavar="BYTES", help=grain)
     add("--recorded", metavar="FILE", help="ask about recorded stores (JSON Lines) instead")
     add("--json", action="store_true", help="a list of all rows, with the executions")
     add("--expected", action="store_true", help="print the table of expected verdicts and stop")
@@ -122,12 +121,17 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def _show(options: argparse.Namespace, rows: Iterator[Row]) -> int:
-    answered: Sequence[Row] = list(race_text.progress(rows))
+    answered: list[Row] = []
+    values: list[dict[str, object]] = []
+    for row in race_text.progress(rows):
+        answered.append(row)
+        if options.json:
+            values.append(race_text.as_json(row))
     if not answered:
         print("runstate: no writer takes this area, or none has this step", file=sys.stderr)
         return NOT_CHECKED
     if options.json:
-        print(json.dumps([race_text.as_json(row) for row in answered], indent=1))
+        print(json.dumps(values, indent=1))
     elif len(answered) == 1:
         ink.write(race_text.answer(answered[0]), options.color)
     else:

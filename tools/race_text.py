@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from runstate_abi.tools import timeline
-from runstate_abi.tools.ink import Line
-from runstate_abi.tools.memory.lines import Ink
+from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.race_rows import Row
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.ordering import is_whole
@@ -17,7 +16,7 @@ from runstate_abi.writer.patterns import ENTRY_TIMES, EQUAL
 from runstate_abi.writer.placements import KINDS, LINE
 from runstate_abi.writer.race import Question, Race, race
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
-from runstate_abi.writer.verdicts import DROPPED, SAFE, TORN, lines
+from runstate_abi.writer.verdicts import DROPPED, SAFE, SET_BY, TORN, lines
 
 
 def progress(rows: Iterable[Row]) -> Iterator[Row]:
@@ -126,7 +125,7 @@ def _safe(row: Row) -> Iterator[Line]:
 
 def _torn(row: Row) -> Iterator[Line]:
     question = row.question
-    found = race(question)
+    found = race(question, row.answer)
     yield (
         Ink("torn: ", "wrong"),
         Ink(f"{question.reader.name} accepts from {_name(question)} what was never true", "strong"),
@@ -159,7 +158,8 @@ def assumptions(question: Question) -> Iterator[str]:
     """Yield in words what an answer rests on."""
     area, model = question.area, question.model
     line = area.address % LINE
-    yield f"{area.abi} at {area.address:#x}: offset {line} of a cache line, {area.offset:#x} of a page"
+    where = f"offset {line} of a cache line, {area.offset:#x} of a page"
+    yield f"{area.abi} at {area.address:#x}: {where}"
     yield f"{model.name}: {model.summary}"
     yield _atomicity(question)
     times = ENTRY_TIMES[question.entry_times]
@@ -197,14 +197,19 @@ def as_json(row: Row) -> dict[str, object]:
         "dropped": list(question.dropped),
         "verdict": row.verdict,
         "states": row.answer.states,
-        "trace": _trace(race(question)) if row.verdict == TORN else [],
+        "trace": _trace(race(question, row.answer)) if row.verdict == TORN else [],
     }
 
 
 def _trace(found: Race) -> list[dict[str, object]]:
     layout = found.case.layout
-    before = {"by": "before", "what": "all", "offset": 0, "bytes": found.case.images[0].hex()}
-    events = [
+    before: dict[str, object] = {
+        "by": "before",
+        "what": "all",
+        "offset": 0,
+        "bytes": found.case.images[0].hex(),
+    }
+    events: list[dict[str, object]] = [
         {
             "by": "host" if event.step >= 0 else "guest",
             "what": event.name or timeline.place(layout, event.offset, len(event.data)),
@@ -214,7 +219,7 @@ def _trace(found: Race) -> list[dict[str, object]]:
         for event in found.events
     ]
     offsets = list(found.accepted)
-    image = {
+    image: dict[str, object] = {
         "by": "guest",
         "what": "accepted",
         "offset": offsets[0],
@@ -225,7 +230,13 @@ def _trace(found: Race) -> list[dict[str, object]]:
 
 def expected_table() -> Iterator[str]:
     """Yield the table of expected verdicts as text."""
-    yield "runstate race --expected: what the checker must answer (the facts are in verdicts.py)"
+    yield "what the checker must answer; the facts are in writer/verdicts.py"
+    yield ""
+    for how, names in groupby(
+        sorted(SET_BY, key=lambda name: SET_BY[name]), key=lambda n: SET_BY[n]
+    ):
+        yield f"{how:<5}  {', '.join(names)}"
+    yield "torn   copy; eight where the eight bytes are not one access; any without the flag"
     yield ""
     yield from aligned([list(cells) for cells in lines()])
     yield ""

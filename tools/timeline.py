@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.ink import Line
-from runstate_abi.tools.memory.lines import Ink
+from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.writer.execution import Event
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.race import Race
@@ -21,7 +20,7 @@ OLD, NEW = "old", "new"
 
 
 def place(layout: Layout, offset: int, size: int) -> str:
-    """Return the C name of bytes of a struct: ``state_entry_time[0..3]``, ``time[1] .. time[3]``."""
+    """Return the C name of bytes of a struct: ``state``, ``time[0] byte 7 .. time[1]``."""
     parts = list(_parts(layout, offset, size))
     return parts[0] if len(parts) == 1 else f"{parts[0]} .. {parts[-1]}"
 

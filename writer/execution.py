@@ -35,7 +35,7 @@ class Told(NamedTuple):
 class _Stage:
     """Memory, and what has happened to it so far."""
 
-    __slots__ = ("events", "made", "memory", "scene", "seen")
+    __slots__ = ("events", "loaded", "made", "memory", "scene", "seen")
 
     def __init__(self, case: Case, reader: Reader, model: Model) -> None:
         self.scene = scene(case, reader, model)
@@ -43,6 +43,7 @@ class _Stage:
         self.events: list[Event] = []
         self.made: set[tuple[int, int]] = set()
         self.seen: dict[int, bytes] = {}  # number of the Sight -> what it gave
+        self.loaded = 0  # mask of the same numbers
 
     def store(self, number: int, index: int) -> None:
         """Make one store, and before it all that the model puts before it."""
@@ -70,11 +71,13 @@ class _Stage:
         if number in self.seen:
             return
         sight = self.scene.sights[number]
-        for earlier in range(number):
-            if sight.after >> earlier & 1:
+        missing = sight.after & ~self.loaded
+        for earlier in range(missing.bit_length()):
+            if missing >> earlier & 1:
                 self.load(earlier)
         data = bytes(self.memory[sight.offsets[0] : sight.offsets[-1] + 1])
         self.seen[number] = data
+        self.loaded |= 1 << number
         self.events.append(Event(-1, sight.load.name, sight.offsets[0], data))
 
 
@@ -110,8 +113,12 @@ def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     apart = {_element(stage, sights[other]) for other in waiting if not sights[other].load.read}
     alone = _element(stage, sights[number]) in apart
     for other, sight in enumerate(sights):
-        ready = all(i in stage.seen for i in range(other) if sight.after >> i & 1)
-        if sight.load.read or not ready or other in waiting:
+        if (
+            sight.load.read
+            or sight.after & ~stage.loaded
+            or other in waiting
+            or other in stage.seen
+        ):
             continue
         if alone or _element(stage, sight) not in apart:
             yield other

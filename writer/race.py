@@ -124,7 +124,7 @@ def find_race(
     masks = None if differing is None else tuple(differing)
     question = Question(writer, reader, model, area, updates, entry_times, masks, tuple(dropped))
     answer = ask(question)
-    return Proof(answer.states, answer.searches) if answer.found is None else race(question)
+    return Proof(answer.states, answer.searches) if answer.found is None else race(question, answer)
 
 
 def ask(question: Question) -> Answer:
@@ -136,9 +136,8 @@ def ask(question: Question) -> Answer:
     return solve(case, reader, question.model, question.entry_times, question.differing)
 
 
-def race(question: Question) -> Race:
+def race(question: Question, answer: Answer) -> Race:
     """Return the execution of a question whose answer is that there is one."""
-    answer = ask(question)
     # Rather one with words than one with bytes: there are fewer machines that cannot do it.
     coarse = question._replace(model=question.model._replace(coarse=True))
     words = ask(coarse).found

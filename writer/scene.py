@@ -100,7 +100,7 @@ def _looked_at(
 
 
 # All readers of one case ask about the same writer.
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def written(case: Case, model: Model) -> Written:
     """Return what the writer of a case does, byte by byte."""
     made = phases(case.steps, model, case.layout, case.offset)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+HERD = ("herdtools7", "libc6", "libgmp10")
+CBMC = ("cbmc", "libc6", "libstdc++6", "libgcc-s1", "minisat", "zlib1g")
 LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib")
 
 
@@ -55,7 +57,7 @@ def address(debian, apt, name):
 @pytest.fixture(scope="session")
 def herd7(debian):
     try:
-        root = unpacked(debian, "sid", ("herdtools7", "libc6", "libgmp10"))
+        root = unpacked(debian, "sid", HERD)
     except debian.Unreachable as error:
         pytest.skip(f"herd7 cannot be had: {error}")
     return Program(root, "herd7")
@@ -63,12 +65,15 @@ def herd7(debian):
 
 @pytest.fixture(scope="session")
 def cbmc(debian):
-    packages = ("cbmc", "libc6", "libstdc++6", "libgcc-s1", "minisat", "zlib1g")
-    return Program(unpacked(debian, "trixie", packages), "cbmc")
+    return Program(unpacked(debian, "trixie", CBMC), "cbmc")
 
 
 @pytest.fixture(scope="session")
 def memory_model(debian):
+    return model_folder(debian)
+
+
+def model_folder(debian):
     """The folder tools/memory-model of the kernel that Debian trixie has the source of."""
     folder = debian.CACHE / "memory-model"
     if not (folder / "complete").exists():

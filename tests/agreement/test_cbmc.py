@@ -3,6 +3,7 @@ axioms.
 """
 
 import pytest
+
 from runstate_abi.tools.race_export import chosen
 from runstate_abi.writer import cbmc as exporter
 

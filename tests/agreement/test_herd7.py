@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from runstate_abi.tools.race_export import chosen
 from runstate_abi.writer import litmus
 

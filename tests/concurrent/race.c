@@ -81,6 +81,8 @@ static void *writer(void *mode)
 	for (uint64_t number = 1; !stop; number++) {
 		update(mode, number);
 		updates = number;
+		for (volatile int pause = 0; pause < 20; pause++)
+			; /* or the flag is always up, and the reader sees nothing else */
 	}
 	return NULL;
 }

@@ -1,6 +1,7 @@
 """The readers are data: what they load, in which order, and what is left when a step is dropped."""
 
 import pytest
+
 from runstate_abi.writer.drops import READER_DROPS
 from runstate_abi.writer.guest import COPY, READER, READERS, CannotDrop, Load, ReadBarrier, drop
 

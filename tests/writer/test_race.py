@@ -1,6 +1,7 @@
 """The verdicts, from the argument's side: the mutation matrix, the known defects, the replays."""
 
 import pytest
+
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.drops import WRITER_DROPS, without
 from runstate_abi.writer.execution import Mismatch, replay
