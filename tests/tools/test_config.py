@@ -1,6 +1,8 @@
 """[tool.runstate]: what it sets, what it refuses, and that the command line wins."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import config, options
@@ -105,3 +107,22 @@ def test_what_is_in_effect_is_said(project, capsys):
         'runstate:   files = ["vmlinux"]',
         'runstate:   abi = "i386"',
     ]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.one_of(
+        st.text(),
+        st.builds("[tool.runstate]\n{}".format, st.text()),
+        st.builds(
+            "[tool.runstate]\n{} = {}\n".format,
+            st.sampled_from([key.name for key in config.KEYS]),
+            st.sampled_from(["1", '"a"', "['a']", "[['a']]", "true", "{}", "1979-05-27", "nan"]),
+        ),
+    )
+)
+def test_whatever_it_says_is_taken_or_refused_on_one_line(tmp_path, text):
+    path = tmp_path / "pyproject.toml"
+    path.write_text(text, errors="surrogatepass")
+    complaint = config.apply(options.parser().parse_args([]), str(path))
+    assert "\n" not in complaint
