@@ -49,8 +49,8 @@ def style() -> str:
 
 
 class Box(NamedTuple):
-    """``size`` bytes with a label; ``kind`` is a class of COLOURS ("padding" is hatched) or a
-    colour; ``mark`` is the index of the byte to be shown as the update byte, if any.
+    """``size`` bytes with a label; ``kind`` is a class of COLOURS ("padding" is hatched);
+    ``mark`` is the index of the byte to be shown as the update byte, if any.
     """
 
     label: str
@@ -166,8 +166,7 @@ def lanes(title: str, held: Sequence[Lane], byte: int = BYTE_WIDE) -> Picture:
 
 def _box(box: Box, x: int, y: int, byte: int, high: int) -> Iterator[str]:
     wide = box.size * byte
-    colour = f'fill="{box.kind}"' if box.kind.startswith("#") else f'class="d-{box.kind}"'
-    yield f'<rect {colour} x="{x}" y="{y}" width="{wide}" height="{high}"/>'
+    yield f'<rect class="d-{box.kind}" x="{x}" y="{y}" width="{wide}" height="{high}"/>'
     if box.kind == "padding":
         yield _hatch(x, y, wide, high)
     if box.mark is not None and 0 <= box.mark < box.size:

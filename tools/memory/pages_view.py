@@ -14,18 +14,6 @@ from runstate_abi.tools.memory.image import PAGE_SIZE
 from runstate_abi.tools.memory.lines import Ink, Line, style_of
 from runstate_abi.tools.memory.rows import Element, elements
 
-# fmt: off
-FILLS = {
-    "state":   "#b7e4c7",
-    "padding": "#e5e7eb",
-    "entry":   "#fde68a",
-    "time0":   "#bae6fd",
-    "time1":   "#f5d0fe",
-    "time2":   "#c7d2fe",
-    "time3":   "#fed7aa",
-}
-# fmt: on
-
 
 class Part(NamedTuple):
     """The part of an element in one page: bytes ``first`` up to ``last`` of the area."""
@@ -122,7 +110,7 @@ def _box(part: Part) -> Box:
     style = style_of(part.element.field, part.element.number)
     mark = None if part.flag is None else part.flag - part.first
     label = part.element.name if part.whole else f"{part.element.name} (part)"
-    return Box(label, part.last - part.first, FILLS[style], mark)
+    return Box(label, part.last - part.first, style, mark)
 
 
 def as_json(layout: Layout, held: tuple[Page, ...], address: int) -> dict[str, Any]:
