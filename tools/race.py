@@ -123,7 +123,7 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
 def _show(options: argparse.Namespace, rows: Iterator[Row]) -> int:
     answered: list[Row] = []
     values: list[dict[str, object]] = []
-    for row in race_text.progress(rows):
+    for row in race_text.progress(rows, race_rows.writers(options.variant)):
         answered.append(row)
         if options.json:
             values.append(race_text.as_json(row))

@@ -57,6 +57,11 @@ def rows(wanted: Wanted) -> Iterator[Row]:
                 yield from _of_abi(variant, dropped, abi, wanted, alone=len(variants) == 1)
 
 
+def writers(variant: str | None) -> int:
+    """Return how many writers a table has: each version, and again with the flag off if it can."""
+    return 1 if variant else sum(2 - one.always_flagged for one in VARIANTS)
+
+
 # A table has rows for guests that did not ask for the flag too.
 def _flags(variant: Variant, wanted: Wanted) -> Iterator[tuple[str, ...]]:
     yield wanted.dropped

@@ -19,19 +19,22 @@ from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
 from runstate_abi.writer.verdicts import DROPPED, SAFE, SET_BY, TORN, lines
 
 
-def progress(rows: Iterable[Row]) -> Iterator[Row]:
-    """Pass rows on; on a terminal, show on stderr how far it is."""
+def progress(rows: Iterable[Row], writers: int) -> Iterator[Row]:
+    """Pass rows on; on a terminal, show on stderr how many of the writers are done."""
     if not sys.stderr.isatty():
         yield from rows
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    seen: set[str] = set()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("asking", total=None)
+        task = bar.add_task("asking", total=writers)
         for number, row in enumerate(rows, 1):
-            bar.update(task, description=f"{number} answers, {_name(row.question)}")
+            name = _name(row.question)
+            seen.add(name)
+            bar.update(task, completed=len(seen) - 1, description=f"{number} answers, {name}")
             yield row
 
 
@@ -145,8 +148,8 @@ def _torn(row: Row) -> Iterator[Line]:
 
 def _needs(found: Race) -> str:
     if found.words:
-        return "This takes a machine with aligned accesses of eight bytes, and no smaller ones."
-    return "This takes a machine that stores or loads these bytes one by one."
+        return "Whole words are enough for this: what tears, tears where it is not one access."
+    return "This needs stores or loads that tear into bytes; words alone do not show it."
 
 
 def _assuming(question: Question) -> Iterator[Line]:
@@ -163,7 +166,7 @@ def assumptions(question: Question) -> Iterator[str]:
     yield f"{model.name}: {model.summary}"
     yield _atomicity(question)
     times = ENTRY_TIMES[question.entry_times]
-    ways = "" if question.entry_times == EQUAL else ", whichever of its bytes are equal"
+    ways = "" if question.entry_times == EQUAL else ", whichever of its bytes stay as they are"
     yield f"updates in a row: {question.updates}; {times}{ways}"
     if question.dropped:
         yield f"without: {', '.join(question.dropped)}"

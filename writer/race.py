@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from runstate_abi.writer import execution, patterns
+from runstate_abi.writer import execution
 from runstate_abi.writer.drops import WRITER_DROPS, without
 from runstate_abi.writer.execution import Event
 from runstate_abi.writer.guest import CannotDrop, Reader, drop
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.ordering import Model
-from runstate_abi.writer.patterns import Column
+from runstate_abi.writer.patterns import A_B_A, INCREASING, Column, in_order
 from runstate_abi.writer.projection import Answer, Found, solve
 from runstate_abi.writer.scene import Case
 from runstate_abi.writer.steps import Copy, Step, Steps, Store, Write
@@ -93,8 +93,8 @@ class Question(NamedTuple):
     """Who writes where, who reads, on what, how often, and what is left away.
 
     ``area`` is the placement: its address decides what tears and where pages part. ``dropped`` are
-    names of drops.py. ``differing`` are masks of the bytes of the entry time that differ, bit 0 the
-    lowest; None is every pattern.
+    names of drops.py. ``patterns`` are masks of the bytes of the entry time that differ, bit 0 the
+    lowest; None is every pattern that ``entry_times`` allows.
     """
 
     writer: Writer
@@ -102,8 +102,8 @@ class Question(NamedTuple):
     model: Model
     area: Area
     updates: int = 1
-    entry_times: str = patterns.INCREASING
-    differing: tuple[int, ...] | None = None
+    entry_times: str = INCREASING
+    patterns: tuple[int, ...] | None = None
     dropped: tuple[str, ...] = ()
 
 
@@ -114,14 +114,14 @@ def find_race(
     area: Area,
     *,
     updates: int = 1,
-    entry_times: str = patterns.INCREASING,
-    differing: Iterable[int] | None = None,
+    entry_times: str = INCREASING,
+    patterns: Iterable[int] | None = None,
     dropped: Iterable[str] = (),
 ) -> Proof | Race:
     """Answer a Question. CannotDrop if there is no such step; Refused if this writer does not take
     the area.
     """
-    masks = None if differing is None else tuple(differing)
+    masks = None if patterns is None else tuple(patterns)
     question = Question(writer, reader, model, area, updates, entry_times, masks, tuple(dropped))
     answer = ask(question)
     return Proof(answer.states, answer.searches) if answer.found is None else race(question, answer)
@@ -129,11 +129,11 @@ def find_race(
 
 def ask(question: Question) -> Answer:
     """Answer a question, and tell no execution."""
-    if question.entry_times == patterns.A_B_A and question.updates < 2:
+    if question.entry_times == A_B_A and question.updates < 2:
         raise ValueError("an entry time can come back after two updates, not after one")
     area, reader = _without(question)
     case = _symbols(question.writer, area, question.updates, _of_writer(question.dropped))
-    return solve(case, reader, question.model, question.entry_times, question.differing)
+    return solve(case, reader, question.model, question.entry_times, question.patterns)
 
 
 def race(question: Question, answer: Answer) -> Race:
@@ -218,8 +218,8 @@ def _bytes(versions: Iterable[int], digit: int) -> int:
 def _columns(found: Found, entry_times: str) -> dict[int, Column]:
     offsets = [offset for offset, _ in found.pattern.columns]
     columns = tuple(column for _, column in found.pattern.columns)
-    if entry_times == patterns.INCREASING and columns:
-        columns = patterns.in_order(columns, len(columns[0])) or columns
+    if entry_times == INCREASING and columns:
+        columns = in_order(columns, len(columns[0])) or columns
     return dict(zip(offsets, columns, strict=True))
 
 

@@ -56,7 +56,7 @@ def ours():
 
         def each(model=model):
             return sum(
-                find_race(UPSTREAM, LINUX, MODEL[model], NATIVE, differing=[mask]).states
+                find_race(UPSTREAM, LINUX, MODEL[model], NATIVE, patterns=[mask]).states
                 for mask in range(1, 256)
             )
 

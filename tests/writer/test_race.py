@@ -233,9 +233,7 @@ def test_no_order_of_halves_is_sound_where_loads_may_be_reordered(reader):
 def test_all_255_patterns_one_by_one_say_the_same_as_the_eight_that_are_asked():
     for mask in range(1, 256):
         for model in (X86, WEAK):
-            one = find_race(
-                of_variant(VARIANT["upstream"]), LINUX, model, ALIGNED, differing=[mask]
-            )
+            one = find_race(of_variant(VARIANT["upstream"]), LINUX, model, ALIGNED, patterns=[mask])
             assert isinstance(one, Proof), mask
 
 
@@ -244,7 +242,7 @@ def test_a_split_load_is_torn_for_those_patterns_that_leave_its_first_half_equal
     torn = {
         mask
         for mask in range(1, 256)
-        if isinstance(find_race(writer, reader, X86, ALIGNED, differing=[mask]), Race)
+        if isinstance(find_race(writer, reader, X86, ALIGNED, patterns=[mask]), Race)
     }
     assert torn == {mask for mask in range(1, 256) if not mask & 0xF0}
 
