@@ -12,9 +12,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.evidence import Evidence, ledger
+from runstate_abi.writer.evidence import Evidence, Ledger
 from runstate_abi.writer.requests import Request
-from runstate_abi.writer.rules import Profile, Violation, judge
+from runstate_abi.writer.rules import Profile, Violation, judge_ledger
 from runstate_abi.writer.steps import Copy, Store, canonical
 from runstate_abi.writer.witnesses.observation import Observation
 
@@ -94,21 +94,20 @@ def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tall
 
 def _judged(seen: Observation, profile: Profile) -> _Known:
     try:
-        evidence = seen.evidence()
+        book = seen.book()
     except WitnessError as error:
         raise WitnessError(f"cannot judge: {error}") from None
-    parts = (_epochs(evidence), *_texts(evidence))
-    digests = [hashlib.sha256(part).digest() for part in parts]
-    return _Known(judge(evidence, profile), (digests[0], digests[1], digests[2]))
+    digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
+    return _Known(judge_ledger(book, profile), (digests[0], digests[1], digests[2]))
 
 
 # The bytes of the struct where a barrier makes them visible: after the flag went up, before it
 # goes down, at the end. Stores between them have no order that anybody promises.
-def _epochs(evidence: Evidence) -> bytes:
-    landed = ledger(evidence).landed
+def _epochs(book: Ledger) -> bytes:
+    landed = book.landed
     if not landed:
         return b""
-    if not evidence.area.update_flag:
+    if not book.evidence.area.update_flag:
         return landed[-1].after
     return landed[0].after + landed[-1].before + landed[-1].after
 

@@ -3,24 +3,38 @@
 Law of this file: which member is meant; unpacking is archives.py's business.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import archives
 
 
-def unpacked(binary: str, btf: str, folder: str) -> tuple[str, str]:
-    """Return the paths of code and debug info, out of packages if that is what was named.
+@contextmanager
+def unpacked(binary: str, btf: str) -> Iterator[tuple[str, str]]:
+    """Give the paths of code and debug info, out of packages if that is what was named.
 
     One package may hold both. WitnessError if a package has no such file.
     """
+    packages = [path for path in (binary, btf) if path and archives.is_archive(path)]
+    if not packages:
+        yield binary, btf
+        return
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="runstate-") as folder:
+        yield _found(binary, btf, Path(folder))
+
+
+def _found(binary: str, btf: str, folder: Path) -> tuple[str, str]:
     code, types = binary, btf
     if archives.is_archive(binary):
-        found = _files(binary, Path(folder, "binary"))
+        found = _files(binary, folder / "binary")
         code = _one(binary, found, "kvm.ko", "xen-syms")
         types = btf or _maybe(found, "vmlinu")
     if btf and archives.is_archive(btf):
-        types = _one(btf, _files(btf, Path(folder, "btf")), "vmlinu")
+        types = _one(btf, _files(btf, folder / "btf"), "vmlinu")
     return code, types
 
 

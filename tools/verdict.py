@@ -6,7 +6,6 @@ formats of ``check`` get it as a Finding.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compare
@@ -78,8 +77,7 @@ def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judg
 
     WitnessError says why it cannot be judged, WrongProfile that this is no profile for it.
     """
-    with TemporaryDirectory(prefix="runstate-") as folder:
-        binary, btf = unpacked(path, btf_path, folder)
+    with unpacked(path, btf_path) as (binary, btf):
         file = open_code(binary)
         types = open_types(file, btf)
     rules = _profile(file, profile)

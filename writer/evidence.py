@@ -115,38 +115,40 @@ class Ledger(NamedTuple):
 def ledger(evidence: Evidence) -> Ledger:
     """Replay the writes of an update onto the bytes that its area held."""
     struct = bytearray(evidence.before)
+    offset, (first, second) = evidence.area.offset, evidence.parts
+    # Where a page holds bytes of the struct, and which: (from, to, offset in the struct).
+    holds = {1: (offset, offset + first, 0), 2: (0, second, first)}
     landed: list[Landed] = []
     strays: list[Stray] = []
     for index, step in enumerate(evidence.steps):
         if not isinstance(step, Write):
             continue
-        for piece in _pieces(evidence, index, step):
-            if isinstance(piece, Stray):
-                strays.append(piece)
-                continue
-            start, data = piece
+        low, high, start = holds.get(step.page, (0, 0, 0))
+        inside = _inside(step, low, high)
+        strays += _outside(index, step, low, high)
+        if inside:
+            start += max(step.offset, low) - low
             before = bytes(struct)
-            struct[start : start + len(data)] = data = _kept(step, start, data, before)
+            data = _kept(step, start, inside, before)
+            struct[start : start + len(data)] = data
             landed.append(Landed(index, start, data, before, bytes(struct)))
     return Ledger(evidence, tuple(landed), tuple(strays), _refusal(evidence))
 
 
 # A write cut at the borders of the struct. What lies past the end of page 1 is not page 2.
-def _pieces(evidence: Evidence, index: int, step: Write) -> Iterator[tuple[int, bytes] | Stray]:
-    offset, first = evidence.area.offset, evidence.parts.first
-    low, high, skipped = (
-        (offset, offset + first, 0)
-        if step.page == 1
-        else (0, evidence.parts.second if step.page == 2 else 0, first)
-    )
-    start, end = step.offset, step.offset + len(step.data)
-    if start < low:
-        yield Stray(index, step.page, start, step.data[: low - start])
-    if max(start, low) < min(end, high):
-        inside = step.data[max(start, low) - start : min(end, high) - start]
-        yield max(start, low) - low + skipped, inside
-    if end > high:
-        yield Stray(index, step.page, max(start, high), step.data[max(start, high) - start :])
+
+
+def _inside(step: Write, low: int, high: int) -> bytes:
+    return step.data[max(low - step.offset, 0) : max(high - step.offset, 0)]
+
+
+def _outside(index: int, step: Write, low: int, high: int) -> Iterator[Stray]:
+    before, behind = max(low - step.offset, 0), max(high - step.offset, 0)
+    if before:
+        yield Stray(index, step.page, step.offset, step.data[:before])
+    if len(step.data) > max(before, behind):
+        start = max(before, behind)
+        yield Stray(index, step.page, step.offset + start, step.data[start:])
 
 
 def _kept(step: Write, start: int, data: bytes, struct: bytes) -> bytes:

@@ -125,10 +125,14 @@ def judge(evidence: Evidence, profile: Profile = NEWEST) -> tuple[Violation, ...
 
     A rule for which the source does not record enough is passed over: see not_judged().
     """
-    book = ledger(evidence)
+    return judge_ledger(ledger(evidence), profile)
+
+
+def judge_ledger(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
+    """Do what judge() does, for who has the ledger already."""
     found: list[Violation] = []
     for rule, look in judges(profile):
-        if look is None or (rule.needs and rule.needs not in evidence.records):
+        if look is None or (rule.needs and rule.needs not in book.evidence.records):
             continue
         breach = min(look(book), default=None)
         if breach:

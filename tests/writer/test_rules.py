@@ -9,7 +9,7 @@ import pytest
 
 from runstate_abi.writer import guest_rules, host_rules
 from runstate_abi.writer.evidence import BARRIERS, CALLS, READS, Evidence, Read, ledger, of_model
-from runstate_abi.writer.requests import FINE, SCENARIO
+from runstate_abi.writer.requests import FINE, SCENARIO, SCENARIOS
 from runstate_abi.writer.rules import (
     NEWEST,
     PROFILE,
@@ -82,7 +82,7 @@ def played(variant, vcpu, area, atomic, scenario=FINE, lost_midway=False):
 def updates(variant):
     """(evidence, its name) of every update that a version is judged by."""
     uses_caches = not is_xen(variant) and variant.register is not register_hva
-    scenarios = [s for s in SCENARIO.values() if uses_caches and not s.no_slot] or [FINE]
+    scenarios = [s for s in SCENARIOS if uses_caches and not s.no_slot] or [FINE]
     for (abi, shape), flag, atomic in product(SHAPES.items(), (True, False), (False, True)):
         for offset, scenario in product(offsets(shape), scenarios):
             if scenario.busy and not atomic:

@@ -10,11 +10,9 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.object_file import (
     PAGE,
-    R_PLT32,
     SHF_ALLOC,
     SHF_EXECINSTR,
     ObjectFile,
-    Relocation,
     Section,
     relocated,
 )
@@ -75,12 +73,7 @@ class Image:
         }
 
     def memory(self) -> Iterator[tuple[int, bytearray, bool]]:
-        """Yield (address, memory, is it code) of all that is there before the code runs."""
-        if self.file.relocatable:
-            for number, section in enumerate(self.file.sections):
-                code = bool(section.flags & SHF_EXECINSTR)
-                if section.address and (code or section.name.startswith(LOADED)):
-                    yield section.address, self._patched(number, section), code
+        """Yield (address, memory, is it code) of what is there besides the file's own sections."""
         yield STUBS, self._stubs, True
         yield REAL, self._real, True
         yield PARAVIRT, bytearray(stubs.RETURN * PAGE), True
@@ -103,10 +96,30 @@ class Image:
         number = (address - STRANGERS) // PAGE
         return self._strangers[number] if 0 <= number < len(self._strangers) else ""
 
-    def late_page(self, page: int) -> tuple[bytearray, bool] | None:
-        """Return a page of a linked file and whether it is code; None where the file has none."""
-        if self.file.relocatable:
-            return None
+    def at(self, address: int) -> tuple[int, bytearray, bool] | None:
+        """Return (address, memory, is it code) of what the file has at an address; None: nothing.
+
+        A section of a relocatable file comes as a whole, a linked file a page at a time.
+        """
+        if not self.file.relocatable:
+            return self._page(address & -PAGE)
+        for number, section in enumerate(self.file.sections):
+            code = bool(section.flags & SHF_EXECINSTR)
+            if section.address <= address < section.address + section.size and (
+                code or section.name.startswith(LOADED)
+            ):
+                return section.address, self._section(number, section), code
+        return None
+
+    # A section's bytes, relocated, in whole pages.
+    def _section(self, number: int, section: Section) -> bytearray:
+        data = relocated(self.file, number, self._place)
+        for address in self.replaced:
+            if section.address <= address < section.address + len(data):
+                data[address - section.address] = stubs.RETURN[0]
+        return data.ljust(-(-len(data) // PAGE) * PAGE, b"\0")
+
+    def _page(self, page: int) -> tuple[int, bytearray, bool] | None:
         memory, found, code = bytearray(PAGE), False, False
         for start, section in self._sections.items():
             low, high = max(page, start), min(page + PAGE, start + section.size)
@@ -117,22 +130,13 @@ class Image:
         for address in self.replaced:
             if page <= address & ADDRESS_MASK < page + PAGE:
                 memory[(address & ADDRESS_MASK) - page] = stubs.RETURN[0]
-        return (memory, code) if found else None
-
-    # A section's bytes, relocated, in whole pages.
-    def _patched(self, number: int, section: Section) -> bytearray:
-        data = relocated(self.file, number, self._place)
-        for address in self.replaced:
-            if section.address <= address < section.address + len(data):
-                data[address - section.address] = stubs.RETURN[0]
-        return data.ljust(-(-len(data) // PAGE) * PAGE, b"\0")
+        return (page, memory, code) if found else None
 
     # Where a symbol of another file is, made when it is first asked for.
-    def _place(self, reference: Relocation) -> int:
-        name = reference.symbol.name
+    def _place(self, name: str, called: bool) -> int:
         place = self._places.get(name)
         if place is None:
-            place = self._places[name] = self._new_place(name, reference.type == R_PLT32)
+            place = self._places[name] = self._new_place(name, called)
         return place
 
     def _new_place(self, name: str, called: bool) -> int:

@@ -112,24 +112,25 @@ class KvmKernel:
         self.machine.put("rax", self.machine.get("eflags"))
 
     def _off(self) -> None:
-        self._irqs(on=False)
+        self._irqs(self.machine.get("eflags"), on=False)
         self.journal.add(IrqSave())
 
     def _on(self) -> None:
-        self._irqs(on=True)
+        self._irqs(self.machine.get("eflags"), on=True)
         self.journal.add(IrqRestore())
 
-    def _irqs(self, on: int) -> None:
-        flags = self.machine.get("eflags") & ~stubs.EFLAGS_IF
-        self.machine.put("eflags", flags | (stubs.EFLAGS_IF if on else 0))
+    def _irqs(self, flags: int, on: int) -> None:
+        self.machine.put("eflags", flags & ~stubs.EFLAGS_IF | (stubs.EFLAGS_IF if on else 0))
         self._irqs_off = not on
 
     # Without paravirt calls cli and sti are instructions: their effect shows at the next lock.
-    def _notice_irqs(self) -> None:
-        off = not self.machine.get("eflags") & stubs.EFLAGS_IF
+    def _notice_irqs(self) -> int:
+        flags = self.machine.get("eflags")
+        off = not flags & stubs.EFLAGS_IF
         if off != self._irqs_off:
             self._irqs_off = off
             self.journal.add(IrqSave() if off else IrqRestore())
+        return flags
 
     # Locks. One that nobody knows is named by its address, and is no cache's.
 
@@ -139,10 +140,10 @@ class KvmKernel:
 
     def _lock(self, call: LockCall) -> None:
         self.sleeps |= call.sleeps
-        self._notice_irqs()
+        flags = self._notice_irqs()
         if call.irq:
-            self._save()
-            self._irqs(on=False)
+            self.machine.put("rax", flags)
+            self._irqs(flags, on=False)
         self.journal.add(Lock(self._lock_name(), call.irq))
 
     def _trylock(self, call: LockCall) -> None:
@@ -154,9 +155,9 @@ class KvmKernel:
         self.journal.add(TryLock(name, got))
 
     def _unlock(self, call: LockCall) -> None:
-        self._notice_irqs()
+        flags = self._notice_irqs()
         if call.irq:
-            self._irqs(on=self.machine.get("rsi") & stubs.EFLAGS_IF)
+            self._irqs(flags, on=self.machine.get("rsi") & stubs.EFLAGS_IF)
         self.journal.add(Unlock(self._lock_name(), call.irq))
 
     # Caches.

@@ -82,9 +82,8 @@ class Machine:
         try:
             self.uc.mem_map_ptr(address, len(memory), protection, ctypes.addressof(view))
         except self._error:
-            raise WitnessError(
-                f"{self.file.source}: cannot judge: {len(memory)} bytes have no room at {address:#x}"
-            ) from None
+            what = f"{len(memory)} bytes have no room at {address:#x}"
+            raise WitnessError(f"{self.file.source}: cannot judge: {what}") from None
 
     def at_stack_top(self, content: bytes) -> None:
         """Put something at the very top of the stack, above all that a run uses."""
@@ -202,17 +201,17 @@ class Machine:
         self._fault = f"{verb} {what}"
         return False
 
-    # Pages that come into being when they are looked at: a linked image's, KASAN's shadow.
+    # What comes into being when it is looked at: the file's sections or pages, KASAN's shadow.
     def _late(self, address: int) -> bool:
-        page = address & ADDRESS_MASK & -PAGE
+        address &= ADDRESS_MASK
         shadow = stubs.KASAN_SHADOW_OFFSET & ADDRESS_MASK
-        late = self.image.late_page(page)
-        if late is None and shadow <= page < shadow + (1 << 32 - stubs.KASAN_SHADOW_SCALE):
-            late = bytearray(PAGE), False
+        late = self.image.at(address)
+        if late is None and shadow <= address < shadow + (1 << 32 - stubs.KASAN_SHADOW_SCALE):
+            late = address & -PAGE, bytearray(PAGE), False
         self._mapped_late += 1
         if late is None or self._mapped_late > LATE_PAGES_MAX:
             return False
-        self.map(page, *late)
+        self.map(*late)
         return True
 
     def _interrupt(self, uc: Any, number: int, data: object) -> None:

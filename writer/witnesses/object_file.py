@@ -29,6 +29,7 @@ RELA       = struct.Struct("<QQq")         # offset, info (symbol << 32 | type),
 SECTION_TABLE = 40                         # e_shoff
 # type:        (width in bytes, relative to the place)
 RELOCATIONS = {
+    0:         (0, False),                 # R_X86_64_NONE
     1:         (8, False),                 # R_X86_64_64
     2:         (4, True),                  # R_X86_64_PC32
     4:         (4, True),                  # R_X86_64_PLT32
@@ -68,11 +69,6 @@ class Symbol(NamedTuple):
     size: int
     section: int
     type: int
-
-    @property
-    def defined(self) -> bool:
-        """Is it in this file?"""
-        return self.section != SHN_UNDEF
 
 
 @dataclass(slots=True)
@@ -115,7 +111,7 @@ def read(file: Elf) -> ObjectFile:
             f"{file.source}: no symbol table (stripped, or a vmlinuz): give the file with symbols"
         )
     symbols = tuple(_symbols(file, sections, table, relocatable))
-    named = {s.name: s for s in symbols if s.defined and s.name and s.section < len(sections)}
+    named = {s.name: s for s in symbols if s.name and 0 < s.section < len(sections)}
     # A local name that LTO made unique is still that function: `name.llvm.1234`.
     for name in [name for name in named if ".llvm." in name]:
         named.setdefault(name.partition(".llvm.")[0], named[name])
@@ -174,50 +170,48 @@ def _symbols(
         yield Symbol(label, value, size, section, kind & 0xF)
 
 
-class Relocation(NamedTuple):
-    """One place to fill in: at ``address``, with the address of ``symbol`` plus ``addend``."""
-
-    address: int
-    type: int
-    symbol: Symbol
-    addend: int
-
-
-def relocations(file: ObjectFile, number: int) -> Iterator[Relocation]:
-    """Yield what is to be filled in in section ``number`` (WitnessError if it cannot be)."""
-    target = file.sections[number]
+def _relocations(file: ObjectFile, number: int) -> Iterator[tuple[int, int, Symbol, int]]:
+    """Yield (offset, type, symbol, addend) of what is to be filled in in section ``number``."""
+    symbols, count = file.symbols, len(file.symbols)
+    last = file.sections[number].size - 4
     for section in file.sections:
         if section.type != SHT_RELA or section.info != number:
             continue
-        rows = file.content(section)
         if section.size % RELA.size or section.size // RELA.size > RELOCATIONS_MAX:
             raise WitnessError(f"{file.source}: {section.name} is damaged")
-        for offset, info, addend in RELA.iter_unpack(rows):
-            kind, index = info & 0xFFFF_FFFF, info >> 32
-            if index >= len(file.symbols) or offset + 4 > target.size:
+        for offset, info, addend in RELA.iter_unpack(file.content(section)):
+            if info >> 32 >= count or offset > last:
                 raise WitnessError(f"{file.source}: {section.name} is damaged")
-            yield Relocation(target.address + offset, kind, file.symbols[index], addend)
+            yield offset, info & 0xFFFF_FFFF, symbols[info >> 32], addend
 
 
-def relocated(file: ObjectFile, number: int, stranger: Callable[[Relocation], int]) -> bytearray:
-    """Return a section's bytes, filled in; ``stranger`` says where an undefined symbol is."""
+def targets(file: ObjectFile, number: int) -> Iterator[int]:
+    """Yield the addresses in this file that section ``number`` refers to (WitnessError)."""
+    for _, _, symbol, addend in _relocations(file, number):
+        if symbol.section != SHN_UNDEF:
+            yield symbol.address + addend
+
+
+def relocated(file: ObjectFile, number: int, stranger: Callable[[str, bool], int]) -> bytearray:
+    """Return a section's bytes, filled in (WitnessError if a relocation is not known).
+
+    ``stranger`` says where another file's symbol is, by its name and whether it is called.
+    """
     section = file.sections[number]
-    data = bytearray(file.content(section))
-    if section.type == SHT_NOBITS:
-        return bytearray(section.size)
-    for one in relocations(file, number):
-        form = RELOCATIONS.get(one.type)
-        at = one.address - section.address
-        if one.type == 0:
-            continue
-        if form is None or at + form[0] > len(data):
-            raise WitnessError(f"{file.source}: relocation type {one.type} in {section.name}")
+    data = bytearray(section.size)
+    content = file.content(section)
+    data[: len(content)] = content
+    start = section.address
+    for offset, kind, symbol, addend in _relocations(file, number):
+        form = RELOCATIONS.get(kind)
+        if form is None or offset + form[0] > len(data):
+            raise WitnessError(f"{file.source}: relocation type {kind} in {section.name}")
         width, relative = form
-        symbol = one.symbol
-        value = (symbol.address if symbol.defined else stranger(one)) + one.addend
-        value -= one.address if relative else 0
-        mask = (1 << 8 * width) - 1
-        data[at : at + width] = (value & mask).to_bytes(width, "little")
+        undefined = symbol.section == SHN_UNDEF
+        value = stranger(symbol.name, kind == R_PLT32) if undefined else symbol.address
+        value += addend - (start + offset if relative else 0)
+        end = offset + width
+        data[offset:end] = (value & ((1 << 8 * width) - 1)).to_bytes(width, "little")
     return data
 
 

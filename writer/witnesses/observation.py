@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.evidence import CALLS, READS, Evidence, Read, ledger
+from runstate_abi.writer.evidence import CALLS, READS, Evidence, Ledger, Read, ledger
 from runstate_abi.writer.requests import Request
 from runstate_abi.writer.steps import Copy, Step, Steps, Store
 from runstate_abi.writer.vcpu import PAGE_SIZE
@@ -63,14 +63,17 @@ class Observation:
 
     def evidence(self) -> Evidence:
         """Return what the rule book judges (WitnessError if stores and memory do not agree)."""
+        return self.book().evidence
+
+    def book(self) -> Ledger:
+        """Return the same with its writes replayed (WitnessError likewise)."""
         asked = self.request
-        found = Evidence(
+        found = ledger(Evidence(
             asked.area, asked.vcpu, asked.atomic, self.before, self.steps(), RECORDS,
             self.reads, asked.atomic, self.irqs_off_at_return, self.changed, self.odd,
             self.locks_sleep, asked.scenario.no_slot,
-        )  # fmt: skip
-        landed = ledger(found).landed
-        if (landed[-1].after if landed else self.before) != self.after:
+        ))  # fmt: skip
+        if (found.landed[-1].after if found.landed else self.before) != self.after:
             raise WitnessError(
                 f"{asked}: the stores that were seen do not make the bytes that were found"
             )

@@ -5,7 +5,7 @@ Alternatives, tracing, static keys and calls, thunks: each has a section that li
 Law of this file: it counts the entries that point into a function. It patches nothing.
 """
 
-from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, relocations
+from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, targets
 
 # Section -> what it lists, as a person would say it.
 # fmt: off
@@ -26,19 +26,12 @@ def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
     """Return how many places of a function each kind of patching would change (none: absent)."""
     if not file.relocatable:
         return {}
+    places = range(function.address, function.address + function.size)
     found: dict[str, int] = {}
     for number, section in enumerate(file.sections):
         what = SITES.get(section.name)
         if what and section.type != SHT_RELA:
-            count = _pointing(file, number, function)
+            count = sum(target in places for target in targets(file, number))
             if count:
                 found[what] = count
     return found
-
-
-def _pointing(file: ObjectFile, number: int, function: Symbol) -> int:
-    places = range(function.address, function.address + function.size)
-    return sum(
-        one.symbol.defined and one.symbol.address + one.addend in places
-        for one in relocations(file, number)
-    )
