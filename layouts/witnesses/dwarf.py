@@ -110,11 +110,15 @@ def observe(dwarf: Dwarf, names: Sequence[str], abi: Abi) -> Layouts:
     missing: list[str] = []
     with _log_of_drgn(dwarf.log):
         for name in names:
-            seen = _definition(dwarf, name)
-            if seen is None:
-                missing.append(name)
-            else:
-                found.append(_layout(seen, name, abi, dwarf.path))
+            try:
+                seen = _definition(dwarf, name)
+                found += [_layout(seen, name, abi, dwarf.path)] if seen else []
+                missing += [] if seen else [name]
+            except WitnessError:
+                raise
+            except Exception as error:
+                # drgn reads a type when it is looked at, and has many ways to say it is broken.
+                raise WitnessError(f"{dwarf.path}: drgn: {_one_line(error)}") from None
     absent = [line for line in dwarf.log if "split DWARF" in line]
     if missing and absent:
         raise WitnessError(f"{dwarf.path}: {_without_path(absent[0], dwarf.path)}")
@@ -187,8 +191,6 @@ def _definition(dwarf: Dwarf, name: str) -> "drgn.Type | None":
             seen = dwarf.program.type(spelling)
         except (LookupError, SyntaxError):
             continue
-        except Exception as error:
-            raise WitnessError(f"{dwarf.path}: drgn: {_one_line(error)}") from None
         while seen.kind == drgn.TypeKind.TYPEDEF:
             seen = seen.type
         # A declaration without members is no definition.

@@ -247,6 +247,20 @@ def test_an_archives_files_are_named_by_it(kernels, tmp_path):
     assert exit_code([finding]) == 0
 
 
+def test_a_kernel_and_its_module_may_be_in_two_packages(kernel_object, declarations, tmp_path):
+    kernel = kernel_object("kernel", [declarations["NATIVE"]])
+    texts = [declarations[name] for name in ("NATIVE", "COMPAT", "KVM")]
+    module = kernel_object("kvm", texts, base=kernel)
+    paths = []
+    for name, member, source in (("a", "vmlinux", kernel), ("b", "kvm.ko", module)):
+        paths.append(str(tmp_path / f"{name}.tar"))
+        with tarfile.open(paths[-1], "w") as archive:
+            archive.add(source, member)
+    findings = fleet.ask(Unit(tuple(paths)), QUESTION)
+    assert [f.path for f in findings] == [f"{paths[0]}!vmlinux", f"{paths[1]}!kvm.ko"]
+    assert exit_code(findings) == 0
+
+
 def test_an_archive_without_a_kernel_could_not_be_checked(tmp_path):
     path = tmp_path / "empty.tar"
     tarfile.open(path, "w").close()

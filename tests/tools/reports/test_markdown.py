@@ -25,6 +25,14 @@ def test_every_result_is_a_row_of_the_table(verdict):
     assert len(rows) == 1 + len(results(findings))
 
 
+def test_a_name_cannot_add_a_column(findings):
+    text = markdown.render([findings.equal._replace(source="a|b|c `d` <e> *f*")])
+    cells = [t for t in tokens(text) if t.type == "td_open"]
+    assert len(cells) == 5
+    (shown,) = [t.content for t in tokens(text) if t.type == "inline" and "d" in t.content][-1:]
+    assert shown == "a|b|c \\`d\\` &lt;e> \\*f\\*"
+
+
 def test_a_failure_comes_first_and_has_its_line(findings):
     text = markdown.render([findings.equal, findings.different])
     first = text.splitlines()[6]
