@@ -1,0 +1,93 @@
+"""What tears and what is reordered: phases of stores and the order of loads, by hand."""
+
+import pytest
+
+from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.writer.guest import READER
+from runstate_abi.writer.ordering import MODEL, is_whole, phases, sights
+from runstate_abi.writer.steps import Barrier, Copy, Store
+
+X86, WEAK, RECORDED = MODEL["x86-tso"], MODEL["weak"], MODEL["program-order"]
+
+
+def cut(steps, model, offset=0):
+    """Phases as lists of offsets."""
+    found = phases(steps, model, NATIVE, offset)
+    return [[list(access.offsets) for access in phase.accesses] for phase in found]
+
+
+TWO = (Store(1, 0, b"abcd"), Store(1, 8, b"efgh"), Barrier(), Store(1, 15, b"x"))
+
+
+def test_on_x86_each_store_is_a_phase_and_on_weak_each_epoch():
+    assert cut(TWO, X86) == [[[0, 1, 2, 3]], [[8, 9, 10, 11]], [[15]]]
+    assert cut(TWO, WEAK) == [[[0, 1, 2, 3], [8, 9, 10, 11]], [[15]]]
+
+
+@pytest.mark.parametrize("model", [X86, WEAK])
+def test_the_bytes_of_a_memcpy_are_stores_of_their_own(model):
+    assert cut([Copy(1, 0, b"abc")], model) == [[[0], [1], [2]]]
+
+
+def test_a_recorded_store_is_one_access_wherever_it_is():
+    assert cut([Copy(1, 30, b"abcd")], RECORDED) == [[[30, 31, 32, 33]]]
+
+
+@pytest.mark.parametrize(
+    ("address", "size", "x86", "weak"),
+    [(0, 8, True, True), (4, 8, True, False), (28, 8, False, False), (60, 4, True, True),
+     (62, 4, False, False), (63, 1, True, True), (32, 8, True, True), (30, 2, True, True)],
+)  # fmt: skip
+def test_an_access_is_whole_within_32_bytes_on_x86_and_aligned_on_weak(address, size, x86, weak):
+    assert (is_whole(address, size, X86), is_whole(address, size, WEAK)) == (x86, weak)
+
+
+def test_stores_to_a_byte_keep_their_order_and_so_does_what_comes_before_them():
+    steps = (Store(1, 8, b"a"), Store(1, 8, b"bcdefghi"), Store(1, 15, b"j"), Store(1, 0, b"k"))
+    (phase,) = phases(steps, WEAK, NATIVE, 0)
+    assert phase.after == (0b0, 0b1, 0b11, 0b0)
+
+
+def test_a_second_page_is_the_rest_of_the_struct():
+    assert cut([Copy(2, 0, b"ab")], X86, offset=4096 - 15) == [[[15], [16]]]
+
+
+def before(reader, model, layout=NATIVE):
+    """For each load, the names of the loads that must come before it; the copy is one name."""
+    found = sights(READER[reader], model, layout, 0)
+    return {
+        sight.load.name: {found[i].load.name for i in range(len(found)) if sight.after >> i & 1}
+        for sight in found
+        if sight.load.name != "copy" or sight.offsets[0] == layout.offsetof("time")
+    }
+
+
+def test_on_x86_loads_are_in_program_order():
+    assert before("linux-32", X86, COMPAT) == {
+        "h1": set(),
+        "l1": {"h1"},
+        "h1'": {"h1", "l1"},
+        "copy": {"h1", "l1", "h1'"},
+        "h2": {"h1", "l1", "h1'", "copy"},
+        "l2": {"h1", "l1", "h1'", "copy", "h2"},
+        "h2'": {"h1", "l1", "h1'", "copy", "h2", "l2"},
+    }
+
+
+def test_on_weak_only_barriers_and_loads_of_the_same_byte_order_loads():
+    first = {"h1", "l1", "h1'"}
+    assert before("linux-32", WEAK, COMPAT) == {
+        "h1": set(),
+        "l1": set(),
+        "h1'": {"h1"},
+        "copy": first,
+        "h2": {*first, "copy"},
+        "l2": {*first, "copy"},
+        "h2'": {*first, "copy", "h2"},
+    }
+
+
+@pytest.mark.parametrize(("name", "loads"), [("linux-64", 2), ("plain-64", 16)])
+def test_only_a_load_that_the_address_decides_tears(name, loads):
+    found = sights(READER[name], X86, NATIVE, 20)
+    assert sum(bool(sight.load.read) for sight in found) == loads
