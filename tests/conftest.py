@@ -81,3 +81,10 @@ def changed():
         return text.replace(old, new, 1)
 
     return change
+
+
+@pytest.fixture(scope="session")
+def emitted():
+    """Return a function: the whole text of one language."""
+    emit = importlib.import_module("runstate_abi.tools.emit")
+    return lambda word: "\n".join(emit.emitted(word)) + "\n"

@@ -6,6 +6,7 @@ Law of this file: it cuts that header up and writes nothing of its own.
 from runstate_abi.tools.document.blocks import Block, Code
 from runstate_abi.tools.languages.templates import filled, numbers
 
+# fmt: off
 SHARED = (
     "struct runstate_snapshot {",
     "typedef uint32_t",
@@ -13,20 +14,18 @@ SHARED = (
     "void runstate_fence(void)",
     "void runstate_copy(void",
 )
+OF_64 = ("runstate_entry_time_64(const", "int runstate_try_read_64(", "void runstate_read_64(")
+OF_32 = ("runstate_entry_time_32(const", "int runstate_try_read_32(", "void runstate_read_32(")
+# fmt: on
+INCLUDES = ("#include <stddef.h>", "#include <stdint.h>", "")
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
     """Return the pieces of this file by name."""
     return {
-        "reader-64": (
-            Code(
-                "c",
-                _functions(*SHARED, "runstate_entry_time_64(const", "int runstate_try_read_64("),
-            ),
-        ),
-        "reader-32": (
-            Code("c", _functions("runstate_entry_time_32(const", "int runstate_try_read_32(")),
-        ),
+        "reader-shared": (Code("c", (*INCLUDES, *_functions(*SHARED))),),
+        "reader-64": (Code("c", _functions(*OF_64)),),
+        "reader-32": (Code("c", _functions(*OF_32)),),
     }
 
 

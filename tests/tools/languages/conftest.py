@@ -1,6 +1,5 @@
 """What the tests of several languages share: emitted texts, and bytes that tell where they are."""
 
-import importlib
 import json
 import sys
 
@@ -34,13 +33,6 @@ def fields(area):
                 yield path, int.from_bytes(area[start : start + row.type.size], "little")
 
     return {guest.word: dict(elements(guest.layout)) for guest in GUESTS}
-
-
-@pytest.fixture(scope="session")
-def emitted():
-    """Return a function: the whole text of one language."""
-    emit = importlib.import_module("runstate_abi.tools.emit")
-    return lambda word: "\n".join(emit.emitted(word)) + "\n"
 
 
 @pytest.fixture(scope="session")

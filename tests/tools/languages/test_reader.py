@@ -28,7 +28,7 @@ def trial(tool, tmp_path):
             pytest.skip("gcc: not installed")
         done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
         if "-m32" in flags and ("cannot find" in done.stderr or "bits/" in done.stderr):
-            pytest.skip("gcc -m32 cannot link: gcc-multilib is not installed")
+            pytest.skip("gcc -m32 cannot link: no libc6-dev-i386, or no lib32gcc-12-dev")
         assert done.returncode == 0, done.stderr
         command = [program, seconds, str(offset), str(flag)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
