@@ -112,7 +112,7 @@ def _program() -> str:
     return digest(b"\0".join((repr((runstate.CLAIMS, invariants.CONDITIONS)).encode(), *texts)))
 
 
-_READERS = ("survey.py", "kernels.py", "archives.py", "fleet.py")
+_READERS = ("survey.py", "kernels.py", "archives.py", "streams.py", "units.py", "fleet.py")
 
 
 def _label(number: int) -> str:

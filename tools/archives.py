@@ -10,19 +10,16 @@ paths, and what is truncated or corrupt is a WitnessError that says where.
 import os
 import re
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.inflate import compression
+from runstate_abi.tools.streams import PIECE, Stream, inflated
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK = 512
-PIECE = 1 << 20
 # Debian's kernels with all debug info: a vmlinux of 360 MB in a package of 5 GB.
 FILE_MAX = 512 << 20
-STREAM_MAX = 8 << 30
 HEADER_MAX = 64 << 10  # a long name, or a set of pax records
-XZ_MEMORY = 256 << 20
 
 # Base names of what can be asked: kernels, their debug builds, KVM's modules, Xen with symbols.
 WANTED = re.compile(
@@ -91,7 +88,7 @@ def _complete(found: list[Extracted]) -> bool:
     return kernel and any(re.match(r"kvm\.ko", name) for name in names)
 
 
-def _kept(member: str, size: int, stream: "_Stream", folder: str, number: int) -> Extracted:
+def _kept(member: str, size: int, stream: "Stream", folder: str, number: int) -> Extracted:
     if size > FILE_MAX:
         raise WitnessError(f"{stream.path}: {member} has {size} bytes, over {FILE_MAX}")
     # Named by its place in the archive: a name from there could lead anywhere.
@@ -104,39 +101,11 @@ def _kept(member: str, size: int, stream: "_Stream", folder: str, number: int) -
     return Extracted(member, target)
 
 
-class _Stream:
-    """Bytes in order, each counted: ``exactly`` never gives fewer than asked."""
-
-    def __init__(self, pieces: Iterator[bytes], path: str) -> None:
-        self.pieces, self.path, self.rest, self.total = pieces, path, b"", 0
-
-    def exactly(self, size: int) -> bytes:
-        """Return ``size`` bytes (WitnessError: the archive ends, or is longer than any)."""
-        parts, missing = [], size
-        while missing:
-            if not self.rest:
-                self.rest = next(self.pieces, b"")
-                self.total += len(self.rest)
-            if not self.rest:
-                raise WitnessError(f"{self.path}: truncated: it ends inside a file")
-            if self.total > STREAM_MAX:
-                raise WitnessError(f"{self.path}: inflates to over {STREAM_MAX} bytes")
-            part, self.rest = self.rest[:missing], self.rest[missing:]
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
-
-    def skip(self, size: int) -> None:
-        """Pass over ``size`` bytes."""
-        while size:
-            size -= len(self.exactly(min(size, PIECE)))
-
-
-def _tar_stream(file: IO[bytes], path: str) -> _Stream:
+def _tar_stream(file: IO[bytes], path: str) -> Stream:
     start = file.read(len(AR_MAGIC))
     file.seek(0)
     size = _data_of_package(file, path) if start == AR_MAGIC else None
-    return _Stream(_inflated(_pieces(file, size), path), path)
+    return Stream(inflated(_pieces(file, size), path), path)
 
 
 # A .deb is an ar archive: leave the file at its data.tar and return that one's size.
@@ -168,91 +137,9 @@ def _pieces(file: IO[bytes], size: int | None) -> Iterator[bytes]:
         yield piece
 
 
-# What the pieces inflate to. Bounded pieces: a hostile megabyte of zstd inflates to terabytes.
-def _inflated(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
-    first = next(pieces, b"")
-    how = compression(first)
-    if how is None:
-        yield first
-        yield from pieces
-        return
-    if how.name == "zstd":
-        yield from _zstd(first, pieces)
-        return
-    stream = _decompressor(how.name, path)
-    for piece in _with(first, pieces):
-        while piece:
-            yield from _bounded(stream, piece)
-            piece = stream.unused_data.lstrip(b"\0") if stream.eof else b""
-            # What follows the end of a stream is another one: xz and gzip may be put together.
-            stream = _decompressor(how.name, path) if stream.eof else stream
-
-
-def _with(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from pieces
-
-
-def _decompressor(name: str, path: str) -> Any:
-    if name in ("xz", "lzma"):
-        import lzma
-
-        return lzma.LZMADecompressor(memlimit=XZ_MEMORY)
-    if name == "bzip2":
-        import bz2
-
-        return bz2.BZ2Decompressor()
-    if name == "gzip":
-        import zlib
-
-        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    raise WitnessError(f"{path}: compressed with {name}, which cannot be read here")
-
-
-def _bounded(stream: Any, piece: bytes) -> Iterator[bytes]:
-    if hasattr(stream, "unconsumed_tail"):
-        while piece and not stream.eof:
-            yield stream.decompress(piece, PIECE)
-            piece = stream.unconsumed_tail
-        return
-    yield stream.decompress(piece, PIECE)
-    while not stream.needs_input and not stream.eof:
-        yield stream.decompress(b"", PIECE)
-
-
-def _zstd(first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    try:
-        from compression import zstd
-    except ImportError:
-        import zstandard
-
-        source: Any = _Reader(_with(first, pieces))
-        inflater = zstandard.ZstdDecompressor(max_window_size=XZ_MEMORY)
-        reader = inflater.stream_reader(source, read_size=PIECE, read_across_frames=True)
-        while piece := reader.read(PIECE):
-            yield piece
-        return
-    stream = zstd.ZstdDecompressor()
-    for piece in _with(first, pieces):
-        yield from _bounded(stream, piece)
-
-
-class _Reader:
-    """What zstandard reads from: pieces with a read()."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self.pieces, self.rest = pieces, b""
-
-    def read(self, size: int = -1) -> bytes:
-        """Return at most ``size`` bytes, none at the end."""
-        self.rest = self.rest or next(self.pieces, b"")
-        part, self.rest = self.rest[:size], self.rest[size:]
-        return part
-
-
 # POSIX.1-1988 ustar, GNU's and pax' long names. Python's tarfile reads a long name of any length
 # into memory, and a hostile one has gigabytes.
-def _members(stream: _Stream, path: str) -> Iterator[tuple[str, int, _Stream]]:
+def _members(stream: Stream, path: str) -> Iterator[tuple[str, int, Stream]]:
     long_name, long_size = "", None
     while True:
         header = stream.exactly(BLOCK)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import archives
+from runstate_abi.tools import archives, streams
 
 KERNEL, MODULE = b"kernel" * 1000, b"module" * 100
 FILES = {
@@ -195,7 +195,7 @@ def test_a_lie_is_one_line(tmp_path, case):
 
 
 def test_a_stream_without_end_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "STREAM_MAX", 10 << 20)
+    monkeypatch.setattr(streams, "STREAM_MAX", 10 << 20)
     path = tmp_path / "bomb.tar.xz"
     big = entry("big", b"", size=1 << 33).tobuf(tarfile.GNU_FORMAT)
     path.write_bytes(lzma.compress(big + bytes(64 << 20)))

@@ -14,120 +14,12 @@ import pytest
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.tools import fleet
 from runstate_abi.tools.answers import Answers
-from runstate_abi.tools.fleet import Unit
 from runstate_abi.tools.kernels import Question
 from runstate_abi.tools.report import exit_code
+from runstate_abi.tools.units import Unit, units
 
 QUESTION = Question(X86_64, abi_given=False)
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))
-BTF_MAGIC = b"\x9f\xeb\x01\x00" + bytes(20)
-BZIMAGE = bytes(0x202) + b"HdrS" + bytes(100)
-ELF = b"\x7fELF" + bytes(100)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Return a function that makes files: {path: bytes}."""
-
-    def make(files):
-        for name, data in files.items():
-            path = tmp_path / "fleet" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        return str(tmp_path / "fleet")
-
-    return make
-
-
-def units(root):
-    found, complaints = fleet.units([root])
-    assert complaints == []
-    return sorted(tuple(os.path.relpath(p, root) for p in unit.paths) for unit in found)
-
-
-def test_only_what_can_be_a_kernel_is_asked(folder):
-    root = folder(
-        {
-            "vmlinuz-6.12": BZIMAGE,
-            "anything": BZIMAGE,
-            "some.btf": BTF_MAGIC,
-            "vmlinux": ELF,
-            "bash": ELF,
-            "notes.txt": b"text",
-            "xfs.ko": ELF,
-            "empty": b"",
-        }
-    )
-    os.symlink("vmlinuz-6.12", os.path.join(root, "vmlinuz"))
-    os.mkfifo(os.path.join(root, "pipe"))
-    assert [u for unit in units(root) for u in unit] == [
-        "anything",
-        "some.btf",
-        "vmlinux",
-        "vmlinuz-6.12",
-    ]
-
-
-def test_a_version_brings_a_kernel_and_its_module_together(folder):
-    modules = "lib/modules/{}/kernel/arch/x86/kvm/kvm.ko.xz"
-    xz = b"\xfd7zXZ\0"
-    root = folder(
-        {
-            "boot/vmlinuz-6.1": BZIMAGE,
-            "boot/vmlinuz-6.12": BZIMAGE,
-            modules.format("6.1"): xz,
-            modules.format("6.12"): xz,
-        }
-    )
-    assert units(root) == [
-        ("boot/vmlinuz-6.1", modules.format("6.1")),
-        ("boot/vmlinuz-6.12", modules.format("6.12")),
-    ]
-
-
-def test_a_build_tree_is_one_question(folder):
-    root = folder(
-        {
-            "vmlinux": ELF,
-            "vmlinux.o": ELF,
-            "arch/x86/boot/bzImage": BZIMAGE,
-            "arch/x86/boot/setup.bin": BZIMAGE,
-            "arch/x86/boot/compressed/vmlinux": ELF,
-            "arch/x86/kvm/kvm.ko": ELF,
-        }
-    )
-    assert units(root) == [("arch/x86/boot/bzImage", "arch/x86/kvm/kvm.ko", "vmlinux")]
-
-
-def test_packages_of_one_version_are_one_question(folder):
-    ar = b"!<arch>\n"
-    names = [
-        "linux-binary-7.3.4+deb13-amd64_7.3.4-1_amd64.deb",
-        "linux-modules-7.3.4+deb13-amd64_7.3.4-1_amd64.deb",
-        "linux-image-6.12.107+deb13-amd64_6.12.107-1_amd64.deb",
-        "linux-image-unsigned-6.8.0-40-generic_6.8.0-40.40_amd64.deb",
-        "linux-modules-6.8.0-40-generic_6.8.0-40.40_amd64.deb",
-        "other_1_all.deb",
-    ]
-    assert units(folder(dict.fromkeys(names, ar))) == [
-        (names[0], names[1]),
-        (names[2],),
-        (names[3], names[4]),
-        (names[5],),
-    ]
-
-
-def test_two_folders_are_two_questions(folder):
-    root = folder({"a/vmlinux": ELF, "a/kvm.ko": ELF, "b/vmlinux": ELF, "b/kvm.ko": ELF})
-    assert units(root) == [("a/kvm.ko", "a/vmlinux"), ("b/kvm.ko", "b/vmlinux")]
-
-
-def test_a_folder_without_any_is_a_complaint(tmp_path):
-    (tmp_path / "nothing").mkdir()
-    assert fleet.units([str(tmp_path)]) == (
-        [],
-        [(f"{tmp_path}: no kernel, kvm.ko, package or tarball in it", str(tmp_path))],
-    )
 
 
 @pytest.fixture
@@ -152,7 +44,7 @@ EXECUTORS = {
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_the_answer_does_not_depend_on_the_executor(kernels, kind):
     executor = EXECUTORS[kind]()
-    found, _ = fleet.units([kernels])
+    found, _ = units([kernels])
     seen = dict(fleet.survey(found, QUESTION, executor, None))
     if executor:
         executor.shutdown()
@@ -198,7 +90,7 @@ class Failing(Executor):
 
 
 def test_a_worker_that_dies_is_one_unit_that_could_not_be_checked(kernels):
-    found, _ = fleet.units([kernels])
+    found, _ = units([kernels])
     seen = dict(fleet.survey(found, QUESTION, Failing(), None))
     assert [exit_code(seen[unit]) for unit in found] == [0, 3, 1]
     (item,) = seen[found[1]][0].not_checked
@@ -209,7 +101,7 @@ def test_a_second_run_reads_no_kernel(kernels, tmp_path, monkeypatch):
     old = time.time() - 3600
     for path in Path(kernels).rglob("vmlinux"):
         os.utime(path, (old, old))
-    found, _ = fleet.units([kernels])
+    found, _ = units([kernels])
     answers = Answers(str(tmp_path / "cache"))
     first = dict(fleet.survey(found, QUESTION, None, answers))
     monkeypatch.setattr(fleet, "ask", None)
@@ -218,7 +110,7 @@ def test_a_second_run_reads_no_kernel(kernels, tmp_path, monkeypatch):
 
 def test_the_same_bytes_are_asked_once_in_a_run(kernels, tmp_path):
     shutil.copytree(Path(kernels) / "a", Path(kernels) / "copy")
-    found, _ = fleet.units([kernels])
+    found, _ = units([kernels])
     executor = Failing()
     executor.count = 2  # none dies
     seen = dict(fleet.survey(found, QUESTION, executor, Answers(str(tmp_path / "cache"))))
@@ -229,7 +121,7 @@ def test_the_same_bytes_are_asked_once_in_a_run(kernels, tmp_path):
 
 
 def test_what_could_not_be_checked_is_asked_again(kernels, tmp_path):
-    found, _ = fleet.units([kernels])
+    found, _ = units([kernels])
     answers = Answers(str(tmp_path / "cache"))
     first = dict(fleet.survey(found, QUESTION, Failing(), answers))
     second = dict(fleet.survey(found, QUESTION, None, answers))

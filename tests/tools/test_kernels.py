@@ -1,5 +1,6 @@
 """Kernels and their modules: which belong together, and what is said when something is missing."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -250,4 +251,16 @@ def test_two_forms_of_one_kernel_are_one_question(pair, tmp_path):
     copy.write_bytes(Path(pair[0]).read_bytes())
     findings = ask(pair[0], str(copy), pair[1])
     assert [f.path for f in findings] == [pair[0], str(copy), pair[1]]
+    assert exit_code(findings) == 0
+
+
+@pytest.mark.rarely
+def test_a_debug_kernel_and_its_module_agree_with_themselves(debian):
+    """A vmlinux of 360 MB and a kvm.ko of 24 MB: BTF and DWARF of both; 100 MB are streamed."""
+    names = debian._closure(debian._apt("trixie", "amd64"), "linux-image-amd64-dbg")
+    name = next(name for name in names if re.match(r"linux-image-\d+\.", name))
+    paths = debian.package("trixie", name, [r"vmlinux-.*", r"kvm\.ko"])
+    findings = ask(*map(str, paths))
+    assert [f.witness for f in findings] == ["btf", "dwarf", "btf", "dwarf"]
+    assert [f.compared for f in findings] == [13, 13, 26, 26]
     assert exit_code(findings) == 0

@@ -1,14 +1,10 @@
 """The plugin in a foreign project, one that has a ``tools`` package of its own."""
 
-import ctypes
 import subprocess
 import sys
 import textwrap
 
 import pytest
-
-from runstate_abi.layouts import ctypes_structs
-from runstate_abi.tools import assertions, survey
 
 
 @pytest.fixture
@@ -219,39 +215,3 @@ def test_importing_the_plugin_loads_nothing_but_pytest():
         "runstate_abi.tools",
         "runstate_abi.tools.pytest_plugin",
     ]
-
-
-def test_a_packed_mirror_of_the_compat_struct_is_equal():
-    class Packed(ctypes.Structure):
-        _pack_ = 1
-        _layout_ = "ms"
-        _fields_ = ctypes_structs.STRUCTS["compat_vcpu_runstate_info"]._fields_
-
-    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    assert check("compat", Packed)
-    assert check("compat", ctypes_structs.STRUCTS["compat_vcpu_runstate_info"])
-
-
-def test_a_word_that_is_none_is_refused():
-    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    with pytest.raises(ValueError, match="no struct 'nativ': there are native, compat"):
-        check("nativ", "construct")
-    with pytest.raises(ValueError, match="against 'gcc': there are cc, btf"):
-        check("native", "gcc")
-
-
-def test_an_encoding_that_drifts_fails(monkeypatch):
-    structs = ctypes_structs.STRUCTS
-    monkeypatch.setitem(structs, "vcpu_runstate_info", structs["compat_vcpu_runstate_info"])
-    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    with pytest.raises(pytest.fail.Exception, match="size-mismatch vcpu_runstate_info"):
-        check("native", "ctypes")
-
-
-def test_every_compiler_here_is_asked_when_none_is_named(monkeypatch):
-    asked = []
-    monkeypatch.setattr(survey, "compilers_here", lambda: asked.append(1) or ())
-    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    with pytest.raises(pytest.fail.Exception, match="against cc: nobody has it"):
-        check("native", "cc")
-    assert asked == [1]
