@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 
-from runstate_abi.tools import ink, race_export, race_recorded, race_rows, race_text
+from runstate_abi.tools import ink, race_export, race_kernel, race_recorded, race_rows, race_text
 from runstate_abi.tools.race_rows import Row
 from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.guest import READERS, CannotDrop
@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     grain = "x86: what lies within an aligned block of so many bytes is one access: 8, 32 or 64"
     add("--grain", type=int, choices=GRAINS, default=MEASURED_GRAIN, metavar="BYTES", help=grain)
     add("--recorded", metavar="FILE", help="ask about recorded stores (JSON Lines) instead")
+    add("--kernel", metavar="BINARY", help="ask about the code of a kvm.ko, emulated (see judge)")
+    add("--btf", metavar="FILE", default="", help="with --kernel: where its types are (vmlinuz)")
     add("--json", action="store_true", help="a list of all rows, with the executions")
     add("--expected", action="store_true", help="print the table of expected verdicts and stop")
     add("--export", choices=("litmus", "cbmc"), help="write the questions for another checker")
@@ -97,6 +99,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("an entry time comes back after two updates: --updates 2")
     if bool(options.export) != bool(options.output):
         parser.error("--export and -o DIR go together")
+    if options.kernel and (options.variant or options.recorded or options.model):
+        parser.error("--kernel is a writer, on x86-tso: no --variant, --recorded or --model")
     if options.recorded and (options.variant or options.at is not None or options.abi):
         parser.error("--recorded says itself who wrote where")
     if options.recorded and options.model:
@@ -117,6 +121,8 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
     )
     if options.recorded:
         return race_recorded.rows(options.recorded, asked)
+    if options.kernel:
+        return race_kernel.rows(options.kernel, options.btf, asked)
     return race_rows.rows(asked)
 
 

@@ -160,6 +160,7 @@ def test_what_cannot_be_asked_is_not_answered(capsys, arguments, code):
         ["--entry-times", "a-b-a"],
         ["--equal-entry-time", "--entry-times", "different"],
         ["--recorded", "x", "--variant", "upstream"],
+        ["--kernel", "x", "--model", "weak"],
         ["--at", "-1"],
         ["--updates", "4"],
     ],
@@ -218,6 +219,29 @@ def test_a_recording_that_says_something_else_is_refused(tmp_path):
     path.write_text("[]\n")
     with pytest.raises(WitnessError, match="line 1: no JSON object"):
         race.main(["--recorded", str(path)])
+
+
+# The code of a shipped kernel.
+
+
+@pytest.mark.network
+def test_the_code_of_a_shipped_kernel_is_safe_with_the_flag_and_torn_without(capsys, debian):
+    pytest.importorskip("unicorn")
+    kernel, module = debian.kernel("trixie", "linux-image-amd64", [r"vmlinuz.*", r"kvm\.ko\.xz"])
+    arguments = ["--kernel", str(module), "--btf", str(kernel), "--reader", "linux-64"]
+    code, rows = as_json(capsys, *arguments)
+    assert code == 0
+    assert len(rows) == 2 * 3 + 47 + 43
+    assert {row["verdict"] for row in rows} == {"safe"}
+    _, rows = as_json(capsys, *arguments, "--drop", "flag")
+    assert {row["verdict"] for row in rows} == {"torn"}
+
+
+def test_a_kernel_that_is_none_is_one_line(capsys, tmp_path):
+    path = tmp_path / "kvm.ko"
+    path.write_bytes(b"not a kernel module at all")
+    assert main(["race", "--kernel", str(path)]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 # Exports.
