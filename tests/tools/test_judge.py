@@ -137,6 +137,15 @@ def test_wrong_usage_exits_2_in_one_line_of_complaint(judge, argv):
     assert err.splitlines()[-1].startswith("runstate judge: error:")
 
 
+def test_a_module_without_a_writer_says_so_before_it_asks_for_more(judge, built, tmp_path):
+    path = str(tmp_path / "kvm.o")
+    rename = "--redefine-sym=kvm_xen_update_runstate_guest=other"
+    subprocess.run(["objcopy", rename, built(), path], check=True)
+    code, _, err = judge(path, "--btf", str(tmp_path / "no-such-vmlinux"))
+    assert code == 3
+    assert "no function kvm_xen_update_runstate_guest (a kernel built without CONFIG_KVM_XEN" in err
+
+
 def test_a_profile_of_xen_is_not_for_kvm(judge, built):
     code, _, err = judge(built(), "--profile", "xen-va")
     assert code == 2

@@ -371,6 +371,10 @@ def test_the_first_breach_of_each_rule_is_the_one_that_is_told():
     twice = put(put(NATIVE, TIMES, BYTE), FLAG_UP, BYTE)
     (violation,) = [v for v in judge(twice) if v.rule == "outside"]
     assert violation.at == FLAG_UP
+    # One page is never marked, and the other when its lock is gone, which is earlier.
+    late = swapped(SPLIT, at(SPLIT, Dirty, 1), at(SPLIT, Unlock, 1))
+    (violation,) = [v for v in judge(without(late, at(late, Dirty))) if v.rule == "dirty"]
+    assert violation.at < len(late.steps) - 1
 
 
 def test_rules_without_their_function_would_not_be_missed():

@@ -38,8 +38,17 @@ class Entry(NamedTuple):
     accounts: bool
 
 
+def require_entry(file: ObjectFile, name: str = "") -> None:
+    """Refuse a file that has no writer, before anything else is opened (WitnessError)."""
+    if not any(file.find(known) for known in ((name,) if name else ENTRIES)):
+        why = "" if name else " (a kernel built without CONFIG_KVM_XEN, or not kvm.ko)"
+        what = name or ENTRIES[0]
+        raise WitnessError(f"{file.source}: cannot judge: no function {what}{why}")
+
+
 def find_entry(file: ObjectFile, types: Types, name: str = "") -> Entry:
     """Return the function that writes the area (WitnessError if it is not here)."""
+    require_entry(file, name)
     for wanted in (name,) if name else ENTRIES:
         symbol, named = file.find(wanted), types.parameters(wanted)
         if symbol is None or not named:
@@ -49,11 +58,8 @@ def find_entry(file: ObjectFile, types: Types, name: str = "") -> Entry:
             raise WitnessError(f"{types.source}: cannot judge: {wanted}() takes {', '.join(named)}")
         accounts = others[0][0] == STATE
         return Entry(wanted, symbol.address, symbol.size, vcpu[1].pointed(), accounts)
-    wanted = name or ENTRIES[0]
-    if not any(file.find(known) for known in ((name,) if name else ENTRIES)):
-        why = "" if name else " (a kernel built without CONFIG_KVM_XEN, or not kvm.ko)"
-        raise WitnessError(f"{file.source}: cannot judge: no function {wanted}{why}")
-    raise WitnessError(f"{types.source}: cannot judge: the debug info has no function {wanted}")
+    what = name or ENTRIES[0]
+    raise WitnessError(f"{types.source}: cannot judge: the debug info has no function {what}")
 
 
 class KvmWriter:

@@ -7,6 +7,8 @@ vmlinuz.py.
 """
 
 import mmap
+import os
+import stat
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf, vmlinuz
@@ -24,6 +26,9 @@ CODE_MAX = 128 << 20  # what a compressed module may inflate to
 def open_elf(path: str) -> Elf:
     """Open an ELF file, compressed or not (WitnessError)."""
     try:
+        # A pipe or a device could be endless, and opening one can take for ever.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise WitnessError(f"{path}: not a regular file")
         with open(path, "rb") as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:

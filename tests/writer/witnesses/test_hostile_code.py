@@ -157,3 +157,16 @@ def test_code_for_another_machine_is_refused(asked, good):
     content = bytearray(good)
     content[18] = 183
     assert "only x86-64 code can be run here" in asked(bytes(content))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    import os
+
+    from runstate_abi.writer.witnesses.shipped import open_code
+
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(WitnessError, match="not a regular file"):
+        open_code(str(path))
+    with pytest.raises(WitnessError, match="not a regular file"):
+        open_code(str(tmp_path))

@@ -31,6 +31,7 @@ CONTRACT = "4411a8e5c1"
 KERNELS = {
     "6.12": ("trixie", "linux-image-cloud-amd64"),
     "6.12-generic": ("trixie", "linux-image-amd64"),
+    "6.12-rt": ("trixie", "linux-image-rt-amd64"),
     "7.3": ("trixie-backports", "linux-image-amd64"),
 }
 
@@ -69,6 +70,26 @@ def test_a_shipped_kernel_is_right_and_does_what_every_other_does(writers, versi
     tally = judged(lambda: writers(version), list(everything()), NEWEST)
     assert (tally.asked, tally.skipped, tally.broken) == (len(list(everything())), 0, {})
     assert tally.prints.contract == CONTRACT
+
+
+def test_a_kernel_without_the_writer_cannot_be_judged(debian):
+    from runstate_abi.writer.witnesses.machine_code import require_entry
+    from runstate_abi.writer.witnesses.shipped import open_code
+
+    module = debian.kernel("bookworm", "linux-image-cloud-amd64", [r"kvm\.ko.*"])[0]
+    with pytest.raises(WitnessError, match="a kernel built without CONFIG_KVM_XEN"):
+        require_entry(open_code(str(module)))
+
+
+def test_stores_and_calls_are_the_same_where_source_and_compiler_are(writers):
+    prints = {
+        version: judged(lambda v=version: writers(v), list(quick()), NEWEST).prints
+        for version in KERNELS
+    }
+    assert prints["6.12"] == prints["6.12-generic"]
+    # 7.3 calls memcpy() where 6.12 has it inline; PREEMPT_RT has other locks.
+    assert prints["6.12"].stores == prints["6.12-rt"].stores != prints["7.3"].stores
+    assert prints["6.12"].calls == prints["7.3"].calls != prints["6.12-rt"].calls
 
 
 @pytest.mark.parametrize("version", ["6.12", "7.3"])
