@@ -42,7 +42,7 @@ def _head(seen: Verdict) -> Iterator[str]:
         ["called", f"{len(seen.used)} functions played: {', '.join(seen.used)}"],
     ]
     if judged.patches:
-        changes = ", ".join(f"{count} {what}" for what, count in judged.patches.items())
+        changes = ", ".join(f"{n} {what}{'s' * (n > 1)}" for what, n in judged.patches.items())
         rows.append(["unpatched", f"booting would change {changes}; judged as in the file"])
     asked = (
         f"{tally.asked} updates, profile {seen.judged.profile.name} ({seen.judged.profile.summary})"

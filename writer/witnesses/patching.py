@@ -7,17 +7,17 @@ Law of this file: it counts the entries that point into a function. It patches n
 
 from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, targets
 
-# Section -> what it lists, as a person would say it.
+# Section -> what it lists, one of them, as a person would say it.
 # fmt: off
 SITES = {
-    ".altinstructions":               "alternatives",
-    ".parainstructions":              "paravirt calls",
-    "__mcount_loc":                   "ftrace",
-    ".return_sites":                  "return sites",
-    ".retpoline_sites":               "retpolines",
-    "__jump_table":                   "static keys",
-    ".static_call_sites":             "static calls",
-    ".smp_locks":                     "lock prefixes",
+    ".altinstructions":               "alternative",
+    ".parainstructions":              "paravirt call",
+    "__mcount_loc":                   "ftrace site",
+    ".return_sites":                  "return site",
+    ".retpoline_sites":               "retpoline",
+    "__jump_table":                   "static key",
+    ".static_call_sites":             "static call",
+    ".smp_locks":                     "lock site",
 }
 # fmt: on
 
