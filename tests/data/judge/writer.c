@@ -98,6 +98,13 @@ static u8 *update_byte(struct area *area)
 #endif
 }
 
+#ifdef SINGLE_PATH
+#define BY_STACK(second) 1
+#define LOCKS_SECOND_ALWAYS
+#else
+#define BY_STACK(second) (second)
+#endif
+
 static void body(struct area *area, struct kvm_vcpu_xen *xen, u64 entry_time)
 {
 	u8 image[48], *to = area->first;
@@ -107,7 +114,7 @@ static void body(struct area *area, struct kvm_vcpu_xen *xen, u64 entry_time)
 #ifdef BODY_WITHOUT_FLAG
 	entry_time &= ~UPDATE;
 #endif
-	if (second) {
+	if (BY_STACK(second)) {
 #ifndef NO_MEMSET
 		for (number = 0; number < 48; number++)
 			*(volatile u8 *)(image + number) = 0;
@@ -124,7 +131,7 @@ static void body(struct area *area, struct kvm_vcpu_xen *xen, u64 entry_time)
 	for (number = 0; number < 4; number++)
 #endif
 		*(volatile u64 *)(to + area->time + 8 * number) = xen->runstate_times[number];
-	if (!second)
+	if (!BY_STACK(second))
 		return;
 #ifdef SECOND_PAGE_FIRST
 	COPY(area->second, image + area->in_first, second);
