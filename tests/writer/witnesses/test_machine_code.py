@@ -276,6 +276,15 @@ def test_nothing_of_one_run_is_left_for_the_next(writer):
     assert ours.observe(parse("native@0xff1,flag")) == first
 
 
+def test_the_stack_is_as_nobody_initialised_it_in_every_run(writer):
+    """What leaks by the padding must not depend on what ran before."""
+    ours = writer("NO_MEMSET")
+    first = ours.observe(parse("native@0xff1,flag"))
+    ours.observe(parse("compat@0xff5,flag"))
+    assert ours.observe(parse("native@0xff1,flag")) == first
+    assert first.after[4:8] == b"\x6b" * 4
+
+
 def test_an_unlock_that_is_inlined_is_seen_in_the_lock_word(writer):
     steps = writer("INLINED_UNLOCK").observe(parse("native@0xff1,flag")).steps()
     assert [s for s in steps if isinstance(s, Unlock)] == [Unlock("gpc2"), Unlock("gpc1")]
