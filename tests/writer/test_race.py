@@ -12,7 +12,15 @@ from runstate_abi.writer.placements import placements
 from runstate_abi.writer.race import Proof, Race, Writer, find_race, of_recording, of_variant
 from runstate_abi.writer.steps import Barrier, Copy, Store
 from runstate_abi.writer.variants import VARIANT, Refused
-from runstate_abi.writer.vcpu import Area, entry_bytes, flagged, state_bytes, times_bytes, top_byte
+from runstate_abi.writer.vcpu import (
+    Area,
+    Runstate,
+    entry_bytes,
+    flagged,
+    state_bytes,
+    times_bytes,
+    top_byte,
+)
 
 X86, WEAK = MODEL["x86-tso"], MODEL["weak"]
 LINUX = READER["linux-64"]
@@ -311,11 +319,21 @@ def test_the_stores_of_a_counterexample_are_the_writers_and_in_the_models_order(
         epoch = [sum(fence < event.step for fence in fences) for event in made]
         order = epoch if model.barriers else [event.step for event in made]
         assert order == sorted(order)
+        left_out = set(steps_before(found, model, made[-1].step)) - {e.step for e in made}
+        assert not left_out
         for event in made:
             step = found.case.steps[event.step]
             start = (step.page - 1) * 4096 + step.offset - found.case.offset
             first = event.offset - start
             assert step.data[first : first + len(event.data)] == event.data
+
+
+def steps_before(found, model, last):
+    """The numbers of the writes that the model puts before a step."""
+    steps = list(enumerate(found.case.steps))
+    if model.barriers:
+        last = max((n for n, step in steps[:last] if isinstance(step, Barrier)), default=-1)
+    return [number for number, step in steps[: last + 1] if isinstance(step, Store | Copy)]
 
 
 def test_a_replay_notices_a_load_of_what_memory_does_not_hold():
@@ -355,12 +373,17 @@ def test_a_version_without_a_switch_cannot_be_without_the_flag():
     ("name", "fewer"), [(n, 0 if n in ("body-bit", "flag") else 1) for n in WRITER_DROPS]
 )
 def test_a_drop_takes_one_step_or_one_bit(name, fewer):
-    from runstate_abi.writer.vcpu import Runstate
-
     steps = of_variant(VARIANT["upstream"]).steps(Runstate(1, 5, (1, 2, 3, 4)), ALIGNED)
     left = without(steps, ALIGNED, name)
     assert len(left) == len(steps) - fewer
     assert (left == steps) == (name == "flag")
+
+
+@pytest.mark.parametrize(("name", "which"), [("wmb-set", 0), ("wmb-body", 1), ("wmb-clear", 2)])
+def test_the_barrier_that_is_dropped_is_the_one_that_is_named(name, which):
+    steps = of_variant(VARIANT["upstream"]).steps(Runstate(1, 5, (1, 2, 3, 4)), ALIGNED)
+    barrier = [index for index, step in enumerate(steps) if isinstance(step, Barrier)][which]
+    assert without(steps, ALIGNED, name) == steps[:barrier] + steps[barrier + 1 :]
 
 
 def recording(steps):

@@ -1,0 +1,102 @@
+"""The search over a few bytes: small problems whose answers can be seen."""
+
+from runstate_abi.writer.interleaving import Event, Group, Look, Problem, State, choices, search
+
+BOTH = (0, 1)  # the places, and the witness
+FITS_NOTHING = (-1, -1)  # every pair of values deceives, so that all of them are gone through
+
+
+def put(place, value, after=0):
+    return Group(after, ((place, value),))
+
+
+def problem(phases, looks, fits=FITS_NOTHING, flag=-1, memory=(0, 0)):
+    return Problem(memory, phases, looks, flag, BOTH, fits)
+
+
+def outcomes(asked):
+    """What the two believed bytes may be when all loads are made and agree."""
+    start = State(0, 0, asked.memory, 0, (-1, -1), (-1, -1))
+    todo, known = [start], {start}
+    while todo:
+        for _, following in choices(asked, todo.pop()):
+            if following not in known:
+                known.add(following)
+                todo.append(following)
+    everything = (1 << len(asked.looks)) - 1
+    return {state.shown for state in known if state.looked == everything}
+
+
+TOGETHER = (Look(0, BOTH, False),)
+FIRST_THEN_SECOND = (Look(0, (0,), False), Look(0b1, (1,), False))
+IN_ANY_ORDER = (Look(0, (0,), False), Look(0, (1,), False))
+ONE_AFTER_ANOTHER = ((put(0, 1),), (put(1, 1),))
+
+
+def test_stores_in_two_phases_are_seen_in_order_by_one_load():
+    assert outcomes(problem(ONE_AFTER_ANOTHER, TOGETHER)) == {(0, 0), (1, 0), (1, 1)}
+
+
+def test_stores_in_one_phase_are_seen_in_any_order():
+    free = ((put(0, 1), put(1, 1)),)
+    assert outcomes(problem(free, TOGETHER)) == {(0, 0), (1, 0), (0, 1), (1, 1)}
+
+
+def test_a_store_that_is_seen_has_what_must_come_before_it_made():
+    ordered = ((put(0, 1), put(1, 1, after=0b1)),)
+    assert outcomes(problem(ordered, TOGETHER)) == {(0, 0), (1, 0), (1, 1)}
+    backwards = (Look(0, (1,), False), Look(0b1, (0,), False))
+    assert outcomes(problem(ordered, backwards)) == {(0, 0), (1, 0), (1, 1)}
+
+
+def test_a_store_of_two_bytes_is_seen_whole_by_one_load():
+    whole = ((Group(0, ((0, 1), (1, 1))),),)
+    assert outcomes(problem(whole, TOGETHER)) == {(0, 0), (1, 1)}
+    assert outcomes(problem(whole, FIRST_THEN_SECOND)) == {(0, 0), (0, 1), (1, 1)}
+
+
+def test_loads_in_order_see_what_loads_in_any_order_see_and_less():
+    assert outcomes(problem(ONE_AFTER_ANOTHER, FIRST_THEN_SECOND)) == {
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    }
+    reversed_ = ((put(1, 1),), (put(0, 1),))
+    assert outcomes(problem(reversed_, FIRST_THEN_SECOND)) == {(0, 0), (0, 1), (1, 1)}
+    assert outcomes(problem(reversed_, IN_ANY_ORDER)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+# A compared load of byte 0 before and after a load of both.
+AROUND = (Look(0, (0,), True), Look(0b1, BOTH, False), Look(0b11, (0,), True))
+
+
+def test_compared_loads_that_differ_are_not_accepted():
+    assert outcomes(problem(ONE_AFTER_ANOTHER, AROUND)) == {(0, 0), (1, 0), (1, 1)}
+    back_again = ((put(0, 1),), (put(1, 1),), (put(0, 0),))
+    assert outcomes(problem(back_again, AROUND)) == {(0, 0), (1, 0), (1, 1), (0, 1)}
+
+
+def test_a_flagged_value_is_refused_in_a_compared_load_alone():
+    up_and_down = ((put(0, 1),), (put(1, 1),), (put(0, 2),))
+    assert outcomes(problem(up_and_down, AROUND, flag=0)) == {(0, 0), (2, 1)}
+    assert (1, 1) in outcomes(problem(up_and_down, AROUND))
+    assert (1, 1) in outcomes(problem(up_and_down, TOGETHER, flag=0))
+
+
+def test_only_a_pair_that_fits_no_image_deceives():
+    assert search(problem(ONE_AFTER_ANOTHER, TOGETHER, fits=(0, 1))).path is not None
+    at_once = ((Group(0, ((0, 1), (1, 1))),),)
+    assert search(problem(at_once, TOGETHER, fits=(0, 1))).path is None
+
+
+def test_a_value_of_no_image_deceives_whatever_it_is_compared_with():
+    stray = Problem((0, 0), ((put(0, 9),),), TOGETHER, -1, (0, 0), (0, 9))
+    assert search(stray).path == (Event(0, (0,), 0),)
+
+
+def test_the_shortest_path_is_found_and_every_state_is_counted():
+    nothing = problem((), TOGETHER, fits=(0, 1))
+    assert search(nothing) == (1, None)
+    one = problem(ONE_AFTER_ANOTHER, TOGETHER, fits=(0, 1))
+    assert search(one).path == (Event(0, (0,), 0),)
