@@ -227,7 +227,8 @@ class TwoPages:
     def _dump(self, area: Area, wrong: Sequence[Difference]) -> Iterator[str]:
         seen = read_area(LAYOUTS[area.abi], Seen((Span(area.offset, self._bytes(area)),)))
         changed = frozenset(difference.offset for difference in wrong)
-        yield f"{len(wrong)} bytes are not as they should be:"
+        are = "byte is not as it" if len(wrong) == 1 else "bytes are not as they"
+        yield f"{len(wrong)} {are} should be:"
         for line in (*lines.heading(seen, "two_pages", ()), *lines.body(seen, changed)):
             yield "".join(ink.text for ink in line).rstrip()
         for offset, expected, is_ in wrong[:8]:

@@ -1,8 +1,8 @@
-"""Hypothesis strategies for runstates, areas and their bytes (extra ``hypothesis``).
+"""Hypothesis strategies for runstates, where they are placed, and their bytes (extra ``hypothesis``).
 
-    from runstate_abi.tools.strategies import areas, runstates
+    from runstate_abi.tools.strategies import placements, runstates
 
-    @given(runstates(), areas("compat"))
+    @given(runstates(), placements("compat"))
     def test_my_writer(runstate, area): ...
 
 Law of this file: what is drawn is valid; hypothesis is imported by whoever draws.
@@ -57,8 +57,8 @@ def page_offsets(abi: str) -> "SearchStrategy[int]":
     return st.one_of(crossing, st.integers(0, PAGE_SIZE - 1))
 
 
-def areas(abi: str | None = None) -> "SearchStrategy[Area]":
-    """Draw a guest's area: native or compat (or the one given), anywhere, flagged or not."""
+def placements(abi: str | None = None) -> "SearchStrategy[Area]":
+    """Draw where a guest placed its area: native or compat (or the one given), anywhere, flagged or not."""
     from hypothesis import strategies as st
 
     names = list(SHAPES) if abi is None else [abi]

@@ -71,7 +71,7 @@ def test_one_wrong_byte_anywhere_is_found(offset):
     area = pages.area("native", 0xFF0)
     assertions.write(pages, area, RUNSTATE)
     pages.data[area.offset + offset] ^= 0x41
-    with pytest.raises(pytest.fail.Exception, match="1 bytes are not") as caught:
+    with pytest.raises(pytest.fail.Exception, match="1 byte is not as it should be:") as caught:
         pages.expect(area, RUNSTATE)
     assert f"  byte {offset:+#05x} (" in str(caught.value)
 

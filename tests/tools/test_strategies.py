@@ -18,7 +18,7 @@ def test_a_runstate_is_one_that_a_hypervisor_can_have(runstate):
     assert sum(runstate.times) <= runstate.entry_time < XEN_RUNSTATE_UPDATE
 
 
-@given(strategies.areas())
+@given(strategies.placements())
 def test_an_update_of_any_of_them_can_be_read_back(area):
     runstate = runstate_of(area.shape, bytes(area.shape.size))
     window = Window(b"\xa5")
@@ -55,13 +55,13 @@ def test_an_image_has_the_flag_if_it_is_asked_for(abi, updating):
 
 def test_the_abi_that_was_asked_for_is_the_one_that_is_drawn():
     @QUIET
-    @given(strategies.areas("compat"))
+    @given(strategies.placements("compat"))
     def check(area):
         assert area.abi == "compat"
 
     check()
     for abi in SHAPES:
-        assert find(strategies.areas(), lambda area, abi=abi: area.abi == abi, settings=QUIET)
+        assert find(strategies.placements(), lambda area, abi=abi: area.abi == abi, settings=QUIET)
 
 
 def test_inconsistent_times_are_drawn_where_they_are_asked_for():
