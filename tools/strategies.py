@@ -1,4 +1,4 @@
-"""Hypothesis strategies for runstates, where they are placed, and their bytes (extra ``hypothesis``).
+"""Hypothesis strategies for runstates, where they lie, and their bytes (extra ``hypothesis``).
 
     from runstate_abi.tools.strategies import placements, runstates
 
@@ -58,7 +58,7 @@ def page_offsets(abi: str) -> "SearchStrategy[int]":
 
 
 def placements(abi: str | None = None) -> "SearchStrategy[Area]":
-    """Draw where a guest placed its area: native or compat (or the one given), anywhere, flagged or not."""
+    """Draw a guest's area: native or compat (or the one given), anywhere, flagged or not."""
     from hypothesis import strategies as st
 
     names = list(SHAPES) if abi is None else [abi]
