@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 WIDTH = 32
 
 _EPILOG = """\
-BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a kernel; FILE is the
-vmlinux or vmlinuz it was built with, or its raw BTF. The function that writes the runstate area
-is run in an emulator at every offset of a page, for both structs, with and without the update
-flag, atomic and not, and on every failure path; no kernel is booted.
+BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a kernel, or xen-syms;
+FILE is the vmlinux or vmlinuz it was built with, its raw BTF, or a file with its DWARF; an xen.o
+or a xen-syms may have its own. The function that writes the runstate area is run in an emulator
+at every offset of a page, for both structs, with and without the update flag, atomic and not, and
+on every failure path; no kernel is booted.
 
 --case is ABI@OFFSET[,flag][,atomic][,SCENARIO]: native@0xff1,flag,atomic or compat@0x100,stale1.
 --trace prints the updates as canonical text. --rules prints the rule book.
@@ -51,13 +52,13 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("judge", "Is the writer in the kernel you ship right?", _EPILOG)
     add = parser.add_argument
-    add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, a kernel's .deb")
+    add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms")
     add(
         "--btf",
         metavar="FILE",
         action="append",
         default=[],
-        help="vmlinux, vmlinuz or raw BTF that goes with it (once more for --against)",
+        help="the vmlinux, vmlinuz, raw BTF or DWARF of it (once more for --against)",
     )
     names = ", ".join(PROFILE)
     add(

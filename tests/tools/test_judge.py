@@ -221,6 +221,17 @@ def test_a_fingerprint_does_not_depend_on_the_chunks_done_first(built):
     assert fewer.prints != whole.prints
 
 
+def test_the_smallest_case_is_told_whatever_comes_first(built):
+    from runstate_abi.writer.witnesses.machine_code import KvmWriter
+    from runstate_abi.writer.witnesses.shipped import open_code, open_types
+
+    file = open_code(built("NO_SET"))
+    writer = KvmWriter(file, open_types(file, ""))
+    for requests in (list(quick()), list(quick())[::-1]):
+        tally = judging.judged(lambda: writer, requests, NEWEST)
+        assert str(tally.broken["set-first"].request) == "native@0x0,flag"
+
+
 @pytest.mark.parametrize("form", ["json", "junit", "sarif", "github", "gitlab", "md", "ktap"])
 def test_every_format_of_check_says_the_same(judge, built, form):
     good, text, _ = judge(built(), "--quick", "--format", form)
