@@ -12,13 +12,14 @@ import pytest
 import yaml
 
 HOUSE = Path(__file__).resolve().parent.parent
+ACTION = HOUSE / ".github" / "actions" / "check" / "action.yml"
 RUNSTATE = Path(sys.executable).with_name("runstate")
 
 
 @pytest.fixture
 def step(tmp_path):
     """Return a function that runs a step of action.yml as the runner does: (step, inputs)."""
-    action = yaml.safe_load((HOUSE / "action.yml").read_text())
+    action = yaml.safe_load(ACTION.read_text())
     steps = {s["name"]: s for s in action["runs"]["steps"]}
     defaults = {name: value["default"] for name, value in action["inputs"].items()}
     installed = tmp_path / "runstate" / "bin"
@@ -27,7 +28,7 @@ def step(tmp_path):
 
     def run(name, **inputs):
         given = {f"inputs.{n}": v for n, v in (defaults | inputs).items()}
-        given |= {"runner.temp": str(tmp_path), "github.action_path": str(HOUSE)}
+        given |= {"runner.temp": str(tmp_path), "github.action_path": str(ACTION.parent)}
         environment = {n: expanded(v, given) for n, v in steps[name]["env"].items()}
         files = {n: str(tmp_path / n) for n in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
         assert steps[name]["shell"] == "bash"
@@ -70,15 +71,15 @@ def test_an_input_is_never_run(step, tmp_path):
 
 
 def test_no_input_is_expanded_inside_a_script():
-    action = yaml.safe_load((HOUSE / "action.yml").read_text())
+    action = yaml.safe_load(ACTION.read_text())
     assert not [s for s in action["runs"]["steps"] if "${{" in s["run"]]
 
 
 def test_the_workflow_gives_the_action_only_what_it_takes():
-    action = yaml.safe_load((HOUSE / "action.yml").read_text())
+    action = yaml.safe_load(ACTION.read_text())
     workflow = yaml.safe_load((HOUSE / ".github" / "workflows" / "check.yml").read_text())
     steps = workflow["jobs"]["check"]["steps"]
-    ours = [s for s in steps if s.get("uses") == "./"]
+    ours = [s for s in steps if s.get("uses") == "./.github/actions/check"]
     assert len(ours) == 1
     assert set(ours[0].get("with", {})) <= set(action["inputs"])
     used = re.findall(r"steps\.runstate\.outputs\.(\w+)", json.dumps(steps))
@@ -170,7 +171,7 @@ def test_actionlint_has_nothing_to_say_of_the_workflow(tmp_path):
 @pytest.mark.parametrize(
     ("schema", "path"),
     [
-        ("vendor.github-actions", "action.yml"),
+        ("vendor.github-actions", ".github/actions/check/action.yml"),
         ("vendor.github-workflows", ".github/workflows/check.yml"),
     ],
 )
