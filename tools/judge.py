@@ -150,7 +150,8 @@ def _exit_code(seen: Sequence["Verdict"]) -> int:
 def _deliver(
     seen: Sequence["Verdict"], failed: tuple[str, str] | None, form: str, file: str
 ) -> int:
-    from runstate_abi.tools import report, survey, verdict
+    from runstate_abi.tools import report, verdict
+    from runstate_abi.tools.checking import survey
 
     findings = [one for each in seen for one in verdict.findings(each)]
     if failed:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import archives
+from runstate_abi.tools.checking import archives
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compar
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.tools import judging
+from runstate_abi.tools.checking.survey import Finding, NotChecked
 from runstate_abi.tools.judging import Tally
 from runstate_abi.tools.packed import unpacked
-from runstate_abi.tools.survey import Finding, NotChecked
 from runstate_abi.writer.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, Profile, Rule, not_judged
 from runstate_abi.writer.witnesses import object_file

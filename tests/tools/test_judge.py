@@ -195,6 +195,19 @@ def test_two_contracts_that_differ_exit_1(judge, built):
     assert "  contract  DIFFERENT  " in out
 
 
+def test_two_right_writers_with_two_contracts_exit_1_as_well():
+    from types import SimpleNamespace
+
+    from runstate_abi.tools.judge import _exit_code
+
+    def right(contract):
+        prints = judging.Prints(contract, "s", "c")
+        return SimpleNamespace(right=True, tally=SimpleNamespace(prints=prints))
+
+    assert _exit_code([right("a"), right("a")]) == 0
+    assert _exit_code([right("a"), right("b")]) == 1
+
+
 def test_processes_change_nothing(judge, built):
     _, one, _ = judge(built("WRONG_PAGE_OF_UPDATE_BYTE"))
     _, two, _ = judge(built("WRONG_PAGE_OF_UPDATE_BYTE"), "-j", "2")

@@ -60,6 +60,7 @@ class Machine:
         self._read, self._write = self.uc.reg_read, self.uc.reg_write
         self._kept: list[Any] = []  # the memory behind what is mapped
         self._fault, self._mapped_late = "", 0
+        self._raised: WitnessError | None = None
         self._rx, self._rw = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC, unicorn.UC_PROT_READ
         self._rw |= unicorn.UC_PROT_WRITE
         self._map_all()
@@ -107,10 +108,12 @@ class Machine:
             write(ids[register], value)
         write(ids["rsp"], stack)
         write(ids["eflags"], stubs.EFLAGS_ALWAYS | (0 if irqs_off else stubs.EFLAGS_IF))
-        self._fault = ""
+        self._fault, self._raised = "", None
         try:
             self.uc.emu_start(entry, RETURN_TO, 0, INSTRUCTIONS_MAX)
         except self._error as error:
+            if self._raised:
+                raise self._raised from None
             raise self.stopped(self._fault or f"{error}".split(" (")[0].lower()) from None
         if self._read(ids["rip"]) != RETURN_TO:
             raise self.stopped(f"did not return after {INSTRUCTIONS_MAX} instructions")
@@ -188,8 +191,13 @@ class Machine:
     def _invalid(
         self, uc: Any, access: int, address: int, size: int, value: int, data: object
     ) -> bool:
-        if self._late(address):
-            return True
+        # What is raised here the engine would forget, because the access has failed as well.
+        try:
+            if self._late(address):
+                return True
+        except WitnessError as error:
+            self._raised = error
+            return False
         unicorn = engine()
         verb = {
             unicorn.UC_MEM_READ_UNMAPPED: "reads",
