@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import Field, Layout, Layouts, Scalar, tiled
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
-from runstate_abi.tools import survey
+from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.memory import lines
 from runstate_abi.tools.memory.area import LAYOUTS, Span
 from runstate_abi.tools.memory.area import Window as Seen
 from runstate_abi.tools.memory.area import area as read_area
-from runstate_abi.tools.survey import Finding
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer import variants, vcpu
 from runstate_abi.writer.memory import Window, play
@@ -87,7 +87,7 @@ def _asked(
 
 
 def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
-    from runstate_abi.tools.kernels import Question, asked_of_files
+    from runstate_abi.tools.checking.kernels import Question, asked_of_files
 
     for finding in asked_of_files(paths, Question(X86_64, abi_given=False)):
         if finding.witness == kind or not finding.found:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
-from runstate_abi.tools import options as words
-from runstate_abi.tools import report, survey
-from runstate_abi.tools.survey import Finding
+from runstate_abi.tools import report
+from runstate_abi.tools.checking import options as words
+from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.survey import Finding
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
 
@@ -20,11 +21,11 @@ def main(argv: list[str]) -> int:
     options = words.parsed(argv)
     findings = list(_findings(options))
     if options.require:
-        from runstate_abi.tools import completeness
+        from runstate_abi.tools.checking import completeness
 
         findings += completeness.absent(findings, options.require)
     if options.golden or options.write_golden:
-        from runstate_abi.tools import goldens
+        from runstate_abi.tools.checking import goldens
 
         findings = goldens.settled(findings, options.golden, options.write_golden)
     for finding in findings:
@@ -68,13 +69,13 @@ def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Iterator[Finding]:
-    from runstate_abi.tools import kernels
+    from runstate_abi.tools.checking import kernels
 
     allowed = options.allow_missing if fails else (*RUNSTATE_STRUCTS, "btf", "dwarf")
     abi = ABI[options.abi] if options.abi else X86_64
     question = kernels.Question(abi, bool(options.abi), options.btf_base, frozenset(allowed))
     if options.jobs or options.dask or any(map(_holds_files, paths)):
-        from runstate_abi.tools import fleet
+        from runstate_abi.tools.checking import fleet
 
         yield from fleet.asked(paths, question, fleet.Workers(options.jobs, options.dask), options)
     else:

@@ -103,7 +103,7 @@ def _of_compiler(command: str) -> tuple[Layout, ...]:
 
 # A definition that a file has twice, byte for byte, is one.
 def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
-    from runstate_abi.tools import kernels
+    from runstate_abi.tools.checking import kernels
 
     question = kernels.Question(X86_64, False, btf_base, frozenset(RUNSTATE_STRUCTS))
     found: list[Layout] = []

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABIS, c_layout
 from runstate_abi.layouts.model import Layout, compare
 from runstate_abi.layouts.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE, update_byte
-from runstate_abi.tools.survey import Finding
+from runstate_abi.tools.checking.survey import Finding
 
 XEN_COMPAT = f"xen_{COMPAT.name}"
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools import grid, report, survey
+from runstate_abi.tools import grid, report
+from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.document.blocks import Block, Bullets, Table
 from runstate_abi.tools.grid import Column, Grid
-from runstate_abi.tools.survey import Finding
 from runstate_abi.tools.tables import aligned
 
 SCHEMA = "runstate-matrix/1"
@@ -71,7 +72,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
         yield from targets.asked_of_zig()
     if options.files:
-        from runstate_abi.tools import kernels
+        from runstate_abi.tools.checking import kernels
 
         abi = ABI[options.abi] if options.abi else X86_64
         # A file may lack a struct: its cells say that nobody was asked.

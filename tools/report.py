@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.survey import Finding
+from runstate_abi.tools.checking.survey import Finding
 
 EQUAL, DIFFERENT, NOT_CHECKED = 0, 1, 3
 

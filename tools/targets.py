@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import survey
-from runstate_abi.tools.survey import Finding
+from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.survey import Finding
 
 
 class Target(NamedTuple):

@@ -17,7 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.abi import X86_64
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.tools import archives, config, goldens, kernels
+    from runstate_abi.tools.checking import archives, config, goldens, kernels
 
 DATA = Path(__file__).parent.parent / "data" / "btf"
 FOLDER = tempfile.TemporaryDirectory()

@@ -317,5 +317,6 @@ def test_a_plain_check_of_files_loads_no_renderer_and_nothing_of_fleets(
     unwanted = "json tomllib xml.etree.ElementTree difflib drgn concurrent.futures rich shutil"
     assert not loaded & set(unwanted.split())
     ours = {name.removeprefix("runstate_abi.tools.") for name in loaded if ".tools." in name}
-    needed = "arguments check cli kernels options report reports reports.text survey tables"
+    needed = "arguments check cli report reports reports.text tables"
+    needed += " checking checking.kernels checking.options checking.survey"
     assert ours == set(needed.split())

@@ -10,7 +10,7 @@ from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.model import Layout, Scalar, WitnessError
 from runstate_abi.layouts.runstate import CLAIMS, NATIVE
 from runstate_abi.tools import grid, matrix, targets
-from runstate_abi.tools.survey import Finding
+from runstate_abi.tools.checking.survey import Finding
 
 
 def finding(*layouts, abi="x86_64", path="", **more):

@@ -36,7 +36,8 @@ def test_a_recorded_store_is_one_access_wherever_it_is():
 @pytest.mark.parametrize(
     ("address", "size", "x86", "weak"),
     [(0, 8, True, True), (4, 8, True, False), (28, 8, False, False), (60, 4, True, True),
-     (62, 4, False, False), (63, 1, True, True), (32, 8, True, True), (30, 2, True, True), (2, 4, True, False)],
+     (62, 4, False, False), (63, 1, True, True), (32, 8, True, True), (30, 2, True, True),
+     (2, 4, True, False)],
 )  # fmt: skip
 def test_an_access_is_whole_within_32_bytes_on_x86_and_aligned_on_weak(address, size, x86, weak):
     assert (is_whole(address, size, X86), is_whole(address, size, WEAK)) == (x86, weak)

@@ -9,10 +9,10 @@ import os
 from collections.abc import Sequence
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import line_in
 from runstate_abi.tools.reports.results import Outcome, Result, results
-from runstate_abi.tools.survey import Finding
 
 ANNOTATIONS_MAX = 10
 LINES_MAX = 20

@@ -8,9 +8,9 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.reports.claims import Place, line_in, place_of
 from runstate_abi.tools.reports.results import Result, results
-from runstate_abi.tools.survey import Finding
 
 
 def render(findings: Sequence[Finding]) -> str:

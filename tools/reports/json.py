@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from runstate_abi.layouts.model import Layout
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.report import exit_code
 from runstate_abi.tools.reports import coverage
-from runstate_abi.tools.survey import Finding
 
 SCHEMA = "runstate-check/1"
 

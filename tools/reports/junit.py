@@ -7,8 +7,8 @@ absent; whatever else could not be checked is a failure.
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.reports.results import Outcome, Result, counted, results
-from runstate_abi.tools.survey import Finding
 
 
 def render(findings: Sequence[Finding]) -> str:

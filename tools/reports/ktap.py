@@ -6,8 +6,8 @@ diagnostics right before it; a description has no ``#``, and SKIP carries its re
 
 from collections.abc import Iterator, Sequence
 
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.reports.results import Outcome, Result, results
-from runstate_abi.tools.survey import Finding
 
 
 def render(findings: Sequence[Finding]) -> str:

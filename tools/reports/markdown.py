@@ -6,9 +6,9 @@ how much was left out is said.
 
 from collections.abc import Iterator, Sequence
 
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.report import DIFFERENT, EQUAL, exit_code
 from runstate_abi.tools.reports.results import Outcome, Result, counted, results
-from runstate_abi.tools.survey import Finding
 
 SIZE_MAX = 900 << 10  # bytes; a step may have written something before
 

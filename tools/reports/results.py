@@ -13,8 +13,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Difference
+from runstate_abi.tools.checking.survey import Finding, NotChecked
 from runstate_abi.tools.report import EQUAL, exit_code
-from runstate_abi.tools.survey import Finding, NotChecked
 
 
 class Outcome(Enum):

@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from runstate_abi.layouts.model import Difference
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.report import NOT_CHECKED, exit_code
 from runstate_abi.tools.reports.claims import ROOT, line_in, place_of
 from runstate_abi.tools.reports.results import Outcome, Result, results
-from runstate_abi.tools.survey import Finding
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 CLAIMS_BASE = "RUNSTATE_ABI"

@@ -1,7 +1,7 @@
 """Every line of the text is one that grep finds, and what is not checked is said."""
 
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.reports import text
-from runstate_abi.tools.survey import Finding
 
 
 def test_a_difference_stands_on_its_own_line(findings):

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import config, options
+from runstate_abi.tools.checking import config, options
 
 
 @pytest.fixture

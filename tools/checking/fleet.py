@@ -17,11 +17,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import archives, kernels
-from runstate_abi.tools.answers import Answers, relabelled
-from runstate_abi.tools.kernels import Question
-from runstate_abi.tools.survey import Finding, unchecked
-from runstate_abi.tools.units import Unit, units
+from runstate_abi.tools.checking import archives, kernels
+from runstate_abi.tools.checking.answers import Answers, relabelled
+from runstate_abi.tools.checking.kernels import Question
+from runstate_abi.tools.checking.survey import Finding, unchecked
+from runstate_abi.tools.checking.units import Unit, units
 
 if TYPE_CHECKING:
     from rich.progress import Progress

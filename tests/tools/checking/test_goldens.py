@@ -6,9 +6,9 @@ import pytest
 
 from runstate_abi.layouts.model import Difference, WitnessError
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
-from runstate_abi.tools import goldens
+from runstate_abi.tools.checking import goldens
+from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.report import exit_code
-from runstate_abi.tools.survey import Finding
 
 SEEN = Finding("btf", "vmlinux", "x86_64", found=(NATIVE,), compared=13)
 WRONG = Difference("size-mismatch", NATIVE.name, "", "x86_64", "48", "56", "vmlinux")

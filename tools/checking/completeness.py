@@ -17,7 +17,7 @@ from runstate_abi.layouts.invariants import (
 )
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
-from runstate_abi.tools.survey import Finding, NotChecked
+from runstate_abi.tools.checking.survey import Finding, NotChecked
 
 # What --require takes, and in words what it needs.
 # fmt: off

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Difference, Layout, WitnessError
-from runstate_abi.tools.completeness import kinds
-from runstate_abi.tools.survey import Finding, NotChecked
+from runstate_abi.tools.checking.completeness import kinds
+from runstate_abi.tools.checking.survey import Finding, NotChecked
 
 WITNESS = "golden"
 FIRST = "# runstate golden 1"

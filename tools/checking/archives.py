@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.streams import PIECE, Stream, inflated
+from runstate_abi.tools.checking.streams import PIECE, Stream, inflated
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK = 512

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.inflate import compression
-from runstate_abi.tools import archives
+from runstate_abi.tools.checking import archives
 
 
 class Unit(NamedTuple):

@@ -24,7 +24,7 @@ from runstate_abi.layouts.runstate import (
 from runstate_abi.layouts.witnesses import btf, elf, vmlinuz
 from runstate_abi.layouts.witnesses.inflate import compression
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
-from runstate_abi.tools.survey import (
+from runstate_abi.tools.checking.survey import (
     Finding,
     NotChecked,
     evaluate_what_is_there,

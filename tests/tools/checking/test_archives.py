@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import archives, streams
+from runstate_abi.tools.checking import archives, streams
 
 KERNEL, MODULE = b"kernel" * 1000, b"module" * 100
 FILES = {

@@ -91,7 +91,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     the_parser = parser()
     options = the_parser.parse_args(argv)
     if options.config is not None or _project_has_ours():
-        from runstate_abi.tools import config
+        from runstate_abi.tools.checking import config
 
         complaint = config.apply(options, options.config or PROJECT)
         if complaint:
@@ -101,7 +101,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     _refuse(the_parser, options)
     options.reports = _reports(the_parser, options)
     if options.verbose:
-        from runstate_abi.tools import config
+        from runstate_abi.tools.checking import config
 
         config.say(options)
     return options
@@ -134,7 +134,7 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
 
 
 def _refuse_unknown(parser: argparse.ArgumentParser, require: list[str]) -> None:
-    from runstate_abi.tools import completeness, config
+    from runstate_abi.tools.checking import completeness, config
 
     for word in require:
         if word not in completeness.KINDS:
@@ -167,7 +167,7 @@ def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
 def _format(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     form, _, path = text.partition("=")
     if form not in FORMATS:
-        from runstate_abi.tools import config
+        from runstate_abi.tools.checking import config
 
         parser.error(f"--format {form}: no such format{config.nearest(form, FORMATS)}")
     return form, path or "-"

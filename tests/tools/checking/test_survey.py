@@ -8,8 +8,8 @@ import pytest
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.model import Layouts
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
-from runstate_abi.tools import survey
-from runstate_abi.tools.survey import X86_64, holding, judged
+from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.survey import X86_64, holding, judged
 
 CLAIMED = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
 
