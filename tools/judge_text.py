@@ -39,7 +39,7 @@ def _head(seen: Verdict) -> Iterator[str]:
     rows = [
         ["function", f"{entry.name}, {entry.size} bytes{through}"],
         ["layout", _layout(judged)],
-        ["called", f"{len(seen.used)} functions played: {', '.join(seen.used)}"],
+        ["called", f"{len(tally.used)} functions played: {', '.join(tally.used)}"],
     ]
     if judged.patches:
         changes = ", ".join(f"{n} {what}{'s' * (n > 1)}" for what, n in judged.patches.items())

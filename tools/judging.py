@@ -23,7 +23,11 @@ KNOWN_MAX = 100_000  # events remembered with their verdicts; a right writer has
 
 
 class Writer(Protocol):
-    """Something that can be asked for updates."""
+    """Something that can be asked for updates. ``used``: the functions played for it so far."""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The functions of the kernel that it has called."""
 
     def takes(self, asked: Request) -> bool:
         """Can it be asked for this at all?"""
@@ -57,6 +61,7 @@ class Tally(NamedTuple):
     failing: int
     broken: dict[str, Broken]
     prints: Prints
+    used: tuple[str, ...] = ()
 
 
 class _Known(NamedTuple):
@@ -89,7 +94,8 @@ def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tall
         failing += bool(verdict.violations)
         for violation in verdict.violations:
             _count(broken, Broken(violation.rule, 1, request, violation))
-    return Tally(asked, skipped, failing, broken, Prints(*(d.hexdigest() for d in digests)))
+    prints = Prints(*(digest.hexdigest() for digest in digests))
+    return Tally(asked, skipped, failing, broken, prints, writer.used)
 
 
 def _judged(seen: Observation, profile: Profile) -> _Known:
@@ -157,6 +163,7 @@ def together(tallies: Sequence[Tally]) -> Tally:
         sum(one.failing for one in tallies),
         broken,
         Prints(*(digest.hexdigest()[:10] for digest in digests)),
+        tuple(sorted({name for one in tallies for name in one.used})),
     )
 
 

@@ -64,7 +64,6 @@ class Verdict:
     tally: Tally
     passed_over: tuple[tuple[str, str], ...]
     shown: dict[str, Observation]
-    used: tuple[str, ...]
 
     @property
     def right(self) -> bool:
@@ -142,15 +141,11 @@ def verdict(
     if not found.asked:
         raise WitnessError(f"{judged.path}: cannot judge: it takes none of these requests")
     shown = {rule: writer.observe(one.request, places=True) for rule, one in found.broken.items()}
-    if jobs > 1:
-        # What the other processes used is not known here: the boundaries use all of it.
-        judging.tally(writer, requests[: judging.CHUNK], profile)
     return Verdict(
         judged,
         found,
         not_judged(RECORDS, profile),
         shown,
-        writer.used,
     )
 
 
