@@ -38,17 +38,12 @@ VERBS = (
 
 def main(argv: list[str]) -> int:
     """Run one verb and return its exit code; no exception leaves this function."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
-        return EQUAL if argv else USAGE
-    if argv[0] == "--version":
-        return _version()
-    verb = next((verb for verb in VERBS if verb.name == argv[0]), None)
-    if verb is None:
-        names = ", ".join(verb.name for verb in VERBS)
-        return _fail(f"no command {argv[0]!r}: there are {names}", USAGE)
+    if sys.stdout is None:
+        return _fail("standard output is closed", NOT_CHECKED)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 (for as long as the command runs)
     try:
-        code: int = importlib.import_module(f"runstate_abi.tools.{verb.module}").main(argv[1:])
+        code = _called(argv)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -61,12 +56,29 @@ def main(argv: list[str]) -> int:
         return _explain(error)
 
 
+def _called(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return EQUAL if argv else USAGE
+    if argv[0] == "--version":
+        return _version()
+    verb = next((verb for verb in VERBS if verb.name == argv[0]), None)
+    if verb is None:
+        names = ", ".join(verb.name for verb in VERBS)
+        return _fail(f"no command {argv[0]!r}: there are {names}", USAGE)
+    code: int = importlib.import_module(f"runstate_abi.tools.{verb.module}").main(argv[1:])
+    return code
+
+
 def _explain(error: Exception) -> int:
     # WitnessError, by name: importing it here would make every start pay for it.
     if type(error).__name__ == "WitnessError":
         return _fail(str(error), NOT_CHECKED)
     if os.environ.get("RUNSTATE_TRACEBACK"):
         raise error
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror}", NOT_CHECKED)
     one_line = " ".join(str(error).split())
     return _fail(
         f"internal error: {type(error).__name__}: {one_line} "
@@ -93,6 +105,7 @@ def usage() -> str:
     return (
         "usage: runstate COMMAND [ARGUMENT ...]\n\n"
         f"commands (runstate COMMAND --help says more):\n{verbs}\n\n"
+        "--version says which this is\n\n"
         "exit status: 0 all compared and equal, 1 a difference, 2 wrong usage,\n"
         "  3 could not check (a type, tool or debug info is missing), 70 internal error"
     )

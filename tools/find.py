@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from shlex import quote
 from typing import Any
 
 from runstate_abi.tools import ink
@@ -152,7 +153,10 @@ def table(found: list[Candidate], image: Image) -> Iterator[Line]:
         place = item.address - image.pieces[0].address if option == "--at" else item.address
         abi = f" --abi {abi_of(item.layout)}" if item.doubt is not None else ""
         yield (
-            Ink(f"           runstate hexdump {image.source} {option} {place:#x}{abi}", "strong"),
+            Ink(
+                f"           runstate hexdump {quote(image.source)} {option} {place:#x}{abi}",
+                "strong",
+            ),
         )
 
 

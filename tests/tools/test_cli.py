@@ -64,7 +64,28 @@ def test_a_witness_that_escapes_is_exit_3(monkeypatch, capsys):
     assert capsys.readouterr().err == "runstate: vmlinux: truncated\n"
 
 
-def test_a_closed_pipe_is_quiet():
-    command = f"{Path(sys.executable).with_name('runstate')} show --json | head -1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+def shell(command):
+    whole = command.replace("runstate", str(Path(sys.executable).with_name("runstate")), 1)
+    return subprocess.run(["bash", "-o", "pipefail", "-c", whole], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", ["--help", "show --json", "check --help"])
+def test_a_closed_pipe_is_quiet(command):
+    done = shell(f"runstate {command} | true")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_closed_output_is_said():
+    done = shell("runstate show >&-")
+    assert (done.returncode, done.stderr) == (3, "runstate: standard output is closed\n")
+
+
+def test_a_full_disk_is_said():
+    done = shell("runstate show > /dev/full")
+    assert (done.returncode, done.stderr) == (3, "runstate: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", ["hexdump -", "find -", "replay -"])
+def test_a_closed_input_is_no_internal_error(command):
+    done = shell(f"runstate {command} <&-")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
