@@ -132,17 +132,21 @@ class Machine:
 
     def peek(self, address: int, size: int) -> bytes:
         """Return memory as the code sees it (WitnessError where there is none)."""
-        try:
-            return bytes(self.uc.mem_read(address, size))
-        except self._error:
-            raise self.stopped(f"reads {address:#x}, where nothing is") from None
+        return bytes(self._reached(address, "reads", self.uc.mem_read, size))
 
     def poke(self, address: int, data: bytes) -> None:
         """Change memory as the code sees it (WitnessError where there is none)."""
-        try:
-            self.uc.mem_write(address, data)
-        except self._error:
-            raise self.stopped(f"writes {address:#x}, where nothing is") from None
+        self._reached(address, "writes", self.uc.mem_write, data)
+
+    # Memory may come into being when it is looked at, for who looks from here as well.
+    def _reached(self, address: int, verb: str, do: Any, argument: object) -> Any:
+        for _ in range(2):
+            try:
+                return do(address, argument)
+            except self._error:
+                if not self._late(address):
+                    break
+        raise self.stopped(f"{verb} {address:#x}, where nothing is")
 
     def caller(self) -> str:
         """Return the place that the function just entered was called from."""

@@ -193,7 +193,7 @@ NOP = b"\x90"
 
 
 def code_of(ours):
-    return bytes(ours.machine.uc.mem_read(ours.entry.address, ours.entry.size))
+    return ours.machine.peek(ours.entry.address, ours.entry.size)
 
 
 def instructions(ours, folder):
@@ -266,7 +266,7 @@ def places_inside(seen, name):
 def verdict_of(make, offset, new, requests):
     """How a mutant is found out: the rule, or what stopped it; None if it is not."""
     ours = make()
-    ours.machine.uc.mem_write(ours.entry.address + offset, new)
+    ours.machine.poke(ours.entry.address + offset, new)
     known = {}
     try:
         for request in requests:
