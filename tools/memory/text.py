@@ -35,7 +35,8 @@ _HEX = r"[0-9a-f]"
 _NUMBERS = rf"(?P<groups>(?:\s+0x{_HEX}+)+)\s*"
 _GDB = rf"0x(?P<address>{_HEX}+)(?: <.*>)?:{_NUMBERS}"
 _QEMU = rf"(?P<address>{_HEX}+):{_NUMBERS}"
-_XXD = rf"(?P<address>{_HEX}+): (?P<groups>(?: ?{_HEX}{{2,}})+) ?(?:  ?(?P<ascii>.*))?"
+# Possessive: digits that may or may not be parted by a blank could be parted in 2^n ways.
+_XXD = rf"(?P<address>{_HEX}+): (?P<groups>(?: ?{_HEX}{{2,}}+)++) ?(?:  ?(?P<ascii>.*))?"
 _PLAIN = rf"(?P<address>)(?P<groups>{_HEX}{{2,}})"
 _OD = rf"(?P<address>{_HEX}{{6,16}})(?P<groups>(?: {{1,8}}{_HEX}{{2,}})*) *(?:[|>].*)?"
 # fmt: off

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 
 import pytest
 from hypothesis import given
@@ -173,3 +174,11 @@ def test_a_squeezed_run_as_large_as_memory_costs_nothing():
     paste = "00000000  11 11 11 11 11 11 11 11  11 11 11 11 11 11 11 11\n*\n7ffffffffffffff0  22\n"
     seen = image(paste)
     assert read(seen, 0x12345678, 4) == b"\x11" * 4
+
+
+def test_a_line_of_digits_and_rubbish_is_refused_at_once():
+    pasted = b"00000000: 3030 3030  00\n00000010: " + b"9" * 200 + b"\x01\n"
+    begin = time.perf_counter()
+    with pytest.raises(WitnessError, match="line 2 is no line of xxd"):
+        text.image(memoryview(pasted), "-")
+    assert time.perf_counter() - begin < 1
