@@ -9,8 +9,8 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.runstate import CLAIMS, RUNSTATE_STRUCTS
-from runstate_abi.tools import shifts
-from runstate_abi.tools.shifts import END, Pair, Shift
+from runstate_abi.tools.comparing import shifts
+from runstate_abi.tools.comparing.shifts import END, Pair, Shift
 from runstate_abi.tools.tables import aligned
 
 SCHEMA = "runstate-diff/1"

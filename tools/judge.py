@@ -12,7 +12,7 @@ from runstate_abi.writer.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.verdict import Judged, Verdict
+    from runstate_abi.tools.judging.verdict import Judged, Verdict
 
 WIDTH = 32
 
@@ -37,11 +37,11 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     _refuse(parser, options)
     if options.rules:
-        from runstate_abi.tools import judge_text
+        from runstate_abi.tools.judging import text
 
-        print("\n".join(judge_text.book(PROFILE[options.profile or NEWEST.name])))
+        print("\n".join(text.book(PROFILE[options.profile or NEWEST.name])))
         return EQUAL
-    from runstate_abi.tools.verdict import WrongProfile
+    from runstate_abi.tools.judging.verdict import WrongProfile
 
     try:
         return _trace(options) if options.trace else _judge(options)
@@ -102,7 +102,7 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from runstate_abi.tools import judge_text, verdict
+    from runstate_abi.tools.judging import text, verdict
 
     form, _, file = options.format.partition("=")
     paths = [path for path in (options.binary, options.against) if path]
@@ -120,22 +120,22 @@ def _judge(options: argparse.Namespace) -> int:
     if form != "text" or file:
         return _deliver(seen, None, form, file)
     for one in seen:
-        print("\n".join(judge_text.lines(one)))
+        print("\n".join(text.lines(one)))
     if options.against:
         print()
-        print("\n".join(judge_text.compared(*seen)))
+        print("\n".join(text.compared(*seen)))
     return _exit_code(seen)
 
 
 def _opened(options: argparse.Namespace, path: str, number: int) -> "Judged":
-    from runstate_abi.tools import verdict
+    from runstate_abi.tools.judging import verdict
 
     btf = options.btf[number] if number < len(options.btf) else ""
     return verdict.opened(path, btf, options.entry, options.profile)
 
 
 def _requests(options: argparse.Namespace, judged: "Judged") -> Sequence[Request]:
-    from runstate_abi.tools import verdict
+    from runstate_abi.tools.judging import verdict
 
     asked: Sequence[Request] = options.case or verdict.requests(judged, options.quick)
     return asked
@@ -150,8 +150,9 @@ def _exit_code(seen: Sequence["Verdict"]) -> int:
 def _deliver(
     seen: Sequence["Verdict"], failed: tuple[str, str] | None, form: str, file: str
 ) -> int:
-    from runstate_abi.tools import report, verdict
+    from runstate_abi.tools import report
     from runstate_abi.tools.checking import survey
+    from runstate_abi.tools.judging import verdict
 
     findings = [one for each in seen for one in verdict.findings(each)]
     if failed:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools import grid, report
+from runstate_abi.tools import report
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.tools.comparing import grid
+from runstate_abi.tools.comparing.grid import Column, Grid
 from runstate_abi.tools.document.blocks import Block, Bullets, Table
-from runstate_abi.tools.grid import Column, Grid
 from runstate_abi.tools.tables import aligned
 
 SCHEMA = "runstate-matrix/1"
@@ -68,7 +69,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     elif not options.zig:
         yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=None)
     if options.zig:
-        from runstate_abi.tools import targets
+        from runstate_abi.tools.comparing import targets
 
         yield from targets.asked_of_zig()
     if options.files:

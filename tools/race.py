@@ -1,7 +1,7 @@
 """``runstate race``: can a guest that follows a protocol accept what was never true?
 
 Law of this file: arguments in, questions asked, an exit code out. What an answer looks like is in
-race_text.py, what is asked in writer/race.py.
+racing/text.py, what is asked in writer/race.py.
 """
 
 import argparse
@@ -9,8 +9,9 @@ import json
 import sys
 from collections.abc import Iterator
 
-from runstate_abi.tools import ink, race_export, race_kernel, race_recorded, race_rows, race_text
-from runstate_abi.tools.race_rows import Row
+from runstate_abi.tools import ink
+from runstate_abi.tools.racing import export, kernel, recorded, rows, text
+from runstate_abi.tools.racing.rows import Row
 from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.guest import READERS, CannotDrop
 from runstate_abi.writer.ordering import GRAINS, MEASURED_GRAIN, MODELS
@@ -40,10 +41,10 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     _check(parser, options)
     if options.expected:
-        print("\n".join(race_text.expected_table()))
+        print("\n".join(text.expected_table()))
         return AS_EXPECTED
     if options.export:
-        return race_export.main(options.export, options.output)
+        return export.main(options.export, options.output)
     try:
         return _show(options, _rows(options))
     except (CannotDrop, Refused) as error:
@@ -82,10 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _address(text: str) -> int:
-    value = int(text, 0)
+def _address(said: str) -> int:
+    value = int(said, 0)
     if not 0 <= value < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+        raise argparse.ArgumentTypeError(f"{said} is not a 64-bit address")
     return value
 
 
@@ -108,7 +109,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
-    asked = race_rows.Wanted(
+    asked = rows.Wanted(
         options.variant,
         options.reader,
         options.model,
@@ -120,29 +121,29 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         options.grain,
     )
     if options.recorded:
-        return race_recorded.rows(options.recorded, asked)
+        return recorded.rows(options.recorded, asked)
     if options.kernel:
-        return race_kernel.rows(options.kernel, options.btf, asked)
-    return race_rows.rows(asked)
+        return kernel.rows(options.kernel, options.btf, asked)
+    return rows.rows(asked)
 
 
-def _show(options: argparse.Namespace, rows: Iterator[Row]) -> int:
+def _show(options: argparse.Namespace, answers: Iterator[Row]) -> int:
     answered: list[Row] = []
     values: list[dict[str, object]] = []
-    for row in race_text.progress(rows, race_rows.writers(options.variant)):
+    for row in text.progress(answers, rows.writers(options.variant)):
         answered.append(row)
         if options.json:
-            values.append(race_text.as_json(row))
+            values.append(text.as_json(row))
     if not answered:
         print("runstate: no writer takes this area, or none has this step", file=sys.stderr)
         return NOT_CHECKED
     if options.json:
         print(json.dumps(values, indent=1))
     elif len(answered) == 1:
-        ink.write(race_text.answer(answered[0]), options.color)
+        ink.write(text.answer(answered[0]), options.color)
     else:
-        ink.write(race_text.table(answered), options.color)
+        ink.write(text.table(answered), options.color)
     surprising = [row for row in answered if row.verdict != (row.expected or SAFE)]
     for row in surprising if options.json else ():
-        print(f"runstate: {race_text.complaint(row)}", file=sys.stderr)
+        print(f"runstate: {text.complaint(row)}", file=sys.stderr)
     return NOT_AS_EXPECTED if surprising else AS_EXPECTED

@@ -4,7 +4,7 @@ axioms.
 
 import pytest
 
-from runstate_abi.tools.race_export import chosen
+from runstate_abi.tools.racing.export import chosen
 from runstate_abi.writer import cbmc as exporter
 
 pytestmark = pytest.mark.network

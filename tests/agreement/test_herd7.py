@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from runstate_abi.tools.race_export import chosen
+from runstate_abi.tools.racing.export import chosen
 from runstate_abi.writer import litmus
 
 pytestmark = pytest.mark.network

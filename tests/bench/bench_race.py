@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from runstate_abi.tools import race_export, race_rows
+from runstate_abi.tools.racing import export
+from runstate_abi.tools.racing import rows as asking
 from runstate_abi.writer import cbmc, interleaving, litmus, scene
 from runstate_abi.writer.guest import READER
 from runstate_abi.writer.ordering import MODEL
@@ -61,8 +62,8 @@ def ours():
             )
 
         row(f"{model}, 255 patterns one by one", *measured(each))
-    wanted = race_rows.Wanted(None, None, None, None, None, 1, INCREASING, (), 32)
-    rows, seconds = measured(lambda: list(race_rows.rows(wanted)))
+    wanted = asking.Wanted(None, None, None, None, None, 1, INCREASING, (), 32)
+    rows, seconds = measured(lambda: list(asking.rows(wanted)))
     row(f"the default table, {len(rows)} questions", sum(r.answer.states for r in rows), seconds)
 
 
@@ -82,8 +83,8 @@ def threads():
 def beside_others():
     debian = loaded(TESTS / "debian.py")
     engines = loaded(TESTS / "agreement" / "conftest.py")
-    small = {model: list(race_export.chosen(model))[::4] for model in ("weak", "x86-tso")}
-    _, seconds = measured(lambda: [list(race_export.smalls(model)) for model in small])
+    small = {model: list(export.chosen(model))[::4] for model in ("weak", "x86-tso")}
+    _, seconds = measured(lambda: [list(export.smalls(model)) for model in small])
     print("\nthe same small questions                  questions       seconds")
     print(f"{'this checker, all of both models':<40} {11880:>10} {seconds:>13.1f}")
     herd = engines.Program(engines.unpacked(debian, "sid", engines.HERD), "herd7")

@@ -8,7 +8,8 @@ import pytest
 from runstate_abi.layouts.abi import ABI, ABIS, Member, c_layout
 from runstate_abi.layouts.model import Field, Scalar, tiled
 from runstate_abi.layouts.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE
-from runstate_abi.tools import diff, shifts
+from runstate_abi.tools import diff
+from runstate_abi.tools.comparing import shifts
 
 U32, U64 = Scalar("uint32_t", 4, False), Scalar("uint64_t", 8, False)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.tools import cli, judging
+from runstate_abi.tools import cli
+from runstate_abi.tools.judging import tallies
 from runstate_abi.writer.requests import everything, parse, quick
 from runstate_abi.writer.rules import NEWEST, RULES
 
@@ -201,7 +202,7 @@ def test_two_right_writers_with_two_contracts_exit_1_as_well():
     from runstate_abi.tools.judge import _exit_code
 
     def right(contract):
-        prints = judging.Prints(contract, "s", "c")
+        prints = tallies.Prints(contract, "s", "c")
         return SimpleNamespace(right=True, tally=SimpleNamespace(prints=prints))
 
     assert _exit_code([right("a"), right("a")]) == 0
@@ -228,9 +229,9 @@ def test_a_fingerprint_does_not_depend_on_the_chunks_done_first(built):
     file = open_code(built())
     writer = KvmWriter(file, open_types(file, ""))
     requests = list(quick())
-    whole = judging.judged(lambda: writer, requests, NEWEST)
-    assert whole == judging.judged(lambda: writer, requests, NEWEST)
-    fewer = judging.judged(lambda: writer, requests[:-1], NEWEST)
+    whole = tallies.judged(lambda: writer, requests, NEWEST)
+    assert whole == tallies.judged(lambda: writer, requests, NEWEST)
+    fewer = tallies.judged(lambda: writer, requests[:-1], NEWEST)
     assert fewer.prints != whole.prints
 
 
@@ -241,7 +242,7 @@ def test_the_smallest_case_is_told_whatever_comes_first(built):
     file = open_code(built("NO_SET"))
     writer = KvmWriter(file, open_types(file, ""))
     for requests in (list(quick()), list(quick())[::-1]):
-        tally = judging.judged(lambda: writer, requests, NEWEST)
+        tally = tallies.judged(lambda: writer, requests, NEWEST)
         assert str(tally.broken["set-first"].request) == "native@0x0,flag"
 
 

@@ -9,8 +9,9 @@ import pytest
 from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.model import Layout, Scalar, WitnessError
 from runstate_abi.layouts.runstate import CLAIMS, NATIVE
-from runstate_abi.tools import grid, matrix, targets
+from runstate_abi.tools import matrix
 from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.tools.comparing import grid, targets
 
 
 def finding(*layouts, abi="x86_64", path="", **more):

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import race, race_export, race_rows
+from runstate_abi.tools import race
 from runstate_abi.tools.cli import main
+from runstate_abi.tools.racing import export
+from runstate_abi.tools.racing import rows as asking
 from runstate_abi.writer import verdicts
 from runstate_abi.writer.execution import Event, replay
 from runstate_abi.writer.guest import READERS
@@ -81,7 +83,7 @@ def test_a_torn_answer_that_no_table_expects_exits_1(capsys):
 
 
 def test_an_answer_that_is_not_the_expected_one_is_marked_and_exits_1(capsys, monkeypatch):
-    monkeypatch.setattr(race_rows, "expected", lambda asked: "torn")
+    monkeypatch.setattr(asking, "expected", lambda asked: "torn")
     code, out = run(capsys, *ONE)
     assert code == 1
     assert any(line.startswith("EXPECTED torn") for line in out)
@@ -248,7 +250,7 @@ def test_a_kernel_that_is_none_is_one_line(capsys, tmp_path):
 
 
 def test_exports_carry_the_verdict_and_are_as_many_as_they_must_be(tmp_path):
-    made = dict(race_export.files("litmus"))
+    made = dict(export.files("litmus"))
     assert len(made) >= 300
     for words in ("Expect: Never", "Expect: Sometimes"):
         assert sum(words in text for text in made.values()) > 60

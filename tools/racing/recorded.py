@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.race_rows import Row, Wanted
+from runstate_abi.tools.racing.rows import Row, Wanted
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.ordering import MODEL
 from runstate_abi.writer.race import Question, Writer, ask, of_recording

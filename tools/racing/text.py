@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from runstate_abi.tools import timeline
 from runstate_abi.tools.memory.lines import Ink, Line
-from runstate_abi.tools.race_rows import Row
+from runstate_abi.tools.racing import timeline
+from runstate_abi.tools.racing.rows import Row
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.ordering import is_whole
 from runstate_abi.writer.patterns import ENTRY_TIMES, EQUAL

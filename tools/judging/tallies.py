@@ -180,9 +180,9 @@ def judged(
     """
     parts = list(chunks(requests))
     if jobs > 1:
-        from runstate_abi.tools import judging_apart
+        from runstate_abi.tools.judging import processes
 
-        return together(judging_apart.run(make, parts, profile, jobs, progress))
+        return together(processes.run(make, parts, profile, jobs, progress))
     writer, found, done = make(), list[Tally](), 0
     for part in parts:
         found.append(tally(writer, part, profile))

@@ -1,6 +1,6 @@
 """One shipped kernel's verdict: what was judged, what it came to, and the worst of it explained.
 
-Law of this file: it opens, asks and gathers. How that reads is judge_text.py's business, and the
+Law of this file: it opens, asks and gathers. How that reads is text.py's business, and the
 formats of ``check`` get it as a Finding.
 """
 
@@ -11,10 +11,10 @@ from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compare
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.tools import judging
 from runstate_abi.tools.checking.survey import Finding, NotChecked
-from runstate_abi.tools.judging import Tally
-from runstate_abi.tools.packed import unpacked
+from runstate_abi.tools.judging import tallies
+from runstate_abi.tools.judging.packed import unpacked
+from runstate_abi.tools.judging.tallies import Tally
 from runstate_abi.writer.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, Profile, Rule, not_judged
 from runstate_abi.writer.witnesses import object_file
@@ -137,7 +137,7 @@ def verdict(
         name = writer.entry.name
         return _writer(writer.file, writer.types, name, profile) if jobs > 1 else writer
 
-    found = judging.judged(another, requests, profile, jobs, progress)
+    found = tallies.judged(another, requests, profile, jobs, progress)
     if not found.asked:
         raise WitnessError(f"{judged.path}: cannot judge: it takes none of these requests")
     shown = {rule: writer.observe(one.request, places=True) for rule, one in found.broken.items()}

@@ -5,7 +5,7 @@ Law of this file: it opens a kernel and asks it for updates; who judges them is 
 
 from collections.abc import Iterator
 
-from runstate_abi.tools.race_rows import Row, Wanted, models
+from runstate_abi.tools.racing.rows import Row, Wanted, models
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.placements import Placement, placements
 from runstate_abi.writer.race import Question, Writer, ask
@@ -16,7 +16,7 @@ from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 
 def rows(path: str, btf: str, wanted: Wanted) -> Iterator[Row]:
     """Yield the answers for a kernel's machine code: in program order, so on x86-TSO alone."""
-    from runstate_abi.tools import verdict
+    from runstate_abi.tools.judging import verdict
 
     judged = verdict.opened(path, btf)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools.judging import Broken, Prints
+from runstate_abi.tools.judging.tallies import Broken, Prints
+from runstate_abi.tools.judging.verdict import Judged, Verdict
 from runstate_abi.tools.tables import aligned
-from runstate_abi.tools.verdict import Judged, Verdict
 from runstate_abi.writer.rules import PROFILES, RULES, Profile
 from runstate_abi.writer.steps import line
 from runstate_abi.writer.witnesses.observation import Observation

@@ -1,0 +1,1 @@
+"""Layouts held against each other: what `runstate diff` and `runstate matrix` are made of."""
