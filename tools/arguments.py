@@ -1,17 +1,35 @@
-"""The argument parser of every verb: argparse, without what makes it slow to start."""
+"""The argument parser of every verb: argparse, quick to start, and short when it is refused.
+
+Law of this file: every verb's parser is made here, so that all verbs refuse in the same words.
+"""
 
 import argparse
 import os
+import sys
+from functools import partial
+from typing import NoReturn
+
+from runstate_abi.tools.cli import USAGE
 
 
 def parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of ``runstate VERB``; description and epilog keep their line breaks."""
-    return argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog=f"runstate {verb}",
         description=description,
         epilog=epilog,
         formatter_class=_formatter,
     )
+    # argparse's own error() prints every option before it comes to what is wrong.
+    made.error = partial(_refuse, made.prog)  # type: ignore[method-assign]
+    return made
+
+
+# What was typed is in the message: a line end in it must not make two lines.
+def _refuse(command: str, message: str) -> NoReturn:
+    line = message if message.isprintable() else ascii(message)[1:-1]
+    print(f"{command}: error: {line} (try: {command} --help)", file=sys.stderr)
+    sys.exit(USAGE)
 
 
 # argparse asks for a formatter at every add_argument(), and a formatter that is not told its width

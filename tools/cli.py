@@ -10,6 +10,7 @@ import sys
 from typing import NamedTuple
 
 EQUAL, DIFFERENT, USAGE, NOT_CHECKED, INTERNAL = 0, 1, 2, 3, 70
+HELP = ("-h", "--help", "help")
 
 
 class Verb(NamedTuple):
@@ -36,6 +37,19 @@ VERBS = (
 )
 
 
+_ENDING = """\
+runstate help COMMAND, or COMMAND --help, says more; --version says which this is
+
+exit status, and each command's help says what it means there:
+  0   all that was asked was compared, and is as it should be
+  1   a difference: something was compared, and is not
+  2   wrong usage
+  3   could not check: a file, a type, a tool or debug info is missing or cannot be read
+  70  internal error, to be reported
+race exits 0 if every answer is the expected one: a reader that is torn, and known to be, is no
+difference. find exits 0 if there are candidates, 1 if there is none."""
+
+
 def main(argv: list[str]) -> int:
     """Run one verb and return its exit code; no exception leaves this function."""
     if sys.stdout is None:
@@ -57,16 +71,26 @@ def main(argv: list[str]) -> int:
 
 
 def _called(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if not argv:
+        print(usage(), file=sys.stderr)
+        return USAGE
+    if argv[0] in HELP and argv[1:] in ([], ["help"]):
         print(usage())
-        return EQUAL if argv else USAGE
-    if argv[0] == "--version":
-        return _version()
+        return EQUAL
+    if argv[0] in HELP:
+        return _verb([argv[1], "--help"])
+    return _version() if argv[0] == "--version" else _verb(argv)
+
+
+def _verb(argv: list[str]) -> int:
     verb = next((verb for verb in VERBS if verb.name == argv[0]), None)
     if verb is None:
         names = ", ".join(verb.name for verb in VERBS)
-        return _fail(f"no command {argv[0]!r}: there are {names}", USAGE)
-    code: int = importlib.import_module(f"runstate_abi.tools.{verb.module}").main(argv[1:])
+        return _fail(f"no command {argv[0]!r}: there are {names} (try: runstate --help)", USAGE)
+    try:
+        code: int = importlib.import_module(f"runstate_abi.tools.{verb.module}").main(argv[1:])
+    except SystemExit as end:  # argparse's way to end after --help or wrong usage
+        return end.code if isinstance(end.code, int) else EQUAL
     return code
 
 
@@ -102,13 +126,7 @@ def _version() -> int:
 def usage() -> str:
     """Return the help text: the verbs and the exit codes."""
     verbs = "\n".join(f"  {verb.name:<9} {verb.summary}" for verb in VERBS)
-    return (
-        "usage: runstate COMMAND [ARGUMENT ...]\n\n"
-        f"commands (runstate COMMAND --help says more):\n{verbs}\n\n"
-        "--version says which this is\n\n"
-        "exit status: 0 all compared and equal, 1 a difference, 2 wrong usage,\n"
-        "  3 could not check (a type, tool or debug info is missing), 70 internal error"
-    )
+    return f"usage: runstate COMMAND [ARGUMENT ...]\n\ncommands:\n{verbs}\n\n{_ENDING}"
 
 
 def run() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.runstate import CLAIMS, RUNSTATE_STRUCTS
+from runstate_abi.tools import arguments
 from runstate_abi.tools.comparing import shifts
 from runstate_abi.tools.comparing.shifts import END, Pair, Shift
 from runstate_abi.tools.tables import aligned
@@ -16,6 +17,7 @@ from runstate_abi.tools.tables import aligned
 SCHEMA = "runstate-diff/1"
 CLAIM_WORDS = ("native", "compat", "xen-compat")
 
+_DESCRIPTION = "Two layouts, each shift with the rule that explains it."
 _EPILOG = f"""\
 A and B are each one of
   {", ".join(CLAIM_WORDS)}   the claim, for x86_64; native@i386 is that of another ABI
@@ -64,14 +66,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runstate diff",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("first", metavar="A")
-    parser.add_argument("second", metavar="B")
+    parser = arguments.parser("diff", _DESCRIPTION, _EPILOG)
+    parser.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
+    parser.add_argument("second", metavar="B", help="another")
     parser.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
     parser.add_argument(
         "--allow-missing",

@@ -1,10 +1,9 @@
 """``runstate docs``: the ABI document that the runstate area never had, in four renderings."""
 
-import argparse
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
-from runstate_abi.tools import delivery
+from runstate_abi.tools import arguments, delivery
 from runstate_abi.tools.document.blocks import Document
 
 FORMATS = {
@@ -14,16 +13,19 @@ FORMATS = {
     "man": "a man page, section 7",
 }
 
+_DESCRIPTION = "The ABI document that the runstate area never had, in four renderings."
+_EPILOG = """\
+exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usage,
+  3 FILE cannot be read or written
+"""
+
 
 def main(argv: list[str]) -> int:
     """Print the document, write it, or say whether a committed one is stale."""
     formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
-    parser = argparse.ArgumentParser(
-        prog="runstate docs",
-        description=f"{__doc__}\n\nformats:\n{formats}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--format", choices=list(FORMATS), default="markdown")
+    parser = arguments.parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
+    add = parser.add_argument
+    add("--format", choices=list(FORMATS), default="markdown", help="default: markdown")
     delivery.add_options(parser)
     options = parser.parse_args(argv)
     command = f"runstate docs --format {options.format}"

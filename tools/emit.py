@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, RUNSTATE_STRUCTS, claim
-from runstate_abi.tools import delivery
+from runstate_abi.tools import arguments, delivery
 
 if TYPE_CHECKING:
     from runstate_abi.tools.languages.c import Macro
@@ -35,16 +35,20 @@ LANGUAGES = (
     Language("poke",        "poke",      "lines",       "GNU poke pickle"),
     Language("cstruct",     "cstruct",   "lines",       "dissect.cstruct definitions"),
     Language("isf",         "isf",       "lines",       "Volatility 3 intermediate symbol file (JSON)"),
-    Language("gdb",         "debuggers", "gdb",         "gdb script: the command `runstate ADDRESS [native|compat]`"),
+    Language("gdb",         "debuggers", "gdb",         "gdb script: the command runstate ADDRESS [native|compat]"),
     Language("drgn",        "debuggers", "drgn",        "drgn module: runstate(prog, address, \"native\")"),
 )
 # fmt: on
 LANGUAGE = {language.word: language for language in LANGUAGES}
 
+_DESCRIPTION = "The layouts in other people's languages, with assertions that hold them."
 _EPILOG = """\
---struct holds structs of your own headers: `--struct 'struct my_info=vcpu_runstate_info'` gives
+--struct holds structs of your own headers: --struct 'struct my_info=vcpu_runstate_info' gives
 assertions alone, for --abi, with the --macro of your tree. A struct that mirrors the compat form
 may be aligned to 1 (KVM packs it) or to 4 (Xen, i386): its alignment is not asserted.
+
+exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usage,
+  3 FILE cannot be read or written
 """
 
 
@@ -68,12 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     from runstate_abi.tools.languages.c import MACROS
 
     languages = "\n".join(f"  {one.word:<12} {one.summary}" for one in LANGUAGES)
-    parser = argparse.ArgumentParser(
-        prog="runstate emit",
-        description=f"{__doc__}\n\nlanguages:\n{languages}",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("emit", f"{_DESCRIPTION}\n\nlanguages:\n{languages}", _EPILOG)
     add = parser.add_argument
     add("language", metavar="LANGUAGE", choices=list(LANGUAGE), help="one of the above")
     names = ", ".join(f"{macro.name} ({macro.whose})" for macro in MACROS)
@@ -85,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[=CLAIM]",
         help=f"your own struct, and which of {' or '.join(RUNSTATE_STRUCTS)} it mirrors",
     )
-    add("--abi", choices=list(ABI), default="x86_64", help="of --struct (default: x86_64)")
+    abis = f"of --struct (default: x86_64): {', '.join(ABI)}"
+    add("--abi", choices=list(ABI), default="x86_64", metavar="ABI", help=abis)
     delivery.add_options(parser)
     return parser
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
-from runstate_abi.tools import ink
+from runstate_abi.tools import arguments, ink
 from runstate_abi.tools.memory import finding, json_view, scan, sources
 from runstate_abi.tools.memory.area import abi_of, state_name
 from runstate_abi.tools.memory.candidates import LIKELY, UNLIKELY, Candidate
@@ -48,12 +48,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runstate find",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("find", DESCRIPTION, EPILOG)
     add = parser.add_argument
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")

@@ -7,7 +7,7 @@ they mean is in memory/.
 import argparse
 import sys
 
-from runstate_abi.tools import ink
+from runstate_abi.tools import arguments, ink
 from runstate_abi.tools.memory import explanation, sources
 from runstate_abi.tools.memory.area import LAYOUTS
 from runstate_abi.tools.memory.explanation import Place
@@ -88,12 +88,7 @@ def _elsewhere(text: str) -> tuple[str, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runstate hexdump",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("hexdump", DESCRIPTION, EPILOG)
     add = parser.add_argument
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
     add("--at", type=_number, metavar="OFFSET", help="where the area begins in a raw image")

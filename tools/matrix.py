@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools import report
+from runstate_abi.tools import arguments, report
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.comparing import grid
@@ -24,6 +24,7 @@ TITLES = {
 }
 LEGEND = "8 =3: claimed, and 3 witnesses agree; 8 !12: one says 12; 8 ?: nobody says"
 
+_DESCRIPTION = "Every field on every ABI, by the claim and by every witness."
 _EPILOG = """\
 Without --cc and --zig: the compilers found here (gcc and clang, -m64 and -m32).
 FILE: a kernel, its modules, or raw BTF; each is a column. The C layout rule is asked everywhere.
@@ -46,19 +47,15 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runstate matrix",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("matrix", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="a column of its own")
     add("--cc", metavar="COMMAND", action="append", default=[], help="'gcc -m32' (repeatable)")
-    add("--zig", action="store_true", help="every ABI, by the clang of the extra `cross`")
-    add("--abi", choices=list(ABI), help="the ABI of files that do not say (default: x86_64)")
+    add("--zig", action="store_true", help="every ABI, by the clang of the extra 'cross'")
+    abis = f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}"
+    add("--abi", choices=list(ABI), metavar="ABI", help=abis)
     add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
-    add("--format", choices=FORMATS, default="text")
+    add("--format", choices=FORMATS, default="text", help="default: text")
     add("--json", dest="format", action="store_const", const="json", help="--format json")
     return parser
 

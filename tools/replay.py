@@ -23,10 +23,13 @@ from runstate_abi.tools.replaying import (
 from runstate_abi.tools.replaying.cases import Case, Replayed
 from runstate_abi.tools.replaying.fields import Malformed, Record, decode, field, record_of
 
+_DESCRIPTION = "Do what was recorded, with the model, and say N of N."
 _EPILOG = """\
 A recording is the oracle's vectors or scenarios, JSON Lines of final states, registrations, store
-traces or Xen areas, or a test program's transcript. Each miss is a line; the count comes last.
-Exit status: 0 all agree, 1 a miss, 3 a file or a line that could not be replayed.
+traces or Xen areas, or a test program's transcript. What a file holds is told by its content,
+never by its name. Each miss is a line; the count comes last.
+
+exit status: 0 all agree, 1 a miss, 2 wrong usage, 3 a file or a line that could not be replayed
 """
 
 Compare = Callable[[Record, Record], Iterator[str]]
@@ -163,7 +166,7 @@ def _groups(replayed: Replayed) -> str:
 
 def main(argv: list[str]) -> int:
     """Replay each file; 0 if all of all agree, 1 if one differs, 3 if one could not be replayed."""
-    parser = arguments.parser("replay", str(__doc__), _EPILOG)
+    parser = arguments.parser("replay", _DESCRIPTION, _EPILOG)
     parser.add_argument("files", metavar="FILE", nargs="+", help="a recording; - is stdin")
     code = EQUAL
     for source in parser.parse_args(argv).files:

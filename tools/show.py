@@ -22,9 +22,14 @@ SCHEMA = "runstate-show/1"
 
 def main(argv: list[str]) -> int:
     """Print the layouts of the ABIs asked for."""
-    parser = arguments.parser("show", str(__doc__))
+    parser = arguments.parser("show", "The structs side by side in offset order, every byte a row.")
     parser.add_argument(
-        "--abi", nargs="+", choices=list(ABI), default=["x86_64"], help="default: x86_64"
+        "--abi",
+        nargs="+",
+        choices=list(ABI),
+        default=["x86_64"],
+        metavar="ABI",
+        help=f"one or more of {', '.join(ABI)} (default: x86_64)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args(argv)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from runstate_abi.layouts.runstate import RUNSTATES
 from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.tools.replaying.fields import (
@@ -38,19 +39,24 @@ from runstate_abi.writer.vcpu import (
     split,
 )
 
+_DESCRIPTION = "One update of a guest's area, step by step, in any of its versions."
 _EPILOG = """\
 The default output is the canonical trace: one line a step, page-relative addresses, bytes in
-memory order. --until-barrier N stops there and prints memory as it then is.
+memory order. --until-barrier N stops there and prints memory as it then is. In --format table
+each step has the struct as it is after it; .. is a byte that no step has stored yet, | is where
+page 2 begins, and row 0 is what memory held before.
 
 --cases reads JSON Lines: abi, offset, state, state_entry_time, time, variant, and if they are not
 the defaults update_flag (true), atomic (false), fill ("a5"), host ("x86_64"); an "id" is handed
-through. Numbers are JSON integers or strings such as "0x10". Each line is answered by one: bytes,
-barriers, canonical, mem_sha256, full_sha256, epoch_sha256, or error.
+through. Numbers are JSON integers or strings such as "0x10"; a state may be any 32 bits, for none
+of the versions looks at it. Each line is answered by one: bytes, barriers, canonical, mem_sha256,
+full_sha256, epoch_sha256, or error.
 
 A fill pattern runs through an arena in which page 1 is the tenth page and page 2 the fourth: a
 pattern of one byte does not show that, a longer one begins in its middle.
 
-Exit status: 0, 1 a version refused the area or a case was wrong, 2 usage, 3 unreadable file.
+exit status: 0 done, 1 a version refused the area or a case was wrong, 2 wrong usage,
+  3 the file of cases cannot be read
 """
 
 # What the vCPU's values are if nothing is said: every byte tells which field it is of.
@@ -92,13 +98,13 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("write", str(__doc__), _EPILOG)
+    parser = arguments.parser("write", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--variant", choices=list(VARIANT), default="upstream", metavar="NAME", help="see --list")
     add("--abi", choices=list(SHAPES), default="native", help="the guest's ABI (native)")
     add("--at", metavar="GPA", help="where the guest registered its area: 0xc0001ff1")
     add("--no-update-flag", action="store_true", help="the guest did not ask for the flag")
-    add("--state", metavar="N", default=_STATE, help="the runstate to write")
+    add("--state", metavar="N", default=_STATE, help="the runstate to write: 0 to 3")
     add("--entry-time", metavar="N", default=_ENTRY_TIME, help="state_entry_time, ns")
     add("--times", metavar="A,B,C,D", default=_TIMES, help="time[], ns")
     add("--fill", metavar="HEX", default=_FILL, help="what memory holds before")
@@ -124,7 +130,7 @@ def _print(lines: Iterable[str]) -> int:
 def _vcpu(options: argparse.Namespace) -> Runstate:
     times = [number_of(one, "--times", 0, U64) for one in options.times.split(",")]
     return _runstate(
-        number_of(options.state, "--state", 0, U32),
+        number_of(options.state, "--state", 0, len(RUNSTATES) - 1),
         number_of(options.entry_time, "--entry-time", 0, U64),
         times,
         "--times",

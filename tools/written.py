@@ -117,53 +117,72 @@ def _step(written: Written, moment: Moment) -> dict[str, Any]:
 
 
 def table(written: Written) -> Iterator[str]:
-    """Yield each step with its page, its field, its bytes, and the struct in memory after it."""
-    shape = written.area.shape
-    rows = [["#", "step", "page", "field", f"struct {shape.layout.name} after it"]]
-    rows.append(["0", "", "", "", _parts(written, written.before)])
+    """Yield each step with the struct in memory after it; what no step has stored yet is ``..``."""
+    area = written.area
+    rows = [["#", "step", _heads(area)], ["0", "", _struct(area, _hex(written.before, written))]]
+    texts = [".."] * area.shape.size
     for number, moment in enumerate(written.moments, 1):
-        rows.append([str(number), *_row(written, moment)])
+        rows.append([str(number), *_row(written, moment, texts)])
     yield from aligned(rows)
 
 
-def _row(written: Written, moment: Moment) -> list[str]:
-    step = moment.step
-    if isinstance(step, Write):
-        kind = "store" if isinstance(step, Store) else "copy"
-        text = f"{kind} {_bytes(step.data)}"
-        place = f"p{step.page}+{step.offset}"
-        return [text, place, fields_of(written.area, step), _parts(written, moment.memory)]
-    return [line(step)]
+# The texts of the bytes that this step stores are put in their places.
+def _row(written: Written, moment: Moment, texts: list[str]) -> list[str]:
+    step, area = moment.step, written.area
+    if not isinstance(step, Write):
+        return [line(step)]
+    now = _hex(moment.memory, written)
+    start = _offset(area, step)
+    outside = b""
+    for offset, byte in enumerate(step.data, start):
+        if 0 <= offset < len(texts):
+            texts[offset] = now[offset]
+        else:
+            outside += bytes([byte])
+    kind = "store" if isinstance(step, Store) else "copy"
+    row = [f"{kind} p{step.page}+{step.offset} {len(step.data)}", _struct(area, texts)]
+    return [*row, f"outside: {outside.hex()}"] if outside else row
 
 
-# Long copies are shown by their ends: the struct after it has all of them.
-def _bytes(data: bytes) -> str:
-    shown = data.hex() if len(data) <= 8 else f"{data[:4].hex()}..{data[-4:].hex()}"
-    return f"{len(data)} {shown}"
+def _hex(memory: bytes, written: Written) -> list[str]:
+    return [f"{byte:02x}" for byte in written.struct(memory)]
 
 
-# The struct field by field, and a | where page 2 begins.
-def _parts(written: Written, memory: bytes) -> str:
-    shape, struct = written.area.shape, written.struct(memory)
-    starts = {row.offset + n * row.type.size for row in shape.layout.rows for n in _elements(row)}
-    edge = PAGE_SIZE - written.area.offset
-    text = ""
-    for index, byte in enumerate(struct):
-        if index == edge:
-            text += "|"
-        elif index and index in starts:
-            text += " "
-        text += f"{byte:02x}"
-    return text
+# The struct element by element, and a | where page 2 begins.
+def _struct(area: Area, texts: list[str]) -> str:
+    return "".join(mark + cell for mark, cell, _ in _cells(area, texts))
 
 
-def _elements(row: Any) -> range:
-    return range(1) if row.padding else range(row.count)
+def _heads(area: Area) -> str:
+    cells = _cells(area, [".."] * area.shape.size)
+    return "".join(mark + name.ljust(len(cell)) for mark, cell, name in cells)
+
+
+def _cells(area: Area, texts: list[str]) -> Iterator[tuple[str, str, str]]:
+    edge = PAGE_SIZE - area.offset
+    for name, offsets in _elements(area.shape):
+        first, *others = offsets
+        cell = texts[first] + "".join("|" * (i == edge) + texts[i] for i in others)
+        yield "" if first == 0 else "|" if first == edge else " ", cell, name
+
+
+def _elements(shape: Shape) -> Iterator[tuple[str, range]]:
+    for row in shape.layout.rows:
+        if row.padding or row.count == 1:
+            yield row.name, range(row.offset, row.end)
+            continue
+        for index in range(row.count):
+            start = row.offset + index * row.type.size
+            yield f"{row.name}[{index}]", range(start, start + row.type.size)
+
+
+def _offset(area: Area, step: Store | Copy) -> int:
+    return (step.page - 1) * PAGE_SIZE + step.offset - area.offset
 
 
 def fields_of(area: Area, step: Store | Copy) -> str:
     """Return the fields that a write touches: ``state_entry_time``, ``state..time[0]``."""
-    start = (step.page - 1) * PAGE_SIZE + step.offset - area.offset
+    start = _offset(area, step)
     first = _field(area.shape, start)
     last = _field(area.shape, start + len(step.data) - 1)
     if start == area.shape.update_byte and len(step.data) == 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import cli, show
+from runstate_abi.tools import cli, manual, show
 
 
 def runstate(*words, **options):
@@ -19,7 +19,26 @@ def test_help_names_every_verb_and_exit_code():
     done = runstate("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert all(f"  {verb.name} " in done.stdout for verb in cli.VERBS)
-    assert all(f"{code} " in done.stdout for code in (0, 1, 2, 3, 70))
+    assert all(f"\n  {code} " in done.stdout for code in (0, 1, 2, 3, 70))
+
+
+def test_help_says_that_a_reader_known_to_be_torn_is_no_failure():
+    assert "race exits 0 if every answer is the expected one" in cli.usage()
+
+
+@pytest.mark.parametrize("word", ["help", "-h", "--help"])
+def test_help_of_a_command_is_the_commands(word):
+    assert runstate(word, "write").stdout == runstate("write", "--help").stdout
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "help"], ["-h"]])
+def test_help_of_nothing_is_the_whole_help(words):
+    assert runstate(*words).stdout == cli.usage() + "\n"
+
+
+def test_help_of_an_unknown_command_is_wrong_usage():
+    done = runstate("help", "chekc")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize("verb", [verb.name for verb in cli.VERBS])
@@ -33,8 +52,25 @@ def test_the_version_is_the_distributions():
     assert runstate("--version").stdout.startswith("runstate 0.")
 
 
+@pytest.mark.parametrize("verb", [verb.name for verb in cli.VERBS])
+def test_wrong_usage_of_any_command_is_one_line(verb, capsys):
+    assert cli.main([verb, "--no\nsuch"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"runstate {verb}: error: ")
+    assert err.endswith(f" (try: runstate {verb} --help)\n")
+
+
+@pytest.mark.parametrize("verb", cli.VERBS, ids=[verb.name for verb in cli.VERBS])
+def test_a_help_is_for_users(verb):
+    text = manual.parser_of(verb).format_help()
+    assert "``" not in text
+    assert "Law of" not in text
+
+
 def test_no_command_is_wrong_usage():
-    assert runstate().returncode == 2
+    done = runstate()
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", cli.usage() + "\n")
 
 
 def test_an_unknown_command_is_wrong_usage_on_one_line():

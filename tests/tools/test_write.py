@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from runstate_abi.tools import written
 from runstate_abi.tools.write import main, reply_to
+from runstate_abi.writer.memory import Moment
+from runstate_abi.writer.steps import Store
 from runstate_abi.writer.variants import VARIANTS
+from runstate_abi.writer.vcpu import Area
 
 DATA = Path(__file__).parent.parent / "data"
 SPLIT = ["--abi", "compat", "--at", "0xc0001ff5"]
@@ -120,18 +124,44 @@ def test_the_pre_image_on_a_32_bit_host_shows_its_leak(run):
     assert "5afe57ac" in out
 
 
-def test_the_table_has_step_page_field_and_the_struct_after_it(run):
+def test_the_table_has_a_row_a_step_with_the_struct_after_it(run):
     _, out, _ = run(*SPLIT, "--format", "table")
-    row = next(line for line in out.splitlines() if line.startswith("7 "))
-    assert re.split(r"  +", row) == [
-        "7",
-        "copy 11 01000000..55443322",
-        "p1+4085",
-        "state..state_entry_time",
-        "01000000 88776655443322|91 a5a5a5a5a5a5a5a5 a5a5a5a5a5a5a5a5 a5a5a5a5a5a5a5a5 "
-        "a5a5a5a5a5a5a5a5",
+    rows = out.splitlines()
+    dots = "." * 16
+    assert len(rows) == 1 + 1 + 15
+    assert [re.split(r"  +", rows[number]) for number in (1, 6, 8, 15)] == [
+        ["0", "a5a5a5a5 a5a5a5a5a5a5a5|a5" + 4 * (" " + "a5" * 8)],
+        ["5", "store p2+0 1", f"........ {dots[2:]}|91 {dots} {dots} {dots} {dots}"],
+        ["7", "copy p1+4085 11", f"01000000 88776655443322|91 {dots} {dots} {dots} {dots}"],
+        ["14", "dirty gfn=+0"],
     ]
-    assert len(out.splitlines()) == 1 + 1 + 15
+
+
+def test_the_tables_header_names_what_stands_below_it(run):
+    head, before, *_ = run("--at", "0xff1", "--format", "table")[1].splitlines()
+    columns = [found.start() for found in re.finditer(r"\S+", head)]
+    assert head.split()[2:5] == ["state", "pad_04", "state_entry_time"]
+    assert [before[at - 1] + before[at] for at in columns[2:]] == [" a"] * 7
+
+
+def test_a_store_of_what_was_there_already_is_seen_in_the_table(run):
+    _, out, _ = run("--at", "0", "--format", "table", "--fill", "00", "--state", "0")
+    row = next(line for line in out.splitlines() if "store p1+0 4" in line)
+    assert "00000000 ........ ..............91" in row
+
+
+def test_the_table_fits_a_wide_terminal(run):
+    for at in ("0", "4081", "4095"):
+        _, out, _ = run("--at", at, "--format", "table")
+        assert max(map(len, out.splitlines())) <= 124
+
+
+def test_a_byte_outside_the_struct_is_said_in_the_table():
+    area = Area("compat", 4)
+    data = b"\x07\x08\x09\x0a"
+    strayed = Moment(Store(1, 46, data), bytes(46) + data, 0)
+    *_, row = written.table(written.Written(area, bytes(8192), (strayed,)))
+    assert row.endswith(" ............0708  outside: 090a")
 
 
 def test_memory_is_shown_as_it_stands_at_a_barrier(run):
@@ -181,7 +211,8 @@ def test_a_barrier_that_is_not_there_is_wrong_usage(barrier, wrong):
         (["--at", "-1"], "field '--at': -1 is not between"),
         (["--at", "0", "--variant", "linux-9"], "invalid choice: 'linux-9'"),
         (["--at", "0", "--abi", "both"], "invalid choice: 'both'"),
-        (["--at", "0", "--state", "4294967296"], "field '--state'"),
+        (["--at", "0", "--state", "4"], "field '--state': 4 is not between 0 and 3"),
+        (["--at", "0", "--state", "99"], "field '--state': 99 is not between 0 and 3"),
         (["--at", "0", "--times", "1,2,3"], "3 values, not 4"),
         (["--at", "0", "--times", "1,2,3,x"], "field '--times'"),
         (["--at", "0", "--fill", "a"], "field '--fill'"),
