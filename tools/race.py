@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 
-from runstate_abi.tools import ink
+from runstate_abi.tools import arguments, ink
 from runstate_abi.tools.racing import export, kernel, recorded, rows, text
 from runstate_abi.tools.racing.rows import Row
 from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
@@ -53,11 +53,8 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runstate race",
-        description=__doc__.split("\n")[0],
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "race", "Can a guest that follows a protocol accept what was never true?", EPILOG
     )
     add = parser.add_argument
     add("--variant", choices=[variant.name for variant in VARIANTS], help="who writes")
