@@ -45,6 +45,22 @@ class Row(NamedTuple):
         """SAFE or TORN."""
         return TORN if self.answer.found else SAFE
 
+    @property
+    def surprising(self) -> bool:
+        """Is it another verdict than the expected one, which is SAFE where the table is silent?"""
+        return self.verdict != (self.expected or SAFE)
+
+    @property
+    def writer(self) -> str:
+        """The writer's name: ``upstream``, ``upstream (flag off)``."""
+        flag = " (flag off)" if "flag" in self.question.dropped else ""
+        return f"{self.question.writer.name}{flag}"
+
+    @property
+    def steps_dropped(self) -> tuple[str, ...]:
+        """What is left away but for the flag, which is in the writer's name."""
+        return tuple(name for name in self.question.dropped if name != "flag")
+
 
 def rows(wanted: Wanted) -> Iterator[Row]:
     """Yield the answers. Refused or CannotDrop if there is nothing but one question to ask and it

@@ -1,22 +1,27 @@
-"""What ``runstate race`` prints: the table, one answer in words, JSON.
+"""What ``runstate race`` prints of one answer: a proof or an execution in words, or JSON.
 
 Law of this file: it renders rows and decides nothing.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
+from textwrap import wrap
 
 from runstate_abi.tools.memory.lines import Ink, Line
-from runstate_abi.tools.racing import timeline
+from runstate_abi.tools.racing import account, table, timeline
 from runstate_abi.tools.racing.rows import Row
 from runstate_abi.tools.tables import aligned
+from runstate_abi.writer.drops import READER_DROPS
+from runstate_abi.writer.guest import Reader, drop
 from runstate_abi.writer.ordering import is_whole
 from runstate_abi.writer.patterns import ENTRY_TIMES, EQUAL
-from runstate_abi.writer.placements import KINDS, LINE
+from runstate_abi.writer.placements import LINE
 from runstate_abi.writer.race import Question, Race, race
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
-from runstate_abi.writer.verdicts import DROPPED, SAFE, SET_BY, TORN, lines
+from runstate_abi.writer.verdicts import DROPPED, SET_BY, TORN, lines
+
+WIDTH, BULLET = 100, "  - "
 
 
 def progress(rows: Iterable[Row], writers: int) -> Iterator[Row]:
@@ -32,85 +37,18 @@ def progress(rows: Iterable[Row], writers: int) -> Iterator[Row]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("asking", total=writers)
         for number, row in enumerate(rows, 1):
-            name = _name(row.question)
-            seen.add(name)
-            bar.update(task, completed=len(seen) - 1, description=f"{number} answers, {name}")
+            seen.add(row.writer)
+            bar.update(task, completed=len(seen) - 1, description=f"{number} answers, {row.writer}")
             yield row
-
-
-def _name(question: Question) -> str:
-    flag = " (flag off)" if "flag" in question.dropped else ""
-    return f"{question.writer.name}{flag}"
-
-
-def table(rows: Sequence[Row]) -> Iterator[Line]:
-    """Yield a line a row; the splits of a page that have one verdict in a row share one."""
-    cells = [["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]]
-    for _, group in groupby(sorted(rows, key=_order), key=_same):
-        cells.append(_cells(list(group)))
-    for line in aligned(cells):
-        yield (Ink(line, "wrong" if " EXPECTED " in line else ""),)
-    yield (Ink(""),)
-    yield (Ink(_total(rows)),)
-
-
-def _order(row: Row) -> tuple[object, ...]:
-    question = row.question
-    return (_name(question), question.dropped, question.reader.name, question.model.name,
-            question.area.abi, list(KINDS).index(row.kind) if row.kind else 0,
-            question.area.address)  # fmt: skip
-
-
-def _same(row: Row) -> tuple[object, ...]:
-    place = "" if row.kind == "page" else row.question.area.address
-    return *_order(row)[:-1], place, row.verdict, row.expected
-
-
-def _cells(rows: list[Row]) -> list[str]:
-    first, last = rows[0].question, rows[-1].question
-    at = f"{first.area.address:#x}"
-    if len(rows) > 1:
-        at += f"..{last.area.address:#x}"
-    count = f" ({len(rows)} splits)" if len(rows) > 1 else ""
-    states = [row.answer.states for row in rows]
-    proof = f"proved, {_span(states)} states" if rows[0].verdict == SAFE else ""
-    wrong = rows[0].expected not in (None, rows[0].verdict)
-    note = f"EXPECTED {rows[0].expected}" if wrong else proof
-    dropped = "".join(f" -{name}" for name in first.dropped if name != "flag")
-    return [_name(first) + dropped, first.reader.name, first.model.name, first.area.abi, at,
-            rows[0].kind + count, rows[0].verdict, " " + note]  # fmt: skip
-
-
-def _span(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return str(low) if low == high else f"{low}..{high}"
-
-
-def _total(rows: Sequence[Row]) -> str:
-    torn = sum(row.verdict == TORN for row in rows)
-    known = [row for row in rows if row.expected]
-    wrong = sum(row.expected != row.verdict for row in known)
-    return (
-        f"{len(rows)} questions: {len(rows) - torn} safe, {torn} torn; "
-        f"{len(known)} expected verdicts, {wrong} not met"
-    )
-
-
-def complaint(row: Row) -> str:
-    """Return one line about a verdict that is not the expected one."""
-    question = row.question
-    return (
-        f"{_name(question)} read by {question.reader.name} on {question.model.name}, "
-        f"{question.area.abi} at {question.area.address:#x}: {row.verdict}, "
-        f"expected {row.expected or SAFE}"
-    )
 
 
 def answer(row: Row) -> Iterator[Line]:
     """Yield the answer to one question: a proof with its assumptions, or the execution."""
     yield from _torn(row) if row.verdict == TORN else _safe(row)
-    if row.expected not in (None, row.verdict):
-        yield (Ink(f"EXPECTED {row.expected}: {complaint(row)}", "wrong"),)
+    if row.surprising:
+        yield (Ink(f"EXPECTED {table.expected(row)}; so this exits 1", "wrong"),)
+    elif row.verdict == TORN:
+        yield (Ink(table.KNOWN),)
 
 
 def _safe(row: Row) -> Iterator[Line]:
@@ -118,7 +56,7 @@ def _safe(row: Row) -> Iterator[Line]:
     yield (
         Ink("safe: ", "normal"),
         Ink(
-            f"{question.reader.name} never accepts from {_name(question)} what was never true",
+            f"{question.reader.name} never accepts from {row.writer} what was never true",
             "strong",
         ),
     )
@@ -131,11 +69,13 @@ def _torn(row: Row) -> Iterator[Line]:
     found = race(question, row.answer)
     yield (
         Ink("torn: ", "wrong"),
-        Ink(f"{question.reader.name} accepts from {_name(question)} what was never true", "strong"),
+        Ink(f"{question.reader.name} accepts from {row.writer} what was never true", "strong"),
     )
+    for text in account.account(found, _reader(question)):
+        yield from ((Ink(line),) for line in wrap(text, WIDTH))
     yield from _assuming(question)
     yield (Ink(""),)
-    yield from timeline.timeline(found, _name(question), question.reader.name)
+    yield from timeline.timeline(found, row.writer, question.reader.name)
     yield (Ink(""),)
     yield (
         Ink(
@@ -146,6 +86,14 @@ def _torn(row: Row) -> Iterator[Line]:
     yield (Ink(_needs(found)),)
 
 
+# Without the steps of it that are left away.
+def _reader(question: Question) -> Reader:
+    reader = question.reader
+    for name in question.dropped:
+        reader = drop(reader, name) if name in READER_DROPS else reader
+    return reader
+
+
 def _needs(found: Race) -> str:
     if found.words:
         return "Whole words are enough for this: what tears, tears where it is not one access."
@@ -154,7 +102,9 @@ def _needs(found: Race) -> str:
 
 def _assuming(question: Question) -> Iterator[Line]:
     for text in assumptions(question):
-        yield (Ink("  - ", "dim"), Ink(text))
+        first, *rest = wrap(text, WIDTH - len(BULLET))
+        yield (Ink(BULLET, "dim"), Ink(first))
+        yield from ((Ink(" " * len(BULLET)), Ink(line)) for line in rest)
 
 
 def assumptions(question: Question) -> Iterator[str]:

@@ -16,7 +16,8 @@ from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
 
 FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 ROW = 16  # bytes of the image in a line
-OLD, NEW = "old", "new"
+# The marks under the bytes of an accepted image; after one update of several, new is n1, n2, ...
+OLD, NEW, SAME, UP, NONE, UNUSED = "old", "new", "=", "flg", "?", "-"
 
 
 def place(layout: Layout, offset: int, size: int) -> str:
@@ -50,7 +51,7 @@ def timeline(race: Race, writer: str, reader: str) -> Iterator[Line]:
     for number, (event, where, value) in enumerate(told, 1):
         if event.step >= 0:
             text = f"{where} = {value}"
-            shown = f"  part of: {_step(race, event)}" if event.step in torn else ""
+            shown = f"  part of: {step(race, event.step)}" if event.step in torn else ""
             yield (
                 Ink(f"  {number:>3} "),
                 Ink(f"{text:<{width}}", "changed"),
@@ -64,9 +65,9 @@ def timeline(race: Race, writer: str, reader: str) -> Iterator[Line]:
             )
 
 
-# A step's canonical line, without the bytes of a copy.
-def _step(race: Race, event: Event) -> str:
-    words = canonical_line(race.case.steps[event.step]).split()
+def step(race: Race, number: int) -> str:
+    """Return a step's canonical line, without the bytes of a copy."""
+    words = canonical_line(race.case.steps[number]).split()
     return " ".join(words if words[0] == "store" else words[:-1])
 
 
@@ -97,8 +98,9 @@ def _torn(race: Race) -> set[int]:
 
 
 def accepted(race: Race, reader: Reader) -> Iterator[Line]:
-    """Yield the accepted image: a hexdump, and under each byte which update it is of."""
+    """Yield the accepted image: a hexdump, under each byte which update it is of, the legend."""
     layout = race.case.layout
+    used: set[str] = set()
     for start in range(0, layout.size, ROW):
         offsets = [o for o in range(start, min(start + ROW, layout.size)) if o in race.accepted]
         if not offsets:
@@ -109,8 +111,13 @@ def accepted(race: Race, reader: Reader) -> Iterator[Line]:
             byte, mark = _marked(race, reader, offset)
             bytes_.append(Ink(f" {byte:>3}", _style(mark)))
             marks.append(Ink(f" {mark:>3}", _style(mark)))
+            used.add(mark)
         yield tuple(bytes_)
         yield tuple(marks)
+    known = legend(len(race.case.images))
+    yield (
+        Ink("  " + ", ".join(f"{mark}: {known[mark]}" for mark in known if mark in used), "dim"),
+    )
 
 
 def _marked(race: Race, reader: Reader, offset: int) -> tuple[str, str]:
@@ -120,19 +127,38 @@ def _marked(race: Race, reader: Reader, offset: int) -> tuple[str, str]:
     row = next(row for row in race.case.layout.rows if row.offset <= offset < row.end)
     return f"{byte:02x}", version(
         race.case.images, offset, byte
-    ) if row.name in reader.uses else "-"
+    ) if row.name in reader.uses else UNUSED
+
+
+def legend(images: int) -> dict[str, str]:
+    """Return what each mark under a byte means where there are so many images."""
+    alone = images == 2
+    marks = {OLD: f"from before the update{'' if alone else 's'}"}
+    marks |= {_new(number, images): f"from update {number}" for number in range(1, images)}
+    if alone:
+        marks[NEW] = "from the update"
+    return marks | {
+        SAME: "the same in both" if alone else "the same in more than one",
+        UP: "with the flag up",
+        NONE: "of no update",
+        UNUSED: "not believed",
+    }
+
+
+def _new(number: int, images: int) -> str:
+    return NEW if images == 2 else f"n{number}"
 
 
 def version(images: Sequence[bytes], offset: int, byte: int) -> str:
     """Return which image has this byte there: old, new (new2, ...), = all, flag, ? none."""
     has = [number for number, image in enumerate(images) if image[offset] == byte]
     if len(has) == len(images):
-        return "="
+        return SAME
     if not has:
-        return "flg" if any(image[offset] | FLAG == byte for image in images) else "?"
+        return UP if any(image[offset] | FLAG == byte for image in images) else NONE
     if len(has) > 1:
-        return "="
-    return OLD if not has[0] else NEW if len(images) == 2 else f"n{has[0]}"
+        return SAME
+    return _new(has[0], len(images)) if has[0] else OLD
 
 
 def _style(mark: str) -> str:
@@ -140,4 +166,4 @@ def _style(mark: str) -> str:
         return "time0"
     if mark.startswith("n"):
         return "entry"
-    return "wrong" if mark in ("?", "flg") else "dim"
+    return "wrong" if mark in (NONE, UP) else "dim"

@@ -1,0 +1,183 @@
+"""What can be asked of ``runstate race``: its options, and which of them go together.
+
+Law of this file: words in, a Namespace out. What there is to choose from is in the tables of
+writer/, and the help is made of the same tables.
+"""
+
+import argparse
+from collections.abc import Mapping
+from textwrap import fill
+
+from runstate_abi.tools import arguments, ink
+from runstate_abi.tools.racing.table import KNOWN
+from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
+from runstate_abi.writer.guest import READERS
+from runstate_abi.writer.ordering import GRAINS, MEASURED_GRAIN, MODELS
+from runstate_abi.writer.patterns import A_B_A, ENTRY_TIMES, EQUAL, INCREASING
+from runstate_abi.writer.race import UPDATES_MAX
+from runstate_abi.writer.variants import VARIANTS
+from runstate_abi.writer.vcpu import SHAPES
+
+WIDTH = 78
+
+_SUMMARY = "Can a guest that follows a protocol accept what was never true?"
+_ABOUT = """\
+Every writer, reader, memory model and placement is asked about that no option narrows down. One
+question is answered in words: a proof, or the execution. Many are answered by a table, writers
+down and readers across, and by each verdict in full that is not the expected one.
+"""
+_EXAMPLES = f"""\
+examples:
+  runstate race                                              every question, as a table
+  runstate race --variant linux-6.1 --reader linux-64 --model x86-tso --abi compat --at 0x1038
+  runstate race --variant upstream --reader linux-64 --model weak --at 0x1000 --drop wmb-set
+  runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
+  runstate race --export litmus -o DIR                       the same questions for herd7
+
+exit status: 0 every answer is the expected one (where the table of expected verdicts does not say:
+  safe), 1 one is not, 2 wrong usage, 3 nothing could be asked
+{KNOWN}"""
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
+    """Return the options; wrong usage exits 2 with one line."""
+    parser = arguments.parser("race", _SUMMARY, _epilog())
+    _add_questions(parser)
+    _add_outputs(parser)
+    options = parser.parse_args(argv)
+    _check(parser, options)
+    return options
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    writers = [variant.name for variant in VARIANTS]
+    readers = [reader.name for reader in READERS]
+    models = [model.name for model in MODELS if not model.recorded]
+    drops = [*WRITER_DROPS, *READER_DROPS]
+    times, sizes = range(1, UPDATES_MAX + 1), ", ".join(map(str, GRAINS))
+    add(
+        "--variant",
+        metavar="WRITER",
+        choices=writers,
+        help="which version of the update writes (default: all)",
+    )
+    add(
+        "--reader",
+        metavar="READER",
+        choices=readers,
+        help="which protocol the guest reads by (default: all)",
+    )
+    add("--model", choices=models, help="the memory model (default: both)")
+    add(
+        "--abi",
+        choices=list(SHAPES),
+        help="the guest's struct: of 64 or of 32 bits (default: both)",
+    )
+    add(
+        "--at",
+        metavar="GPA",
+        type=_address,
+        help="the area's guest-physical address (default: wherever it matters)",
+    )
+    add(
+        "--updates",
+        metavar="N",
+        type=int,
+        choices=times,
+        default=1,
+        help=f"updates while the guest reads once, at most {UPDATES_MAX} (default: 1)",
+    )
+    add(
+        "--entry-times",
+        choices=list(ENTRY_TIMES),
+        default=INCREASING,
+        help=f"how state_entry_time changes (default: {INCREASING})",
+    )
+    add("--equal-entry-time", action="store_true", help=f"the same as --entry-times {EQUAL}")
+    add(
+        "--drop",
+        metavar="STEP",
+        choices=drops,
+        action="append",
+        help="leave away a step of writer or reader (repeatable)",
+    )
+    add(
+        "--grain",
+        metavar="BYTES",
+        type=int,
+        choices=GRAINS,
+        default=MEASURED_GRAIN,
+        help="x86-tso: an access within an aligned block of so many bytes does not tear: "
+        f"{sizes} (default: {MEASURED_GRAIN})",
+    )
+    add("--recorded", metavar="FILE", help="the writer is a recording: JSON Lines of stores")
+    add(
+        "--kernel",
+        metavar="BINARY",
+        help="the writer is the code of this kvm.ko, emulated as by judge",
+    )
+    add(
+        "--btf",
+        metavar="FILE",
+        default="",
+        help="with --kernel: the vmlinux or vmlinuz it was built with",
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--rows", action="store_true", help="every answer in a row of its own, no summary")
+    add("--json", action="store_true", help="every answer as JSON, a race with its execution")
+    add("--expected", action="store_true", help="print the table of expected verdicts and stop")
+    add("--export", choices=("litmus", "cbmc"), help="write the questions for herd7 or CBMC")
+    add("-o", "--output", metavar="DIR", help="where --export writes")
+    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+
+
+def _epilog() -> str:
+    models = {model.name: model.summary for model in MODELS if not model.recorded}
+    writers = ", ".join(variant.name for variant in VARIANTS)
+    return "\n".join(
+        (
+            _ABOUT,
+            "WRITER (runstate write --list says where each is from):",
+            fill(writers, WIDTH, initial_indent="  ", subsequent_indent="  "),
+            *_listed("READER:", {reader.name: reader.summary for reader in READERS}),
+            *_listed("--model:", models),
+            *_listed("--entry-times:", ENTRY_TIMES),
+            *_listed("STEP:", WRITER_DROPS | READER_DROPS),
+            "",
+            _EXAMPLES,
+        )
+    )
+
+
+def _listed(title: str, rows: Mapping[str, str]) -> list[str]:
+    width = max(map(len, rows))
+    return [title, *(f"  {name:<{width}}  {words}" for name, words in rows.items())]
+
+
+def _address(text: str) -> int:
+    value = int(text, 0)
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+    return value
+
+
+# What argparse cannot say.
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.equal_entry_time:
+        if options.entry_times not in (INCREASING, EQUAL):
+            parser.error("--equal-entry-time contradicts --entry-times")
+        options.entry_times = EQUAL
+    if options.entry_times == A_B_A and options.updates < 2:
+        parser.error("an entry time comes back after two updates: --updates 2")
+    if bool(options.export) != bool(options.output):
+        parser.error("--export and -o DIR go together")
+    if options.kernel and (options.variant or options.recorded or options.model):
+        parser.error("--kernel is a writer, on x86-tso: no --variant, --recorded or --model")
+    if options.recorded and (options.variant or options.at is not None or options.abi):
+        parser.error("--recorded says itself who wrote where")
+    if options.recorded and options.model:
+        parser.error("--recorded stores are in the order that they have: no --model")
