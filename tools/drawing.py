@@ -67,7 +67,7 @@ class Lane(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What happens between two barriers: the stores, what each byte may be meanwhile, and words.
+    """What happens up to a barrier: the stores, what each byte may be meanwhile, and words.
 
     ``bytes`` has a class for each byte of the struct: old, new, either, flag.
     """
@@ -208,16 +208,12 @@ TIMELINE_WIDE = STORE_WIDE + GAP + PER_ROW * CELL + 4
 
 
 def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
-    """Draw one update from top to bottom: stores as blocks, barriers as lines, and beside each
-    epoch the struct's bytes (eight a row) as a reader may see them while it lasts.
+    """Draw one update from top to bottom: stores as blocks, a line for the barrier that
+    ends each epoch, and beside it the struct's bytes (eight a row) as a reader may see them while it lasts.
     """
     shapes: list[str] = []
     y = 4
-    for number, epoch in enumerate(epochs):
-        if number:
-            shapes.append(f'<path class="d-bar" d="M0 {y}h{TIMELINE_WIDE}"/>')
-            shapes.append(_text(TIMELINE_WIDE, y + 13, barrier, "quiet", "end"))
-            y += 18
+    for epoch in epochs:
         shapes.append(_text(0, y + 10, epoch.title, "quiet"))
         y += 18
         rows = -(-len(epoch.bytes) // PER_ROW)
@@ -228,6 +224,9 @@ def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
             shapes.append(_text(0, y + 10, line, "ink"))
             y += 15
         y += 7
+        shapes.append(f'<path class="d-bar" d="M0 {y}h{TIMELINE_WIDE}"/>')
+        shapes.append(_text(TIMELINE_WIDE, y + 13, barrier, "quiet", "end"))
+        y += 18
     return Picture(title, TIMELINE_WIDE, y, tuple(shapes))
 
 

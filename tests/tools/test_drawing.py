@@ -107,12 +107,12 @@ def test_every_class_that_is_drawn_has_a_colour_in_light_and_dark():
         assert f".d-{name}{{fill:" in dark
 
 
-def test_a_timeline_has_a_block_for_each_store_a_line_between_epochs_and_a_cell_for_each_byte():
+def test_a_timeline_has_a_block_for_each_store_a_line_after_each_epoch_and_a_cell_for_each_byte():
     epochs = [Epoch("1", ("a", "b"), ("old",) * 12, "x"), Epoch("2", ("c",), ("new",) * 12, "y")]
     root = parsed(drawing.timeline("t", epochs, "smp_wmb()"))
     classes = [element.get("class") for element in root.iter()]
     assert classes.count("d-store") == 3
-    assert classes.count("d-bar") == 1
+    assert classes.count("d-bar") == 2
     assert (classes.count("d-old"), classes.count("d-new")) == (12, 12)
     words = [element.text for element in root.iter(f"{SVG}text")]
     assert [w for w in words if w.startswith("reader: ")] == ["reader: x", "reader: y"]

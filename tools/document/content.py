@@ -85,4 +85,5 @@ def words() -> dict[str, str]:
         ),
         **placements.words(),
         **calls.words(),
+        **deceptions.words(),
     }

@@ -14,10 +14,10 @@ from runstate_abi.writer import patterns, race
 from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.execution import Event
 from runstate_abi.writer.guest import COPY, READER, Load, Op, ReadBarrier, Reader
-from runstate_abi.writer.ordering import MODEL, Model
+from runstate_abi.writer.ordering import GRAINS, MODEL, Model
 from runstate_abi.writer.race import Proof, Race, Writer
 from runstate_abi.writer.variants import VARIANT
-from runstate_abi.writer.vcpu import SHAPES, TOP_BYTE_SHIFT, Area
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, TOP_BYTE_SHIFT, Area
 
 FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 X86, WEAK = MODEL["x86-tso"], MODEL["weak"]
@@ -53,6 +53,7 @@ class Question(NamedTuple):
     dropped: tuple[str, ...] = ()
     writer: Writer = CURRENT
     entry_times: str = patterns.INCREASING
+    updates: int = 1
 
     def answer(self) -> Proof | Race:
         """Ask it."""
@@ -61,12 +62,18 @@ class Question(NamedTuple):
             self.reader,
             self.model,
             self.area,
+            updates=self.updates,
             entry_times=self.entry_times,
             dropped=self.dropped,
         )
 
 
+# What the versions of the struct are called, by how many there are.
+VERSIONS = {2: ("old", "new"), 3: ("old", "first", "second")}
+
 NATIVE, COMPAT = Area("native", ALIGNED), Area("compat", ALIGNED)
+EVEN = Area("compat", ENTRY_TIME_SIZE - SHAPES["compat"].entry_time)
+ASTRIDE = Area("compat", CROSSING)
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
@@ -80,9 +87,17 @@ def pieces() -> dict[str, tuple[Block, ...]]:
     }
 
 
+def words() -> dict[str, str]:
+    """Return the numbers that the prose asks for."""
+    return {"x86.grain": str(X86.grain), "x86.promised": str(GRAINS[0])}
+
+
 def verdict(question: Question) -> str:
-    """Return "safe" or "torn"."""
-    return "torn" if isinstance(question.answer(), Race) else "safe"
+    """Return "safe" or "torn"; "torn, in bytes" if it takes words that are torn into bytes."""
+    answer = question.answer()
+    if isinstance(answer, Proof):
+        return "safe"
+    return "torn" if answer.words else "torn, in bytes"
 
 
 def drop_table() -> Table:
@@ -104,17 +119,20 @@ def _verdicts(dropped: tuple[str, ...]) -> tuple[str, str]:
 COMPARED = (
     ("the 64-bit loop above",                             THE_64,                NATIVE, CURRENT),
     ("the 32-bit loop above",                             THE_32,                COMPAT, CURRENT),
+    ("the 32-bit loop, `state_entry_time` aligned to 8",  THE_32,                EVEN,   CURRENT),
+    ("the 32-bit loop, `state_entry_time` in two cache lines", THE_32,           ASTRIDE, CURRENT),
+    ("the 32-bit loop, in the native layout (Arm)",       THE_32,                NATIVE, CURRENT),
     ("Linux's 32-bit loop: no barriers between halves",   READER["linux-32"],    COMPAT, CURRENT),
     ("halves: low, high; copy; low, high",                READER["split-lh-lh"], COMPAT, CURRENT),
     ("halves: high, low; copy; high, low",                READER["split-hl-hl"], COMPAT, CURRENT),
     ("halves: low, high; copy; high, low",                READER["split-lh-hl"], COMPAT, CURRENT),
     ("halves: high, low; copy; low, high",                READER["split-hl-lh"], COMPAT, CURRENT),
     ("a copy and no protocol",                            READER["naive"],       NATIVE, CURRENT),
-    ("`state_entry_time` taken from the copy",            READER["copied-time"], NATIVE, CURRENT),
+    ("the 64-bit loop, believing the copy's `state_entry_time`", READER["copied-time"], NATIVE, CURRENT),
     ("Linux 6.1 writes; the 32-bit loop",                 THE_32,                COMPAT, LINUX_6_1),
-    ("Linux 6.1 writes, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, Area("compat", CROSSING), LINUX_6_1),
+    ("Linux 6.1 writes, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, LINUX_6_1),
     ("Xen writes a physical area; the 32-bit loop",       THE_32,                COMPAT, XEN_PHYS),
-    ("Xen writes a physical area, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, Area("compat", CROSSING), XEN_PHYS),
+    ("Xen writes a physical area, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, XEN_PHYS),
 )
 TOLD = (
     ("The flag was not asked for",                        Question(THE_64, X86,  NATIVE, ("flag",))),
@@ -126,18 +144,21 @@ TOLD = (
     ("An update without its first barrier",               Question(THE_64, WEAK, NATIVE, ("wmb-set",))),
     ("An update without its second barrier",              Question(THE_64, WEAK, NATIVE, ("wmb-body",))),
     ("A 32-bit reader that begins with the low half",     Question(READER["split-lh-lh"], X86, COMPAT)),
-    ("Linux 6.1: the flag is set by an 8-byte store that crosses a cache line", Question(THE_32, X86, Area("compat", CROSSING), (), LINUX_6_1)),
+    ("Low half, high half, copy, high half, low half: one update is not enough", Question(READER["split-lh-hl"], X86, COMPAT, updates=2)),
+    ("Linux 6.1: the flag is set by an 8-byte store that crosses a cache line", Question(THE_32, X86, ASTRIDE, (), LINUX_6_1)),
 )
 # fmt: on
 
 
 def reader_table() -> Table:
-    """Return readers and writers side by side, on either kind of machine."""
+    """Return readers and writers side by side, on either kind of machine, for 1 and 2 updates."""
+    asked = tuple((model, updates) for updates in (1, 2) for model in (X86, WEAK))
     rows = tuple(
-        (words, *(verdict(Question(reader, m, area, (), writer)) for m in (X86, WEAK)))
+        (words, *(verdict(Question(reader, m, area, (), writer, updates=n)) for m, n in asked))
         for words, reader, area, writer in COMPARED
     )
-    return Table("Readers, one update, later entry times", ("reader", "x86", "weak"), rows)
+    header = ("reader", "x86, one update", "weak, one", "x86, two in a row", "weak, two in a row")
+    return Table("Readers, each update with a later entry time", header, rows)
 
 
 def told(title: str, question: Question) -> Table:
@@ -218,13 +239,17 @@ def _part(here: list[int], start: int, size: int) -> str:
 # Bytes that are equal in both images are of either; the flag is no part of the value.
 def _version(values: dict[int, int], here: list[int], answer: Race) -> str:
     flag = SHAPES[_abi(answer)].update_byte
-    names = ("old", "new")
+    images = answer.case.images
     fits = [
         name
-        for name, image in zip(names, answer.case.images, strict=False)
+        for name, image in zip(VERSIONS[len(images)], images, strict=True)
         if all((values[o] & ~FLAG if o == flag else values[o]) == image[o] for o in here)
     ]
-    return {0: "part old, part new", 1: fits[0] if fits else ""}.get(len(fits), "the same in both")
+    if not fits:
+        return "parts of several"
+    if len(fits) < len(images):
+        return " = ".join(fits)
+    return f"the same in {'both' if len(images) == 2 else 'all'}"
 
 
 def joined(parts: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:

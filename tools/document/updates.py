@@ -108,7 +108,7 @@ def epoch_table(title: str, area: Area) -> Table:
         stores = "; ".join(f"{label(w, area)} ({_bytes(len(w.data))})" for w in epoch.writes)
         rows.append((str(number), stores, reader_sees(epoch, area)))
     header = ("epoch", "stores, in any order", "what a reader may see while it lasts")
-    return Table(f"{title}: the epochs, a barrier between each two", header, tuple(rows))
+    return Table(f"{title}: the epochs, each ended by a barrier", header, tuple(rows))
 
 
 def _bytes(size: int) -> str:
@@ -151,15 +151,14 @@ LETTERS = {"old": "o", "new": "n", "either": "?", "flag": "F"}
 
 
 def _in_characters(found: Sequence[Epoch]) -> Iterator[str]:
-    for number, epoch in enumerate(found):
-        if number:
-            yield "------------------------------ smp_wmb()"
+    for epoch in found:
         letters = "".join(LETTERS[kind] for kind in epoch.bytes)
         per_row = drawing.PER_ROW
         rows = " ".join(letters[i : i + per_row] for i in range(0, len(letters), per_row))
         yield f"{epoch.title}: {'; '.join(epoch.stores)}"
         yield f"  bytes:  {rows}"
         yield f"  reader: {epoch.reader}"
+        yield "------------------------------ smp_wmb()"
     yield "(o old, n new, ? either, F the update byte with the flag up)"
 
 

@@ -46,6 +46,57 @@ def test_both_loops_of_the_document_are_safe_on_either_machine():
             assert answer.states > 10
 
 
+# Of each row of the table: x86 and weak for one update, then for two. What one update can do two
+# can: the second may come after all.
+# fmt: off
+SAFE, TORN, BYTES = "safe", "torn", "torn, in bytes"
+COMPARED = [
+    (SAFE, SAFE,  SAFE,  SAFE),   # the 64-bit loop
+    (SAFE, SAFE,  SAFE,  BYTES),  # the 32-bit loop: its entry time is not aligned
+    (SAFE, SAFE,  SAFE,  SAFE),   # and now it is
+    (SAFE, SAFE,  BYTES, BYTES),  # and now not even x86 stores it in one piece
+    (SAFE, SAFE,  SAFE,  SAFE),   # native
+    (SAFE, TORN,  SAFE,  TORN),   # Linux's
+    (TORN, TORN,  TORN,  TORN),   # lh-lh
+    (TORN, TORN,  TORN,  TORN),   # hl-hl
+    (SAFE, TORN,  TORN,  TORN),   # lh-hl
+    (TORN, TORN,  TORN,  TORN),   # hl-lh
+    (TORN, TORN,  TORN,  TORN),   # a copy
+    (SAFE, SAFE,  SAFE,  SAFE),   # the copy's time
+    (SAFE, BYTES, SAFE,  BYTES),  # Linux 6.1
+    (TORN, BYTES, TORN,  BYTES),
+    (SAFE, BYTES, SAFE,  BYTES),  # Xen, physical
+    (TORN, BYTES, TORN,  BYTES),
+]
+# fmt: on
+
+
+def test_the_table_of_readers_says_what_is_known_of_them(read_back, form):
+    _, *rows = read_back(form)["Readers, each update with a later entry time"]
+    assert [tuple(cell.rpartition(": ")[2] for cell in row[-4:]) for row in rows] == COMPARED
+
+
+@pytest.mark.parametrize("model", [deceptions.X86, deceptions.WEAK], ids=lambda model: model.name)
+def test_no_reader_needs_the_last_barrier_between_two_updates_either(model):
+    for reader in (deceptions.THE_64, deceptions.THE_32):
+        asked = deceptions.Question(reader, model, deceptions.NATIVE, ("wmb-clear",), updates=2)
+        assert deceptions.verdict(asked) == SAFE
+
+
+def test_torn_in_bytes_is_safe_where_words_are_not_torn():
+    asked = deceptions.Question(deceptions.THE_32, deceptions.WEAK, deceptions.COMPAT, updates=2)
+    assert deceptions.verdict(asked) == BYTES
+    words = asked._replace(model=deceptions.WEAK._replace(coarse=True))
+    assert deceptions.verdict(words) == SAFE
+
+
+def test_the_areas_compared_lie_where_the_table_says():
+    entry = deceptions.COMPAT.shape.entry_time
+    starts = [area.offset + entry for area in (deceptions.EVEN, deceptions.ASTRIDE)]
+    assert starts[0] % 8 == 0
+    assert (starts[1] // 64, (starts[1] + 7) // 64) == (0, 1)
+
+
 def test_the_32_bit_loop_has_a_barrier_between_all_its_loads():
     program = deceptions.THE_32.program
     assert len(program) == 2 * len(READER["linux-32"].loads) - 1
@@ -61,8 +112,7 @@ def test_an_execution_that_is_told_ends_in_a_mixture(title, question):
     table = deceptions.told(title, question)
     last = table.rows[-1][1]
     assert last.startswith("accepts ")
-    assert "old" in last
-    assert "new" in last
+    assert sum(name in last for name in deceptions.VERSIONS[len(answer.case.images)]) > 1
 
 
 def test_every_load_and_store_of_an_execution_is_a_line(read_back, form):
@@ -80,8 +130,3 @@ def test_to_tell_of_a_safe_reader_is_refused():
     safe = deceptions.Question(deceptions.THE_64, deceptions.X86, deceptions.NATIVE)
     with pytest.raises(ValueError, match="no execution to tell"):
         deceptions.told("nothing left out", safe)
-
-
-def test_the_crossing_area_has_its_entry_time_in_two_cache_lines():
-    start = deceptions.CROSSING + deceptions.COMPAT.shape.entry_time
-    assert {start // 64, (start + 7) // 64} == {0, 1}

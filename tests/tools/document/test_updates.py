@@ -57,6 +57,17 @@ def test_with_the_flag_there_are_three_epochs_and_the_middle_one_is_flagged():
     assert words[2].startswith("new")
 
 
+@pytest.mark.parametrize("start", [0, 4081])
+@pytest.mark.parametrize(("flag", "barriers"), [(True, 3), (False, 1)])
+def test_every_epoch_is_ended_by_a_barrier(start, flag, barriers):
+    area = Area("native", start, update_flag=flag)
+    steps = update(updates.CURRENT, updates.NEW, area)
+    assert sum(isinstance(step, Barrier) for step in steps) == barriers
+    assert len(list(updates.seen(updates.CURRENT, area))) == barriers
+    (figure,) = updates.pieces()["timeline-flag" if flag else "timeline-plain"]
+    assert sum("smp_wmb()" in line for line in figure.text) == barriers
+
+
 def test_without_the_flag_there_is_one_epoch_and_no_warning():
     area = Area("compat", 0, update_flag=False)
     (only,) = updates.seen(updates.CURRENT, area)
