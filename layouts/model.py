@@ -23,13 +23,15 @@ class WitnessError(Exception):
 class Scalar(NamedTuple):
     """A C type with a size: ``uint64_t``. ``alignment`` is set where the type itself declares one.
 
-    ``signed`` is None where the source does not say, or where the type is not an integer.
+    ``signed`` is None where the source does not say, or where the type is not an integer;
+    ``floating`` is True for float, double and their like.
     """
 
     name: str
     size: int
     signed: bool | None
     alignment: int | None = None
+    floating: bool = False
 
 
 class Field(NamedTuple):
@@ -206,7 +208,7 @@ class Fact(NamedTuple):
 
     kind: str
     member: str
-    value: int | bool | None
+    value: int | bool | str | None  # a signedness is True, False or "floating"
 
 
 def facts(layout: Layout) -> Iterator[Fact]:
@@ -217,7 +219,7 @@ def facts(layout: Layout) -> Iterator[Fact]:
         yield Fact("offset", row.name, row.offset)
         yield Fact("element-size", row.name, row.type.size)
         yield Fact("count", row.name, row.count)
-        yield Fact("signedness", row.name, row.type.signed)
+        yield Fact("signedness", row.name, "floating" if row.type.floating else row.type.signed)
 
 
 class Difference(NamedTuple):
@@ -265,9 +267,8 @@ def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
             continue
         compared += 1
         if value != fact.value:
-            differ(
-                f"{fact.kind}-mismatch", fact.member, _text(fact), _text(fact._replace(value=value))
-            )
+            kind = "type" if "floating" in (value, fact.value) else fact.kind
+            differ(f"{kind}-mismatch", fact.member, _text(fact), _text(fact._replace(value=value)))
     for row in claim.members:
         if row.name not in seen_names:
             compared += 1
@@ -294,6 +295,6 @@ def _strangers(claim: Layout, seen: Layout) -> Iterator[Field]:
 
 
 def _text(fact: Fact) -> str:
-    if fact.kind == "signedness":
+    if fact.kind == "signedness" and fact.value in (True, False):
         return "signed" if fact.value else "unsigned"
     return str(fact.value)

@@ -4,7 +4,7 @@ The compiler turns constants (sizeof, offsetof, ...) into data of an object file
 out of it; nothing is executed, so a cross compiler is as good a witness as the host's own. No
 system header is needed: the types come from the compiler's own __UINT64_TYPE__.
 
-Law of this file: C text out, numbers back. What the numbers should be is not known here.
+Law of this file: numbers back, for the C text of probe.py. What they should be is not known here.
 """
 
 import os
@@ -12,11 +12,11 @@ import shlex
 import struct
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi, Member
-from runstate_abi.layouts.invariants import CONDITIONS, KVM_SIZES, Condition, applies
+from runstate_abi.layouts.invariants import CONDITIONS, Condition, applies
 from runstate_abi.layouts.model import (
     Field,
     Layout,
@@ -26,37 +26,25 @@ from runstate_abi.layouts.model import (
     WitnessError,
     tiled,
 )
-from runstate_abi.layouts.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDATE
-from runstate_abi.layouts.witnesses import coff, elf
+from runstate_abi.layouts.witnesses import coff, elf, probe
+from runstate_abi.layouts.witnesses.probe import Numbers, Subject, Unit
+
+__all__ = ["OURS", "Observation", "Subject", "Unit", "header_unit", "observe"]
 
 TIMEOUT_S = 60
-_PROBE = "runstate-probe.c"
-_SECTION, _VERSION_SECTION = ".rs_abi", ".rs_ver"  # 8 characters are what a COFF name can hold
-
-
-class Subject(NamedTuple):
-    """A struct to measure: its C type, the name its Layout gets, and the members to look at."""
-
-    c_type: str
-    name: str
-    members: tuple[Member, ...] = MEMBERS
-
-
-class Unit(NamedTuple):
-    """A translation unit: declarations (C text), the subjects, and whether the 16 are asserted."""
-
-    declarations: str
-    subjects: tuple[Subject, ...]
-    assertions: tuple[Condition, ...] = ()
 
 
 class Observation(NamedTuple):
-    """What a compiler said: the layouts, its ABI, the conditions compiled and those refused."""
+    """What a compiler said: the layouts, its ABI, the conditions compiled and those refused.
+
+    ``unrecorded`` are facts that it does not know about these structs.
+    """
 
     layouts: Layouts
     abi: Abi
     asserted: tuple[Condition, ...]
     refused: tuple[Condition, ...]
+    unrecorded: tuple[str, ...] = ()
 
 
 _TYPES = """\
@@ -102,21 +90,13 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Observation:
     cannot be run, does not compile the unit, or is for an ABI that layouts/abi.py does not know.
     """
     refused: tuple[Condition, ...] = ()
-    result = _compile(command, source_text(unit))
+    result = compiled(unit, command)
     if isinstance(result, str):
         refused = _refused(unit.assertions, result)
-        result = _compile(command, source_text(unit, with_assertions=False)) if refused else result
+        result = compiled(unit._replace(assertions=()), command) if refused else result
     if isinstance(result, str):
-        raise WitnessError(f"{command}: does not compile: {_first_error(result)}")
-    seen = _read_object(result, command)
-    target = abi or seen.machine
-    if isinstance(target, str):
-        raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
-    values = list(struct.unpack(f"{seen.order}{len(seen.numbers) // 8}Q", seen.numbers))
-    layouts = tuple(_layout(subject, values, target, command) for subject in unit.subjects)
-    asserted = tuple(c for c in unit.assertions if applies(c, target.name))
-    source = f"{command}, {seen.version}"
-    return Observation(Layouts("compiler", source, layouts), target, asserted, refused)
+        raise does_not_compile(command, result)
+    return measured(unit, command, result, abi)._replace(refused=refused)
 
 
 # An assertion that fails puts its own text into the compiler's complaint.
@@ -124,67 +104,24 @@ def _refused(assertions: tuple[Condition, ...], complaint: str) -> tuple[Conditi
     return tuple(c for c in assertions if f"{c.id}: {c.sentence}" in complaint)
 
 
-def source_text(unit: Unit, with_assertions: bool = True) -> str:
-    """Return the C text that is compiled: constants in a section of their own, and assertions."""
-    numbers = [expression for subject in unit.subjects for expression in _expressions(subject)]
-    lines = [unit.declarations, _MACROS]
-    if with_assertions and unit.assertions:
-        lines += [_assertion_names(), *(_assertion(c) for c in unit.assertions)]
-    lines += [
-        f'__attribute__((section("{_SECTION}"), used))',
-        "static const unsigned long long rs_abi[] = {",
-        *(f"\t{expression}," for expression in numbers),
-        "};",
-        f'__attribute__((section("{_VERSION_SECTION}"), used))',
-        "static const char rs_ver[] = __VERSION__;",
-    ]
-    return "\n".join(lines) + "\n"
+def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Observation:
+    """Return what stands in the object that ``command`` made of ``unit`` (WitnessError)."""
+    seen = _read_object(data, command)
+    target = abi or seen.machine
+    if isinstance(target, str):
+        raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
+    values = list(struct.unpack(f"{seen.order}{len(seen.numbers) // 8}Q", seen.numbers))
+    layouts = tuple(_layout(subject, values, target, command) for subject in unit.subjects)
+    asserted = tuple(c for c in unit.assertions if applies(c, target.name))
+    source = f"{command}, {seen.version}"
+    return Observation(Layouts("compiler", source, layouts), target, asserted, ())
 
 
-_MACROS = """\
-#define offsetof_(T, f) __builtin_offsetof(T, f)
-#define sizeof_field_(T, f) sizeof(((T *)0)->f)
-#define is_signed_(T, f) ((__typeof__(((T *)0)->f))-1 < 0)
-"""
+def compiled(unit: Unit, command: str) -> bytes | str:
+    """Return the object's bytes, or the compiler's complaint as text.
 
-
-def _expressions(subject: Subject) -> list[str]:
-    c_type = subject.c_type
-    expressions = [f"sizeof({c_type})", f"_Alignof({c_type})"]
-    for member in subject.members:
-        element = member.name if member.count == 1 else f"{member.name}[0]"
-        expressions += [
-            f"offsetof_({c_type}, {member.name})",
-            f"sizeof_field_({c_type}, {member.name})",
-            f"sizeof_field_({c_type}, {element})",
-            f"is_signed_({c_type}, {element})",
-        ]
-    return expressions
-
-
-# The names that the kernel's conditions use. vx is struct kvm_vcpu_xen *, of which two members
-# count; CONFIG_X86_64 is an x86-64 kernel, which x32 programs are not.
-def _assertion_names() -> str:
-    copies = " ".join(f"u8 {member}[{size}];" for member, size in KVM_SIZES.items())
-    constants = "\n".join(f"#define {r.constant} {r.value}" for r in RUNSTATES)
-    return (
-        "#define offsetof(T, f) offsetof_(T, f)\n"
-        "#define sizeof_field(T, f) sizeof_field_(T, f)\n"
-        f"#define XEN_RUNSTATE_UPDATE {XEN_RUNSTATE_UPDATE:#x}ULL\n"
-        f"{constants}\n"
-        f"struct kvm_copies {{ {copies} }};\n"
-        "#define vx ((struct kvm_copies *)0)\n"
-        "#if defined(__x86_64__) && defined(__LP64__)\n#define CONFIG_X86_64 1\n#endif"
-    )
-
-
-def _assertion(condition: Condition) -> str:
-    text = f'_Static_assert(!({condition.text}), "{condition.id}: {condition.sentence}");'
-    return f"#ifdef CONFIG_X86_64\n{text}\n#endif" if condition.x86_64_only else text
-
-
-# Returns the object's bytes, or the compiler's complaint as text.
-def _compile(command: str, text: str) -> bytes | str:
+    WitnessError if the compiler cannot be run or does not end.
+    """
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -192,9 +129,8 @@ def _compile(command: str, text: str) -> bytes | str:
     if not words:
         raise WitnessError("the compiler's command line is empty")
     with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
-        source, output = os.path.join(folder, _PROBE), os.path.join(folder, "probe.o")
-        with open(source, "w", encoding="utf-8") as file:
-            file.write(text)
+        _write(folder, probe.sources(unit))
+        source, output = os.path.join(folder, probe.PROBE), os.path.join(folder, "probe.o")
         try:
             done = subprocess.run(
                 [*words, "-c", source, "-o", output],
@@ -215,12 +151,24 @@ def _compile(command: str, text: str) -> bytes | str:
             return file.read()
 
 
+def _write(folder: str, sources: Mapping[str, str]) -> None:
+    for name, text in sources.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def does_not_compile(command: str, complaint: str) -> WitnessError:
+    """Return the error that tells the first line of a compiler's complaint."""
+    return WitnessError(f"{command}: does not compile: {_first_error(complaint)}")
+
+
 def _first_error(complaint: str) -> str:
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line]
     first = (errors or lines or ["no message"])[0]
     # A line number in our own probe means nothing to the user.
-    return first.split("error:", 1)[-1].strip() if _PROBE in first else first
+    ours = probe.PROBE in first or probe.QUESTIONS in first
+    return first.split("error:", 1)[-1].strip() if ours else first
 
 
 class _Object(NamedTuple):
@@ -231,7 +179,7 @@ class _Object(NamedTuple):
 
 
 def _read_object(data: bytes, command: str) -> _Object:
-    names = (_SECTION, _VERSION_SECTION)
+    names = (probe.SECTION, probe.VERSION_SECTION)
     machine: Abi | str
     sections: list[bytes | memoryview | None]
     if coff.is_i386(data):
@@ -243,23 +191,37 @@ def _read_object(data: bytes, command: str) -> _Object:
         sections = [file.section(name) for name in names]
     numbers, version = (bytes(section or b"") for section in sections)
     if not numbers or not version:
-        raise WitnessError(f"{command}: no section {_SECTION} in its object file (built for LTO?)")
+        raise WitnessError(f"{command}: no section {names[0]} in its object file (built for LTO?)")
     return _Object(order, machine, numbers, version.split(b"\0")[0].decode(errors="replace"))
 
 
 def _layout(subject: Subject, values: list[int], abi: Abi, command: str) -> Layout:
-    size, alignment = values.pop(0), values.pop(0)
-    rows = []
-    for member in subject.members:
-        offset, whole, element, signed = (values.pop(0) for _ in range(4))
-        type_ = Scalar(_c_name(member, element, bool(signed)), element, bool(signed))
-        rows.append(Field(offset, member.name, type_, whole // element if element else 0))
+    size, alignment, type_class = (values.pop(0) for _ in range(3))
+    numbers = [Numbers(*(values.pop(0) for _ in Numbers._fields)) for _ in subject.members]
+    if type_class != probe.STRUCT:
+        what = "a union" if type_class == probe.UNION else "no struct"
+        raise WitnessError(f"{command}: {subject.c_type} is {what}; a layout is a struct's")
+    # A member without bytes (``uint64_t time[0];``) has no row.
+    rows = [
+        Field(seen.offset, member.name, _scalar(member, seen), seen.whole // seen.element)
+        for member, seen in zip(subject.members, numbers, strict=True)
+        if seen.whole
+    ]
     try:
         return tiled(subject.name, abi.name, size, alignment, rows)
     except LayoutError as error:
         raise WitnessError(f"{command}: {error}") from None
 
 
-def _c_name(member: Member, size: int, signed: bool) -> str:
-    same = size == member.type.size and signed == member.type.signed
-    return member.type.name if same else f"{'s' if signed else 'u'}{size * 8}"
+# A name that says what is known: the compiler gives no names of types.
+_NAMES = {probe.POINTER: "pointer", probe.STRUCT: "struct", probe.UNION: "union"}
+
+
+def _scalar(member: Member, seen: Numbers) -> Scalar:
+    size, signed = seen.element, bool(seen.signed)
+    if seen.type_class in (probe.REAL, probe.COMPLEX):
+        return Scalar(f"float{size * 8}", size, None, floating=True)
+    if seen.type_class >= probe.POINTER:
+        return Scalar(_NAMES.get(seen.type_class, f"{size} bytes"), size, None)
+    same = (size, signed) == (member.type.size, member.type.signed)
+    return Scalar(member.type.name if same else f"{'s' if signed else 'u'}{size * 8}", size, signed)

@@ -119,6 +119,10 @@ DIFFERENT = {
         _with(NATIVE, "time", type=U32, count=8),
         "element-size-mismatch vcpu_runstate_info.time [x86_64] spec=8 seen=4",
     ),
+    "a floating type": (
+        _with(NATIVE, "time", type=Scalar("double", 8, None, floating=True)),
+        "type-mismatch vcpu_runstate_info.time [x86_64] spec=unsigned seen=floating",
+    ),
     "a missing member": (
         tiled(NATIVE.name, "x86_64", 48, 8, NATIVE.members[:2]),
         "missing-member vcpu_runstate_info.time [x86_64]",
@@ -145,6 +149,24 @@ def test_a_difference_is_one_line_that_names_it(case):
     lines = [str(difference) for difference in differences(NATIVE, seen, "gcc 12.2, file.o")]
     assert any(text.startswith(line) for text in lines)
     assert all(text.endswith("(gcc 12.2, file.o)") and "\n" not in text for text in lines)
+
+
+def test_an_integer_in_place_of_a_floating_type_is_told_as_well():
+    floating = _with(NATIVE, "time", type=Scalar("double", 8, None, floating=True))
+    result = compare(floating, NATIVE, "x")
+    assert [str(d) for d in result.differences] == [
+        "type-mismatch vcpu_runstate_info.time [x86_64] spec=floating seen=unsigned (x)"
+    ]
+    assert compare(floating, floating, "x") == compare(floating, floating, "x")._replace(
+        differences=(), unknown=()
+    )
+
+
+def test_a_type_of_no_known_kind_is_no_mismatch_and_not_recorded():
+    pointer = _with(NATIVE, "time", type=Scalar("void *", 8, None))
+    result = compare(NATIVE, pointer, "x")
+    assert (result.compared, result.differences) == (13, ())
+    assert result.unknown == ("signedness time",)
 
 
 def test_what_a_witness_does_not_record_is_said():

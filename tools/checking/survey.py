@@ -6,7 +6,7 @@ nothing is passed over: what a witness could not be asked is in its Finding as n
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABIS, X86_64, Abi, c_layout
 from runstate_abi.layouts.invariants import (
@@ -50,6 +50,7 @@ class Finding(NamedTuple):
     which ABI's claims it was held against, ``assumed`` that nothing in the source says so.
     ``path`` is the file, if it is one. ``compared`` counts facts; ``unrecorded`` are those that
     this kind of witness does not know. ``about`` says what it is about, if not about structs.
+    ``names`` are (the claim's name, what the file calls that struct), where it is another.
     """
 
     witness: str
@@ -65,10 +66,7 @@ class Finding(NamedTuple):
     notes: tuple[str, ...] = ()
     path: str = ""
     about: str = ""
-
-
-if TYPE_CHECKING:
-    from runstate_abi.layouts.witnesses import compiler
+    names: tuple[tuple[str, str], ...] = ()
 
 
 def holding(
@@ -82,6 +80,7 @@ def holding(
     ]
     unrecorded = [text for _, result in results for text in result.unknown]
     notes = [_other_abi(layout) for layout, result in results if result.differences]
+    notes += [note for layout, _ in results for note in _in_padding(claims[layout.name], layout)]
     return Finding(
         witness,
         seen.source,
@@ -91,8 +90,21 @@ def holding(
         compared=sum(result.compared for _, result in results),
         differences=tuple(d for _, result in results for d in result.differences),
         unrecorded=tuple(dict.fromkeys(unrecorded)),
-        notes=tuple(filter(None, notes)),
+        notes=tuple(dict.fromkeys(filter(None, notes))),
     )
+
+
+# Equality is by bytes, so a member in the place of padding is no difference; but it has a name,
+# and an update that clears or copies the padding does so to it.
+def _in_padding(claimed: Layout, seen: Layout) -> Iterator[str]:
+    known = {row.name for row in claimed.rows}
+    for row in seen.members:
+        for pad in claimed.padding:
+            if row.name not in known and pad.offset <= row.offset and row.end <= pad.end:
+                yield (
+                    f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
+                    f"size {row.size}, where the claim has padding: equal by bytes"
+                )
 
 
 # A layout that contradicts its own ABI's claim but fits another's: the likeliest explanation.
@@ -218,7 +230,9 @@ def asked_of_header(
     command: str, header: str, structs: Sequence[tuple[str, str]], abi: Abi | None
 ) -> Finding:
     """Return what a compiler makes of the user's own structs: (name in C, name of the claim)."""
-    seen = [_of_header(command, header, name, claimed, abi) for name, claimed in structs]
+    from runstate_abi.layouts.witnesses import header as headers
+
+    seen = [headers.observe(header, name, claimed, command, abi) for name, claimed in structs]
     found_abi = seen[0].abi
     claims = CLAIMS[found_abi.name]
     found = tuple(layout for observed in seen for layout in observed.layouts.found)
@@ -229,25 +243,14 @@ def asked_of_header(
         expected[COMPAT.name] = claims.compat_xen
     names = ", ".join(name for name, _ in structs)
     layouts = Layouts("compiler", f"{header}: {names}; {seen[0].layouts.source}", found)
-    finding = holding(command, layouts, expected, found_abi)._replace(path=header)
+    finding = holding(command, layouts, expected, found_abi)
+    unrecorded = [text for observed in seen for text in observed.unrecorded]
+    finding = finding._replace(
+        path=header,
+        names=tuple((claimed, name) for name, claimed in structs),
+        unrecorded=tuple(dict.fromkeys((*finding.unrecorded, *unrecorded))),
+    )
     return judged(finding, evaluate_what_is_there(found, found_abi.name, KVM_SIZES))
-
-
-# A name is a struct tag first and a typedef second; the first complaint is the one to report.
-def _of_header(
-    command: str, header: str, name: str, claimed: str, abi: Abi | None
-) -> "compiler.Observation":
-    from runstate_abi.layouts.witnesses import compiler
-
-    spellings = [name] if name.startswith("struct ") else [f"struct {name}", name]
-    complaints = []
-    for spelling in spellings:
-        try:
-            unit = compiler.header_unit(header, [(spelling, claimed)])
-            return compiler.observe(unit, command, abi)
-        except WitnessError as error:
-            complaints.append(error)
-    raise complaints[0]
 
 
 def evaluate_what_is_there(

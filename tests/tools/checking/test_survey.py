@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from runstate_abi.layouts import constructs, ctypes_structs
-from runstate_abi.layouts.model import Layouts
+from runstate_abi.layouts.model import Field, Layouts
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
-from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking import kernels, survey
 from runstate_abi.tools.checking.survey import X86_64, holding, judged
 
 CLAIMED = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
@@ -75,6 +75,57 @@ def test_another_abis_layout_is_recognised():
     assert holding("btf", seen, CLAIMED, X86_64).notes == (
         "struct vcpu_runstate_info here is what it is on i386 (see --abi)",
     )
+
+
+def test_a_member_in_the_place_of_padding_is_equal_and_named():
+    u32 = NATIVE.members[0].type
+    rows = (*NATIVE.rows[:1], Field(4, "flags", u32), *NATIVE.rows[2:])
+    finding = holding("btf", Layouts("btf", "x.o", (NATIVE._replace(rows=rows),)), CLAIMED, X86_64)
+    assert finding.differences == ()
+    assert finding.notes == (
+        "struct vcpu_runstate_info has a member flags at offset 4, size 4, where the claim has "
+        "padding: equal by bytes",
+    )
+
+
+def test_padding_that_is_called_as_the_claim_calls_it_is_not_worth_a_note():
+    rows = tuple(row._replace(padding=False) for row in NATIVE.rows)
+    finding = holding("btf", Layouts("btf", "x.o", (NATIVE._replace(rows=rows),)), CLAIMED, X86_64)
+    assert (finding.differences, finding.notes) == ((), ())
+
+
+# Structs that are not the claim's: what they are must not depend on who is asked.
+BODIES = (
+    "int state; u64 entered; u64 time[4];",
+    "int state; u64 time[4];",
+    "int state; u64 state_entry_time; u64 time;",
+    "int state; u64 state_entry_time; u64 time[5];",
+    "int state; u64 state_entry_time; u64 time[];",
+    "int state; unsigned flags; u64 state_entry_time; u64 time[4]; char tail;",
+    "int state[2]; u64 state_entry_time; int time[2][4];",
+    "_Bool state; u64 state_entry_time; u64 time[4];",
+    "char nothing;",
+)
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("command", ["gcc", "clang"])
+def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tmp_path):
+    if shutil.which(command) is None:
+        pytest.skip(f"{command}: not installed")
+    pytest.importorskip("drgn", reason="the DWARF needs it")
+    struct = f"struct {NATIVE.name} {{ {body} }};"
+    binary = kernel_object("kernel", [struct], keep_dwarf=True)
+    btf, dwarf = kernels.asked_of_files([binary], kernels.Question(X86_64, False))
+    header = tmp_path / "mine.h"
+    header.write_text(f"typedef unsigned long long u64;\n{struct}\n")
+    compiled = survey.asked_of_header(command, str(header), [(NATIVE.name, NATIVE.name)], None)
+    said = [
+        ([str(d._replace(source="")) for d in f.differences if "alignment" not in d.kind], f.notes)
+        for f in (btf, dwarf, compiled)
+    ]
+    assert said[0][0]
+    assert said[0] == said[1] == said[2]
 
 
 def test_a_layout_of_no_abi_is_not_explained_away():

@@ -1,0 +1,165 @@
+"""The C text that a compiler is asked with: constants about structs, as data of its object file.
+
+It is two files. The declarations stand in the first, where the compiler complains as its command
+line says (-Wall -Werror -pedantic-errors); the questions stand in the second, which declares
+itself a system header, so that no flag of the user's turns our own expressions into errors.
+
+Law of this file: C text out. What the numbers should be is not known here, and no question needs
+more of a struct than the members that it names.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runstate_abi.layouts.abi import Member
+from runstate_abi.layouts.invariants import KVM_SIZES, Condition
+from runstate_abi.layouts.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDATE
+
+PROBE, QUESTIONS = "runstate-probe.c", "runstate-probe.h"
+SECTION, VERSION_SECTION = ".rs_abi", ".rs_ver"  # 8 characters are what a COFF name can hold
+
+# What __builtin_classify_type() says, in GCC's typeclass.h and so in clang: below POINTER are
+# integers, characters, enumerations and _Bool.
+POINTER, REAL, COMPLEX, STRUCT, UNION = 5, 8, 9, 12, 13
+
+DIMENSIONS = 3  # of an array that are looked through: uint64_t time[2][2] is four times one
+
+
+class Subject(NamedTuple):
+    """A struct to measure: its C type, the name its Layout gets, and the members to look at."""
+
+    c_type: str
+    name: str
+    members: tuple[Member, ...] = MEMBERS
+
+
+class Unit(NamedTuple):
+    """A translation unit: declarations (C text), the subjects, and whether the 16 are asserted.
+
+    ``asked`` are more constant expressions; that the unit compiles with them is their answer.
+    """
+
+    declarations: str
+    subjects: tuple[Subject, ...]
+    assertions: tuple[Condition, ...] = ()
+    asked: tuple[str, ...] = ()
+
+
+class Numbers(NamedTuple):
+    """What is asked of a member, in this order: offset, whole and element in bytes, its class."""
+
+    offset: int
+    whole: int
+    element: int
+    type_class: int
+    signed: int
+
+
+def sources(unit: Unit) -> dict[str, str]:
+    """Return the C files of a unit by name: PROBE is the one to compile."""
+    return {
+        PROBE: f'{unit.declarations}\n#include "{QUESTIONS}"\n',
+        QUESTIONS: "\n".join(_questions(unit)) + "\n",
+    }
+
+
+def _questions(unit: Unit) -> Iterator[str]:
+    yield "#pragma GCC system_header"
+    yield _MACROS
+    if unit.assertions:
+        yield _assertion_names()
+        yield from map(_assertion, unit.assertions)
+    for number, subject in enumerate(unit.subjects):
+        yield from _types(subject, f"rs_{number}")
+    yield f'__attribute__((section("{SECTION}"), used))'
+    yield "static const unsigned long long rs_abi[] = {"
+    for number, subject in enumerate(unit.subjects):
+        yield from (f"\t{expression}," for expression in _expressions(subject, f"rs_{number}"))
+    yield from (f"\t{expression}," for expression in unit.asked)
+    yield "\t0\n};"  # C has no empty array
+    yield f'__attribute__((section("{VERSION_SECTION}"), used))'
+    yield "static const char rs_ver[] = __VERSION__;"
+
+
+# element_() takes one dimension from an array and leaves what is none as it is; all of it must
+# compile for whatever a member may be. A comma's right side decays as a value does, which tells
+# an array from a pointer, and has no qualifiers and no _Atomic.
+_MACROS = f"""\
+#define offsetof_(T, f) __builtin_offsetof(T, f)
+#define sizeof_field_(T, f) sizeof(((T *)0)->f)
+#define of_type_(T) (*(T *)0)
+#define value_(x) ((void)0, x)
+#define class_(x) __builtin_classify_type(x)
+#define same_type_(x, y) __builtin_types_compatible_p(__typeof__(x), __typeof__(y))
+#define is_array_(x) (class_(x) == {POINTER} && !same_type_(x, value_(x)))
+#define array_(x) __builtin_choose_expr(is_array_(x), x, (char *)0)
+#define element_(x) __builtin_choose_expr(is_array_(x), array_(x)[0], x)
+#define integer_(x) __builtin_choose_expr(class_(x) < {POINTER}, x, 0)
+#define is_signed_(x) ((__typeof__(value_(integer_(x))))-1 < 0)
+struct rs_control {{ int there; }};"""
+
+
+def has_member(c_type: str, member: str) -> str:
+    """Return a constant that compiles if the struct has the member, whatever it is."""
+    return f"sizeof((void)(({c_type} *)0)->{member}, 1)"
+
+
+def has_address(c_type: str, member: str) -> str:
+    """Return a constant that compiles if the member is not a bitfield either."""
+    return f"sizeof(&(({c_type} *)0)->{member})"
+
+
+def has_size(c_type: str, member: str) -> str:
+    """Return a constant that compiles if the member has a size: ``time[]`` has none."""
+    return f"sizeof_field_({c_type}, {member})"
+
+
+# A struct of our own: a compiler that refuses these says nothing by refusing others.
+CONTROL = tuple(
+    question("struct rs_control", "there") for question in (has_member, has_address, has_size)
+)
+
+
+def _types(subject: Subject, prefix: str) -> Iterator[str]:
+    for number, member in enumerate(subject.members):
+        name = f"{prefix}_{number}"
+        whole = f"(({subject.c_type} *)0)->{member.name}"
+        yield f"typedef __typeof__({whole}) {name}_0;"
+        for depth in range(DIMENSIONS):
+            element = f"element_(of_type_({name}_{depth}))"
+            yield f"typedef __typeof__({element}) {name}_{depth + 1};"
+
+
+def _expressions(subject: Subject, prefix: str) -> Iterator[str]:
+    c_type = subject.c_type
+    yield from (f"sizeof({c_type})", f"_Alignof({c_type})", f"class_(of_type_({c_type}))")
+    for number, member in enumerate(subject.members):
+        element = f"{prefix}_{number}_{DIMENSIONS}"
+        yield from (
+            f"offsetof_({c_type}, {member.name})",
+            f"sizeof_field_({c_type}, {member.name})",
+            f"sizeof({element})",
+            f"class_(of_type_({element}))",
+            f"is_signed_(of_type_({element}))",
+        )
+
+
+# The names that the kernel's conditions use. vx is struct kvm_vcpu_xen *, of which two members
+# count; CONFIG_X86_64 is an x86-64 kernel, which x32 programs are not.
+def _assertion_names() -> str:
+    copies = " ".join(f"u8 {member}[{size}];" for member, size in KVM_SIZES.items())
+    constants = "\n".join(f"#define {r.constant} {r.value}" for r in RUNSTATES)
+    return (
+        "#define offsetof(T, f) offsetof_(T, f)\n"
+        "#define sizeof_field(T, f) sizeof_field_(T, f)\n"
+        f"#define XEN_RUNSTATE_UPDATE {XEN_RUNSTATE_UPDATE:#x}ULL\n"
+        f"{constants}\n"
+        f"struct kvm_copies {{ {copies} }};\n"
+        "#define vx ((struct kvm_copies *)0)\n"
+        "#if defined(__x86_64__) && defined(__LP64__)\n#define CONFIG_X86_64 1\n#endif"
+    )
+
+
+def _assertion(condition: Condition) -> str:
+    text = f'_Static_assert(!({condition.text}), "{condition.id}: {condition.sentence}");'
+    return f"#ifdef CONFIG_X86_64\n{text}\n#endif" if condition.x86_64_only else text
