@@ -185,6 +185,49 @@ def test_a_header_that_does_not_compile_is_exit_3(run, tmp_path):
     assert "does not compile" in err
 
 
+OTHERS = (
+    "typedef unsigned long long u64;\n"
+    "struct renamed { int state; u64 entered; u64 time[4]; };\n"
+    "struct single {\n  int state;\n  u64 state_entry_time;\n  u64 time;\n};\n"
+    "struct filled { int state; unsigned flags; u64 state_entry_time; u64 time[4]; };\n"
+)
+SAID = {
+    "renamed": (1, "missing-member vcpu_runstate_info.state_entry_time [x86_64] spec=offset 8"),
+    "single": (1, "count-mismatch vcpu_runstate_info.time [x86_64] spec=4 seen=1 ("),
+    "filled": (0, "    note: struct vcpu_runstate_info has a member flags at offset 4, size 4"),
+    "nosuch": (3, "finds no struct nosuch and no nosuch in it"),
+}
+
+
+@pytest.mark.parametrize("struct", SAID)
+def test_a_struct_that_lacks_something_differs_and_is_no_failure_to_check(run, tmp_path, struct):
+    path = tmp_path / "others.h"
+    path.write_text(OTHERS)
+    code, out, err = run("--header", path, "--struct", f"{struct}=vcpu_runstate_info")
+    assert (code, SAID[struct][1] in out + err) == (SAID[struct][0], True)
+    assert (err == "") == (code != 3)
+
+
+# Where each format keeps (file, line) of the first difference, which is about the struct's size.
+LINE = {
+    "sarif": lambda text: json.loads(text)["runs"][0]["results"][0]["locations"][0][
+        "physicalLocation"
+    ]["region"]["startLine"],
+    "gitlab": lambda text: json.loads(text)[0]["location"]["lines"]["begin"],
+    "github": lambda text: int(text.partition(",line=")[2].partition(",")[0]),
+}
+
+
+@pytest.mark.parametrize("form", LINE)
+def test_a_finding_about_a_struct_is_at_the_structs_line(run, tmp_path, monkeypatch, form):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    path = tmp_path / "others.h"
+    path.write_text(OTHERS)
+    argv = ["--header", path, "--struct", "single=vcpu_runstate_info", "--format", form]
+    code, out, _ = run(*argv)
+    assert (code, LINE[form](out)) == (1, 3)
+
+
 USAGE = {
     "a header without a struct": ["--header", "mine.h"],
     "a struct without a header": ["--struct", "mine=vcpu_runstate_info"],

@@ -5,6 +5,7 @@ stale; a table that was not found is line 1 of its file.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,6 @@ class Place(NamedTuple):
 
 
 TEXT_MAX = 1 << 20
-FIRST_MEMBER = NATIVE.members[1].name  # state_entry_time: "state" is a word of many structs
 ROOT = Path(runstate.__file__).parent.parent
 
 
@@ -48,20 +48,56 @@ def _found(file: str, pattern: str, start: int = 1) -> Place:
     return Place(name, _line(lines, pattern, start) or start)
 
 
-def line_in(path: str, difference: Difference) -> int:
+def line_in(path: str, difference: Difference, names: Iterable[tuple[str, str]] = ()) -> int:
     """Return the line of a header that a difference is about, 1 in a file that is not text.
 
-    The user's struct may have another name than the claim's; its members have the same.
+    ``names`` are (the claim's name, the header's) of structs. A difference about no member, or
+    about one that is missing, is at the struct's own line.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read(TEXT_MAX).splitlines()
+            text = _COMMENT.sub(_blank, file.read(TEXT_MAX))
     except (OSError, UnicodeDecodeError):
         return 1
-    start = _line(lines, rf"\b{re.escape(difference.struct)}\b") or 1
-    member = difference.member or FIRST_MEMBER
-    found = _line(lines, rf"\b{re.escape(member)}\b", start) or start
-    return start if not difference.member and start > 1 else found
+    name = _name(difference, dict(names))
+    struct = _struct(text, name)
+    if struct is None:
+        return _first_mention(text.splitlines(), name, difference.member)
+    member = re.compile(rf"\b{re.escape(difference.member)}\b")
+    found = member.search(text, *struct.span("body")) if difference.member else None
+    return text.count("\n", 0, found.start() if found else struct.start("name")) + 1
+
+
+def _first_mention(lines: list[str], name: str, member: str) -> int:
+    start = _line(lines, rf"\b{re.escape(name)}\b") or 1
+    found = _line(lines, rf"\b{re.escape(member)}\b", start) if member else 0
+    return found or start
+
+
+# What the file calls the struct that a difference is about; a condition's text says which.
+def _name(difference: Difference, names: dict[str, str]) -> str:
+    struct = difference.struct
+    if difference.kind == "condition-false":
+        struct = next((known for known in names if f"struct {known}" in difference.spec), struct)
+    return names.get(struct, struct).removeprefix("struct ")
+
+
+# This is no C parser: it finds the braces of a definition, and what lies between two of them.
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_BODY = r"\{(?P<body>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}"
+_WORDS = r"[^;{}]{0,200}"  # attributes, other names; bounded, so that no text takes long
+
+
+def _blank(comment: re.Match[str]) -> str:
+    return "\n" * comment[0].count("\n") or " "
+
+
+# ``struct mine {`` by its tag, ``typedef struct { ... } mine;`` by where it begins.
+def _struct(text: str, name: str) -> re.Match[str] | None:
+    name = re.escape(name)
+    tagged = rf"\bstruct\b{_WORDS}\b(?P<name>{name})\s*{_BODY}"
+    typedef = rf"\b(?P<name>struct)\b{_WORDS}{_BODY}{_WORDS}\b{name}\b"
+    return re.search(tagged, text) or re.search(typedef, text)
 
 
 def _line(lines: list[str], pattern: str, start: int = 1) -> int:

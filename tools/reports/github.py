@@ -45,7 +45,7 @@ def _annotation(subject: str, members: Sequence[Result]) -> str:
     first = next((result for result in members if result.path), members[0])
     file, line = first.path, 1
     if file and first.differences:
-        line = line_in(file, first.differences[0])
+        line = line_in(file, first.differences[0], first.names)
     what = "differs" if members[0].differences else "not checked"
     properties = [f"file={_property(os.path.relpath(file))},line={line}"] if file else []
     properties.append(f"title={_property(f'runstate check: {subject} {what}')}")

@@ -24,7 +24,9 @@ def _issues(result: Result) -> Iterator[dict[str, object]]:
         stable = f"{result.name} {str(difference).partition(' (')[0]}"
         place = place_of(difference)
         if result.path:
-            place = Place(os.path.relpath(result.path), line_in(result.path, difference))
+            place = Place(
+                os.path.relpath(result.path), line_in(result.path, difference, result.names)
+            )
         yield _issue(difference.kind, str(difference), stable, place)
     if result.failed and not result.differences:
         text = f"{result.name}: {'; '.join(result.lines)}"

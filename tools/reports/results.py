@@ -30,7 +30,7 @@ class Result(NamedTuple):
     """One result: ``subject`` is a struct's name, ``conditions``, or what was not checked.
 
     ``lines`` say why it is not PASSED; ``differences`` are those behind them. ``path`` is the
-    file that was read, if it was one.
+    file that was read, if it was one; ``names`` is what it calls the claims' structs.
     """
 
     witness: str
@@ -41,6 +41,7 @@ class Result(NamedTuple):
     outcome: Outcome
     lines: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -100,7 +101,7 @@ def _compared(finding: Finding, subject: str, differences: tuple[Difference, ...
     notes = finding.notes if differences else ()
     lines = (*map(str, differences), *(f"note: {note}" for note in notes))
     place = (finding.witness, subject, finding.abi, finding.source, finding.path)
-    return Result(*place, outcome, lines, differences)
+    return Result(*place, outcome, lines, differences, finding.names)
 
 
 def _not_checked(finding: Finding, item: NotChecked) -> Result:

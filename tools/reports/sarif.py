@@ -14,11 +14,14 @@ from urllib.parse import quote
 from runstate_abi.layouts.model import Difference
 from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.report import NOT_CHECKED, exit_code
-from runstate_abi.tools.reports.claims import ROOT, line_in, place_of
+from runstate_abi.tools.reports.claims import line_in, place_of
 from runstate_abi.tools.reports.results import Outcome, Result, results
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+# Where that is on the machine that made the report says nothing elsewhere; SARIF lets such a base
+# be described and have no URI.
 CLAIMS_BASE = "RUNSTATE_ABI"
+CLAIMS_BASE_IS = "where the Python package runstate_abi is installed"
 
 # fmt: off
 RULES = {
@@ -27,6 +30,7 @@ RULES = {
     "offset-mismatch":       "A member is not where the ABI says.",
     "element-size-mismatch": "A member, or an element of it, is not as wide as the ABI says.",
     "count-mismatch":        "An array has not as many elements as the ABI says.",
+    "type-mismatch":         "A member is a floating-point number where the ABI has an integer.",
     "signedness-mismatch":   "A member is signed where the ABI says unsigned, or the other way.",
     "missing-member":        "A member of the ABI is absent.",
     "extra-member":          "There is a member that the ABI does not have.",
@@ -61,7 +65,7 @@ def render(findings: Sequence[Finding]) -> str:
                 "toolExecutionNotifications": [_skip(r) for r in found if not _said(r)],
             }
         ],
-        "originalUriBaseIds": {CLAIMS_BASE: {"uri": ROOT.as_uri() + "/"}},
+        "originalUriBaseIds": {CLAIMS_BASE: {"description": {"text": CLAIMS_BASE_IS}}},
         "results": [item for result in found for item in _results(result)],
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
@@ -83,7 +87,7 @@ def _results(result: Result) -> Iterator[dict[str, object]]:
         claim = _claim(difference)
         located = [claim]
         if result.path:
-            located = [_file(result.path, line_in(result.path, difference))]
+            located = [_file(result.path, line_in(result.path, difference, result.names))]
         yield {
             **_result(difference.kind, str(difference), result),
             "locations": located,

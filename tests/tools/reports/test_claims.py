@@ -41,35 +41,71 @@ def test_a_member_that_no_table_has_leads_to_the_table():
     assert line.startswith("NATIVE = ")
 
 
-HEADER = """struct other { int state; };
-struct mine {
-    int state;
+HEADER = """#include "time.h"
+/* struct mine { is what the hypervisor writes: state, time */
+struct other { int state; };
+struct mine;  // struct mine {
+int look(struct mine *at) {
+}
+struct mine
+{
+    int state; /* time
+       time */
     unsigned long long state_entry_time;
+    struct { int time_of; } inner;
     unsigned long long time[5];
 };
-struct compat_vcpu_runstate_info {
+typedef struct {
     unsigned state;
     unsigned long long time[4];
-};
+} __attribute__((packed)) mine_t;
+struct last { int state_entry_time; };
 """
+NAMES = ((NATIVE, "struct mine"), (COMPAT, "mine_t"))
 
 
 @pytest.mark.parametrize(
     ("struct", "member", "line"),
     [
-        (NATIVE, "time", 5),  # under a name of its own, by its members
-        (NATIVE, "", 4),
-        (COMPAT, "", 7),
-        (COMPAT, "state", 8),
-        (COMPAT, "time", 9),
-        (COMPAT, "state_entry_time", 7),  # it is missing
+        (NATIVE, "", 7),
+        (NATIVE, "state", 9),
+        (NATIVE, "state_entry_time", 11),
+        (NATIVE, "time", 13),
+        (NATIVE, "nosuch", 7),
+        (COMPAT, "", 15),
+        (COMPAT, "state", 16),
+        (COMPAT, "time", 17),
+        (COMPAT, "state_entry_time", 15),  # it is missing; another struct has one
     ],
 )
-def test_a_headers_line_is_the_members_own(tmp_path, struct, member, line):
+def test_a_headers_line_is_the_members_own_or_the_structs(tmp_path, struct, member, line):
     path = tmp_path / "mine.h"
     path.write_text(HEADER)
     seen = Difference("size-mismatch", struct, member, "x86_64", "", "", "")
-    assert line_in(str(path), seen) == line
+    assert line_in(str(path), seen, NAMES) == line
+
+
+def test_a_condition_is_at_the_first_struct_that_it_names(tmp_path):
+    path = tmp_path / "mine.h"
+    path.write_text(HEADER)
+    text = f"BUILD_BUG_ON(sizeof(struct {COMPAT}) != 0x2c)"
+    seen = Difference("condition-false", "A3", "", "x86_64", text, "48 != 0x2c", "")
+    assert line_in(str(path), seen, NAMES) == 15
+
+
+def test_a_struct_that_another_file_defines_is_where_it_is_mentioned(tmp_path):
+    path = tmp_path / "mine.h"
+    path.write_text('#include "xen.h"\nextern struct mine area;\n')
+    for member in ("", "time"):
+        seen = Difference("offset-mismatch", NATIVE, member, "x86_64", "", "", "")
+        assert line_in(str(path), seen, NAMES) == 2
+
+
+def test_a_golden_files_line_is_the_members_own(tmp_path):
+    path = tmp_path / "golden.txt"
+    path.write_text(f"# first\ngcc x86_64 {NATIVE} size 0x30\ngcc x86_64 {NATIVE}.time 0x10 4x8\n")
+    seen = Difference("golden-mismatch", NATIVE, "time", "x86_64", "", "", "")
+    assert [line_in(str(path), seen._replace(member=m)) for m in ("", "time")] == [2, 3]
 
 
 def test_a_binary_has_one_line(tmp_path):

@@ -84,3 +84,10 @@ def test_an_alert_is_the_same_in_the_next_build(findings):
         return [r["partialFingerprints"] for r in run_of([finding])["results"]]
 
     assert prints("gcc, 12") == prints("gcc, 13")
+
+
+def test_where_the_package_is_installed_is_not_told(verdict):
+    findings, _ = verdict
+    (base,) = run_of(findings)["originalUriBaseIds"].values()
+    assert list(base) == ["description"]
+    assert str(Path(runstate.__file__).parent.parent) not in sarif.render(findings)
