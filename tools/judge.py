@@ -17,17 +17,30 @@ if TYPE_CHECKING:
 WIDTH = 32
 
 _EPILOG = """\
+The function that writes the runstate area is run in an emulator at every offset of a page, for both
+structs, with and without the update flag, atomic and not, and on every failure path; each update is
+held against the rule book. No kernel is booted.
+
 BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a kernel, or xen-syms;
 FILE is the vmlinux or vmlinuz it was built with, its raw BTF, or a file with its DWARF; an xen.o
-or a xen-syms may have its own. The function that writes the runstate area is run in an emulator
-at every offset of a page, for both structs, with and without the update flag, atomic and not, and
-on every failure path; no kernel is booted.
+or a xen-syms may have its own.
 
---case is ABI@OFFSET[,flag][,atomic][,SCENARIO]: native@0xff1,flag,atomic or compat@0x100,stale1.
---trace prints the updates as canonical text. --rules prints the rule book.
+CASE is native or compat, @, the offset in the page, and any of
+  flag      the guest asked for XEN_RUNSTATE_UPDATE
+  atomic    called by the scheduler, which must not block
+and one of
+  stale1, stale2    the cache of page 1 or 2 is invalid and has to be refreshed first
+  lost1, lost2      the same, and the refresh fails
+  busy1, busy2      another CPU holds its lock
+  again             cache 1 goes stale while cache 2 is refreshed
+  no-slot           no memslot, so no page to mark dirty
+  hvm               Xen only: the guest has page tables of its own
+as in native@0xff1,flag,atomic or compat@0x100,stale1.
 
-Exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
-3 cannot judge, with the reason: a call that is not known, an access to what is not there.
+A rule that none of the updates puts to the test is "not asked", and counted so.
+
+exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
+3 cannot judge, with the reason: a call that is not known, an access to what is not there
 """
 
 
@@ -50,7 +63,11 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("judge", "Is the writer in the kernel you ship right?", _EPILOG)
+    parser = arguments.parser(
+        "judge",
+        "Is the writer in the kernel you ship right? Run it, and hold it against the rules.",
+        _EPILOG,
+    )
     add = parser.add_argument
     add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms")
     add(
@@ -58,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         action="append",
         default=[],
-        help="the vmlinux, vmlinuz, raw BTF or DWARF of it (once more for --against)",
+        help="where its types are: vmlinux, vmlinuz, raw BTF, DWARF (once more for --against)",
     )
     names = ", ".join(PROFILE)
     add(
@@ -66,14 +83,29 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help=f"which rules hold: {names} (default: {NEWEST.name}, for Xen xen-va)",
     )
-    add("--quick", action="store_true", help="boundaries and failures only, half a second")
-    add("--case", metavar="CASE", action="append", type=_case, help="one update (repeatable)")
-    add("--against", metavar="BINARY2", help="judge another one too, and compare the two")
-    add("--trace", action="store_true", help="print each update as canonical text")
-    add("--entry", metavar="NAME", default="", help="the function to call")
-    add("--format", metavar="FORMAT[=FILE]", default="text", help="text, or a format of check")
+    add(
+        "--quick",
+        action="store_true",
+        help="only where something changes: boundaries and failures, half a second",
+    )
+    add(
+        "--case", metavar="CASE", action="append", type=_case, help="this update alone (repeatable)"
+    )
+    add(
+        "--against",
+        metavar="BINARY2",
+        help="judge this one too, and say whether both write the same",
+    )
+    add("--trace", action="store_true", help="print each update, step by step, and judge nothing")
+    add("--entry", metavar="NAME", default="", help="the function to call, if it is another one")
+    add(
+        "--format",
+        metavar="FORMAT[=FILE]",
+        default="text",
+        help="text, or a report as check writes it: json, junit, sarif, ...",
+    )
     add("-j", "--jobs", metavar="N", type=int, default=1, help="processes (default: 1)")
-    add("--rules", action="store_true", help="print the rule book")
+    add("--rules", action="store_true", help="print the rule book (of --profile) and stop")
     return parser
 
 

@@ -8,10 +8,12 @@ of fixed size, so that a fingerprint does not depend on how many processes there
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.judging.asked import asked as rules_asked
 from runstate_abi.writer.evidence import Evidence, Ledger
 from runstate_abi.writer.requests import Request
 from runstate_abi.writer.rules import Profile, Violation, judge_ledger
@@ -54,19 +56,23 @@ class Prints(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What came of some requests, in order. ``failing`` counts requests that break any rule."""
+    """What came of some requests, in order. ``failing`` counts requests that break any rule,
+    ``tested`` those that put each rule to the test.
+    """
 
     asked: int
     skipped: int
     failing: int
     broken: dict[str, Broken]
     prints: Prints
+    tested: Counter[str]
     used: tuple[str, ...] = ()
 
 
 class _Known(NamedTuple):
     violations: tuple[Violation, ...]
     prints: tuple[bytes, bytes, bytes]
+    tested: frozenset[str]
 
 
 def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tally:
@@ -75,6 +81,7 @@ def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tall
     digests = [hashlib.sha256() for _ in Prints._fields]
     asked = skipped = failing = remembered = 0
     broken: dict[str, Broken] = {}
+    tested: Counter[frozenset[str]] = Counter()
     for request in requests:
         if not writer.takes(request):
             skipped += 1
@@ -92,10 +99,18 @@ def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tall
         for digest, part in zip(digests, verdict.prints, strict=True):
             digest.update(part)
         failing += bool(verdict.violations)
+        tested[verdict.tested] += 1
         for violation in verdict.violations:
             _count(broken, Broken(violation.rule, 1, request, violation))
     prints = Prints(*(digest.hexdigest() for digest in digests))
-    return Tally(asked, skipped, failing, broken, prints, writer.used)
+    return Tally(asked, skipped, failing, broken, prints, _by_rule(tested), writer.used)
+
+
+def _by_rule(tested: Counter[frozenset[str]]) -> Counter[str]:
+    rules: Counter[str] = Counter()
+    for names, count in tested.items():
+        rules.update(dict.fromkeys(names, count))
+    return rules
 
 
 def _judged(seen: Observation, profile: Profile) -> _Known:
@@ -104,7 +119,8 @@ def _judged(seen: Observation, profile: Profile) -> _Known:
     except WitnessError as error:
         raise WitnessError(f"cannot judge: {error}") from None
     digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
-    return _Known(judge_ledger(book, profile), (digests[0], digests[1], digests[2]))
+    prints = digests[0], digests[1], digests[2]
+    return _Known(judge_ledger(book, profile), prints, rules_asked(book))
 
 
 # The bytes of the struct where a barrier makes them visible: after the flag went up, before it
@@ -142,6 +158,11 @@ def _size(request: Request) -> tuple[bool, bool, int, bool]:
     return bool(request.scenario.name), request.atomic, request.offset, request.abi != "native"
 
 
+def counted(number: int, what: str) -> str:
+    """Return ``1 update``, ``2 updates``."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
     """Yield the requests in chunks of CHUNK."""
     for start in range(0, len(requests), CHUNK):
@@ -163,6 +184,7 @@ def together(tallies: Sequence[Tally]) -> Tally:
         sum(one.failing for one in tallies),
         broken,
         Prints(*(digest.hexdigest()[:10] for digest in digests)),
+        sum((one.tested for one in tallies), Counter()),
         tuple(sorted({name for one in tallies for name in one.used})),
     )
 

@@ -4,16 +4,18 @@ Law of this file: lines out of values. Every broken rule is one line that grep f
 """
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools.judging.tallies import Broken, Prints
+from runstate_abi.tools.judging.tallies import Broken, Prints, counted
 from runstate_abi.tools.judging.verdict import Judged, Verdict
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile
 from runstate_abi.writer.steps import line
 from runstate_abi.writer.witnesses.observation import Observation
 
+WIDTH = 100
 SHORT = {NATIVE.name: "native", COMPAT.name: "compat"}
 
 
@@ -39,18 +41,29 @@ def _head(seen: Verdict) -> Iterator[str]:
     rows = [
         ["function", f"{entry.name}, {entry.size} bytes{through}"],
         ["layout", _layout(judged)],
-        ["called", f"{len(tally.used)} functions played: {', '.join(tally.used)}"],
+        ["called", f"{counted(len(tally.used), 'function')} played: {', '.join(tally.used)}"],
     ]
     if judged.patches:
-        changes = ", ".join(f"{n} {what}{'s' * (n > 1)}" for what, n in judged.patches.items())
+        changes = ", ".join(counted(n, what) for what, n in judged.patches.items())
         rows.append(["unpatched", f"booting would change {changes}; judged as in the file"])
-    asked = (
-        f"{tally.asked} updates, profile {seen.judged.profile.name} ({seen.judged.profile.summary})"
-    )
-    rows.append(["asked", asked])
+    profile = seen.judged.profile
+    updates = counted(tally.asked, "update")
+    rows.append(["asked", f"{updates}, profile {profile.name} ({profile.summary})"])
     if tally.skipped:
-        rows.append(["not asked", f"{tally.skipped} updates: it has one cache, for one page"])
-    yield from (f"  {text}" for text in aligned(rows))
+        skipped = counted(tally.skipped, "update")
+        rows.append(["not asked", f"{skipped}: it has one cache, for one page"])
+    yield from _wrapped(rows)
+
+
+# A name and what there is to say about it, in as many lines as that takes.
+def _wrapped(rows: list[list[str]]) -> Iterator[str]:
+    width = max(len(name) for name, _ in rows)
+    for name, said in rows:
+        indent = " " * (width + 4)
+        yield from wrap(
+            said, WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=indent,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
 
 
 def _layout(judged: Judged) -> str:
@@ -74,7 +87,7 @@ def _broken(seen: Verdict) -> list[Broken]:
 
 
 def _rules(seen: Verdict) -> Iterator[list[str]]:
-    passed_over = dict(seen.passed_over)
+    passed_over, untested = dict(seen.passed_over), dict(seen.untested)
     weaker = {one.rule: one.why for one in seen.judged.profile.relaxed if one.instead}
     for rule in RULES:
         one = seen.tally.broken.get(rule.name)
@@ -83,6 +96,8 @@ def _rules(seen: Verdict) -> Iterator[list[str]]:
             yield ["BROKEN", rule.name, f"{count}, first {one.request}: {one.violation.why}"]
         elif rule.name in passed_over:
             yield ["-", rule.name, f"not judged: {passed_over[rule.name]}"]
+        elif rule.name in untested:
+            yield ["-", rule.name, untested[rule.name]]
         elif rule.name in weaker:
             yield ["ok", rule.name, f"in its weaker form: {weaker[rule.name]}"]
         else:
@@ -106,13 +121,16 @@ def _prints(prints: Prints) -> str:
 
 
 def _verdict(seen: Verdict) -> str:
-    judged = len(RULES) - len(seen.passed_over)
+    asked, failing = seen.tally.asked, seen.tally.failing
+    silent = f", {len(seen.untested)} not asked" if seen.untested else ""
     if seen.right:
-        return f"right: {judged} rules kept in {seen.tally.asked} updates"
+        kept = len(RULES) - len(seen.passed_over) - len(seen.untested)
+        return f"right: {counted(kept, 'rule')} kept in {counted(asked, 'update')}{silent}"
     broken = ", ".join(one.rule for one in _broken(seen)) or "none"
     layout = "; the layout differs" if seen.judged.differences else ""
+    verb = "breaks" if failing == 1 else "break"
     return (
-        f"WRONG: {seen.tally.failing} of {seen.tally.asked} updates break a rule ({broken}){layout}"
+        f"WRONG: {failing} of {counted(asked, 'update')} {verb} a rule ({broken}){layout}{silent}"
     )
 
 

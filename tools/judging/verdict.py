@@ -13,8 +13,9 @@ from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.tools.checking.survey import Finding, NotChecked
 from runstate_abi.tools.judging import tallies
+from runstate_abi.tools.judging.asked import ASKS
 from runstate_abi.tools.judging.packed import unpacked
-from runstate_abi.tools.judging.tallies import Tally
+from runstate_abi.tools.judging.tallies import Tally, counted
 from runstate_abi.writer.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, Profile, Rule, not_judged
 from runstate_abi.writer.witnesses import object_file
@@ -69,6 +70,16 @@ class Verdict:
     def right(self) -> bool:
         """Is every rule kept, and every struct as claimed?"""
         return not self.tally.broken and not self.judged.differences
+
+    @property
+    def untested(self) -> tuple[tuple[str, str], ...]:
+        """(rule, why) of each rule that none of the updates asked about."""
+        names = {rule.name for rule in RULES} - {name for name, _ in self.passed_over}
+        return tuple(
+            (name, f"not asked: it takes {row.wanted}")
+            for name, row in ASKS.items()
+            if name in names and not self.tally.tested[name] and name not in self.tally.broken
+        )
 
 
 def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judged:
@@ -165,15 +176,19 @@ def _release(file: ObjectFile) -> str:
 def findings(seen: Verdict) -> Iterator[Finding]:
     """Yield a verdict as the formats of ``check`` have it: the structs, and then each rule."""
     judged, total = seen.judged, seen.tally.asked
-    skipped = [NotChecked(f"rule {rule}", why, False) for rule, why in seen.passed_over]
+    unjudged = (*seen.passed_over, *seen.untested)
+    skipped = [NotChecked(f"rule {rule}", why, False) for rule, why in unjudged]
     for name in judged.layouts.missing:
         why = "not in the debug info (clang drops what only sizeof uses): as claimed here"
         skipped.append(NotChecked(f"struct {name}", why, False))
     if seen.tally.skipped:
         why = "this writer has one cache, so its area must not cross a page"
-        skipped.append(NotChecked(f"{seen.tally.skipped} updates", why, False))
+        skipped.append(NotChecked(counted(seen.tally.skipped, "update"), why, False))
     prints = ", ".join(f"{name} {text}" for name, text in seen.tally.prints._asdict().items())
-    notes = (f"profile {judged.profile.name}", f"{total} updates; fingerprints: {prints}")
+    notes = (
+        f"profile {judged.profile.name}",
+        f"{counted(total, 'update')}; fingerprints: {prints}",
+    )
     whole = Finding(WITNESS, judged.source, X86_64.name, path=judged.path, notes=notes)
     yield whole._replace(
         found=judged.layouts.found,
@@ -182,11 +197,10 @@ def findings(seen: Verdict) -> Iterator[Finding]:
         not_checked=tuple(skipped),
         about="writer",
     )
-    passed_over = dict(seen.passed_over)
     for rule in RULES:
-        if rule.name not in passed_over:
+        if rule.name not in dict(unjudged):
             yield whole._replace(
-                compared=total,
+                compared=seen.tally.tested[rule.name],
                 differences=_broken(seen, rule),
                 about=f"rule {rule.name}",
             )
@@ -196,7 +210,7 @@ def _broken(seen: Verdict, rule: Rule) -> tuple[Difference, ...]:
     one = seen.tally.broken.get(rule.name)
     if one is None:
         return ()
-    count = f"{one.times} of {seen.tally.asked} updates"
+    count = f"{one.times} of {counted(seen.tally.asked, 'update')}"
     said = f"{count}, first {one.request}: {one.violation.why}"
     function = seen.judged.writer.entry.name
     return (
