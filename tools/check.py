@@ -19,7 +19,7 @@ HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
 def main(argv: list[str]) -> int:
     """Ask the witnesses that the arguments name and print what they say."""
     options = words.parsed(argv)
-    findings = list(_findings(options))
+    findings = _of_standard_input(options) if options.stdin else list(_findings(options))
     if options.require:
         from runstate_abi.tools.checking import completeness
 
@@ -28,10 +28,27 @@ def main(argv: list[str]) -> int:
         from runstate_abi.tools.checking import goldens
 
         findings = goldens.settled(findings, options.golden, options.write_golden)
+    if options.verbose:
+        from runstate_abi.tools.checking import account
+
+        account.say(findings)
     for finding in findings:
         _talk(finding)
     report.deliver(findings, options.reports)
     return report.exit_code(findings)
+
+
+# Standard input takes the place of "-" while it is asked, and is called so afterwards.
+def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
+    from runstate_abi.tools.checking import standard_input
+
+    with standard_input.as_file() as path:
+        options.files = [path if file == "-" else file for file in options.files]
+        options.btf_base = path if options.btf_base == "-" else options.btf_base
+        try:
+            return [standard_input.unnamed(finding, path) for finding in _findings(options)]
+        except WitnessError as error:
+            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:

@@ -67,6 +67,54 @@ def test_a_kernel_and_its_module_are_equal(run, kernel_object, declarations):
     assert "16 of 16 conditions hold" in out
 
 
+@pytest.mark.parametrize("argv", [("kernel.o", "-"), ("--btf-base", "kernel.o", "-")])
+def test_a_module_comes_through_a_pipe(kernel_object, declarations, argv):
+    kernel = kernel_object("kernel", [declarations["NATIVE"]])
+    module = kernel_object("kvm", [declarations["COMPAT"], declarations["KVM"]], base=kernel)
+    argv = [kernel if word == "kernel.o" else word for word in argv]
+    code, out, err = command(*argv, "--allow-missing", "vcpu_runstate_info", stdin=module)
+    assert (code, err) == (0, "")
+    assert "(standard input: ELF file (ELF64 x86-64), sha256 " in out
+    assert "/proc/" not in out
+
+
+def test_a_base_comes_through_a_pipe(kernel_object, declarations):
+    kernel = kernel_object("kernel", [declarations["NATIVE"]])
+    module = kernel_object("kvm", [declarations["COMPAT"], declarations["KVM"]], base=kernel)
+    code, out, err = command("--btf-base", "-", "--json", module, stdin=kernel)
+    (witness,) = json.loads(out)["witnesses"]
+    assert (code, err, witness["input"]["path"]) == (0, "", module)
+    code, out, err = command("--json", "-", stdin=kernel)
+    (witness,) = json.loads(out)["witnesses"]
+    assert (code, err, witness["input"]) == (3, "", None)
+
+
+def test_a_pipe_that_has_dwarf_is_asked_for_it(compiled_object, declarations):
+    pytest.importorskip("drgn", reason="the DWARF needs it")
+    binary = compiled_object("both", [declarations["NATIVE"], declarations["COMPAT"]])
+    code, out, err = command("-", stdin=binary)
+    assert (code, err) == (0, "")
+    assert "ok  dwarf  [x86_64]  native 48, compat 44; " in out
+
+
+def test_a_pipe_that_cannot_be_read_is_one_line_and_exit_3(tmp_path):
+    empty, text = tmp_path / "empty", tmp_path / "text"
+    empty.touch()
+    text.write_text("#include <linux/kernel.h>")
+    for path, message in ((empty, "an empty file"), (text, "neither ELF, nor BTF")):
+        code, out, err = command("-", stdin=path)
+        assert (code, out, err.count("\n")) == (3, "", 1)
+        assert err.startswith(f"runstate: could not check standard input: {message}")
+
+
+def test_verbose_says_what_each_witness_was_asked(run):
+    code, out, err = run("--cc", "gcc -m64", "-v")
+    assert (code, out) == run("--cc", "gcc -m64")[:2]
+    assert 'runstate:   cc = ["gcc -m64"]\n' in err
+    assert "runstate: asked gcc -m64 [x86_64]: 42 facts, 16 conditions (gcc -m64, " in err
+    assert "runstate:   vcpu_runstate_info.time 0x10 4x8 unsigned\n" in err
+
+
 def test_a_missing_struct_is_exit_3_unless_allowed(run, kernel_object, declarations):
     kernel = kernel_object("kernel", [declarations["NATIVE"]])
     assert run(kernel)[0] == 3
@@ -234,6 +282,7 @@ USAGE = {
     "a struct that mirrors nothing": ["--header", "mine.h", "--struct", "mine"],
     "an unknown ABI": ["--abi", "m68k"],
     "an unknown option": ["--nosuch"],
+    "standard input twice": ["-", "--btf-base", "-"],
 }
 
 
@@ -244,15 +293,17 @@ def test_wrong_usage_is_exit_2(run, case):
     assert err.splitlines()[-1].startswith("runstate check: error: ")
 
 
-def command(*argv, **changes):
-    """Run the installed command: (exit code, stdout, stderr)."""
-    done = subprocess.run(
-        [RUNSTATE, "check", *map(str, argv)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **changes},
-    )
+def command(*argv, stdin=os.devnull, **changes):
+    """Run the installed command with a file piped into it: (exit code, stdout, stderr)."""
+    with subprocess.Popen(["cat", stdin], stdout=subprocess.PIPE) as cat:
+        done = subprocess.run(
+            [RUNSTATE, "check", *map(str, argv)],
+            stdin=cat.stdout,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **changes},
+        )
     return done.returncode, done.stdout, done.stderr
 
 

@@ -108,8 +108,9 @@ def say(options: argparse.Namespace) -> None:
     """Print the options in effect on stderr, as they would stand in the table."""
     import json
 
-    print("runstate: in effect: [tool.runstate]", file=sys.stderr)
-    for key in KEYS:
-        value = getattr(options, key.option)
-        if value not in (None, [], False):
-            print(f"runstate:   {key.name} = {json.dumps(value)}", file=sys.stderr)
+    given = [(key.name, getattr(options, key.option)) for key in KEYS]
+    given = [(name, value) for name, value in given if value not in (None, [], False)]
+    table = "[tool.runstate]" if given else "the defaults, and no option"
+    print(f"runstate: in effect: {table}", file=sys.stderr)
+    for name, value in given:
+        print(f"runstate:   {name} = {json.dumps(value)}", file=sys.stderr)

@@ -140,9 +140,10 @@ def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf
             return place, vmlinuz.read_btf(image, group.readings[0])
         except WitnessError as error:
             complaint = complaint or error
-    if complaint:
-        raise complaint
-    return 0, vmlinuz.read_btf(image)  # which says that a base is needed
+    raise complaint or WitnessError(
+        f"{image.path}: split BTF: give the vmlinux (or its BTF) that this module was built "
+        "against: name it beside the module, or as --btf-base vmlinux"
+    )
 
 
 def _asked_of_group(group: Group, question: Question) -> Iterator[Finding]:

@@ -18,9 +18,9 @@ conditions, every compiler found (gcc and clang, -m64 and -m32) and this machine
 What the machine does not offer is listed as not checked.
 
 With FILE: those files, a vmlinux or vmlinuz and its kvm.ko together (vmlinuz kvm.ko.xz); a file
-that has DWARF is asked for that too. With a folder, a Debian package or a tarball: every kernel
-and kvm.ko in it. A struct that a file should have and lacks is "could not check", exit 3, unless
---allow-missing.
+that has DWARF is asked for that too; - is standard input. With a folder, a Debian package or a
+tarball: every kernel and kvm.ko in it. A struct that a file should have and lacks is "could not
+check", exit 3, unless --allow-missing.
 
 Options can also stand in [tool.runstate] of ./pyproject.toml; the command line wins.
 """
@@ -72,7 +72,13 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     add("--golden", metavar="FILE", help="compare with what was seen before; waive as it says")
     add("--write-golden", metavar="FILE", help="write what is seen, one line per member")
     add("--config", metavar="FILE", help=f"TOML with [tool.runstate] (default: ./{PROJECT})")
-    add("-v", "--verbose", action="store_const", const=True, help="say which options are in effect")
+    add(
+        "-v",
+        "--verbose",
+        action="store_const",
+        const=True,
+        help="say which options are in effect, and what each witness was asked",
+    )
 
 
 def _fleet_options(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +92,8 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
 def parsed(argv: list[str]) -> argparse.Namespace:
     """Return the options in effect; wrong usage exits with status 2 and says why in one line.
 
-    ``reports`` are the (format, file) pairs to write, ``require`` a list of single words.
+    ``reports`` are the (format, file) pairs to write, ``require`` a list of single words,
+    ``stdin`` whether standard input is asked.
     """
     the_parser = parser()
     options = the_parser.parse_args(argv)
@@ -98,6 +105,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
             the_parser.error(complaint)
     options.allow_missing = options.allow_missing or []
     options.require = [w for text in options.require or () for w in text.split(",") if w]
+    options.stdin = [*options.files, options.btf_base].count("-")
     _refuse(the_parser, options)
     options.reports = _reports(the_parser, options)
     if options.verbose:
@@ -122,6 +130,8 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         parser.error(f"argument --abi: no ABI {options.abi!r}: there are {', '.join(ABI)}")
     if bool(options.structs) != bool(options.header):
         parser.error("--header FILE and --struct NAME go together")
+    if options.stdin > 1:
+        parser.error("- is standard input, which can be read once")
     if options.jobs is not None and options.jobs < 1:
         parser.error(f"argument -j: {options.jobs} processes")
     for text in options.structs or ():

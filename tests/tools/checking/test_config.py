@@ -109,6 +109,12 @@ def test_what_is_in_effect_is_said(project, capsys):
     ]
 
 
+def test_that_nothing_is_in_effect_is_said_too(project, capsys):
+    project("")
+    options.parsed(["-v"])
+    assert capsys.readouterr().err == "runstate: in effect: the defaults, and no option\n"
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(

@@ -63,6 +63,7 @@ def test_a_module_alone_asks_for_its_kernel(pair):
     (finding,) = ask(pair[1])
     assert unreadable(finding)
     assert "split BTF: give the vmlinux" in complaint(finding)
+    assert complaint(finding).endswith("name it beside the module, or as --btf-base vmlinux")
     assert exit_code([finding]) == 3
 
 
