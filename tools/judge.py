@@ -124,6 +124,8 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")
     if options.binary is None and not options.rules:
         parser.error("which BINARY?")
+    if "-" in (options.binary, options.against, *options.btf):
+        parser.error("-: judge needs a file: standard input cannot be looked into twice")
     if options.jobs < 1:
         parser.error(f"-j {options.jobs}: at least one process")
     if len(options.btf) > (2 if options.against else 1):

@@ -82,6 +82,9 @@ def test_a_file_that_is_none_exits_3(judge, tmp_path):
         ("x.o", "-j", "0"),
         ("x.o", "--format", "xml"),
         ("x.o", "--btf", "a", "--btf", "b"),
+        ("-",),
+        ("x.o", "--btf", "-"),
+        ("x.o", "--against", "-"),
     ],
 )
 def test_wrong_usage_exits_2_in_one_line_of_complaint(judge, argv):
