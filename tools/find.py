@@ -24,8 +24,9 @@ SCHEMA = "runstate-find/1"
 
 DESCRIPTION = """\
 Look for runstate areas in a memory image, at every byte: raw, an ELF core, or pasted text. Each
-candidate comes with its reasons, best first; --before, an earlier dump of the same machine, tells
-most. Native at A and compat at A+4 read the same, and are one candidate."""
+candidate comes with its reasons, best first; "since" is its state_entry_time, on the host's clock.
+--before, an earlier dump of the same machine, tells most. Native at A and compat at A+4 read the
+same, and are one candidate."""
 EPILOG = """\
 exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read"""
 STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
@@ -109,6 +110,7 @@ def _print(options: argparse.Namespace, image: Image, search: finding.Search) ->
             "source": image.source,
             "searched": search.searched,
             "complete": not search.cut,
+            "dropped": search.dropped,
             "count": len(search.found),
             "candidates": [as_json(item) for item in shown],
         }
@@ -117,27 +119,34 @@ def _print(options: argparse.Namespace, image: Image, search: finding.Search) ->
     for text in image.notes:
         print(f"runstate: {image.source}: {text}", file=sys.stderr)
     ink.write(table(shown, image), options.color)
-    print(f"runstate: {_summary(search, len(shown))}", file=sys.stderr)
+    print(f"runstate: {_summary(options, search, len(shown))}", file=sys.stderr)
 
 
-def _summary(search: finding.Search, shown: int) -> str:
-    likely = sum(item.verdict == LIKELY for item in search.found)
-    text = f"{len(search.found)} candidates in {search.searched} bytes, {likely} likely"
+def _summary(options: argparse.Namespace, search: finding.Search, shown: int) -> str:
+    found, likely = len(search.found), sum(item.verdict == LIKELY for item in search.found)
+    text = f"{found} candidate{'s' * (found != 1)} in {search.searched} bytes, {likely} likely"
+    if search.dropped:
+        text += f"; {search.dropped} less likely ones not kept"
     if search.cut:
-        text += f"; the search stopped at {finding.MOST}"
-    return text + (f"; {shown} shown (--limit)" if shown < len(search.found) else "")
+        text += ", and the search ended before the image: it is full of them"
+    if shown < found:
+        text += f"; {shown} shown (--limit)"
+    if found and not likely and not options.before:
+        text += "; --before, an earlier dump of this memory, would tell"
+    return text
 
 
 def table(found: list[Candidate], image: Image) -> Iterator[Line]:
     """Yield the candidates for a person, each with its reasons and the command that explains it."""
     option = "--gpa" if image.machine else "--at"
+    name = "-" if image.source == "standard input" else quote(image.source)
     for number, item in enumerate(found, 1):
         yield (
             Ink(f"{number:>3} "),
             Ink(f"{item.verdict:<16}", STYLES.get(item.verdict, "in-flight")),
             Ink(f"{item.address:#012x}  {abi_of(item.layout):<7} "),
             Ink(f"{state_name(item.seen.state) or '?':<9}", "state"),
-            Ink(f"up {words(item.seen.entry)}"),
+            Ink(f"since {words(item.seen.entry)}"),
             Ink("  UPDATE=1" if item.seen.updating else "", "flag"),
         )
         for reason in item.reasons:
@@ -149,7 +158,7 @@ def table(found: list[Candidate], image: Image) -> Iterator[Line]:
         abi = f" --abi {abi_of(item.layout)}" if item.doubt is not None else ""
         yield (
             Ink(
-                f"           runstate hexdump {quote(image.source)} {option} {place:#x}{abi}",
+                f"           runstate hexdump {name} {option} {place:#x}{abi}",
                 "strong",
             ),
         )

@@ -47,6 +47,15 @@ def ranks(capsys, *argv):
     return {item["address"]: (rank, item) for rank, item in enumerate(value["candidates"])}
 
 
+def by_kind(places, found):
+    kinds = ("dom0", "Xen heap", "false")
+    last = len(found)
+    return {
+        kind: [found.get(p, (last,))[0] for p, what in places.items() if what.startswith(kind)]
+        for kind in kinds
+    }
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("earlier", [False, True])
 @pytest.mark.parametrize("dump", [2, 3])
@@ -55,13 +64,22 @@ def test_guests_areas_come_before_copies_and_copies_before_false_positives(
 ):
     path, places = compose("idle", dump)
     before = ["--before", compose("idle", dump - 1)[0]] if earlier else []
-    found = ranks(capsys, path, *before, *way)
-    of = {
-        kind: [found[p][0] for p, what in places.items() if what.startswith(kind)]
-        for kind in ("dom0", "Xen heap", "false")
-    }
+    of = by_kind(places, ranks(capsys, path, *before, *way))
     assert [len(of[kind]) for kind in of] == [2, 4, 2]
     assert max(of["dom0"]) < min(of["Xen heap"]) < max(of["Xen heap"]) < min(of["false"])
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_xen_that_keeps_the_guests_address_in_front_is_understood_too(compose, capsys, earlier):
+    path, places = compose("xen4177", 2)
+    before = ["--before", compose("xen4177", 1)[0]] if earlier else []
+    found = ranks(capsys, path, *before)
+    of = by_kind(places, found)
+    assert [sorted(of[kind])[:4] for kind in ("dom0", "Xen heap")] == [[0, 1], [2, 3, 4, 5]]
+    assert len(of["false"]) == 4
+    copies = [item for _, item in found.values() if item["verdict"] == "hypervisor copy"]
+    pointers = [copy["points_to"] % 4096 for copy in copies if copy["points_to"]]
+    assert pointers == [0xBA0, 0xBA0]
 
 
 def test_verdicts_say_what_each_is(compose, capsys):

@@ -8,17 +8,16 @@ Law of this file: a candidate is judged by reasons, each a sentence; no reason i
 """
 
 import struct
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.area import SHIFT, Values, state_name, values
-from runstate_abi.tools.memory.comparison import deltas, offset
+from runstate_abi.tools.memory.comparison import deltas
 from runstate_abi.tools.memory.durations import words
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+from runstate_abi.tools.memory.image import Image
 
 LIKELY, COPY, POSSIBLE, UNLIKELY = "likely", "hypervisor copy", "possible", "unlikely"
 VERDICTS = (LIKELY, COPY, POSSIBLE, UNLIKELY)
@@ -29,10 +28,13 @@ VERDICTS = (LIKELY, COPY, POSSIBLE, UNLIKELY)
 # levels): xen/arch/x86/include/asm/config.h, Linux Documentation/arch/x86/x86_64/mm.rst.
 XEN_POINTERS = range(0xFFFF_82C0_0000_0000, 0xFFFF_8800_0000_0000)
 GUEST_POINTERS = range(0xFFFF_8800_0000_0000, 0xFFFF_FFFF_FFFF_F000)
-WEIGHT_LIKELY = 5
-FAMILY_MOST = 5  # An area, Xen's copy and a guest's own: more are the rows of some table.
+WEIGHT_LIKELY = 6
 OLD = 1 << 58  # ns: 9 years
 POINTER = struct.Struct("<Q")
+ROUND = 100_000  # ns
+PRINTABLE = range(0x20, 0x7F)
+WORD = 32
+WORD_EDGE = 1 << 16  # A time's low word is so near to 0 once in 2^16.
 
 
 class Reason(NamedTuple):
@@ -77,6 +79,8 @@ def candidate(image: Image, entry_address: int) -> Candidate | None:
     if len(data) < layout.size:
         return None
     seen = values(layout, data)
+    if not _writable(seen):
+        return None
     found = Candidate(address, layout, seen, tuple(_of_values(seen)), POSSIBLE, doubt)
     found = found.because(_of_place(entry_address))
     if _one_state(seen):
@@ -101,17 +105,25 @@ def _layout(image: Image, entry_address: int) -> tuple[Layout | None, int | None
     return COMPAT, entry_address - 2 * SHIFT
 
 
+# Xen writes zeros into the padding, and KVM, which leaves it, keeps the sum.
+def _writable(seen: Values) -> bool:
+    return seen.updating or not any(seen.padding) or seen.total == seen.entry
+
+
 def _of_values(seen: Values) -> Iterable[Reason]:
     if seen.total == seen.entry:
-        yield Reason(4, "the times add up to the entry time exactly, as KVM keeps them")
+        yield Reason(5, "the times add up to the entry time exactly, as KVM keeps them")
     else:
         ahead = words(seen.entry - seen.total)
         yield Reason(1, f"the times fit into the entry time, which is {ahead} ahead, as on Xen")
         if seen.total < seen.entry >> 4:
             # True of a young guest on an old host, and of most that is no area.
             yield Reason(-2, "the times are a small part of the entry time")
+        elif seen.total > seen.entry // 2:
+            yield Reason(1, "the times are most of the entry time: it began early")
     if seen.entry > OLD:
-        yield Reason(-2, f"the host would have been up for {words(seen.entry)}")
+        yield Reason(-4, f"the host would have been up for {words(seen.entry)}")
+    yield from _of_chance(seen)
     used = sum(time > 0 for time in seen.times)
     yield Reason(used - 2, f"{used} of the four times are not zero")
     if seen.state < len(RUNSTATES) and not seen.times[seen.state]:
@@ -122,6 +134,29 @@ def _of_values(seen: Values) -> Iterable[Reason]:
         yield Reason(
             -1, f"the padding is not zero ({seen.padding.hex(' ')}), which only KVM leaves"
         )
+
+
+# A clock's low bits are as good as random; what other tables hold is not.
+def _of_chance(seen: Values) -> Iterable[Reason]:
+    used = [time for time in seen.times if time]
+    if len(set(used)) < len(used):
+        yield Reason(-4, "two of the times are equal")
+    packed = [number for number in (seen.entry, *used) if _packed(number)]
+    if packed:
+        yield Reason(-4, f"{packed[0]:#x} is two 32-bit numbers rather than a time")
+    if any(time % ROUND == 0 for time in used):
+        yield Reason(-1, "one of the times is round, and no clock is")
+    data = b"".join(number.to_bytes(8, "little") for number in (seen.entry, *used))
+    said = data.replace(b"\0", b"")
+    if sum(byte in PRINTABLE for byte in said) * 10 >= len(said) * 9:
+        text = " ".join(said.decode("latin-1").split())
+        yield Reason(-6, f"it reads as text: {text}")
+
+
+def _packed(number: int) -> bool:
+    high, low = divmod(number, 1 << WORD)
+    at_edge = (low + WORD_EDGE // 2) % (1 << WORD) < WORD_EDGE
+    return at_edge and (high > 0 or low > WORD_EDGE)
 
 
 def _of_place(entry_address: int) -> Reason:
@@ -136,90 +171,29 @@ def _one_state(seen: Values) -> bool:
     return sum(time > 0 for time in seen.times) < 2
 
 
-# Xen's struct vcpu has a pointer of Xen's in front of its runstate, and behind it the handle that
-# the guest registered: the guest's address of its area.
+# Xen's struct vcpu has a pointer of Xen's, then its runstate, and on one side of that the handle
+# that the guest registered, the guest's address of its area: behind it in 4.17.5, in front of it
+# in 4.17.7 (seen in dumps of Debian's). An idle vCPU's handle is null.
 def _as_copy(image: Image, found: Candidate) -> Candidate:
-    front = memory.before(image, found.address, POINTER.size)
-    if len(front) < POINTER.size or _pointer(front) not in XEN_POINTERS:
-        return found
+    front = _pointers(memory.before(image, found.address, 2 * POINTER.size))
     end = found.address + found.layout.size
-    behind = memory.available(image, end, POINTER.size)
-    guest = _pointer(behind) if len(behind) == POINTER.size else 0
-    text = f"in front of it is a pointer of Xen's, {_pointer(front):#x}: in Xen's struct vcpu"
+    behind = _pointers(memory.available(image, end, POINTER.size))
+    owner = next((pointer for pointer in reversed(front) if pointer in XEN_POINTERS), None)
+    handle = next((p for p in (*front[-1:], *behind) if p in GUEST_POINTERS), None)
+    near = front[-1:] == (owner,)
+    if owner is None or not (near or handle is not None or front[-1] == 0):
+        return found
+    text = f"in front of it is a pointer of Xen's, {owner:#x}: in Xen's struct vcpu"
     found = found.because(Reason(3, text), verdict=COPY)
-    if guest in GUEST_POINTERS:
-        text = f"behind it is a guest's address, {guest:#x}: where Xen copies it to"
-        return found.because(Reason(2, text))._replace(points_to=guest)
+    if handle is not None:
+        text = f"beside it is a guest's address, {handle:#x}: where Xen copies it to"
+        return found.because(Reason(2, text))._replace(points_to=handle)
     return found
 
 
-def _pointer(data: bytes) -> int:
-    return int(POINTER.unpack(data)[0])
-
-
-def together(found: Sequence[Candidate]) -> list[Candidate]:
-    """Judge candidates, in address order, by one another: overlaps, copies, who points where."""
-    by_offset: dict[int, list[Candidate]] = defaultdict(list)
-    found = _apart(found)
-    for item in found:
-        if offset(item.seen) and item.verdict != UNLIKELY:
-            by_offset[offset(item.seen)].append(item)
-    return [_with_others(item, by_offset[offset(item.seen)]) for item in found]
-
-
-# The later numbers of an area may look like another one; of two that overlap, one is less likely.
-def _apart(found: Sequence[Candidate]) -> list[Candidate]:
-    kept = list(found)
-    best = 0
-    for index in range(1, len(kept)):
-        if kept[index].address >= kept[best].address + kept[best].layout.size:
-            best = index
-            continue
-        winner, loser = (best, index) if _better(kept[best], kept[index]) else (index, best)
-        text = f"it overlaps a better candidate, at {kept[winner].address:#x}"
-        kept[loser] = kept[loser].because(Reason(-8, text), verdict=UNLIKELY)
-        best = winner
-    return kept
-
-
-def _better(one: Candidate, other: Candidate) -> bool:
-    return _rank(one)[:2] <= _rank(other)[:2]
-
-
-def _rank(item: Candidate) -> tuple[int, int, int]:
-    return VERDICTS.index(item.verdict), -item.weight, item.address
-
-
-# Equal records, and those of a table that counts up, equal differences too. So it counts where few
-# have it, and the numbers differ or one of them is known to be the hypervisor's.
-def _with_others(item: Candidate, family: Sequence[Candidate]) -> Candidate:
-    others = [other for other in family if _same_vcpu(item, other)]
-    if not 0 < len(others) < FAMILY_MOST or item.verdict == UNLIKELY:
-        return item
-    place = others[0].address
-    constant = words(offset(item.seen))
-    text = f"{place:#x} has the same entry time - sum, {constant}: two copies of one vCPU's times"
-    item = _promoted(item.because(Reason(6, text)))
-    newest = max(others, key=lambda other: other.seen.entry)
-    if newest.seen.entry > item.seen.entry and item.verdict == LIKELY:
-        behind = words(newest.seen.entry - item.seen.entry)
-        item = item.because(Reason(0, f"stale: {newest.address:#x} is {behind} newer"))
-    for other in others:
-        if other.points_to is not None and _same_place(other.points_to, item.address):
-            text = f"the copy at {other.address:#x} points here ({other.points_to:#x})"
-            return item.because(Reason(4, text))
-    return item
-
-
-def _same_vcpu(item: Candidate, other: Candidate) -> bool:
-    if other.address == item.address:
-        return False
-    copies = COPY in (item.verdict, other.verdict)
-    return copies or other.seen.times != item.seen.times
-
-
-def _same_place(virtual: int, physical: int) -> bool:
-    return virtual % PAGE_SIZE == physical % PAGE_SIZE
+def _pointers(data: bytes) -> tuple[int, ...]:
+    whole = data[len(data) % POINTER.size :]
+    return tuple(pointer for (pointer,) in POINTER.iter_unpack(whole))
 
 
 def since(found: Candidate, earlier: Image) -> Candidate:
@@ -239,16 +213,23 @@ def since(found: Candidate, earlier: Image) -> Candidate:
     text = f"entry time - sum stayed {words(moved.offsets[0])} while {words(moved.entry)} passed"
     if found.verdict == UNLIKELY:
         return found.because(Reason(1, text))
-    return _promoted(found.because(Reason(8, text)))
+    return promoted(found.because(Reason(8, text)))
 
 
 def ranked(found: Iterable[Candidate]) -> list[Candidate]:
     """Return the candidates, the best first; equals in address order."""
-    return sorted((_promoted(item) for item in found), key=_rank)
+    return sorted((promoted(item) for item in found), key=rank)
 
 
-# What speaks for a candidate must outweigh what speaks against it, and one dump's ordered numbers
-# alone never do.
-def _promoted(item: Candidate) -> Candidate:
+def rank(item: Candidate) -> tuple[int, int, int]:
+    """Return what candidates are sorted by: verdict, weight, address."""
+    return VERDICTS.index(item.verdict), -item.weight, item.address
+
+
+def promoted(item: Candidate) -> Candidate:
+    """Return the candidate as likely, if it was possible and enough speaks for it.
+
+    What speaks for it must outweigh what speaks against it; one dump's ordered numbers never do.
+    """
     likely = item.verdict == POSSIBLE and item.weight >= WEIGHT_LIKELY
     return item._replace(verdict=LIKELY) if likely else item

@@ -1,43 +1,57 @@
 """The whole search: an image in, judged candidates out.
 
-Law of this file: memory stays flat; what is kept is what was found, at most MOST.
+Law of this file: memory stays flat, and the best of what was found is kept.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.tools.memory import candidates, scan
+from runstate_abi.tools.memory import candidates, kin, scan
 from runstate_abi.tools.memory.candidates import Candidate
 from runstate_abi.tools.memory.image import Image, Piece
 
-# An image made to have more than this is not searched for areas, and would fill memory.
-MOST = 100_000
+# So many candidates are kept. Memory full of near misses must not hide an area behind them, so the
+# search goes on with the best half; memory that is nothing else ends it.
+MOST = 50_000
+JUDGED_MOST = 40 * MOST
 # A squeezed run in a text is the same line over and over, and an area is not; its ends may be.
 RUN_MOST = 1 << 20
 
 
 class Search(NamedTuple):
-    """What was found, best first; ``cut`` says that MOST was reached before the image's end."""
+    """What was found, best first; ``dropped`` counts less likely ones that were not kept.
+
+    ``cut`` says that the search ended before the image did.
+    """
 
     found: list[Candidate]
     searched: int
+    dropped: int
     cut: bool
 
 
 def find(image: Image, earlier: Image | None, plain: bool, progress: scan.Progress) -> Search:
     """Search an image, and hold what is found against an earlier dump if there is one."""
     found: list[Candidate] = []
-    cut = False
+    judged = 0
+    for one in _judged(image, earlier, plain, progress):
+        found.append(one)
+        judged += 1
+        if len(found) > 2 * MOST:
+            found = sorted(candidates.ranked(found)[:MOST], key=lambda item: item.address)
+        if judged == JUDGED_MOST:
+            break
+    ended = candidates.ranked(kin.together(found))
+    return Search(ended, image.size, judged - len(ended), judged == JUDGED_MOST)
+
+
+def _judged(
+    image: Image, earlier: Image | None, plain: bool, progress: scan.Progress
+) -> Iterator[Candidate]:
     for address in _entry_addresses(image, plain, progress):
         one = candidates.candidate(image, address)
         if one is not None:
-            found.append(one)
-        if len(found) >= MOST:
-            cut = True
-            break
-    if earlier is not None:
-        found = [candidates.since(one, earlier) for one in found]
-    return Search(candidates.ranked(candidates.together(found)), image.size, cut)
+            yield one if earlier is None else candidates.since(one, earlier)
 
 
 def _entry_addresses(image: Image, plain: bool, progress: scan.Progress) -> Iterator[int]:

@@ -12,9 +12,16 @@ from runstate_abi.tools.memory.image import Image, Piece
 
 @pytest.fixture(scope="session")
 def real_pages(data):
-    """Every record of pages.json that says where its area is, with the file's path."""
+    """Every record of pages.json that says where its area is, with the file's path.
+
+    Those of 4.17.7 that are no area look like none as soon as one looks, and are for `find` only.
+    """
     records = json.loads((data / "pages" / "pages.json").read_text())
-    return [{**r, "path": data / "pages" / r["file"]} for r in records if "area_offset" in r]
+    return [
+        {**r, "path": data / "pages" / r["file"]}
+        for r in records
+        if "area_offset" in r and (r["xen"], r["what"][:5]) != ("4.17.7", "false")
+    ]
 
 
 @pytest.fixture(scope="session")

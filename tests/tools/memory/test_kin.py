@@ -1,0 +1,67 @@
+"""Candidates judged by one another, where a dump holds tables that look like areas."""
+
+import struct
+
+from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.tools.memory import finding, kin
+from runstate_abi.tools.memory.area import values
+from runstate_abi.tools.memory.candidates import COPY, LIKELY, POSSIBLE, Candidate
+from runstate_abi.tools.memory.image import Image, Piece
+
+BORN = 886_137_219
+TIMES = (17_774_726_908, 14_363_125_363, 883_004_121, 903_481_496)
+
+
+def record(running=0, state=0):
+    """A Xen vCPU's area that has run `running` ns longer."""
+    times = (TIMES[0] + running, *TIMES[1:])
+    return struct.pack("<II5Q", state, 0, BORN + sum(times), *times)
+
+
+def candidate(address, running=0, verdict=POSSIBLE):
+    return Candidate(address, NATIVE, values(NATIVE, record(running)), (), verdict)
+
+
+def gained(found):
+    return [item.weight for item in kin.together(found)]
+
+
+def test_two_records_of_one_vcpu_speak_for_each_other():
+    assert gained([candidate(0x1000), candidate(0x2000, running=5)]) == [6, 6]
+
+
+def test_equal_records_say_nothing_unless_one_is_the_hypervisors():
+    assert gained([candidate(0x1000), candidate(0x2000)]) == [0, 0]
+    assert gained([candidate(0x1000), candidate(0x2000, verdict=COPY)]) == [6, 6]
+
+
+def test_rows_of_a_table_that_counts_up_say_nothing():
+    assert set(gained([candidate(0x1000 * n, running=n) for n in range(1, 20)])) == {0}
+
+
+def test_a_table_of_a_hundred_thousand_rows_is_judged_in_one_pass():
+    # With every pair looked at, this test would take an hour.
+    alike = [candidate(0x1000 * n) for n in range(1, 50_001)]
+    counting = [candidate(0x1000 * n, running=n) for n in range(50_001, 100_001)]
+    assert set(gained([*alike, *counting])) == {0}
+
+
+def test_an_area_behind_more_near_misses_than_are_kept_is_found(monkeypatch):
+    monkeypatch.setattr(finding, "MOST", 4)
+    # Rows that are all one state's time: looked at, and unlikely.
+    rows = b"".join(struct.pack("<II5Q", 2, 0, n, 0, 0, n, 0) for n in range(10**10, 10**10 + 30))
+    data = rows + record() + bytes(64) + record(running=77) + bytes(64)
+    image = Image("dump", "raw", (Piece(0, len(data), memoryview(data)),))
+    search = finding.find(image, None, True, lambda count: None)
+    assert [item.address for item in search.found[:2]] == [len(rows), len(rows) + 48 + 64]
+    assert {item.verdict for item in search.found[:2]} == {LIKELY}
+    assert len(search.found) <= 8
+    assert search.dropped > 0
+    assert not search.cut
+
+
+def test_memory_that_is_nothing_but_near_misses_ends_the_search_and_says_so(monkeypatch):
+    monkeypatch.setattr(finding, "JUDGED_MOST", 10)
+    data = b"".join(struct.pack("<II5Q", 2, 0, n, 0, 0, n, 0) for n in range(10**10, 10**10 + 30))
+    image = Image("dump", "raw", (Piece(0, len(data), memoryview(data)),))
+    assert finding.find(image, None, True, lambda count: None).cut

@@ -1,0 +1,97 @@
+"""Candidates judged by one another: which overlap, which are copies of one vCPU's times.
+
+Law of this file: a dump may hold a table of a hundred thousand rows that look like areas, so no
+step here is slower than sorting them.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain, islice
+
+from runstate_abi.tools.memory import candidates
+from runstate_abi.tools.memory.candidates import COPY, LIKELY, UNLIKELY, Candidate, Reason
+from runstate_abi.tools.memory.comparison import offset
+from runstate_abi.tools.memory.durations import words
+from runstate_abi.tools.memory.image import PAGE_SIZE
+
+FAMILY_MOST = 5  # An area, Xen's copy and a guest's own: more are the rows of some table.
+
+# Candidates with one difference of entry time and sum, by what tells two records apart.
+Family = dict[tuple[bool, tuple[int, ...]], list[Candidate]]
+
+
+def together(found: Sequence[Candidate]) -> list[Candidate]:
+    """Judge candidates, in address order, by one another: overlaps, copies, who points where."""
+    families: dict[int, Family] = defaultdict(lambda: defaultdict(list))
+    found = _apart(found)
+    for item in found:
+        if _has_kin(item):
+            families[offset(item.seen)][_distinct(item)].append(item)
+    return [
+        _with_others(item, families[offset(item.seen)]) if _has_kin(item) else item
+        for item in found
+    ]
+
+
+# KVM's difference is 0 for all, and so is that of Xen's idle vCPUs.
+def _has_kin(item: Candidate) -> bool:
+    return offset(item.seen) != 0 and item.verdict != UNLIKELY
+
+
+# The later numbers of an area may look like another one; of two that overlap, one is less likely.
+def _apart(found: Sequence[Candidate]) -> list[Candidate]:
+    kept = list(found)
+    best = 0
+    for index in range(1, len(kept)):
+        if kept[index].address >= kept[best].address + kept[best].layout.size:
+            best = index
+            continue
+        winner, loser = (best, index) if _better(kept[best], kept[index]) else (index, best)
+        text = f"it overlaps a better candidate, at {kept[winner].address:#x}"
+        kept[loser] = kept[loser].because(Reason(-8, text), verdict=UNLIKELY)
+        best = winner
+    return kept
+
+
+def _better(one: Candidate, other: Candidate) -> bool:
+    return candidates.rank(one)[:2] <= candidates.rank(other)[:2]
+
+
+# Equal records, and those of a table that counts up, equal differences too. So it counts where few
+# have it, and the numbers differ or one of them is known to be the hypervisor's.
+def _with_others(item: Candidate, family: Family) -> Candidate:
+    others = _others(item, family)
+    if not 0 < len(others) < FAMILY_MOST:
+        return item
+    place = others[0].address
+    constant = words(offset(item.seen))
+    text = f"{place:#x} has the same entry time - sum, {constant}: two copies of one vCPU's times"
+    item = candidates.promoted(item.because(Reason(6, text)))
+    newest = max(others, key=lambda other: other.seen.entry)
+    if newest.seen.entry > item.seen.entry and item.verdict == LIKELY:
+        behind = words(newest.seen.entry - item.seen.entry)
+        item = item.because(Reason(0, f"stale: {newest.address:#x} is {behind} newer"))
+    for other in others:
+        if other.points_to is not None and _same_place(other.points_to, item.address):
+            text = f"the copy at {other.address:#x} points here ({other.points_to:#x})"
+            return item.because(Reason(4, text))
+    return item
+
+
+# A table may have a hundred thousand rows: no more are looked at than decide that it is one.
+def _others(item: Candidate, family: Family) -> list[Candidate]:
+    alike = _distinct(item)
+    others = chain.from_iterable(items for times, items in family.items() if times != alike)
+    if item.verdict == COPY:
+        same = (other for other in family[alike] if other.address != item.address)
+        others = chain(others, same)
+    return sorted(islice(others, FAMILY_MOST), key=lambda other: other.address)
+
+
+# What tells two records of one family apart; hypervisor's copies differ from what is no copy.
+def _distinct(item: Candidate) -> tuple[bool, tuple[int, ...]]:
+    return item.verdict == COPY, item.seen.times
+
+
+def _same_place(virtual: int, physical: int) -> bool:
+    return virtual % PAGE_SIZE == physical % PAGE_SIZE
