@@ -8,8 +8,8 @@ import argparse
 import sys
 
 from runstate_abi.tools import arguments, ink
-from runstate_abi.tools.memory import explanation, sources
-from runstate_abi.tools.memory.area import LAYOUTS
+from runstate_abi.tools.memory import explanation, raw, sources
+from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
 from runstate_abi.tools.memory.explanation import Place
 from runstate_abi.tools.memory.image import ADDRESS_END, PAGE_SIZE, Image
 
@@ -156,10 +156,10 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
     if image.machine is not None and asked is None:
         parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
+    if asked is None and image.kind == raw.KIND and image.size > LARGEST:
+        parser.error(f"say where: --at OFFSET (`runstate find {image.source}` looks for areas)")
     if asked is None:
         return Place(image.pieces[0].address)
-    return (
-        Place(asked.address + options.base)
-        if options.at is not None and not options.pages
-        else asked
-    )
+    if options.at is not None and not options.pages:
+        return Place(asked.address + options.base)
+    return asked

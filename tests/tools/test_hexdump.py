@@ -52,7 +52,10 @@ def test_the_page_in_flight_is_explained_byte_by_byte(run, pages):
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0].endswith("at 0x175f4ba0: native vcpu_runstate_info, 48 bytes, little-endian")
-    assert lines[2:10] == [
+    assert lines[2] == (
+        "  compat at 0x175f4ba4 reads the same: it is that if the address is off by 4"
+    )
+    assert lines[3:11] == [
         "0x175f4ba0  +0x00  00 00 00 00               state             0  running",
         "0x175f4ba4  +0x04  00 00 00 00               pad_04            zero",
         "0x175f4ba8  +0x08  18 4b 48 1d 08 00 00[80]  state_entry_time  34,851,015,448 ns"
@@ -67,6 +70,21 @@ def test_the_page_in_flight_is_explained_byte_by_byte(run, pages):
         "  903.4 ms",
     ]
     assert lines[-1] == "verdict: in flight: a reader must retry, and so must you"
+
+
+def test_a_page_without_a_place_in_it_is_asked_where_and_nothing_is_assumed(run, pages):
+    code, out, err = run(pages / "xen417_busy_d1_cpu0.page.bin")
+    assert (code, out) == (2, "")
+    assert "say where: --at OFFSET" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_json_names_the_other_reading_of_the_same_bytes(run, pages):
+    page = pages / "xen417_busy_d1_cpu0.page.bin"
+    assert value(run(page, "--at", "0xba0", "--json"))[1]["same_bytes_at"] == 0xBA4
+    assert (
+        value(run(page, "--at", "0xba0", "--abi", "native", "--json"))[1]["same_bytes_at"] is None
+    )
 
 
 def test_json_says_what_scripts_rely_on(run, pages):
@@ -275,7 +293,7 @@ def test_a_gigabyte_of_one_line_takes_no_memory_to_speak_of(program, tmp_path):
     with path.open("wb") as file:
         file.write(b"00000000: 4141 4141 4141 ")
         file.truncate(1 << 30)
-    limited = f"ulimit -v {3 << 20}; ulimit -t 5; exec {program} hexdump {path}"
+    limited = f"ulimit -v {3 << 20}; ulimit -t 5; exec {program} hexdump {path} --at 0"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=20)
     assert done.returncode in (0, 1, 3)
     assert "Traceback" not in done.stderr

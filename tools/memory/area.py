@@ -114,6 +114,18 @@ class Area:
         return self.spans[-1].address + offset
 
 
+def rival(shown: Area, before: bytes) -> int | None:
+    """Return where the other layout begins that reads the same times, if both readings fit.
+
+    ``before`` are the bytes in front of the area, as many as there are.
+    """
+    front = shown.data if shown.layout is NATIVE else before[-SHIFT:] + shown.data
+    words = [int.from_bytes(front[at : at + SHIFT], "little") for at in (0, SHIFT)]
+    if len(front) < NATIVE.size or not all(state_name(word) for word in words):
+        return None
+    return shown.address + (SHIFT if shown.layout is NATIVE else -SHIFT)
+
+
 def values(layout: Layout, data: bytes) -> Values:
     """Return the numbers that ``data`` hold under ``layout``; little-endian, unsigned."""
 

@@ -3,10 +3,11 @@
 Law of this file: the earlier look comes first, and a look that was in flight proves nothing wrong.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.runstate import RUNSTATES
-from runstate_abi.tools.memory.area import Values
+from runstate_abi.tools.memory.area import Values, state_name
 from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.observations import (
     IN_FLIGHT,
@@ -63,17 +64,31 @@ def shares(moved: Deltas) -> tuple[Share, ...]:
     )
 
 
+def told(alone: Iterable[Observation], both: Sequence[Observation]) -> tuple[Observation, ...]:
+    """Return what one look and what two show; where they speak of the same fact, two tell more."""
+    known = {item.fact for item in both}
+    return ordered([*both, *(item for item in alone if item.fact not in known)])
+
+
 def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
     """Return what two looks show together: backward steps, a broken sum, what only seems odd."""
     moved = deltas(earlier, later)
     if earlier == later:
-        text = "nothing changed: the vCPU stayed in its state, or the area is stale"
+        name = state_name(later.state) or "its state"
+        text = (
+            f"nothing changed: the vCPU stayed {name} all the time, or the area is stale. It is "
+            "stale if Xen's own copy is newer (find), or another vCPU ran on its CPU"
+        )
         return (note(NORMAL, text, "stale"),)
     if earlier.updating or later.updating:
         when = "the later" if later.updating else "the earlier"
         text = f"{when} dump is in flight: neither growth nor sum can be held against it"
         return (note(IN_FLIGHT, text, "order"),)
-    return ordered([*_backwards(moved), *_constant(earlier, later, moved), *_same_time(moved)])
+    found = [*_backwards(moved), *_constant(earlier, later, moved), *_same_time(moved)]
+    if moved.entry > 0 and not any(item.kind == WRONG for item in found):
+        text = f"it was updated between the dumps, and is not stale as of {words(later.entry)}"
+        found.append(note(NORMAL, text, "stale"))
+    return ordered(found)
 
 
 def _backwards(moved: Deltas) -> list[Observation]:

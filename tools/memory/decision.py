@@ -23,6 +23,8 @@ FITS = {
     NONE: "the times are of no machine's age",
 }
 
+ONLY_COMPAT = "the ELF header says i386, which has no other form"
+
 # 2^60 ns are 36 years, longer than any machine has been up.
 AGE_MOST = 1 << 60
 WORD = 32
@@ -35,11 +37,13 @@ class Decision(NamedTuple):
     """``layout`` is None when nothing decides; ``reasons`` say why, for a person.
 
     ``shift`` is how many bytes earlier the native reading that cannot be ruled out begins.
+    ``rival`` is where the other layout reads the same times, if the address were not given.
     """
 
     layout: Layout | None
     reasons: tuple[str, ...]
     shift: int = 0
+    rival: int | None = None
 
 
 def standing(seen: Values) -> int:
@@ -67,19 +71,21 @@ def decide(seen: Window, machine: str | None = None) -> Decision:
     ``machine`` is the ABI name that an ELF header stands for, if there is one.
     """
     if len(seen.data) < NATIVE.size:
-        return _checked(COMPAT, f"there are only {len(seen.data)} bytes of it", seen)
+        return _checked(COMPAT, f"there are only {len(seen.data)} bytes of it", seen, machine)
     fits = {layout: standing(values(layout, seen.data)) for layout in (NATIVE, COMPAT)}
     better, worse = sorted(fits, key=lambda layout: fits[layout], reverse=True)
     if fits[better] > fits[worse]:
         reason = f"as {abi_of(better)} {FITS[fits[better]]}; as {abi_of(worse)} "
-        return _checked(better, reason + FITS[fits[worse]], seen)
+        return _checked(better, reason + FITS[fits[worse]], seen, machine)
     return _by_machine(machine, f"native and compat fit alike: {FITS[fits[better]]}")
 
 
 # Compat at this address may be native four bytes earlier, and then the address is wrong.
-def _checked(layout: Layout, reason: str, seen: Window) -> Decision:
+def _checked(layout: Layout, reason: str, seen: Window, machine: str | None) -> Decision:
     if layout is not COMPAT:
         return Decision(layout, (reason,))
+    if machine == "i386":
+        return Decision(layout, (reason, ONLY_COMPAT))
     if len(seen.before) < SHIFT:
         return Decision(layout, (reason, "the four bytes before are not there to contradict it"))
     word = int.from_bytes(seen.before[-SHIFT:], "little")
@@ -97,7 +103,7 @@ def _checked(layout: Layout, reason: str, seen: Window) -> Decision:
 # Only x86 has a compat form, and i386 has no other; on x86-64 either kind of guest may run.
 def _by_machine(machine: str | None, doubt: str) -> Decision:
     if machine == "i386":
-        return Decision(COMPAT, (doubt, "the ELF header says i386"))
+        return Decision(COMPAT, (doubt, ONLY_COMPAT))
     if machine in ABI and machine not in ("x86_64", "i386", "x32"):
         return Decision(NATIVE, (doubt, f"the ELF header says {machine}, which has no compat form"))
     return Decision(None, (doubt,))

@@ -13,11 +13,11 @@ from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import ink
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory import json_view, lines, pages_view, sources
-from runstate_abi.tools.memory.area import LAYOUTS, Area, Span, Window, area, window
-from runstate_abi.tools.memory.comparison import compare, deltas
+from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, Area, Span, Window, area, rival, window
+from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.decision import Decision, decide
 from runstate_abi.tools.memory.image import PAGE_SIZE, Image
-from runstate_abi.tools.memory.observations import WRONG, Observation, observe, ordered, worst
+from runstate_abi.tools.memory.observations import WRONG, Observation, observe, worst
 
 FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3
 
@@ -44,6 +44,8 @@ def explain(
     if decision.layout is None:
         return _undecided(options, image, seen, decision)
     shown = area(decision.layout, seen)
+    if image.machine in (None, "x86_64") and not options.abi:
+        decision = _with_rival(decision, shown, seen.before)
     if options.pages_view:
         second = shown.spans[1].address if len(shown.spans) > 1 else None
         return pages(options, decision.layout, Place(shown.address, second))
@@ -86,6 +88,16 @@ def decided(
     return decision
 
 
+# Decided for this address; the guest may have registered the other.
+def _with_rival(decision: Decision, shown: Area, before: bytes) -> Decision:
+    place = rival(shown, before)
+    if place is None:
+        return decision
+    other = next(name for name in LAYOUTS if name != shown.abi)
+    reason = f"{other} at {place:#x} reads the same: it is that if the address is off by {SHIFT}"
+    return decision._replace(reasons=(*decision.reasons, reason), rival=place)
+
+
 def _show(
     options: argparse.Namespace,
     source: str,
@@ -97,9 +109,10 @@ def _show(
     found = observe(shown) if torn is None else (torn,)
     old = area(shown.layout, earlier) if earlier is not None else None
     if old is not None:
-        found = ordered([*found, *compare(old.values, shown.values)])
+        found = told(found, compare(old.values, shown.values))
     if options.json:
         value = json_view.area(shown, source, decision.reasons)
+        value["same_bytes_at"] = decision.rival
         if old is not None:
             moved = deltas(old.values, shown.values)
             value["before"] = json_view.growth(old.values, moved, options.before)

@@ -50,7 +50,8 @@ def worst(found: tuple[Observation, ...]) -> str:
 
 def _flag(area: Area, seen: Values) -> list[Observation]:
     if not seen.updating:
-        return []
+        text = "the update flag is clear: no update is in progress, if the writer uses the flag"
+        return [note(NORMAL, text, "unflagged")] if seen.entry else []
     offset = update_byte(area.layout)
     place = f"byte +{offset:#04x} at {area.address_of(offset):#x} is {area.data[offset]:#04x}"
     return [
@@ -103,7 +104,7 @@ def _sum(seen: Values) -> list[Observation]:
     offset = seen.entry - seen.total
     if offset == 0:
         text = "the times add up to the entry time, as on KVM"
-        return [note(NORMAL, text, "kvm-sum", "xen-sum")]
+        return [note(NORMAL, text, "xen-sum", "kvm-sum")]
     if offset > 0:
         return _ahead(seen, offset)
     text = (
@@ -117,11 +118,13 @@ def _ahead(seen: Values, offset: int) -> list[Observation]:
     created = f"the entry time is {words(offset)} ahead of the sum of the times: on Xen the vCPU's "
     stale = (
         f"a Xen PV area may be stale: it says {state_name(seen.state) or 'what'} as of the last "
+        "update, and the vCPU may have gone on. To know: a later dump (--before), another vCPU "
+        "that says running on the same CPU, or Xen's own copy, if find sees one that is newer"
     )
     return [
         note(NORMAL, f"{created}creation time, the same in every dump; on KVM it would be 0",
               "xen-sum", "kvm-sum"),
-        note(NORMAL, f"{stale}update, and the vCPU may have gone on", "stale"),
+        note(NORMAL, stale, "stale"),
     ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from runstate_abi.tools.memory.image import Image, Piece
 
 # Standard input cannot be mapped. What comes through a pipe is pasted text or a small image; a
 # larger one has a name, and should be given by it.
+KIND = "raw"
 STDIN_MOST = 64 << 20
 
 
@@ -50,4 +51,4 @@ def _bounded(data: bytes, source: str) -> bytes:
 
 def image(data: memoryview, source: str, base: int = 0) -> Image:
     """Return raw memory whose first byte has the address ``base``."""
-    return Image(source, "raw", (Piece(base, len(data), data),))
+    return Image(source, KIND, (Piece(base, len(data), data),))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import Layout
 from runstate_abi.tools.memory import explanation, json_view, lines, qmp
 from runstate_abi.tools.memory.area import LARGEST, SHIFT, Area, area, window
-from runstate_abi.tools.memory.comparison import compare, deltas
+from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Place
 from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.memory.observations import (
@@ -85,10 +85,8 @@ def _observed(look: Look, shown: Area, previous: Area | None) -> tuple[Observati
     torn = _torn(look)
     if torn is not None:
         return (torn,)
-    found = [*observe(shown)]
-    if previous is not None:
-        found += compare(previous.values, shown.values)
-    return ordered(found)
+    found = observe(shown)
+    return told(found, compare(previous.values, shown.values)) if previous is not None else found
 
 
 def _counted(tally: Tally, look: Look, shown: Area, previous: Area | None) -> Tally:

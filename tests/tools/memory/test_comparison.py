@@ -3,8 +3,8 @@ import itertools
 import pytest
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.memory.comparison import compare, deltas, shares
-from runstate_abi.tools.memory.observations import worst
+from runstate_abi.tools.memory.comparison import compare, deltas, shares, told
+from runstate_abi.tools.memory.observations import observe, worst
 
 NOW = 10_000_000_000
 OLD = {"entry": NOW, "times": (4 * 10**9, 3 * 10**9, 10**9, 10**9)}  # created at 1 s
@@ -34,8 +34,25 @@ def test_real_dumps_of_one_area_never_contradict_each_other(real_pages, area_of)
 
 def test_a_constant_difference_is_normal_and_said(make):
     found = compare(*pair(make, entry=NOW + 6, times=(4 * 10**9 + 5, 3 * 10**9 + 1, 10**9, 10**9)))
-    assert [item.kind for item in found] == ["normal"]
+    assert {item.kind for item in found} == {"normal"}
     assert "constant: 00:00:01.0" in found[0].text
+
+
+def test_what_one_look_and_two_say_of_the_same_fact_is_said_once(make, area_of):
+    moved = {"entry": NOW + 6, "times": (4 * 10**9 + 5, 3 * 10**9 + 1, 10**9, 10**9)}
+    earlier, later = make(**OLD), make(**moved)
+    both = compare(earlier.values, later.values)
+    said = [item.text for item in told(observe(later), both)]
+    assert sum("ahead of the sum" in text or "is constant" in text for text in said) == 1
+    assert any("is not stale as of 00:00:10.0" in text for text in said)
+    assert not any("may be stale" in text for text in said)
+    assert any("the update flag is clear" in text for text in said)
+
+
+def test_an_area_that_did_not_move_says_how_to_know_whether_it_is_stale(make):
+    (only,) = compare(make(**OLD).values, make(**OLD).values)
+    assert only.kind == "normal"
+    assert "Xen's own copy is newer" in only.text
 
 
 def test_a_difference_that_moved_is_wrong(make):

@@ -2,7 +2,8 @@ import struct
 
 import pytest
 
-from runstate_abi.tools.memory.area import abi_of
+from runstate_abi.layouts.runstate import COMPAT
+from runstate_abi.tools.memory.area import LAYOUTS, abi_of, area, rival
 from runstate_abi.tools.memory.decision import decide
 
 NOW = 34_851_015_448
@@ -80,6 +81,24 @@ def test_young_and_old_machines_are_told_alike(abi, uptime, window_of):
 @pytest.mark.parametrize("wrong", [{"state": 7}, {"times": (NOW + 1, 0, 0, 0)}])
 def test_a_broken_area_is_still_read_under_its_own_layout(wrong, window_of):
     assert decided(window_of(packed("native", **wrong))) == "native"
+
+
+def test_a_32_bit_machines_area_is_compat_whatever_is_in_front(window_of):
+    seen = window_of(packed("compat"), 0x1004, bytes(4))
+    assert decided(seen) is None
+    assert decide(seen, "i386").layout is COMPAT
+
+
+def test_the_other_reading_is_named_where_both_fit_and_only_there(window_of):
+    def place(abi, data, before=b""):
+        seen = window_of(data, 0x1000, before)
+        return rival(area(LAYOUTS[abi], seen), before)
+
+    assert place("native", packed("native")) == 0x1004
+    assert place("native", packed("native")[:4] + b"\xa5" * 4 + packed("native")[8:]) is None
+    assert place("compat", packed("compat"), bytes(4)) == 0xFFC
+    assert place("compat", packed("compat"), b"\xa5" * 4) is None
+    assert place("compat", packed("compat")) is None
 
 
 @pytest.mark.parametrize(
