@@ -208,8 +208,8 @@ TIMELINE_WIDE = STORE_WIDE + GAP + PER_ROW * CELL + 4
 
 
 def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
-    """Draw one update from top to bottom: stores as blocks, a line for the barrier that
-    ends each epoch, and beside it the struct's bytes (eight a row) as a reader may see them while it lasts.
+    """Draw one update from top to bottom: stores as blocks, a line for the barrier that ends each
+    epoch, and beside it the struct's bytes (eight a row) as a reader may see them while it lasts.
     """
     shapes: list[str] = []
     y = 4

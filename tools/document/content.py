@@ -48,7 +48,7 @@ def document() -> Document:
         name: made for module in MODULES for name, made in module.pieces().items()
     }
     pieces |= {name: (prose.table(text(f"{name}.table"), words()),) for name in TABLES}
-    pieces["sources-list"] = (References(tuple(REFERENCES)),)
+    pieces["sources-list"] = (References(REFERENCES + history.references()),)
     texts = {name: text(f"{name}.txt") for name in SECTIONS}
     titles = {name: prose.title_of(one) for name, one in texts.items()}
     sections = tuple(

@@ -5,6 +5,7 @@ it is prose, in prose/versions.table.
 """
 
 from runstate_abi.tools.document.blocks import Block, Table
+from runstate_abi.tools.document.sources import Reference
 from runstate_abi.tools.document.updates import FLAG, NEW, offsets, padding
 from runstate_abi.writer.steps import writes
 from runstate_abi.writer.variants import VARIANTS, Variant, update
@@ -33,11 +34,25 @@ def history_table() -> Table:
     return Table("Versions of the writer, oldest first, then Xen's two", header, rows)
 
 
+def references() -> tuple[Reference, ...]:
+    """Return the messages in which versions were posted, where no commit has them."""
+    posted = (variant for variant in VARIANTS if _message(variant))
+    return tuple(Reference(v.name, f"posted as {v.source.message}") for v in posted)
+
+
+# A message's name is too long for a cell: it is cited.
 def _since(variant: Variant) -> str:
     source = variant.source
-    return " ".join(
-        filter(None, (source.commit, f"(in {source.since})" if source.since else ""))
-    ) or (source.message)
+    if _message(variant):
+        when = source.message.partition(", ")[2]
+        return f"posted {when} [^{variant.name}]"
+    since = f"(in {source.since})" if source.since else ""
+    return " ".join(filter(None, (source.commit, since))) or source.message
+
+
+def _message(variant: Variant) -> str:
+    name = variant.source.message.partition(", ")[0]
+    return name if "@" in name and not variant.source.commit else ""
 
 
 # How the flag goes up: the size of the first store that has it.

@@ -155,7 +155,7 @@ def _span(span: Span) -> str:
         case "emphasis":
             return f"<em>{text}</em>"
         case "cite":
-            return f'<a class="cite" href="#{_source(text)}">{text}</a>'
+            return f'<a class="cite" href="#{_source(text)}">[{text}]</a>'
         case "link":
             return f'<a href="#{span.target}">{text}</a>'
     return text

@@ -115,7 +115,7 @@ def split_figure() -> Figure:
         Lane(f"page 2: {NATIVE.size - first} bytes", tuple(_cut(first, NATIVE.size))),
     ]
     title = f"A native area at page offset {offset:#x}"
-    picture = drawing.lanes(title, found, byte=10)
+    picture = drawing.lanes(title, found, byte=14)
     caption = f"{title}: the update byte, marked, is the first byte of the second page."
     return Figure(caption, tuple(drawing.svg(picture)), tuple(_in_characters(found)))
 

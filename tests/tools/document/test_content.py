@@ -175,18 +175,29 @@ def test_every_piece_that_is_made_is_shown(monkeypatch):
     assert asked == made | set(content.TABLES) | {"sources-list"}
 
 
-def test_no_mark_is_left_in_the_text():
-    def strings(section):
-        for block in section.blocks:
-            if isinstance(block, blocks.Section):
-                yield from strings(block)
-            elif isinstance(block, blocks.Paragraph | blocks.Note):
-                yield block.text
-            elif isinstance(block, blocks.Bullets):
-                yield from block.items
-            elif isinstance(block, blocks.Table):
-                yield from (cell for row in block.rows for cell in row)
+def strings(section):
+    """The marked texts of a section and of those in it."""
+    for block in section.blocks:
+        if isinstance(block, blocks.Section):
+            yield from strings(block)
+        elif isinstance(block, blocks.Paragraph | blocks.Note):
+            yield block.text
+        elif isinstance(block, blocks.Bullets):
+            yield from block.items
+        elif isinstance(block, blocks.Table):
+            yield from (cell for row in block.rows for cell in row)
 
+
+def test_what_a_table_cites_is_among_the_sources():
+    sections = content.document().sections
+    (sources,) = (b for s in sections for b in s.blocks if isinstance(b, blocks.References))
+    keys = [key for key, _ in sources.entries]
+    cited = [span for s in sections for text in strings(s) for span in blocks.spans(text)]
+    assert {span.text for span in cited if span.mark == "cite"} <= set(keys)
+    assert len(keys) == len(set(keys))
+
+
+def test_no_mark_is_left_in_the_text():
     for section in content.document().sections:
         for text in strings(section):
             rest = "".join(span.text for span in blocks.spans(text) if not span.mark)

@@ -68,6 +68,22 @@ def test_every_epoch_is_ended_by_a_barrier(start, flag, barriers):
     assert sum("smp_wmb()" in line for line in figure.text) == barriers
 
 
+def test_xen_at_a_virtual_address_has_the_same_epochs_but_for_padding_and_the_last_barrier():
+    for abi in ("native", "compat"):
+        area = Area(abi, 0)
+        padding = {o for row in area.shape.layout.padding for o in range(row.offset, row.end)}
+        linux, xen = (
+            [
+                [kind for offset, kind in enumerate(epoch.kinds) if offset not in padding]
+                for epoch in updates.seen(VARIANT[name], area)
+            ]
+            for name in ("upstream", "xen-va")
+        )
+        assert linux == xen
+        steps = update(VARIANT["xen-va"], updates.NEW, area)
+        assert sum(isinstance(step, Barrier) for step in steps) == len(xen) - 1
+
+
 def test_without_the_flag_there_is_one_epoch_and_no_warning():
     area = Area("compat", 0, update_flag=False)
     (only,) = updates.seen(updates.CURRENT, area)
