@@ -83,34 +83,32 @@ def _accepted(race: Race, reader: Reader) -> str:
         return "It compares nothing, so it accepts whatever it took."
     first = found[0].data
     same = all(one.data == first for one in found)
-    reads = "state_entry_time, read once," if len(found) == 1 else _several(same)
-    text = f"{reads} was {timeline.short(first)}{_time(race, first)}"
+    reads = f"two reads of state_entry_time were {'equal' if same else 'different'},"
+    if len(found) == 1:
+        reads = "one read of state_entry_time was"
+    text = f"Its {reads} {timeline.short(first)}{_time(race, first)}"
     if reader.bit_check:
-        text += f", the flag {'set' if first[-1] & timeline.FLAG else 'clear'}"
+        text += f", and the flag was {'set' if first[-1] & timeline.FLAG else 'clear'}"
     text += ": so it accepted."
     for number, one in enumerate(found):
         steps = [timeline.step(race, step) for step in one.halves]
-        when = f"The {_NTH[number]} time" if len(found) > 1 else "That"
-        text += f" {when} was in the middle of {listed(steps)}." if steps else ""
+        read = f"The {_NTH[number]} read" if len(found) > 1 else "That read"
+        text += f" {read} fell into the middle of {listed(steps)}." if steps else ""
     return text
 
 
-def _several(same: bool) -> str:
-    return f"state_entry_time, read twice and {'equal' if same else 'different'},"
-
-
-# Whose entry time it is, which the flag is no part of.
+# Whose entry time it is; nothing where it is everybody's.
 def _time(race: Race, data: bytes) -> str:
-    row = race.case.layout.field("state_entry_time")
+    row, images = race.case.layout.field("state_entry_time"), race.case.images
+    plain = data[:-1] + bytes([data[-1] & ~timeline.FLAG])
     versions = frozenset(
-        number
-        for number, image in enumerate(race.case.images)
-        if image[row.offset : row.end] == data
+        n for n, image in enumerate(images) if image[row.offset : row.end] == plain
     )
-    if len(versions) == len(race.case.images):
-        return ""
-    whose = _from(versions, len(race.case.images)) if versions else "of no update"
-    return f" ({whose})"
+    whose = _from(versions, len(images)) if versions else "of no update"
+    said = [] if len(versions) == len(images) else [whose]
+    if plain != data:
+        said.append("with the flag up")
+    return f" ({', '.join(said)})" if said else ""
 
 
 # The readings in the order in which they are numbered. Loads of one reading may come in pieces.

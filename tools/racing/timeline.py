@@ -16,6 +16,8 @@ from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
 
 FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 ROW = 16  # bytes of the image in a line
+EVENT = 8  # bytes of a store or load that are all shown, so that both columns fit a terminal
+END = 3  # of each end of more bytes
 # The marks under the bytes of an accepted image; after one update of several, new is n1, n2, ...
 OLD, NEW, SAME, UP, NONE, UNUSED = "old", "new", "=", "flg", "?", "-"
 
@@ -78,7 +80,7 @@ def _event(layout: Layout, event: Event) -> tuple[str, str]:
 def short(data: bytes) -> str:
     """Return bytes in memory order; the middle of many is left out."""
     digits = data.hex(" ")
-    return digits if len(data) <= ROW else f"{data[:4].hex(' ')} ... {data[-4:].hex(' ')}"
+    return digits if len(data) <= EVENT else f"{data[:END].hex(' ')} .. {data[-END:].hex(' ')}"
 
 
 # The steps that the guest looked into the middle of.

@@ -101,17 +101,17 @@ def test_several_updates_have_numbers():
 def test_what_was_read_is_told_with_whose_it_is(lines_torn):
     _, accepted = sentences(lines_torn, READER["linux-64"])
     assert accepted.startswith(
-        "state_entry_time, read twice and equal, was 14 14 14 24 14 14 14 14 (from the update), "
-        "the flag clear: so it accepted."
+        "Its two reads of state_entry_time were equal, 14 14 14 24 14 14 14 14 (from the update), "
+        "and the flag was clear: so it accepted."
     )
 
 
 def test_a_store_that_a_reading_saw_half_of_is_named(lines_torn):
     _, accepted = sentences(lines_torn, READER["linux-64"])
-    half = "The first time was in the middle of store p1+60 8 1414142414141494."
+    half = "The first read fell into the middle of store p1+60 8 1414142414141494."
     assert accepted.endswith(half)
     whole = race("upstream", "linux-64", entry_times="equal")
-    assert "in the middle" not in sentences(whole, READER["linux-64"])[1]
+    assert "middle" not in sentences(whole, READER["linux-64"])[1]
 
 
 def edited(found, name, change):
@@ -125,12 +125,24 @@ def edited(found, name, change):
 
 def test_readings_that_differ_would_be_said_to(lines_torn):
     other = edited(lines_torn, "t2", lambda data: bytes(len(data)))
-    assert "read twice and different," in sentences(other, READER["linux-64"])[1]
+    assert (
+        "two reads of state_entry_time were different," in sentences(other, READER["linux-64"])[1]
+    )
+
+
+def test_an_entry_time_that_never_was_would_be_said_to_be(lines_torn):
+    for name in ("t1", "t2"):
+        lines_torn = edited(lines_torn, name, lambda data: bytes([1] * len(data)))
+    _, accepted = sentences(lines_torn, READER["linux-64"])
+    assert "were equal, 01 01 01 01 01 01 01 01 (of no update), and" in accepted
 
 
 def test_a_flag_that_is_up_would_be_said_to_be(lines_torn):
     up = edited(lines_torn, "t1", lambda data: data[:-1] + bytes([data[-1] | 0x80]))
-    assert "(of no update), the flag set" in sentences(up, READER["linux-64"])[1]
+    assert (
+        "(from the update, with the flag up), and the flag was set:"
+        in sentences(up, READER["linux-64"])[1]
+    )
 
 
 def test_a_reader_that_compares_nothing_is_said_to():
@@ -140,7 +152,7 @@ def test_a_reader_that_compares_nothing_is_said_to():
 
 @pytest.mark.parametrize(
     ("name", "there", "not_there"),
-    [("reread", "read once, was", "twice"), ("bit-check", "read twice and equal", "the flag")],
+    [("reread", "Its one read of", "two"), ("bit-check", "Its two reads of", "the flag was")],
 )
 def test_a_step_that_is_left_away_is_not_told(name, there, not_there):
     found = race("upstream", "linux-64", dropped=(name,))

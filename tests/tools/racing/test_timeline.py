@@ -27,7 +27,7 @@ def accepted(reader, **more):
         ("naive", {}),
         ("naive", {"updates": 2}),
         ("copied-time", {"dropped": ("bit-check",)}),
-        ("split-hl-lh", {"updates": 3}),
+        ("split-hl-lh", {"updates": 2}),
     ],
 )
 def test_the_legend_explains_the_marks_that_are_there_and_no_other(reader, more):
