@@ -7,7 +7,7 @@ Law of this file: types, and the reading of the marks. It knows no rendering and
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -135,10 +135,12 @@ def plain(text: str) -> str:
     return "".join(span.text for span in spans(text))
 
 
-def tables(section: Section) -> Iterator[Table]:
-    """Yield every table of a section and of those in it, in order."""
-    for block in section.blocks:
-        if isinstance(block, Section):
-            yield from tables(block)
-        elif isinstance(block, Table):
-            yield block
+def parts(sections: Iterable[Section], depth: int = 0) -> Iterator[tuple[int, Section | Block]]:
+    """Yield sections and their blocks in the order of the text, each with its depth: 0 is top."""
+    for section in sections:
+        yield depth, section
+        for block in section.blocks:
+            if isinstance(block, Section):
+                yield from parts((block,), depth + 1)
+            else:
+                yield depth, block

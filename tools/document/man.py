@@ -19,6 +19,7 @@ from runstate_abi.tools.document.blocks import (
     Section,
     Span,
     Table,
+    parts,
     plain,
     spans,
 )
@@ -34,17 +35,13 @@ def lines(document: Document) -> Iterator[str]:
     yield f'.TH {document.name.upper()} 7 "" "runstate\\-abi" "{_escaped(document.title)}"'
     yield from (".ad l", ".nh", ".SH NAME")
     yield f"{document.name} \\- {_escaped(plain(document.summary)).rstrip('.')}"
-    for section in document.sections:
-        yield from _section(section, ".SH")
-
-
-def _section(section: Section, macro: str) -> Iterator[str]:
-    yield f"{macro} {_inline(section.title.upper() if macro == '.SH' else section.title)}"
-    for block in section.blocks:
-        if isinstance(block, Section):
-            yield from _section(block, ".SS")
+    for depth, part in parts(document.sections):
+        if not isinstance(part, Section):
+            yield from block_lines(part)
+        elif depth == 0:
+            yield f".SH {_inline(part.title.upper())}"
         else:
-            yield from block_lines(block)
+            yield f".SS {_inline(part.title)}"
 
 
 def block_lines(block: Block) -> Iterator[str]:

@@ -19,6 +19,7 @@ from runstate_abi.tools.document.blocks import (
     Section,
     Span,
     Table,
+    parts,
     spans,
 )
 
@@ -27,18 +28,12 @@ def lines(document: Document) -> Iterator[str]:
     """Yield the lines of the page."""
     yield f"# {_inline(document.title)}"
     yield from ("", _inline(document.summary))
-    for section in document.sections:
-        yield from _section(section, 2)
-
-
-def _section(section: Section, level: int) -> Iterator[str]:
-    yield from ("", f"{'#' * level} {_inline(section.title)}")
-    for block in section.blocks:
-        if isinstance(block, Section):
-            yield from _section(block, level + 1)
+    for depth, part in parts(document.sections):
+        yield ""
+        if isinstance(part, Section):
+            yield f"##{'#' * depth} {_inline(part.title)}"
         else:
-            yield ""
-            yield from block_lines(block)
+            yield from block_lines(part)
 
 
 def block_lines(block: Block) -> Iterator[str]:

@@ -19,6 +19,7 @@ from runstate_abi.tools.document.blocks import (
     Section,
     Span,
     Table,
+    parts,
     spans,
 )
 
@@ -30,19 +31,13 @@ def lines(document: Document) -> Iterator[str]:
     yield from (".. SPDX-License-Identifier: MIT", "")
     title = _inline(document.title)
     yield from ("=" * len(title), title, "=" * len(title), "", _inline(document.summary))
-    for section in document.sections:
-        yield from _section(section, 0)
-
-
-def _section(section: Section, level: int) -> Iterator[str]:
-    title = _inline(section.title)
-    yield from ("", title, UNDERLINES[level] * len(title))
-    for block in section.blocks:
-        if isinstance(block, Section):
-            yield from _section(block, level + 1)
+    for depth, part in parts(document.sections):
+        yield ""
+        if isinstance(part, Section):
+            title = _inline(part.title)
+            yield from (title, UNDERLINES[depth] * len(title))
         else:
-            yield ""
-            yield from block_lines(block)
+            yield from block_lines(part)
 
 
 def block_lines(block: Block) -> Iterator[str]:

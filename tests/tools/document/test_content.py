@@ -177,10 +177,8 @@ def test_every_piece_that_is_made_is_shown(monkeypatch):
 
 def strings(section):
     """The marked texts of a section and of those in it."""
-    for block in section.blocks:
-        if isinstance(block, blocks.Section):
-            yield from strings(block)
-        elif isinstance(block, blocks.Paragraph | blocks.Note):
+    for _, block in blocks.parts((section,)):
+        if isinstance(block, blocks.Paragraph | blocks.Note):
             yield block.text
         elif isinstance(block, blocks.Bullets):
             yield from block.items
@@ -190,7 +188,7 @@ def strings(section):
 
 def test_what_a_table_cites_is_among_the_sources():
     sections = content.document().sections
-    (sources,) = (b for s in sections for b in s.blocks if isinstance(b, blocks.References))
+    (sources,) = (b for _, b in blocks.parts(sections) if isinstance(b, blocks.References))
     keys = [key for key, _ in sources.entries]
     cited = [span for s in sections for text in strings(s) for span in blocks.spans(text)]
     assert {span.text for span in cited if span.mark == "cite"} <= set(keys)
