@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.writer.requests import Request, parse
+from runstate_abi.tools.judging import options as asking
+from runstate_abi.writer.requests import Request
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:
@@ -16,39 +16,12 @@ if TYPE_CHECKING:
 
 WIDTH = 32
 
-_EPILOG = """\
-The function that writes the runstate area is run in an emulator at every offset of a page, for both
-structs, with and without the update flag, atomic and not, and on every failure path; each update is
-held against the rule book. No kernel is booted.
-
-BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a kernel, or xen-syms;
-FILE is the vmlinux or vmlinuz it was built with, its raw BTF, or a file with its DWARF; an xen.o
-or a xen-syms may have its own.
-
-CASE is native or compat, @, the offset in the page, and any of
-  flag      the guest asked for XEN_RUNSTATE_UPDATE
-  atomic    called by the scheduler, which must not block
-and one of
-  stale1, stale2    the cache of page 1 or 2 is invalid and has to be refreshed first
-  lost1, lost2      the same, and the refresh fails
-  busy1, busy2      another CPU holds its lock
-  again             cache 1 goes stale while cache 2 is refreshed
-  no-slot           no memslot, so no page to mark dirty
-  hvm               Xen only: the guest has page tables of its own
-as in native@0xff1,flag,atomic or compat@0x100,stale1.
-
-A rule that none of the updates puts to the test is "not asked", and counted so.
-
-exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
-3 cannot judge, with the reason: a call that is not known, an access to what is not there
-"""
-
 
 def main(argv: list[str]) -> int:
     """Judge one binary, or two, as the arguments say."""
-    parser = _parser()
+    parser = asking.parser()
     options = parser.parse_args(argv)
-    _refuse(parser, options)
+    asking.refuse(parser, options)
     if options.rules:
         from runstate_abi.tools.judging import text
 
@@ -60,79 +33,6 @@ def main(argv: list[str]) -> int:
         return _trace(options) if options.trace else _judge(options)
     except WrongProfile as error:
         parser.error(str(error))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser(
-        "judge",
-        "Is the writer in the kernel you ship right? Run it, and hold it against the rules.",
-        _EPILOG,
-    )
-    add = parser.add_argument
-    add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms")
-    add(
-        "--btf",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="where its types are: vmlinux, vmlinuz, raw BTF, DWARF (once more for --against)",
-    )
-    names = ", ".join(PROFILE)
-    add(
-        "--profile",
-        default="",
-        help=f"which rules hold: {names} (default: {NEWEST.name}, for Xen xen-va)",
-    )
-    add(
-        "--quick",
-        action="store_true",
-        help="only where something changes: boundaries and failures, half a second",
-    )
-    add(
-        "--case", metavar="CASE", action="append", type=_case, help="this update alone (repeatable)"
-    )
-    add(
-        "--against",
-        metavar="BINARY2",
-        help="judge this one too, and say whether both write the same",
-    )
-    add("--trace", action="store_true", help="print each update, step by step, and judge nothing")
-    add("--entry", metavar="NAME", default="", help="the function to call, if it is another one")
-    add(
-        "--format",
-        metavar="FORMAT[=FILE]",
-        default="text",
-        help="text, or a report as check writes it: json, junit, sarif, ...",
-    )
-    add("-j", "--jobs", metavar="N", type=int, default=1, help="processes (default: 1)")
-    add("--rules", action="store_true", help="print the rule book (of --profile) and stop")
-    return parser
-
-
-def _case(text: str) -> Request:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-# What argparse cannot say: exit status 2 and one line.
-def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    from runstate_abi.tools.report import FORMATS
-
-    if options.profile and options.profile not in PROFILE:
-        parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")
-    if options.binary is None and not options.rules:
-        parser.error("which BINARY?")
-    if "-" in (options.binary, options.against, *options.btf):
-        parser.error("-: judge needs a file: standard input cannot be looked into twice")
-    if options.jobs < 1:
-        parser.error(f"-j {options.jobs}: at least one process")
-    if len(options.btf) > (2 if options.against else 1):
-        parser.error("one --btf for each binary")
-    form = options.format.partition("=")[0]
-    if form not in FORMATS:
-        parser.error(f"--format {form}: there are {', '.join(FORMATS)}")
 
 
 def _judge(options: argparse.Namespace) -> int:

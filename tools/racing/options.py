@@ -42,49 +42,44 @@ exit status: 0 every answer is the expected one (where the table of expected ver
 def parsed(argv: list[str]) -> argparse.Namespace:
     """Return the options; wrong usage exits 2 with one line."""
     parser = arguments.parser("race", _SUMMARY, _epilog())
-    _add_questions(parser)
+    _add_who_and_where(parser)
+    _add_circumstances(parser)
+    _add_sources(parser)
     _add_outputs(parser)
     options = parser.parse_args(argv)
     _check(parser, options)
     return options
 
 
-def _add_questions(parser: argparse.ArgumentParser) -> None:
+def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    writers = [variant.name for variant in VARIANTS]
-    readers = [reader.name for reader in READERS]
-    models = [model.name for model in MODELS if not model.recorded]
-    drops = [*WRITER_DROPS, *READER_DROPS]
-    times, sizes = range(1, UPDATES_MAX + 1), ", ".join(map(str, GRAINS))
     add(
         "--variant",
         metavar="WRITER",
-        choices=writers,
+        choices=[variant.name for variant in VARIANTS],
         help="which version of the update writes (default: all)",
     )
     add(
         "--reader",
         metavar="READER",
-        choices=readers,
+        choices=[reader.name for reader in READERS],
         help="which protocol the guest reads by (default: all)",
     )
+    models = [model.name for model in MODELS if not model.recorded]
     add("--model", choices=models, help="the memory model (default: both)")
-    add(
-        "--abi",
-        choices=list(SHAPES),
-        help="the guest's struct: of 64 or of 32 bits (default: both)",
-    )
-    add(
-        "--at",
-        metavar="GPA",
-        type=_address,
-        help="the area's guest-physical address (default: wherever it matters)",
-    )
+    abis = "the guest's struct: of 64 or of 32 bits (default: both)"
+    add("--abi", choices=list(SHAPES), help=abis)
+    where = "the area's guest-physical address (default: wherever it matters)"
+    add("--at", metavar="GPA", type=_address, help=where)
+
+
+def _add_circumstances(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--updates",
         metavar="N",
         type=int,
-        choices=times,
+        choices=range(1, UPDATES_MAX + 1),
         default=1,
         help=f"updates while the guest reads once, at most {UPDATES_MAX} (default: 1)",
     )
@@ -95,13 +90,9 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         help=f"how state_entry_time changes (default: {INCREASING})",
     )
     add("--equal-entry-time", action="store_true", help=f"the same as --entry-times {EQUAL}")
-    add(
-        "--drop",
-        metavar="STEP",
-        choices=drops,
-        action="append",
-        help="leave away a step of writer or reader (repeatable)",
-    )
+    drops = [*WRITER_DROPS, *READER_DROPS]
+    without = "leave away a step of writer or reader (repeatable)"
+    add("--drop", metavar="STEP", choices=drops, action="append", help=without)
     add(
         "--grain",
         metavar="BYTES",
@@ -109,20 +100,17 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         choices=GRAINS,
         default=MEASURED_GRAIN,
         help="x86-tso: an access within an aligned block of so many bytes does not tear: "
-        f"{sizes} (default: {MEASURED_GRAIN})",
+        f"{', '.join(map(str, GRAINS))} (default: {MEASURED_GRAIN})",
     )
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--recorded", metavar="FILE", help="the writer is a recording: JSON Lines of stores")
-    add(
-        "--kernel",
-        metavar="BINARY",
-        help="the writer is the code of this kvm.ko, emulated as by judge",
-    )
-    add(
-        "--btf",
-        metavar="FILE",
-        default="",
-        help="with --kernel: the vmlinux or vmlinuz it was built with",
-    )
+    code = "the writer is the code of this kvm.ko, emulated as by judge"
+    add("--kernel", metavar="BINARY", help=code)
+    types = "with --kernel: the vmlinux or vmlinuz it was built with"
+    add("--btf", metavar="FILE", default="", help=types)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
