@@ -6,6 +6,7 @@ written down here.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
@@ -92,6 +93,8 @@ def words() -> dict[str, str]:
     return {"x86.grain": str(X86.grain), "x86.promised": str(GRAINS[0])}
 
 
+# Four renderings ask the same.
+@cache
 def verdict(question: Question) -> str:
     """Return "safe" or "torn"; "torn, in bytes" if it takes words that are torn into bytes."""
     answer = question.answer()
