@@ -141,9 +141,7 @@ def _closing(rows: Sequence[Row]) -> Iterator[Line]:
     )
     silent = [row for row in rows if not row.expected]
     if silent:
-        text += (
-            f"; of {len(silent)} the table does not say, {sum(r.surprising for r in silent)} torn"
-        )
+        text += f"; {len(silent)} in no table, {sum(r.surprising for r in silent)} of them torn"
     yield (Ink(text),)
 
 

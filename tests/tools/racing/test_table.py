@@ -99,7 +99,7 @@ def test_it_says_why_torn_is_no_failure_where_that_is_so():
 def test_the_last_line_counts_what_was_met_and_what_no_table_says():
     rows = [row("torn", "torn"), row("torn", "safe"), row("torn", None), row("safe", None)]
     last = "4 questions: 1 safe, 3 torn; 2 expected verdicts, 1 not met; "
-    last += "of 2 the table does not say, 1 torn"
+    last += "2 in no table, 1 of them torn"
     assert texts(table.summary(rows))[-1] == texts(table.in_full(rows))[-1] == last
     assert texts(table.in_full(rows[:1]))[-1].startswith("1 question: ")
 
