@@ -69,14 +69,26 @@ def test_guests_areas_come_before_copies_and_copies_before_false_positives(
     assert max(of["dom0"]) < min(of["Xen heap"]) < max(of["Xen heap"]) < min(of["false"])
 
 
-@pytest.mark.parametrize("earlier", [False, True])
-def test_a_xen_that_keeps_the_guests_address_in_front_is_understood_too(compose, capsys, earlier):
-    path, places = compose("xen4177", 2)
-    before = ["--before", compose("xen4177", 1)[0]] if earlier else []
+def test_what_no_hypervisor_leaves_is_no_candidate(compose, capsys):
+    # Rows of Linux's array of struct page: padding that is not zero, as KVM leaves it, and a sum
+    # that is not the entry time, as on Xen.
+    path, places = compose("xen4177", 1)
+    page = next(place for place, what in places.items() if "struct page" in what)
+    found = ranks(capsys, path)
+    assert not [place for place in found if page - 464 <= place < page + 304]
+
+
+@pytest.mark.parametrize(
+    ("xen", "dump", "earlier"), [("xen4177", 1, 0), ("xen4177", 2, 1), ("xen4203", 1, 0)]
+)
+def test_a_xen_that_keeps_the_guests_address_in_front_is_understood_too(
+    compose, capsys, xen, dump, earlier
+):
+    path, places = compose(xen, dump)
+    before = ["--before", compose(xen, earlier)[0]] if earlier else []
     found = ranks(capsys, path, *before)
     of = by_kind(places, found)
-    assert [sorted(of[kind])[:4] for kind in ("dom0", "Xen heap")] == [[0, 1], [2, 3, 4, 5]]
-    assert len(of["false"]) == 4
+    assert [sorted(of[kind]) for kind in ("dom0", "Xen heap")] == [[0, 1], [2, 3, 4, 5]]
     copies = [item for _, item in found.values() if item["verdict"] == "hypervisor copy"]
     pointers = [copy["points_to"] % 4096 for copy in copies if copy["points_to"]]
     assert pointers == [0xBA0, 0xBA0]

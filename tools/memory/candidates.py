@@ -9,6 +9,7 @@ Law of this file: a candidate is judged by reasons, each a sentence; no reason i
 
 import struct
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
@@ -28,6 +29,8 @@ VERDICTS = (LIKELY, COPY, POSSIBLE, UNLIKELY)
 # levels): xen/arch/x86/include/asm/config.h, Linux Documentation/arch/x86/x86_64/mm.rst.
 XEN_POINTERS = range(0xFFFF_82C0_0000_0000, 0xFFFF_8800_0000_0000)
 GUEST_POINTERS = range(0xFFFF_8800_0000_0000, 0xFFFF_FFFF_FFFF_F000)
+GUEST_POINTERS_32 = range(0x8000_0000, 0xFFFF_F000)
+POINTERS_MOST = 6  # words in front of a record, from Xen's pointer on
 WEIGHT_LIKELY = 6
 OLD = 1 << 58  # ns: 9 years
 POINTER = struct.Struct("<Q")
@@ -171,24 +174,29 @@ def _one_state(seen: Values) -> bool:
     return sum(time > 0 for time in seen.times) < 2
 
 
-# Xen's struct vcpu has a pointer of Xen's, then its runstate, and on one side of that the handle
-# that the guest registered, the guest's address of its area: behind it in 4.17.5, in front of it
-# in 4.17.7 (seen in dumps of Debian's). An idle vCPU's handle is null.
+# In Xen's struct vcpu a pointer of Xen's comes before the runstate, and beside the runstate the
+# handle that the guest registered, the guest's address of its area: behind it in 4.17.5, in front
+# of it in 4.17.7 and 4.20.3, the latter
+# with two null words between (seen in dumps of Debian's). An idle vCPU's handle is null.
 def _as_copy(image: Image, found: Candidate) -> Candidate:
-    front = _pointers(memory.before(image, found.address, 2 * POINTER.size))
-    end = found.address + found.layout.size
-    behind = _pointers(memory.available(image, end, POINTER.size))
-    owner = next((pointer for pointer in reversed(front) if pointer in XEN_POINTERS), None)
-    handle = next((p for p in (*front[-1:], *behind) if p in GUEST_POINTERS), None)
-    near = front[-1:] == (owner,)
-    if owner is None or not (near or handle is not None or front[-1] == 0):
+    front = _pointers(memory.before(image, found.address, POINTERS_MOST * POINTER.size))
+    between = list(takewhile(lambda word: not word or _is_guests(word), reversed(front)))
+    owner = front[-1 - len(between)] if len(between) < len(front) else 0
+    if owner not in XEN_POINTERS:
         return found
     text = f"in front of it is a pointer of Xen's, {owner:#x}: in Xen's struct vcpu"
     found = found.because(Reason(3, text), verdict=COPY)
-    if handle is not None:
-        text = f"beside it is a guest's address, {handle:#x}: where Xen copies it to"
-        return found.because(Reason(2, text))._replace(points_to=handle)
-    return found
+    end = found.address + found.layout.size
+    behind = _pointers(memory.available(image, end, POINTER.size))
+    handle = next((word for word in (*between, *behind) if _is_guests(word)), None)
+    if handle is None:
+        return found
+    text = f"beside it is a guest's address, {handle:#x}: where Xen copies it to"
+    return found.because(Reason(2, text))._replace(points_to=handle)
+
+
+def _is_guests(word: int) -> bool:
+    return word in GUEST_POINTERS or word in GUEST_POINTERS_32
 
 
 def _pointers(data: bytes) -> tuple[int, ...]:
