@@ -51,6 +51,8 @@ def whole() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("runstate", description="Verifier of the Xen runstate ABI.")
     parser.add_argument("--version", action="store_true", help="say which version this is")
     verbs = parser.add_subparsers(metavar="COMMAND")
+    names = [verb.name for verb in cli.VERBS]
+    verbs.add_parser("help", help="what a command does").add_argument("command", choices=names)
     for verb in cli.VERBS:
         own = parser_of(verb)
         verbs.add_parser(

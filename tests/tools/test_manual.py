@@ -53,6 +53,7 @@ def test_bash_completes_commands_and_options(share):
     script = share / "bash-completion" / "completions" / "runstate"
     assert completed(script, "runstate", "che") == ["check"]
     assert completed(script, "runstate", "check", "--wri") == ["--write-golden"]
+    assert completed(script, "runstate", "help", "wr") == ["write"]
     assert set(completed(script, "runstate", "")) >= {verb.name for verb in cli.VERBS}
 
 
