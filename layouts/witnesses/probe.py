@@ -18,9 +18,9 @@ from runstate_abi.layouts.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDAT
 PROBE, QUESTIONS = "runstate-probe.c", "runstate-probe.h"
 SECTION, VERSION_SECTION = ".rs_abi", ".rs_ver"  # 8 characters are what a COFF name can hold
 
-# What __builtin_classify_type() says, in GCC's typeclass.h and so in clang: below POINTER are
-# integers, characters, enumerations and _Bool.
-POINTER, REAL, COMPLEX, STRUCT, UNION = 5, 8, 9, 12, 13
+# What __builtin_classify_type() says, in GCC's typeclass.h and so in clang: from INTEGER up to
+# POINTER are integers, characters, enumerations and _Bool. A vector is -1.
+INTEGER, POINTER, REAL, COMPLEX, STRUCT, UNION = 1, 5, 8, 9, 12, 13
 
 DIMENSIONS = 3  # of an array that are looked through: uint64_t time[2][2] is four times one
 
@@ -94,7 +94,8 @@ _MACROS = f"""\
 #define is_array_(x) (class_(x) == {POINTER} && !same_type_(x, value_(x)))
 #define array_(x) __builtin_choose_expr(is_array_(x), x, (char *)0)
 #define element_(x) __builtin_choose_expr(is_array_(x), array_(x)[0], x)
-#define integer_(x) __builtin_choose_expr(class_(x) < {POINTER}, x, 0)
+#define is_integer_(x) (class_(x) >= {INTEGER} && class_(x) < {POINTER})
+#define integer_(x) __builtin_choose_expr(is_integer_(x), x, 0)
 #define is_signed_(x) ((__typeof__(value_(integer_(x))))-1 < 0)
 struct rs_control {{ int there; }};"""
 

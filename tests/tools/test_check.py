@@ -266,6 +266,18 @@ LINE = {
 }
 
 
+def test_a_floating_type_is_told_in_every_format(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    path = tmp_path / "double.h"
+    path.write_text(
+        "struct mine { int state; unsigned long long state_entry_time; double time[4]; };"
+    )
+    for form in report.FORMATS:
+        argv = ["--header", path, "--struct", "mine=vcpu_runstate_info", "--format", form]
+        code, out, _ = run(*argv)
+        assert (code, "type-mismatch" in out, "signedness-mismatch vcpu" in out) == (1, True, False)
+
+
 @pytest.mark.parametrize("form", LINE)
 def test_a_finding_about_a_struct_is_at_the_structs_line(run, tmp_path, monkeypatch, form):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)

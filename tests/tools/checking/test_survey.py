@@ -8,6 +8,7 @@ import pytest
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.model import Field, Layouts
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
+from runstate_abi.layouts.witnesses import header as headers
 from runstate_abi.tools.checking import kernels, survey
 from runstate_abi.tools.checking.survey import X86_64, holding, judged
 
@@ -126,6 +127,17 @@ def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tm
     ]
     assert said[0][0]
     assert said[0] == said[1] == said[2]
+
+
+def test_members_that_nobody_can_name_are_not_recorded(tmp_path, monkeypatch):
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc: not installed")
+    header = tmp_path / "mine.h"
+    header.write_text("struct mine { int state; unsigned long long state_entry_time, time[4]; };")
+    asked = ("gcc", str(header), [("mine", NATIVE.name)], None)
+    assert survey.asked_of_header(*asked).unrecorded == ()
+    monkeypatch.setattr(headers, "DEBUG_INFO", ())
+    assert survey.asked_of_header(*asked).unrecorded == ("other members",)
 
 
 def test_a_layout_of_no_abi_is_not_explained_away():
