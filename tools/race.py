@@ -7,6 +7,7 @@ racing/text.py, what is asked in writer/race.py.
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.tools import ink
@@ -29,13 +30,14 @@ def main(argv: list[str]) -> int:
     if options.export:
         return export.main(options.export, options.output)
     try:
-        return _show(options, _rows(options))
+        left_out: Counter[str] = Counter()
+        return _show(options, _rows(options, left_out), left_out)
     except (CannotDrop, Refused) as error:
         print(f"runstate: {error}", file=sys.stderr)
         return NOT_CHECKED if isinstance(error, Refused) else USAGE
 
 
-def _rows(options: argparse.Namespace) -> Iterator[Row]:
+def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
     asked = rows.Wanted(
         options.variant,
         options.reader,
@@ -50,11 +52,11 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
     if options.recorded:
         return recorded.rows(options.recorded, asked)
     if options.kernel:
-        return kernel.rows(options.kernel, options.btf, asked)
-    return rows.rows(asked)
+        return kernel.rows(options.kernel, options.btf, asked, left_out)
+    return rows.rows(asked, left_out)
 
 
-def _show(options: argparse.Namespace, answers: Iterator[Row]) -> int:
+def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter[str]) -> int:
     answered: list[Row] = []
     values: list[dict[str, object]] = []
     for row in text.progress(answers, rows.writers(options.variant)):
@@ -64,20 +66,20 @@ def _show(options: argparse.Namespace, answers: Iterator[Row]) -> int:
     if not answered:
         print("runstate: no writer takes this area, or none has this step", file=sys.stderr)
         return NOT_CHECKED
+    surprising = [row for row in answered if row.surprising]
     if options.json:
         print(json.dumps(values, indent=1))
+        for line in (*table.not_asked(left_out), *map(table.complaint, surprising)):
+            print(f"runstate: {line}", file=sys.stderr)
     else:
-        ink.write(_lines(answered, options.rows), options.color)
-    surprising = [row for row in answered if row.surprising]
-    for row in surprising if options.json else ():
-        print(f"runstate: {table.complaint(row)}", file=sys.stderr)
+        ink.write(_lines(answered, left_out, options.rows), options.color)
     return NOT_AS_EXPECTED if surprising else AS_EXPECTED
 
 
 # One answer in words, and many as the shortest table that tells them apart.
-def _lines(answered: Sequence[Row], in_full: bool) -> Iterator[Line]:
-    if len(answered) == 1 and not in_full:
+def _lines(answered: Sequence[Row], left_out: Counter[str], in_full: bool) -> Iterator[Line]:
+    if len(answered) == 1 and not left_out and not in_full:
         return text.answer(answered[0])
     if table.is_tabular(answered) and not in_full:
-        return table.summary(answered)
-    return table.in_full(answered)
+        return table.summary(answered, left_out)
+    return table.in_full(answered, left_out)

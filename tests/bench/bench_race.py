@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from runstate_abi.tools.racing import export
-from runstate_abi.tools.racing import rows as asking
+from runstate_abi.tools.racing import rows as questions
 from runstate_abi.writer import cbmc, interleaving, litmus, scene
 from runstate_abi.writer.guest import READER
 from runstate_abi.writer.ordering import MODEL
@@ -62,8 +63,8 @@ def ours():
             )
 
         row(f"{model}, 255 patterns one by one", *measured(each))
-    wanted = asking.Wanted(None, None, None, None, None, 1, INCREASING, (), 32)
-    rows, seconds = measured(lambda: list(asking.rows(wanted)))
+    wanted = questions.Wanted(None, None, None, None, None, 1, INCREASING, (), 32)
+    rows, seconds = measured(lambda: list(questions.rows(wanted, Counter())))
     row(f"the default table, {len(rows)} questions", sum(r.answer.states for r in rows), seconds)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.tools.cli import main
-from runstate_abi.tools.racing import rows as asking
+from runstate_abi.tools.racing import rows as questions
 from runstate_abi.writer.execution import Event, replay
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -89,7 +89,7 @@ def test_a_torn_answer_that_no_table_expects_exits_1(capsys):
 
 
 def test_an_answer_that_is_not_the_expected_one_is_marked_and_exits_1(capsys, monkeypatch):
-    monkeypatch.setattr(asking, "expected", lambda asked: "torn")
+    monkeypatch.setattr(questions, "expected", lambda asked: "torn")
     code, out = run(capsys, *ONE)
     assert code == 1
     assert out[-1] == "EXPECTED torn; so this exits 1"

@@ -3,6 +3,7 @@
 Law of this file: it opens a kernel and asks it for updates; who judges them is elsewhere.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from runstate_abi.tools.racing.rows import Row, Wanted, models
@@ -14,7 +15,7 @@ from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 
 
-def rows(path: str, btf: str, wanted: Wanted) -> Iterator[Row]:
+def rows(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     """Yield the answers for a kernel's machine code: in program order, so on x86-TSO alone."""
     from runstate_abi.tools.judging import verdict
 
@@ -29,10 +30,12 @@ def rows(path: str, btf: str, wanted: Wanted) -> Iterator[Row]:
         places = [Placement("", wanted.at)] if wanted.at is not None else list(placements(abi))
         for place in places:
             area = Area(abi, place.address)
-            if not judged.writer.takes(Request(abi, area.offset, True, False, _NOBODY)):
-                continue
+            takes = judged.writer.takes(Request(abi, area.offset, True, False, _NOBODY))
             for model in [model for model in models(wanted) if not model.barriers]:
                 for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
+                    if not takes:
+                        left_out[f"{writer.name} has one cache, for one page"] += 1
+                        continue
                     times = wanted.updates, wanted.entry_times
                     question = Question(writer, reader, model, area, *times, None, wanted.dropped)
                     yield Row(question, place.kind, ask(question), None)

@@ -3,6 +3,7 @@
 Law of this file: questions are made from tables, answered by writer/race.py, and not rendered.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -62,15 +63,15 @@ class Row(NamedTuple):
         return tuple(name for name in self.question.dropped if name != "flag")
 
 
-def rows(wanted: Wanted) -> Iterator[Row]:
+def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     """Yield the answers. Refused or CannotDrop if there is nothing but one question to ask and it
-    cannot be; in a table such rows are left out.
+    cannot be; of many, ``left_out`` then counts how many there were for each reason.
     """
     variants = [v for v in VARIANTS if wanted.variant in (None, v.name)]
     for variant in variants:
         for dropped in _flags(variant, wanted):
             for abi in [abi for abi in SHAPES if wanted.abi in (None, abi)]:
-                yield from _of_abi(variant, dropped, abi, wanted, alone=len(variants) == 1)
+                yield from _of_abi(variant, dropped, abi, wanted, len(variants) == 1, left_out)
 
 
 def writers(variant: str | None) -> int:
@@ -86,7 +87,12 @@ def _flags(variant: Variant, wanted: Wanted) -> Iterator[tuple[str, ...]]:
 
 
 def _of_abi(
-    variant: Variant, dropped: tuple[str, ...], abi: str, wanted: Wanted, alone: bool
+    variant: Variant,
+    dropped: tuple[str, ...],
+    abi: str,
+    wanted: Wanted,
+    alone: bool,
+    left_out: Counter[str],
 ) -> Iterator[Row]:
     places = [Placement("", wanted.at)] if wanted.at is not None else list(placements(abi))
     for place in places:
@@ -94,12 +100,11 @@ def _of_abi(
             for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
                 try:
                     yield _row(variant, reader, model, abi, place, wanted, dropped)
-                except Refused:
-                    if alone and wanted.at is not None:
+                except (Refused, CannotDrop) as error:
+                    narrowed = wanted.at if isinstance(error, Refused) else wanted.reader
+                    if alone and narrowed is not None:
                         raise
-                except CannotDrop:
-                    if alone and wanted.reader is not None:
-                        raise
+                    left_out[str(error)] += 1
 
 
 def models(wanted: Wanted) -> Iterator[Model]:

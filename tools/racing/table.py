@@ -3,7 +3,7 @@
 Law of this file: it renders rows and decides nothing. What is not expected is shown in full.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from runstate_abi.tools.memory.lines import Ink, Line
@@ -34,7 +34,7 @@ def is_tabular(rows: Sequence[Row]) -> bool:
     return len({(row.writer, row.question.reader.name) for row in rows}) > 1
 
 
-def summary(rows: Sequence[Row]) -> Iterator[Line]:
+def summary(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     """Yield a table for each model, in full each row that is not as expected, and the count."""
     used: set[str] = set()
     for model in dict.fromkeys(row.question.model for row in rows):
@@ -50,6 +50,7 @@ def summary(rows: Sequence[Row]) -> Iterator[Line]:
         yield (Ink(""),)
         yield from _in_full(surprising)
         yield (Ink(""),)
+    yield from ((Ink(line),) for line in not_asked(left_out))
     yield from _closing(rows)
 
 
@@ -77,10 +78,11 @@ def _cell(rows: Sequence[Row]) -> str:
     return word + SURPRISING * any(row.surprising for row in rows)
 
 
-def in_full(rows: Sequence[Row]) -> Iterator[Line]:
+def in_full(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     """Yield a line a row; the splits of a page that have one verdict in a row share one."""
     yield from _in_full(rows)
     yield (Ink(""),)
+    yield from ((Ink(line),) for line in not_asked(left_out))
     yield from _closing(rows)
 
 
@@ -126,6 +128,12 @@ def _span(numbers: Sequence[int]) -> str:
 def expected(row: Row) -> str:
     """Return the expected verdict, and whether that is only because the table does not say."""
     return row.expected or f"{SAFE}: no table says torn"
+
+
+def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:
+    """Yield a line for each reason why questions could not be asked."""
+    for why, count in left_out.items():
+        yield f"not asked: {_count(count, 'question')}: {why}"
 
 
 # Why torn is no failure, and how many of each there were.

@@ -1,11 +1,16 @@
 """Which questions there are, and that the expected verdicts are about the same ones."""
 
+from collections import Counter
+
 import pytest
 
-from runstate_abi.writer import verdicts
+from runstate_abi.tools.racing.rows import Wanted, rows, writers
+from runstate_abi.writer import patterns, verdicts
 from runstate_abi.writer.guest import READERS
+from runstate_abi.writer.ordering import MEASURED_GRAIN, MODELS
 from runstate_abi.writer.placements import placements
-from runstate_abi.writer.variants import VARIANTS
+from runstate_abi.writer.variants import VARIANTS, Refused
+from runstate_abi.writer.vcpu import SHAPES
 
 PAIR = ["--variant", "upstream", "--reader", "linux-64"]
 
@@ -15,14 +20,14 @@ PAIR = ["--variant", "upstream", "--reader", "linux-64"]
     [("wmb-set", "torn"), ("wmb-clear", "safe"), ("reread", "torn"), ("flag", "torn")],
 )
 def test_drop_says_what_a_step_is_for(answers, name, verdict):
-    _, rows = answers(*PAIR, "--model", "weak", "--abi", "native", "--at", "0", "--drop", name)
-    assert [row["verdict"] for row in rows] == [verdict]
-    assert rows[0]["dropped"] == [name]
+    _, found = answers(*PAIR, "--model", "weak", "--abi", "native", "--at", "0", "--drop", name)
+    assert [row["verdict"] for row in found] == [verdict]
+    assert found[0]["dropped"] == [name]
 
 
 def test_a_table_leaves_out_what_a_version_does_not_have(answers):
-    _, rows = answers("--drop", "body-bit", "--reader", "linux-64", "--at", "0")
-    names = {row["variant"] for row in rows}
+    _, found = answers("--drop", "body-bit", "--reader", "linux-64", "--at", "0")
+    names = {row["variant"] for row in found}
     assert "upstream" in names
     assert not names & {"linux-6.1", "linux-5.14", "split-memcpy"}
 
@@ -33,9 +38,28 @@ def test_rows_and_expected_verdicts_cover_each_other():
 
 
 def test_every_split_of_a_page_is_asked_about(answers):
-    _, rows = answers(*PAIR, "--model", "x86-tso")
+    _, found = answers(*PAIR, "--model", "x86-tso")
     for abi, size in (("native", 48), ("compat", 44)):
-        splits = {row["at"] for row in rows if row["abi"] == abi and row["at"] % 4096 > 4096 - size}
+        splits = {
+            row["at"] for row in found if row["abi"] == abi and row["at"] % 4096 > 4096 - size
+        }
         assert splits == {0x2000 - inside for inside in range(1, size)}
         kinds = [place.kind for place in placements(abi)]
         assert kinds[:4] == ["aligned", "half-line", "line", "page"]
+
+
+def test_what_cannot_be_asked_is_counted_and_nothing_is_lost():
+    left_out = Counter()
+    wanted = Wanted(None, None, None, None, 0xFF1, 1, patterns.INCREASING, (), MEASURED_GRAIN)
+    answered = sum(1 for _ in rows(wanted, left_out))
+    models = [model for model in MODELS if not model.recorded]
+    each = len(READERS) * len(models) * len(SHAPES)
+    assert answered + sum(left_out.values()) == writers(None) * each
+    names = {why.split(":")[0] for why in left_out}
+    assert names == {"linux-5.14", "linux-5.16", "linux-6.1", "xen-phys"}
+
+
+def test_a_question_that_stands_alone_and_cannot_be_asked_is_refused():
+    wanted = Wanted("linux-6.1", None, None, None, 0xFF1, 1, patterns.INCREASING, (), 32)
+    with pytest.raises(Refused):
+        list(rows(wanted, Counter()))

@@ -27,7 +27,7 @@ def texts(lines):
 
 def cells(rows):
     """The summary's table: (writer, first half of the reader's name) -> cell."""
-    _, heads, _, *lines = texts(table.summary(rows))
+    _, heads, _, *lines = texts(table.summary(rows, {}))
     lines = lines[: lines.index("")]
     return {
         (line.split()[0], name): cell
@@ -54,7 +54,7 @@ def test_a_cell_is_what_all_its_placements_say():
 
 def test_a_guest_without_the_flag_is_a_writer_of_its_own():
     rows = [row("safe", "safe"), row("torn", "torn", dropped=("flag",))]
-    lines = texts(table.summary(rows))
+    lines = texts(table.summary(rows, {}))
     assert [line.split("  ")[0] for line in lines[3:5]] == ["upstream", "upstream (flag off)"]
 
 
@@ -65,7 +65,7 @@ def test_each_row_that_is_not_expected_is_there_in_full_and_no_other():
         row("torn", None, reader="naive", at=0x1300),
         row("torn", "torn", reader="state", at=0x1400),
     ]
-    lines = texts(table.summary(rows))
+    lines = texts(table.summary(rows, {}))
     assert cells(rows) == {
         ("upstream", "linux"): "safe!",
         ("upstream", "naive"): "torn!",
@@ -87,26 +87,32 @@ def test_each_row_that_is_not_expected_is_there_in_full_and_no_other():
     ],
 )
 def test_a_mark_is_explained_where_it_is_used(rows, used):
-    lines = texts(table.summary(rows))
+    lines = texts(table.summary(rows, {}))
     assert {mark for mark in table.LEGEND if any(x.startswith(f"{mark}: ") for x in lines)} == used
 
 
 def test_it_says_why_torn_is_no_failure_where_that_is_so():
-    assert table.KNOWN in texts(table.in_full([row("torn", "torn")]))
-    assert table.KNOWN not in texts(table.in_full([row("torn", "safe"), row("torn", None)]))
+    assert table.KNOWN in texts(table.in_full([row("torn", "torn")], {}))
+    assert table.KNOWN not in texts(table.in_full([row("torn", "safe"), row("torn", None)], {}))
 
 
 def test_the_last_line_counts_what_was_met_and_what_no_table_says():
     rows = [row("torn", "torn"), row("torn", "safe"), row("torn", None), row("safe", None)]
     last = "4 questions: 1 safe, 3 torn; 2 expected verdicts, 1 not met; "
     last += "2 in no table, 1 of them torn"
-    assert texts(table.summary(rows))[-1] == texts(table.in_full(rows))[-1] == last
-    assert texts(table.in_full(rows[:1]))[-1].startswith("1 question: ")
+    assert texts(table.summary(rows, {}))[-1] == texts(table.in_full(rows, {}))[-1] == last
+    assert texts(table.in_full(rows[:1], {}))[-1].startswith("1 question: ")
+
+
+def test_what_could_not_be_asked_is_counted_with_the_reason():
+    rows = [row("safe", "safe"), row("safe", "safe", reader="naive")]
+    for lines in (table.summary(rows, {"no page": 3}), table.in_full(rows, {"no page": 3})):
+        assert "not asked: 3 questions: no page" in texts(lines)
 
 
 def test_what_is_left_away_is_in_the_title():
     rows = [row("torn", "torn", dropped=("wmb-set",)), row("safe", "safe", dropped=("wmb-set",))]
-    assert texts(table.summary(rows))[0].endswith("; without wmb-set")
+    assert texts(table.summary(rows, {}))[0].endswith("; without wmb-set")
 
 
 def test_every_writer_and_reader_fit_a_terminal():
@@ -116,7 +122,7 @@ def test_every_writer_and_reader_fit_a_terminal():
         for reader in READERS
         for dropped in ((), ("flag",))
     ]
-    lines = texts(table.summary(rows))
+    lines = texts(table.summary(rows, {}))
     assert len(lines) > 3 + 2 * len(VARIANTS)
     assert max(map(len, lines[: lines.index("")])) <= 100
 
