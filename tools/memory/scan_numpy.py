@@ -1,17 +1,19 @@
-"""The search with numpy (extra `scan`): whole blocks at a time, a few passes over each.
+"""The search with numpy (extra `scan`): each byte becomes a bit, and the filter is a few words.
 
-A pass touches every byte once and a block stays in the cache, so few passes are everything: pages
-of zeros go first, then what has no five small top bytes in a row, and only then states and values.
+Most of the filter asks only which bytes are zero and which are too large for a top byte of a time.
+As bits, 64 bytes of memory are one word, and the byte that a number's neighbour has in the same
+place is one byte of bits further on. So all of it costs little more than to make the bits once.
+
+Law of this file: what the bits throw away scan.py's filter throws away; what they leave it judges.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.image import PAGE_SIZE
 from runstate_abi.tools.memory.scan import (
-    COMPAT_LEAD,
     LARGE_BYTES,
     LIFE_SHIFT,
     NATIVE_LEAD,
@@ -21,21 +23,17 @@ from runstate_abi.tools.memory.scan import (
     ZEROS_MOST,
 )
 
-BLOCK = 1 << 17
-SPARSE = 256  # One place in so many fits: more passes are cheaper than looking at each.
+BLOCK = 1 << 20  # Its bits, and what is made of them, stay in a core's second cache.
+SPARSE = 64  # A byte of bits in so many is set: looking there costs less than the other bits do.
+RECORD = NATIVE_LEAD + TIMES  # What may be a state, one or two words of it, and five numbers.
+_WORD = 64  # Bits in a word of bits, and so bytes of memory.
+_MARGIN = 5 * _WORD  # Bits behind a block's: a record's, and one word for each shift of a shift.
 _NO_FLAG = XEN_RUNSTATE_UPDATE - 1
-_U64 = 8
 _HIGH_BITS = 0x7F & ~((AGE_MOST >> 56) - 1)  # set in no top byte, the flag aside
+_NUMBER = 8  # bytes in a number
+_ONES = 0x0101010101010101
 
-Bytes = Any  # numpy's array types say less than their names here
-
-
-class _Room(NamedTuple):
-    """Where the passes write: made once, so that no pass waits for fresh memory."""
-
-    one: Bytes
-    two: Bytes
-    three: Bytes
+Array = Any  # numpy's array types say less than the names here
 
 
 def entries(data: memoryview) -> Iterator[int]:
@@ -43,146 +41,144 @@ def entries(data: memoryview) -> Iterator[int]:
     import numpy as np  # Handed on from here: whoever does not search does not pay for it.
 
     every = np.frombuffer(data, dtype=np.uint8)
-    room = _Room(*(np.empty(BLOCK + TIMES + NATIVE_LEAD, dtype=np.uint8) for _ in _Room._fields))
+    # The first few have no room for a state in front: a record begins before the data do.
+    front = np.full(NATIVE_LEAD, 0xFF, dtype=np.uint8)
+    head = np.concatenate([front, every[: RECORD - 1]])
+    yield from _judged(np, head, np.arange(len(head) - RECORD + 1)).tolist()
+    room = np.empty(BLOCK + _MARGIN, dtype=np.uint8)
     blocks = [
         _in_block(np, every, low, min(low + BLOCK, end), room)
         for start, end in _stretches(np, every)
         for low in range(start, end, BLOCK)
     ]
-    found = np.concatenate([np.empty(0, dtype=np.intp), *blocks])
-    for test in (_has_entry, _has_state, _has_times, _has_bytes):
-        if len(found):
-            found = found[test(np, every, found)]
-    yield from found.tolist()
+    found = _judged(np, every, np.concatenate([np.arange(0), *blocks]))
+    yield from (found + NATIVE_LEAD).tolist()
 
 
-# Runs of pages that are not all zero, begun early by what a struct may have in the page before.
-def _stretches(np: Any, every: Bytes) -> Iterator[tuple[int, int]]:
+# Runs of pages that are not all zero, begun early by what a record may have in the page before.
+def _stretches(np: Any, every: Array) -> Iterator[tuple[int, int]]:
     whole = len(every) // PAGE_SIZE * PAGE_SIZE
-    words = every[:whole].view(np.uint64).reshape(-1, PAGE_SIZE // _U64)
+    words = every[:whole].view(np.uint64).reshape(-1, PAGE_SIZE // _NUMBER)
     used = np.bitwise_or.reduce(words, axis=1) != 0
     used = np.concatenate(([False], used, [whole < len(every)], [False]))
     changes = np.flatnonzero(used[1:] != used[:-1])
     for first, last in zip(changes[::2], changes[1::2], strict=True):
-        start = max(int(first) * PAGE_SIZE - TIMES, 0)
+        start = max(int(first) * PAGE_SIZE - RECORD, 0)
         yield start, min(int(last) * PAGE_SIZE, len(every))
 
 
-# The places in a block that the passes over its bytes leave.
-def _in_block(np: Any, every: Bytes, low: int, high: int, room: _Room) -> Bytes:
-    block = every[low : high + TIMES - 1]
-    count = len(block) - TIMES + 1
-    if count <= 0:
-        return np.empty(0, dtype=np.intp)
-    fits = _small_tops(np, block, count, room)
-    if np.count_nonzero(fits) > count // SPARSE:
-        _large(np, block, fits, room)
-        _odd_lows(np, block, fits, room)
-        if low >= NATIVE_LEAD:
-            _states(np, every[low - NATIVE_LEAD : low + count], fits, room)
-    return np.flatnonzero(fits.view(np.bool_)) + low
+# Where records may begin in a block: what the bits leave, and whose times fit into the entry time.
+# (With its flag, that is larger than any four times.)
+def _in_block(np: Any, every: Array, low: int, high: int, room: Array) -> Array:
+    count = -(-(high - low) // _WORD) * _WORD
+    block = every[low : low + count + _MARGIN]
+    if len(block) < count + _MARGIN:
+        block = np.concatenate([block, np.zeros(count + _MARGIN - len(block), dtype=np.uint8)])
+    found = _places(np, _fits(np, block, count // 8, room)) + low
+    found = found[: np.searchsorted(found, min(high, len(every) - RECORD + 1))]
+    _, entry, *times = _numbers(np, every, found)
+    return found[times[0] + times[1] + times[2] + times[3] <= entry]
 
 
-# 1 where the top bytes of five numbers in a row are small. Three passes see all five: a byte and
-# the one 8 behind it, that and the one 16 behind, that and the one 32 behind.
-def _small_tops(np: Any, block: Bytes, count: int, room: _Room) -> Bytes:
-    small = np.bitwise_and(block, _HIGH_BITS, out=room.one[: len(block)])
-    small = np.equal(small, 0, out=small.view(np.bool_)).view(np.uint8)
-    top = small[_U64 - 1 :]
-    two = np.bitwise_and(top[:-8], top[8:], out=room.two[: len(top) - 8])
-    four = np.bitwise_and(two[:-16], two[16:], out=room.three[: len(two) - 16])
-    return np.bitwise_and(four[:count], top[32 : 32 + count], out=room.three[:count])
+# A set bit where a record may begin, `size` bytes of bits. Of each number, wherever it begins:
+# which of its bytes are not all zero. A record's state is in its bytes 0 to 7, lane 0; its numbers
+# are lanes 1 to 5.
+def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
+    high = np.bitwise_and(block[_NUMBER - 1 :], _HIGH_BITS, out=room[: len(block) - _NUMBER + 1])
+    fits = ~_lanes(_bits(np, high), size, 1, 5)
+    if np.count_nonzero(fits) < size // SPARSE:
+        return fits
+    byte_0 = _bits(np, block)
+    byte_1 = _shifted(np, byte_0, 1)
+    byte_23 = _shifted(np, byte_0 | byte_1, 2)
+    byte_123 = byte_1 | byte_23
+    byte_567 = _shifted(np, byte_123, 4)
+    byte_34567 = _shifted(np, byte_123, 2) | byte_567
+    # The entry time is large enough, and not all five are multiples of 256.
+    fits &= byte_34567[1 : size + 1]
+    fits &= _lanes(byte_0, size, 1, 5)
+    # No time is 1 to 255 ns, and no two neighbours have two zeros each below other bytes: that is
+    # more than ZEROS_MOST. Neither half of what is in front is a state: 0..3 and three zeros.
+    tiny = byte_0 & ~(byte_123 | byte_34567)
+    holes = byte_34567 & ~byte_23
+    wrong = _lanes(tiny[1:] | holes[:-1] & holes[1:], size, 1, 4)
+    wrong |= byte_123[:size] & byte_567[:size]
+    return fits & ~wrong
 
 
-# Memory that is mostly zero has small tops everywhere. There, leave out what has an entry time of
-# no size, or four times of none: one of its bytes 3..6 is set,
-def _large(np: Any, block: Bytes, fits: Bytes, room: _Room) -> None:
-    count = len(fits)
-    pair = np.bitwise_or(block[3:-1], block[4:], out=room.one[: len(block) - 4])
-    size = np.bitwise_or(pair[:-2], pair[2:], out=room.two[: len(pair) - 2])
-    two = np.bitwise_or(size[8:-8], size[16:], out=room.one[: len(size) - 16])
-    four = np.bitwise_or(two[:count], two[16 : count + 16], out=room.one[:count])
-    _keep(np, four, fits)
-    _keep(np, size[:count], fits)
+def _bits(np: Any, block: Array) -> Array:
+    return np.packbits(block, bitorder="little")
 
 
-# and what has five numbers that are all multiples of 256: small ones, read at the wrong byte.
-def _odd_lows(np: Any, block: Bytes, fits: Bytes, room: _Room) -> None:
-    count = len(fits)
-    two = np.bitwise_or(block[: count + 24], block[8 : count + 32], out=room.one[: count + 24])
-    four = np.bitwise_or(two[:count], two[16 : count + 16], out=room.two[:count])
-    _keep(np, np.bitwise_or(four, block[32 : count + 32], out=four), fits)
+# Bit e becomes what bit e + count was.
+def _shifted(np: Any, bits: Array, count: int) -> Array:
+    words = bits.view("<u8")
+    shifted = words >> count
+    shifted[:-1] |= words[1:] << _WORD - count
+    return shifted.view(np.uint8)
 
 
-# and what has no state four or eight bytes before: 0..3 and three zeros. `front` begins eight
-# bytes before the block.
-def _states(np: Any, front: Bytes, fits: Bytes, room: _Room) -> None:
-    size = len(front)
-    zero = np.equal(front, 0, out=room.one[:size].view(np.bool_)).view(np.uint8)
-    state = np.less(front, STATES, out=room.two[:size].view(np.bool_)).view(np.uint8)[: size - 3]
-    for place in (1, 2, 3):
-        np.bitwise_and(state, zero[place : place + size - 3], out=state)
-    count = len(fits)
-    lead = NATIVE_LEAD - COMPAT_LEAD
-    np.bitwise_and(fits, np.bitwise_or(state[:count], state[lead : lead + count]), out=fits)
+# Four or five lanes in a row, from ``first`` on: set in any of them.
+def _lanes(bits: Array, size: int, first: int, count: int) -> Array:
+    bits = bits[first : first + size + 4]
+    two = bits[: size + 2] | bits[1 : size + 3]
+    four = two[:size] | two[2:]
+    return four | bits[4:] if count > 4 else four
 
 
-def _keep(np: Any, where: Bytes, fits: Bytes) -> None:
-    there = np.not_equal(where, 0, out=where.view(np.bool_)).view(np.uint8)
-    np.bitwise_and(fits, there, out=fits)
+# The numbers of the bits that are set.
+def _places(np: Any, bits: Array) -> Array:
+    words = bits.view("<u8")
+    some = np.flatnonzero(words != 0)
+    single = np.unpackbits(words[some].view(np.uint8), bitorder="little")
+    inside = np.flatnonzero(single.view(np.bool_))
+    return (some * _WORD).take(inside // _WORD) + (inside & _WORD - 1)
 
 
-# Two times of four tell most of it. Each costs as much again, so the second is for what is left.
-def _has_entry(np: Any, every: Bytes, found: Bytes) -> Bytes:
-    words = _words(np, every, np.uint64)
-    raw, first = words[found], words[found + _U64]
-    answer: Bytes = (first - 1) >= TIME_LEAST - 1  # 0 - 1 is the largest number of all.
-    answer &= (first <= (raw & _NO_FLAG) * 2) & ((raw & LARGE_BYTES) != 0)
-    kept = np.flatnonzero(answer)
-    second = words[found[kept] + 2 * _U64]
-    answer[kept] = ((second - 1) >= TIME_LEAST - 1) & (second <= (raw[kept] & _NO_FLAG) * 2)
-    return answer
+# The six words of each record, one array for each: the state's two halves, and five numbers. numpy
+# fetches a record as fast as one number of it.
+def _numbers(np: Any, every: Array, found: Array) -> Array:
+    count = max(len(every) - RECORD + 1, 0)
+    records = np.ndarray((count,), f"V{RECORD}", every, strides=(1,))[found]
+    return records.view("<u8").reshape(-1, RECORD // _NUMBER).T
 
 
-def _has_state(np: Any, every: Bytes, found: Bytes) -> Bytes:
-    answer = np.zeros(len(found), dtype=np.bool_)
-    for lead in (COMPAT_LEAD, NATIVE_LEAD):
-        inside = found >= lead
-        words = _words(np, every, np.uint32)[np.where(inside, found - lead, 0)]
-        answer |= (words < STATES) & inside
-    return answer
+# The whole filter, on the few places that are left.
+def _judged(np: Any, every: Array, found: Array) -> Array:
+    for test in (_has_state, _has_times, _has_bytes):
+        if len(found):
+            found = found[test(np, np.ascontiguousarray(_numbers(np, every, found)))]
+    return found
 
 
-# The rest of the filter, on the few places that are left.
-def _has_times(np: Any, every: Bytes, found: Bytes) -> Bytes:
-    words = _words(np, every, np.uint64)
-    raw = words[found]
+def _has_state(np: Any, numbers: Array) -> Array:
+    return (numbers[0] % (1 << 32) < STATES) | (numbers[0] >> 32 < STATES)
+
+
+def _has_times(np: Any, numbers: Array) -> Array:
+    raw, times = numbers[1], numbers[2:]
     entry = raw & _NO_FLAG
-    times = np.stack([words[found + _U64 * index] for index in range(1, TIMES // _U64)])
-    numbers = np.stack([entry, *times])
     total = np.add.reduce(times)
     most = np.where(raw == entry, entry, entry * 2)
-    answer: Bytes = np.maximum.reduce(numbers) < AGE_MOST
+    answer = np.maximum(entry, np.maximum.reduce(times)) < AGE_MOST
     answer &= (np.bitwise_or.reduce(times) & LARGE_BYTES) != 0
+    answer &= (entry & LARGE_BYTES) != 0
     answer &= (total <= most) & (total >= entry >> LIFE_SHIFT)
     answer &= (np.count_nonzero(times, axis=0) > 1) | (total == entry)
     answer &= ~np.logical_or.reduce((times != 0) & (times < TIME_LEAST))
-    return answer & ((np.bitwise_or.reduce(numbers) & 0xFF) != 0)
+    return answer & ((np.bitwise_or.reduce(numbers[1:]) & 0xFF) != 0)
 
 
-# Few of the bytes below the five numbers' highest ones are zero.
-def _has_bytes(np: Any, every: Bytes, found: Bytes) -> Bytes:
-    words = _words(np, every, np.uint64)
-    numbers = np.stack([words[found + _U64 * index] for index in range(TIMES // _U64)])
-    numbers[0] &= _NO_FLAG
-    used = numbers.view(np.uint8).reshape(*numbers.shape, _U64) != 0
-    below = np.logical_or.accumulate(used[..., ::-1], axis=-1)
-    zeros = np.count_nonzero(below, axis=-1) - np.count_nonzero(used, axis=-1)
-    answer: Bytes = zeros.sum(axis=0) <= ZEROS_MOST
-    return answer
-
-
-# A number at every byte, aligned or not.
-def _words(np: Any, every: Bytes, kind: Any) -> Bytes:
-    size = np.dtype(kind).itemsize
-    return np.ndarray((max(len(every) - size + 1, 0),), kind, every, strides=(1,))
+# Few of the bytes below the five numbers' highest ones are zero. Each byte of a word says one
+# thing of the same byte of a number, 0 or 1, and five words added up say it of five numbers.
+def _has_bytes(np: Any, numbers: Array) -> Array:
+    used = numbers[1:].copy()
+    used[0] &= _NO_FLAG
+    for count in (4, 2, 1):
+        used |= used >> count
+    used &= _ONES
+    below = used.copy()
+    for count in (8, 16, 32):
+        below |= below >> count
+    zeros = np.add.reduce(below ^ used)
+    return zeros * _ONES >> 56 <= ZEROS_MOST

@@ -104,7 +104,7 @@ def test_both_ways_find_the_same_in_memory_full_of_near_misses(seed):
 
 
 @pytest.mark.skipif(not scan.has_numpy(), reason="needs numpy, the extra `scan`")
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
