@@ -48,7 +48,7 @@ def explain(
         decision = _with_rival(decision, shown, seen.before)
     if options.pages_view:
         second = shown.spans[1].address if len(shown.spans) > 1 else None
-        return pages(options, decision.layout, Place(shown.address, second))
+        return pages(options, shown.layout, Place(shown.address, second))
     return _show(options, image.source, shown, decision, earlier, torn)
 
 

@@ -7,6 +7,7 @@ a guest that left no VMCOREINFO (-device vmcoreinfo); such a one that is ELF is 
 Law of this file: drgn is asked for bytes and addresses only; what they mean is not its business.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,12 @@ SYMBOL = "xen_runstate"  # Linux drivers/xen/time.c: DEFINE_PER_CPU(struct vcpu_
 OFFSETS = "__per_cpu_offset"
 CPUS = "nr_cpu_ids"
 
+# What drgn says of QEMU's own kdumps, and what a person can do.
+REASONS = {
+    "ARCH_NAME": "a kdump that names no machine, as QEMU writes it: have QEMU write an ELF core",
+    "vmcoreinfo": "no VMCOREINFO (QEMU: -device vmcoreinfo); --gpa in an ELF core needs none",
+}
+
 
 def program(source: str) -> Any:
     """Open a kernel dump (WitnessError)."""
@@ -26,11 +33,14 @@ def program(source: str) -> Any:
         import drgn
     except ImportError:
         raise WitnessError("--drgn needs drgn: pip install 'runstate-abi[drgn]'") from None
+    logging.getLogger("drgn").setLevel(logging.CRITICAL)  # What goes wrong is said in one line.
     opened = drgn.Program()
     try:
         opened.set_core_dump(source)
     except Exception as error:
-        raise WitnessError(f"{source}: drgn: {_one_line(error)}") from None
+        known = (why for word, why in REASONS.items() if word in str(error))
+        why = next(known, f"drgn: {_one_line(error)}")
+        raise WitnessError(f"{source}: {why}") from None
     return opened
 
 

@@ -25,5 +25,7 @@ def opened(name: str, base: int = 0, as_raw: bool = False) -> Image:
     if elfcore.is_elf(data):
         return elfcore.image(data, source)
     if is_kdump(data):
-        raise WitnessError(f"{source}: a compressed kernel dump; --drgn reads it (extra `drgn`)")
+        raise WitnessError(
+            f"{source}: a compressed kernel dump; hexdump --drgn reads it (extra `drgn`)"
+        )
     return text.image(data, source) if text.is_text(data) else raw.image(data, source, base)

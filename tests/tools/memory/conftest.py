@@ -1,7 +1,13 @@
 """Memory of real machines, for the tests of tools/memory."""
 
+import asyncio
 import json
+import os
+import shutil
+import socket
 import struct
+import subprocess
+import time
 
 import pytest
 
@@ -115,3 +121,104 @@ def image_of():
         )
 
     return made
+
+
+class Machine:
+    """A QEMU under software emulation, reached over QMP and its gdbstub."""
+
+    def __init__(self, folder, argv):
+        self.qmp, self.gdb = str(folder / "qmp"), str(folder / "gdb")
+        self.console = folder / "console"
+        self.process = subprocess.Popen(
+            [
+                *("qemu-system-x86_64", "-accel", "tcg", "-display", "none", "-no-reboot", *argv),
+                *("-qmp", f"unix:{self.qmp},server=on,wait=off", "-serial", f"file:{self.console}"),
+                *("-chardev", f"socket,id=gdb,path={self.gdb},server=on,wait=off"),
+                *("-gdb", "chardev:gdb"),
+            ],
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(100):
+            if os.path.exists(self.qmp) and os.path.exists(self.gdb):
+                return
+            time.sleep(0.05)
+        raise AssertionError("QEMU did not start")
+
+    def wait_for(self, text, seconds=150):
+        """Return what the guest's console says once it says `text`."""
+        for _ in range(seconds * 5):
+            said = self.console.read_text("latin-1") if self.console.exists() else ""
+            if text in said:
+                return said
+            assert self.process.poll() is None, said[-2000:]
+            time.sleep(0.2)
+        raise AssertionError(f"no {text!r} in {seconds} s: {said[-2000:]}")
+
+    def dump(self, path):
+        """Write all of the guest's memory as an ELF core."""
+        from qemu.qmp import QMPClient
+
+        async def asked():
+            client = QMPClient("dump")
+            await client.connect(self.qmp)
+            argument = {"paging": False, "protocol": f"file:{path}"}
+            await client.execute("dump-guest-memory", argument)
+            await client.disconnect()
+
+        asyncio.run(asked())
+        return path
+
+    def load(self, address, size):
+        """Read guest memory through the gdbstub."""
+        return bytes.fromhex(self._asked("Qqemu.PhyMemMode:1", f"m{address:x},{size:x}")[-1])
+
+    def store(self, address, data):
+        """Write guest memory through the gdbstub; a running machine goes on running."""
+        text = f"M{address:x},{len(data):x}:{data.hex()}"
+        assert self._asked("Qqemu.PhyMemMode:1", text)[-1] == "OK"
+
+    def _asked(self, *texts):
+        with socket.socket(socket.AF_UNIX) as stub:
+            stub.connect(self.gdb)
+            stub.settimeout(5)
+            answers = [self._ask(stub, text) for text in ("?", *texts)]
+            stub.sendall(b"$D#44")
+            stub.recv(100)
+        return answers[1:]
+
+    def _ask(self, stub, text):
+        stub.sendall(f"${text}#{sum(text.encode()) % 256:02x}".encode())
+        answer = b""
+        while answer.count(b"#") < 1 or len(answer.split(b"#")[-1]) < 2:
+            answer += stub.recv(1000)
+        stub.sendall(b"+")
+        return answer.lstrip(b"+").decode().split("$")[-1].split("#")[0]
+
+    def close(self):
+        """End it, whatever it is doing."""
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """Return a function of a folder and arguments that starts a QEMU, or skip."""
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("qemu-system-x86_64: not installed")
+    return Machine
+
+
+@pytest.fixture
+def qemu(launch, tmp_path):
+    """Return a function that starts a QEMU with the given arguments; each is stopped at the end."""
+    started = []
+
+    def start(*argv):
+        folder = tmp_path / f"qemu{len(started)}"
+        folder.mkdir()
+        started.append(launch(folder, argv))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

@@ -6,83 +6,33 @@ import shutil
 import socket
 import struct
 import subprocess
-import time
 from importlib.util import find_spec
 
 import pytest
 
 from runstate_abi.tools import cli
 
-QEMU = shutil.which("qemu-system-x86_64")
-pytestmark = [
-    pytest.mark.skipif(QEMU is None, reason="qemu-system-x86_64: not installed"),
-    pytest.mark.skipif(find_spec("qemu") is None, reason="qemu.qmp: not installed (extra `live`)"),
-]
+pytestmark = pytest.mark.skipif(
+    find_spec("qemu") is None, reason="qemu.qmp: not installed (extra `live`)"
+)
 PAGE = 0x200000
 AREA = PAGE + 0xBA0
 
 
-class Machine:
-    """A QEMU with a page of real memory in it, reached over QMP and its gdbstub."""
-
-    def __init__(self, folder, blob, stopped):
-        self.qmp, self.gdb = str(folder / "qmp"), str(folder / "gdb")
-        # At the reset vector, a jump to itself: a CPU that runs and does nothing.
-        bios = folder / "bios"
-        bios.write_bytes((b"\x90" * 0xFFF0 + b"\xeb\xfe").ljust(0x10000, b"\x90"))
-        self.process = subprocess.Popen(
-            [QEMU, "-accel", "tcg", "-m", "16", "-nodefaults", "-display", "none"]
-            + ["-bios", str(bios), "-qmp", f"unix:{self.qmp},server=on,wait=off"]
-            + ["-chardev", f"socket,id=gdb,path={self.gdb},server=on,wait=off"]
-            + ["-gdb", "chardev:gdb"]
-            + ["-device", f"loader,file={blob},addr={PAGE:#x},force-raw=on"]
-            + (["-S"] if stopped else []),
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        for _ in range(100):
-            if shutil.os.path.exists(self.qmp) and shutil.os.path.exists(self.gdb):
-                return
-            time.sleep(0.05)
-        raise AssertionError("QEMU did not start")
-
-    def store(self, address, data):
-        """Write guest memory through the gdbstub; a running machine goes on running."""
-        with socket.socket(socket.AF_UNIX) as stub:
-            stub.connect(self.gdb)
-            stub.settimeout(5)
-            self._ask(stub, "?")
-            self._ask(stub, "Qqemu.PhyMemMode:1")
-            assert self._ask(stub, f"M{address:x},{len(data):x}:{data.hex()}") == "OK"
-            stub.sendall(b"$D#44")
-            stub.recv(100)
-
-    def _ask(self, stub, text):
-        stub.sendall(f"${text}#{sum(text.encode()) % 256:02x}".encode())
-        answer = b""
-        while answer.count(b"#") < 1 or len(answer.split(b"#")[-1]) < 2:
-            answer += stub.recv(1000)
-        stub.sendall(b"+")
-        return answer.lstrip(b"+").decode().split("$")[-1].split("#")[0]
-
-    def close(self):
-        self.process.terminate()
-        self.process.communicate(timeout=10)
-
-
 @pytest.fixture
-def machine(tmp_path, data):
-    """Return a function that starts a QEMU; each is stopped at the end."""
-    started = []
+def machine(qemu, tmp_path, data):
+    """Return a function that starts a QEMU with a page of real memory in it, and no guest."""
+    # At the reset vector, a jump to itself: a CPU that runs and does nothing.
+    bios = tmp_path / "bios"
+    bios.write_bytes((b"\x90" * 0xFFF0 + b"\xeb\xfe").ljust(0x10000, b"\x90"))
 
     def start(page="xen417_busy_d1_cpu0.page.bin", stopped=False):
-        folder = tmp_path / str(len(started))
-        folder.mkdir()
-        started.append(Machine(folder, data / "pages" / page, stopped))
-        return started[-1]
+        blob = data / "pages" / page
+        loader = f"loader,file={blob},addr={PAGE:#x},force-raw=on"
+        argv = ["-m", "16", "-nodefaults", "-bios", str(bios), "-device", loader]
+        return qemu(*argv, *(["-S"] if stopped else []))
 
-    yield start
-    for one in started:
-        one.close()
+    return start
 
 
 def looked(capsys, machine, *argv):
