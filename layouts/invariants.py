@@ -89,7 +89,7 @@ CONDITIONS = (
               "time[] is as long as KVM's own copy of it"),
 )
 
-# What no kernel and no hypervisor asserts, in the same notation; witnesses/compiler.py defines
+# What no kernel and no hypervisor asserts, in the same notation; witnesses/probe.py defines
 # is_signed() and sizeof_element() for compilers.
 UNASSERTED = (
     Condition("U1",  "_Alignof(struct vcpu_runstate_info) != offsetof(struct vcpu_runstate_info, state_entry_time)", 0, False,

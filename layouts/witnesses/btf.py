@@ -173,7 +173,7 @@ def _scalar(record: Record, typedef: str, member: str, question: Question) -> Sc
     if record.kind in (form.ENUM, form.ENUM64):
         return Scalar(name, record.size, bool(record.flag))
     if record.kind in (form.STRUCT, form.UNION, form.FLOAT):
-        return Scalar(name, record.size, None)
+        return Scalar(name, record.size, None, floating=record.kind == form.FLOAT)
     if record.kind == form.PTR:
         return Scalar(typedef or _pointer(record, 0), question.abi.pointer_size, None)
     raise question.refuse(

@@ -248,7 +248,8 @@ def _row(offset: int, name: str, seen: "drgn.Type", refuse: str) -> Field:
         size = drgn.sizeof(seen)
     except TypeError as error:
         raise WitnessError(f"{refuse}member {name}: {_one_line(error)}") from None
-    return Field(offset, name, Scalar(typedef or seen.type_name(), size, signed), count)
+    floating = seen.kind == drgn.TypeKind.FLOAT
+    return Field(offset, name, Scalar(typedef or seen.type_name(), size, signed, floating), count)
 
 
 def _one_line(error: Exception) -> str:

@@ -153,10 +153,11 @@ def test_an_enum_has_its_size_and_sign(assembler, kind, words, flag, signed):
     assert facts(member(assembler, make)) == ("enum mode", 4, signed, 1)
 
 
-def test_a_float_has_no_sign(assembler):
-    assert facts(member(assembler, lambda btf: btf.type("FLOAT", "double", 8))) == (
-        "double", 8, None, 1,
-    )  # fmt: skip
+def test_a_float_has_no_sign_and_is_no_integer(assembler):
+    row = member(assembler, lambda btf: btf.type("FLOAT", "double", 8))
+    assert facts(row) == ("double", 8, None, 1)
+    assert row.type.floating
+    assert not member(assembler, lambda btf: btf.int("long", 8, SIGNED)).type.floating
 
 
 @pytest.mark.parametrize(("abi", "size"), [("x86_64", 8), ("i386", 4), ("x32", 4), ("arm64", 8)])

@@ -103,6 +103,7 @@ def test_every_kind_of_member_is_read(built):
         (16, "number", 8, None),
         (24, "name[6]", 1, True),
     ]
+    assert [r.name for r in layout.members if r.type.floating] == ["number"]
 
 
 def test_members_of_an_anonymous_struct_are_the_structs_own(built):
