@@ -249,7 +249,8 @@ def _row(offset: int, name: str, seen: "drgn.Type", refuse: str) -> Field:
     except TypeError as error:
         raise WitnessError(f"{refuse}member {name}: {_one_line(error)}") from None
     floating = seen.kind == drgn.TypeKind.FLOAT
-    return Field(offset, name, Scalar(typedef or seen.type_name(), size, signed, floating), count)
+    scalar = Scalar(typedef or seen.type_name(), size, signed, floating=floating)
+    return Field(offset, name, scalar, count)
 
 
 def _one_line(error: Exception) -> str:

@@ -22,6 +22,8 @@ that has DWARF is asked for that too; - is standard input. With a folder, a Debi
 tarball: every kernel and kvm.ko in it. A struct that a file should have and lacks is "could not
 check", exit 3, unless --allow-missing.
 
+exit status: 0 all compared and equal, 1 a difference, 2 wrong usage, 3 could not check
+
 Options can also stand in [tool.runstate] of ./pyproject.toml; the command line wins.
 """
 
