@@ -25,7 +25,9 @@ from runstate_abi.tools.memory.image import Piece
 # - the times fit into the entry time, or into twice of it while the flag is set, and are more than
 #   a millionth of it: the machine was there for so much of the host's life;
 # - more than one of the four is not zero, or one of them is the entry time itself;
-# - a state, 0..3, stands four bytes before (compat) or eight (native).
+# - a state, 0..3, stands four bytes before (compat), or eight (native). Between native's and the
+#   entry time is padding, zeros: other bytes are left there in flight, or by KVM, whose times add
+#   up to the entry time.
 LARGE_BYTES = 0x00FFFFFFFF000000
 TIME_LEAST = 1 << 8
 ZEROS_MOST = 3
@@ -52,8 +54,17 @@ def _forget(data: memoryview) -> None:
         data.obj.madvise(mmap.MADV_DONTNEED)
 
 
+def padding_fits(padding: bytes, entry_raw: int, times: tuple[int, ...]) -> bool:
+    """Tell whether four bytes may stand between native's state and these five numbers.
+
+    What compat has there is its state, which is one of those that fit.
+    """
+    near = int.from_bytes(padding, "little")
+    return near < STATES or bool(entry_raw & XEN_RUNSTATE_UPDATE) or sum(times) == entry_raw
+
+
 def fits(entry_raw: int, times: tuple[int, ...]) -> bool:
-    """Tell whether five numbers pass the filter; the one about the state is the caller's."""
+    """Tell whether five numbers pass the filter, the state in front of them aside."""
     entry, total = entry_raw & ~XEN_RUNSTATE_UPDATE, sum(times)
     if max(entry, *times) >= AGE_MOST or not entry & LARGE_BYTES:
         return False

@@ -27,7 +27,7 @@ BLOCK = 1 << 20  # Its bits, and what is made of them, stay in a core's second c
 SPARSE = 64  # A byte of bits in so many is set: looking there costs less than the other bits do.
 RECORD = NATIVE_LEAD + TIMES  # What may be a state, one or two words of it, and five numbers.
 _WORD = 64  # Bits in a word of bits, and so bytes of memory.
-_MARGIN = 5 * _WORD  # Bits behind a block's: a record's, and one word for each shift of a shift.
+_MARGIN = _WORD  # Bits behind a block's: what the last record there still has.
 _NO_FLAG = XEN_RUNSTATE_UPDATE - 1
 _HIGH_BITS = 0x7F & ~((AGE_MOST >> 56) - 1)  # set in no top byte, the flag aside
 _NUMBER = 8  # bytes in a number
@@ -152,7 +152,10 @@ def _judged(np: Any, every: Array, found: Array) -> Array:
 
 
 def _has_state(np: Any, numbers: Array) -> Array:
-    return (numbers[0] % (1 << 32) < STATES) | (numbers[0] >> 32 < STATES)
+    front, raw, *times = numbers
+    far, near = front & (1 << 32) - 1, front >> 32
+    loose = (raw >= XEN_RUNSTATE_UPDATE) | (times[0] + times[1] + times[2] + times[3] == raw)
+    return (near < STATES) | (far < STATES) & loose
 
 
 def _has_times(np: Any, numbers: Array) -> Array:

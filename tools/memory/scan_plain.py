@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.memory.scan import COMPAT_LEAD, NATIVE_LEAD, STATES, TIMES, fits
+from runstate_abi.tools.memory.scan import (
+    COMPAT_LEAD,
+    NATIVE_LEAD,
+    STATES,
+    TIMES,
+    fits,
+    padding_fits,
+)
 
 BLOCK = 1 << 16
 _ZEROS = bytes(PAGE_SIZE)
@@ -68,8 +75,9 @@ def _in_block(data: memoryview, low: int, high: int) -> Iterator[int]:
     marks = _passes(block).to_bytes(len(block) + TIMES, "little")
     place = marks.find(1, low - first)
     while 0 <= place <= len(block) - TIMES and place < high - first:
-        entry, *times = _FIVE.unpack_from(block, place)
-        if fits(entry, tuple(times)):
+        entry, *rest = _FIVE.unpack_from(block, place)
+        times = tuple(rest)
+        if fits(entry, times) and padding_fits(block[place - COMPAT_LEAD : place], entry, times):
             yield first + place
         place = marks.find(1, place + 1)
 

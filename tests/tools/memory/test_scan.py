@@ -23,16 +23,16 @@ def found(data, plain):
     return places
 
 
-def planted(size, place, noise=b"\0", entry=NOW, times=TIMES, lead=8, state=1):
+def planted(size, place, noise=b"\0", entry=NOW, times=TIMES, lead=8, state=1, padding=bytes(4)):
     """Memory with an area whose entry time is at ``place``; ``lead`` bytes before, its state."""
     data = bytearray((noise * (size // len(noise) + 1))[:size])
     struct.pack_into("<5Q", data, place, entry, *times)
-    struct.pack_into("<I", data, place - lead, state)
+    data[place - lead : place] = struct.pack("<I", state) + padding[: lead - 4]
     return data
 
 
 @pytest.mark.parametrize("plain", WAYS)
-@pytest.mark.parametrize("offset", range(4096 - 48, 4096 + 9))
+@pytest.mark.parametrize("offset", range(4096 - 56, 4096 + 17))
 def test_an_area_is_found_at_every_byte_and_over_a_page_edge(offset, plain):
     assert offset in found(planted(3 * 4096, offset), plain)
 
@@ -50,6 +50,15 @@ def test_an_area_is_found_in_any_surroundings(plain, lead, noise):
 def test_an_area_is_found_where_one_stride_ends_and_the_next_begins(plain, distance):
     place = scan.STRIDE + distance
     assert found(planted(scan.STRIDE + 5000, place), plain).count(place) == 1
+
+
+@pytest.mark.parametrize("plain", WAYS)
+@pytest.mark.parametrize("noise", [b"\0", b"\xaa", b"\x07\0\0"])
+def test_an_area_is_found_where_one_block_ends_and_the_next_begins(plain, noise):
+    edge = 1 << 20
+    for distance in (-49, -48, -41, -40, -9, -8, -7, -1, 0, 1, 7, 8, 9, 64):
+        data = planted(edge + 5000, edge + distance, noise)
+        assert found(data, plain).count(edge + distance) == 1
 
 
 @pytest.mark.parametrize("plain", WAYS)
@@ -72,20 +81,88 @@ def test_an_area_in_flight_is_found(plain):
 
 @pytest.mark.parametrize("plain", WAYS)
 @pytest.mark.parametrize(
+    ("times", "flag", "seen"),
+    [
+        (TIMES, 0, False),
+        (TIMES, XEN_RUNSTATE_UPDATE, True),
+        ((NOW - 999_999, 999_999, 0, 0), 0, True),
+    ],
+    ids=["Xen's", "in flight", "KVM's"],
+)
+def test_padding_is_zero_except_in_flight_and_on_kvm(plain, times, flag, seen):
+    data = planted(4096, 512, entry=NOW | flag, times=times, padding=b"\xde\xad\xbe\xef")
+    assert (512 in found(data, plain)) is seen
+
+
+@pytest.mark.parametrize("plain", WAYS)
+def test_an_area_at_the_beginning_may_be_compat_only(plain):
+    assert found(planted(44, 4, lead=4), plain) == [4]
+    assert found(planted(47, 7, lead=4), plain) == [7]
+
+
+@pytest.mark.parametrize("plain", WAYS)
+def test_padding_in_front_of_the_memory_is_no_state(plain):
+    data = planted(44, 4, entry=NOW | XEN_RUNSTATE_UPDATE, lead=4, state=0xDEADBEEF)
+    assert found(data, plain) == []
+
+
+@pytest.mark.parametrize("plain", WAYS)
+def test_numbers_of_no_age_at_the_beginning_are_not_found(plain):
+    times = (0x11 << 52 | 0x1234567, 0x1111, 0, 0)
+    assert found(planted(44, 4, entry=LONG, times=times, lead=4), plain) == [4]
+    assert found(planted(44, 4, entry=LONG | 1 << 60, times=times, lead=4), plain) == []
+
+
+# Memory in which few places pass the first question, and in which many do.
+SURROUNDINGS = pytest.mark.parametrize("noise", [b"\xaa", b"\0"], ids=["full", "empty"])
+LONG = 0x0123456789ABCDEF
+
+
+@pytest.mark.parametrize("plain", WAYS)
+@SURROUNDINGS
+@pytest.mark.parametrize(
     "broken",
     [
-        {"state": 4},
+        {"state": 4, "padding": b"\xaa" * 4},
         {"times": (NOW, NOW, 0, 0)},
         {"times": (NOW - 1, 0, 0, 0)},
         {"times": (0, 0, 0, 0)},
         {"entry": 1 << 61},
         {"entry": 5_000_000, "times": (1_000_001, 1_000_003, 0, 0)},
+        {"entry": 0x9ABCDE | XEN_RUNSTATE_UPDATE, "times": (0x1111111, 0x1111, 0, 0)},
         {"times": (255, TIMES[1], 0, 0)},
+        {"times": (0x1_0000_1234, 0x1_0000_1234, 0, 0)},
+        {"times": (0x1_0000_0012, TIMES[0] & ~0xFF, 0, 0)},
+        {"entry": NOW & ~0xFF, "times": (TIMES[0] & ~0xFF, TIMES[1] & ~0xFF, 0, 0)},
+        {"entry": LONG, "times": ((LONG >> 20) - 0x1235, 0x1234, 0, 0)},
     ],
     ids=str,
 )
-def test_what_breaks_one_rule_of_the_filter_is_not_found(plain, broken):
-    assert 512 not in found(planted(4096, 512, b"\xaa", **broken), plain)
+def test_what_breaks_one_rule_of_the_filter_is_not_found(plain, noise, broken):
+    assert 512 not in found(planted(4096, 512, noise, **broken), plain)
+
+
+@pytest.mark.parametrize("plain", WAYS)
+@SURROUNDINGS
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"state": 3},
+        {"times": (NOW - 257, 257, 0, 0)},
+        {"times": (NOW, 0, 0, 0)},
+        {"entry": NOW | XEN_RUNSTATE_UPDATE, "times": (NOW, NOW, 0, 0)},
+        {"times": (256, 0, 0, TIMES[3])},
+        {"entry": 1 << 24 | 0x111111, "times": (1 << 24, 0x1111, 0, 0)},
+        {"times": (0x1_0000_1234, TIMES[0], 0, 0)},
+        {"times": (0x1_0000_0012, TIMES[0], 0, 0)},
+        {"times": (TIMES[0], 0, 0x1_0000_0012, 0)},
+        {"entry": NOW & ~0xFF, "times": (TIMES[0] & ~0xFF, TIMES[2], 0, 0)},
+        {"entry": LONG, "times": ((LONG >> 20) - 0x1234, 0x1234, 0, 0)},
+    ],
+    ids=str,
+)
+def test_what_the_filter_just_lets_pass_is_found(plain, noise, kept):
+    assert 512 in found(planted(4096, 512, noise, **kept), plain)
 
 
 @pytest.mark.skipif(not scan.has_numpy(), reason="needs numpy, the extra `scan`")
