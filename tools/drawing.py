@@ -6,9 +6,9 @@ reader's light or dark. It carries no id: many pictures may stand in one page.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 from textwrap import wrap
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"
 LETTER = 6.7  # width of a character of 11 pixels, a little more than most fonts have
@@ -99,7 +99,7 @@ def svg(picture: Picture, alone: bool = False) -> Iterator[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
         f'viewBox="0 0 {wide} {high}" role="img" font-family="{FONT}" font-size="11">'
     )
-    yield f"<title>{escape(picture.title)}</title>"
+    yield f"<title>{escape(picture.title, quote=False)}</title>"
     if alone:
         yield f"<style>{style()}</style>"
         yield f'<rect class="d-paper" width="{wide}" height="{high}"/>'
@@ -200,7 +200,7 @@ def _hatch(x: int, y: int, wide: int, high: int) -> str:
 
 def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> str:
     where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text class="d-{kind}" x="{x:g}" y="{y:g}"{where}>{escape(text)}</text>'
+    return f'<text class="d-{kind}" x="{x:g}" y="{y:g}"{where}>{escape(text, quote=False)}</text>'
 
 
 STORE_WIDE, STORE_HIGH, CELL, GAP = 222, 22, 13, 14

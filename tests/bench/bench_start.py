@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))
+AREA = str(Path(__file__).parents[1] / "data" / "pages" / "xen417_busy.elfcore")
 COMMANDS = {
     "python -I -c pass": [sys.executable, "-I", "-c", "pass"],
     "import argparse": [sys.executable, "-I", "-c", "import argparse"],
@@ -22,6 +23,7 @@ COMMANDS = {
     "runstate --help (goal: 3)": [RUNSTATE, "--help"],
     "runstate show (goal: 6)": [RUNSTATE, "show"],
     "runstate check": [RUNSTATE, "check"],
+    "runstate hexdump (goal: 5)": [RUNSTATE, "hexdump", AREA, "--gpa", "0x175f4ba0"],
 }
 
 

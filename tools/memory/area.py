@@ -4,7 +4,6 @@ Law of this file: offsets and sizes come from the layout, and the bytes are kept
 Nothing here judges what a value means.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, WitnessError
@@ -32,8 +31,7 @@ class Span(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """What was read where an area begins, before anybody knows how long it is.
 
     ``spans`` are one or two stretches of memory, ``before`` the few bytes in front of the area, if
@@ -78,8 +76,7 @@ class Values(NamedTuple):
         return sum(self.times)
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
+class Area(NamedTuple):
     """A window read under a layout."""
 
     layout: Layout

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import ink
 from runstate_abi.tools.memory import image as memory
-from runstate_abi.tools.memory import json_view, lines, pages_view, sources
+from runstate_abi.tools.memory import json_view, lines, sources
 from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, Area, Span, Window, area, rival, window
 from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.decision import Decision, decide
@@ -164,6 +164,9 @@ def _readings(image: Image, seen: Window, decision: Decision) -> list[Area]:
 
 
 def pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
+    """Draw which field of the area at ``place`` lies in which page; return the exit code."""
+    from runstate_abi.tools.memory import pages_view
+
     held = pages_view.pages(layout, place.address, place.second)
     if options.json:
         value = pages_view.as_json(layout, held, place.address)

@@ -8,7 +8,6 @@ Law of this file: a byte that the source does not have is said, never read as ze
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from mmap import mmap
 from typing import NamedTuple
 
@@ -47,8 +46,7 @@ class Piece(NamedTuple):
         return bytes(self.data[index % len(self.data)] for index in range(first, last))
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """The memory that ``source`` holds: pieces in address order, none overlapping another.
 
     ``machine`` is the ELF machine's name where the source says one. ``kind`` says how the source
