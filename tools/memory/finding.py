@@ -14,6 +14,8 @@ from runstate_abi.tools.memory.image import Image, Piece
 # search goes on with the best half; memory that is nothing else ends it.
 MOST = 50_000
 JUDGED_MOST = 40 * MOST
+# So much is searched without numpy in less time than it takes to load numpy.
+PLAIN_MOST = 1 << 20
 # A squeezed run in a text is the same line over and over, and an area is not; its ends may be.
 RUN_MOST = 1 << 20
 
@@ -34,6 +36,7 @@ def find(image: Image, earlier: Image | None, plain: bool, progress: scan.Progre
     """Search an image, and hold what is found against an earlier dump if there is one."""
     found: list[Candidate] = []
     judged = 0
+    plain = plain or image.size <= PLAIN_MOST
     for one in _judged(image, earlier, plain, progress):
         found.append(one)
         judged += 1
