@@ -80,9 +80,9 @@ def _in_block(np: Any, every: Array, low: int, high: int, room: Array) -> Array:
     return found[times[0] + times[1] + times[2] + times[3] <= entry]
 
 
-# A set bit where a record may begin, `size` bytes of bits. Of each number, wherever it begins:
-# which of its bytes are not all zero. A record's state is in its bytes 0 to 7, lane 0; its numbers
-# are lanes 1 to 5.
+# ``size`` bytes of bits, set where a record may begin. A record is six lanes of eight bytes: what
+# may be a state is lane 0, the numbers are 1 to 5. byte_23 has a bit for each place: whether byte 2
+# or 3 of a number that begins there is not zero.
 def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
     high = np.bitwise_and(block[_NUMBER - 1 :], _HIGH_BITS, out=room[: len(block) - _NUMBER + 1])
     fits = ~_lanes(_bits(np, high), size, 1, 5)
