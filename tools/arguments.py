@@ -25,6 +25,17 @@ def parser(verb: str, description: str, epilog: str | None = None) -> argparse.A
     return made
 
 
+def address(text: str) -> int:
+    """Return a 64-bit address, or an offset, that was typed; ``0x`` makes it hexadecimal."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no number (hexadecimal needs 0x)") from None
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+    return value
+
+
 # What was typed is in the message: a line end in it must not make two lines.
 def _refuse(command: str, message: str) -> NoReturn:
     line = message if message.isprintable() else ascii(message)[1:-1]

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.runstate import COMPAT
 from runstate_abi.tools import arguments, ink
 from runstate_abi.tools.memory import finding, json_view, scan, sources
 from runstate_abi.tools.memory.area import abi_of, state_name
 from runstate_abi.tools.memory.candidates import LIKELY, UNLIKELY, Candidate
 from runstate_abi.tools.memory.durations import words
-from runstate_abi.tools.memory.image import ADDRESS_END, Image
+from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.memory.lines import Ink, Line
 
 FOUND, NOTHING = 0, 1
@@ -28,7 +30,13 @@ candidate comes with its reasons, best first; "since" is its state_entry_time, o
 --before, an earlier dump of the same machine, tells most. Native at A and compat at A+4 read the
 same, and are one candidate."""
 EPILOG = """\
-exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read"""
+Each reason has a weight. A candidate is likely from 6 on, which takes a second dump, a copy of
+Xen's, or times that add up as KVM keeps them; a hypervisor copy is Xen's own record of a vCPU, in
+front of which stands a pointer of Xen's; unlikely is what something speaks against.
+
+exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read, or
+  not all of it and nothing was found"""
+WORTH_NUMPY = 64 << 20  # bytes: what takes seconds without it
 STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 
 
@@ -38,22 +46,30 @@ def main(argv: list[str]) -> int:
     image = sources.opened(options.image, options.base, options.raw)
     earlier = sources.opened(options.before, options.base, options.raw) if options.before else None
     plain = options.plain or not scan.has_numpy()
-    if plain and not options.plain:
+    if plain and not options.plain and image.size >= WORTH_NUMPY:
         text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
         print(f"runstate: {text}", file=sys.stderr)
     bar = Bar(image.size)
     search = finding.find(image, earlier, plain, bar.advance)
     bar.close()
     _print(options, image, search)
+    if not search.found and image.partial:
+        raise WitnessError(f"{image.source}: nothing was found in it, and a part of it is missing")
     return FOUND if search.found else NOTHING
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("find", DESCRIPTION, EPILOG)
-    add = parser.add_argument
+    add, address = parser.add_argument, arguments.address
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
-    add("--base", type=_number, default=0, metavar="ADDR", help="address of a raw image's byte 0")
+    add(
+        "--base",
+        type=address,
+        default=0,
+        metavar="ADDR",
+        help="address of a raw image's byte 0",
+    )
     add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
     add("--limit", type=_count, default=20, metavar="N", help="show so many; 0 is all (20)")
     add("--plain", action="store_true", help="search without numpy")
@@ -66,13 +82,6 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is no number of candidates")
-    return value
-
-
-def _number(text: str) -> int:
-    value = int(text, 0)
-    if not 0 <= value < ADDRESS_END:
-        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
     return value
 
 
@@ -118,7 +127,7 @@ def _print(options: argparse.Namespace, image: Image, search: finding.Search) ->
         return
     for text in image.notes:
         print(f"runstate: {image.source}: {text}", file=sys.stderr)
-    ink.write(table(shown, image), options.color)
+    ink.write(table(shown, image, options.base), options.color)
     print(f"runstate: {_summary(options, search, len(shown))}", file=sys.stderr)
 
 
@@ -132,12 +141,15 @@ def _summary(options: argparse.Namespace, search: finding.Search, shown: int) ->
     if shown < found:
         text += f"; {shown} shown (--limit)"
     if found and not likely and not options.before:
-        text += "; --before, an earlier dump of this memory, would tell"
+        text += "; an earlier dump (--before) tells areas from what only looks like one"
     return text
 
 
-def table(found: list[Candidate], image: Image) -> Iterator[Line]:
-    """Yield the candidates for a person, each with its reasons and the command that explains it."""
+def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]:
+    """Yield the candidates for a person, each with its reasons and the command that explains it.
+
+    ``base`` is the address of a raw image's first byte, whose offset is 0.
+    """
     option = "--gpa" if image.machine else "--at"
     name = "-" if image.source == "standard input" else quote(image.source)
     for number, item in enumerate(found, 1):
@@ -154,8 +166,9 @@ def table(found: list[Candidate], image: Image) -> Iterator[Line]:
         if item.doubt is not None:
             other = "compat" if abi_of(item.layout) == "native" else "native"
             yield (Ink(f"           {other} at {item.doubt:#x} reads the same", "dim"),)
-        place = item.address - image.pieces[0].address if option == "--at" else item.address
-        abi = f" --abi {abi_of(item.layout)}" if item.doubt is not None else ""
+        place = item.address - (base if option == "--at" else 0)
+        # Hexdump takes native where both fit, by itself, and says why.
+        abi = " --abi compat" if item.doubt is not None and item.layout is COMPAT else ""
         yield (
             Ink(
                 f"           runstate hexdump {name} {option} {place:#x}{abi}",

@@ -5,13 +5,14 @@ they mean is in memory/.
 """
 
 import argparse
+import os
 import sys
 
 from runstate_abi.tools import arguments, ink
 from runstate_abi.tools.memory import explanation, raw, sources
 from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
 from runstate_abi.tools.memory.explanation import Place
-from runstate_abi.tools.memory.image import ADDRESS_END, PAGE_SIZE, Image
+from runstate_abi.tools.memory.image import PAGE_SIZE, Image
 
 DESCRIPTION = """\
 Explain the runstate area in a memory image, an ELF core (QEMU's dump-guest-memory, Xen's
@@ -66,38 +67,51 @@ def _dumped(options: argparse.Namespace) -> int:
     return max(codes)
 
 
-def _number(text: str) -> int:
-    value = int(text, 0)
-    if not 0 <= value < ADDRESS_END:
-        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
-    return value
-
-
 def _pair(text: str) -> tuple[int, int]:
     first, comma, second = text.partition(",")
     if not comma:
         raise argparse.ArgumentTypeError(f"{text}: two addresses with a comma between them wanted")
-    return _number(first), _number(second)
+    return arguments.address(first), arguments.address(second)
+
+
+# A dump of the same memory has the area at the same place; a page by itself, at its own.
+def _earlier(text: str) -> tuple[str, int | None]:
+    name, colon, place = text.rpartition(":")
+    if not colon or not place[:1].isdigit() or os.path.exists(text):
+        return text, None
+    return name, arguments.address(place)
 
 
 def _elsewhere(text: str) -> tuple[str, int]:
     name, colon, offset = text.rpartition(":")
     if not colon:
         raise argparse.ArgumentTypeError(f"{text}: FILE:OFFSET wanted")
-    return name, _number(offset)
+    return name, arguments.address(offset)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("hexdump", DESCRIPTION, EPILOG)
-    add = parser.add_argument
+    add, address = parser.add_argument, arguments.address
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
-    add("--at", type=_number, metavar="OFFSET", help="where the area begins in a raw image")
-    add("--gpa", type=_number, metavar="ADDR", help="its guest-physical address")
-    add("--base", type=_number, default=0, metavar="ADDR", help="address of a raw image's byte 0")
+    add(
+        "--at",
+        type=address,
+        metavar="OFFSET",
+        help="where the area begins in a raw image",
+    )
+    add("--gpa", type=address, metavar="ADDR", help="its guest-physical address")
+    add(
+        "--base",
+        type=address,
+        default=0,
+        metavar="ADDR",
+        help="address of a raw image's byte 0",
+    )
     add("--abi", choices=list(LAYOUTS), help="the layout; without it, evidence decides")
     add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help="its other page, elsewhere")
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
-    add("--before", metavar="FILE", help="an earlier dump: what changed since, and by which rule")
+    where = "an earlier dump of it (there, or at ADDR): what changed, and by which rule"
+    add("--before", type=_earlier, metavar="FILE[:ADDR]", help=where)
     add("--raw", action="store_true", help="take the file as raw bytes, whatever it looks like")
     add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
     add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
@@ -157,7 +171,8 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
     if image.machine is not None and asked is None:
         parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
     if asked is None and image.kind == raw.KIND and image.size > LARGEST:
-        parser.error(f"say where: --at OFFSET (`runstate find {image.source}` looks for areas)")
+        name = "-" if options.file in (None, "-") else options.file
+        parser.error(f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)")
     if asked is None:
         return Place(image.pieces[0].address)
     if options.at is not None and not options.pages:

@@ -52,9 +52,7 @@ def test_the_page_in_flight_is_explained_byte_by_byte(run, pages):
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0].endswith("at 0x175f4ba0: native vcpu_runstate_info, 48 bytes, little-endian")
-    assert lines[2] == (
-        "  compat at 0x175f4ba4 reads the same: it is that if the address is off by 4"
-    )
+    assert lines[2] == ("  compat at 0x175f4ba4 reads the same, if that is the address")
     assert lines[3:11] == [
         "0x175f4ba0  +0x00  00 00 00 00               state             0  running",
         "0x175f4ba4  +0x04  00 00 00 00               pad_04            zero",
@@ -75,8 +73,41 @@ def test_the_page_in_flight_is_explained_byte_by_byte(run, pages):
 def test_a_page_without_a_place_in_it_is_asked_where_and_nothing_is_assumed(run, pages):
     code, out, err = run(pages / "xen417_busy_d1_cpu0.page.bin")
     assert (code, out) == (2, "")
-    assert "say where: --at OFFSET" in err
+    assert "raw bytes: say where, --at OFFSET" in err
     assert len(err.splitlines()) == 1
+
+
+def test_an_address_with_a_slip_ends_with_3_and_names_the_right_one(run, pages):
+    code, out, err = run(pages / "xen417_busy.elfcore", "--gpa", "0x175f4ba1")
+    assert code == 3
+    assert "native at 0x175f4ba0 is aligned, its times 16777216 times smaller" in err
+    assert "at 0x175f4ba0: native" in out
+    assert run(pages / "xen417_busy.elfcore", "--gpa", "0x175f4ba1", "--abi", "compat")[0] == 0
+
+
+def test_the_earlier_dump_may_have_the_area_at_another_place(run, pages):
+    earlier = pages / "xen417_busy_d1_cpu0.page.bin"
+    argv = (pages / "xen417_busy.elfcore", "--gpa", GPA, "--json", "--before")
+    seen = value(run(*argv, f"{earlier}:0xba0"))[1]
+    assert seen["before"]["delta"]["state_entry_time"] == 34_810_466_931 - 30_300_450_388
+    assert run(*argv, earlier)[0] == 3
+
+
+def test_what_was_stolen_is_said_as_linux_counts_it(run, pages):
+    page = (pages / "xen417_busy.elfcore", "--gpa", GPA)
+    stolen = 14_363_125_363 + 903_481_496
+    assert (
+        f"as Linux counts it: {stolen:,} ns  00:00:15.2, 45.0% of the four times" in run(*page)[1]
+    )
+    seen = value(run(*page, "--json"))[1]
+    assert (seen["steal"], seen["verdict"]) == (stolen, "normal")
+
+
+@pytest.mark.parametrize("typed", ["175f4ba0", "0x", "-1", "1e3"])
+def test_a_number_that_is_none_is_refused_in_words(run, pages, typed):
+    code, out, err = run(pages / "xen417_busy.elfcore", f"--gpa={typed}")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "is no number (hexadecimal needs 0x)" in err or "is not a 64-bit address" in err
 
 
 def test_json_names_the_other_reading_of_the_same_bytes(run, pages):
@@ -173,7 +204,7 @@ def test_what_is_wrong_ends_with_1(run, tmp_path):
 def test_what_cannot_be_told_ends_with_3_and_shows_both_readings(run, pages):
     page = pages / "xen417_busy_d1_cpu0.page.bin"
     code, out, err = run(page, "--at", "0xba4")
-    assert (code, out.count("if it is")) == (3, 2)
+    assert (code, out.count("bytes, little-endian")) == (3, 2)
     assert "native at 0xba0 reads the same" in err
     _, out, _ = run(page, "--at", "0xba4", "--json")
     seen = json.loads(out)

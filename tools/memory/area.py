@@ -15,6 +15,9 @@ LAYOUTS = {"native": NATIVE, "compat": COMPAT}
 LARGEST = max(layout.size for layout in LAYOUTS.values())
 SMALLEST = min(layout.size for layout in LAYOUTS.values())
 
+# A vCPU that could run and was not let.
+STOLEN = ("runnable", "offline")
+
 # How far native lies before the compat reading of the same bytes: its entry time comes later.
 SHIFT = NATIVE.offsetof("state_entry_time") - COMPAT.offsetof("state_entry_time")
 
@@ -74,6 +77,11 @@ class Values(NamedTuple):
     def total(self) -> int:
         """The four times added up, in ns, not wrapped at 2^64."""
         return sum(self.times)
+
+    @property
+    def steal(self) -> int:
+        """What Linux counts as stolen, in ns: xen_steal_clock() in drivers/xen/time.c."""
+        return sum(self.times[known.value] for known in RUNSTATES if known.name in STOLEN)
 
 
 class Area(NamedTuple):

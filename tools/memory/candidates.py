@@ -123,7 +123,8 @@ def _of_values(seen: Values) -> Iterable[Reason]:
             # True of a young guest on an old host, and of most that is no area.
             yield Reason(-2, "the times are a small part of the entry time")
         elif seen.total > seen.entry // 2:
-            yield Reason(1, "the times are most of the entry time: it began early")
+            text = "the times are most of the entry time: a vCPU nearly as old as its host"
+            yield Reason(1, text)
     if seen.entry > OLD:
         yield Reason(-4, f"the host would have been up for {words(seen.entry)}")
     yield from _of_chance(seen)

@@ -81,9 +81,11 @@ def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
         )
         return (note(NORMAL, text, "stale"),)
     if earlier.updating or later.updating:
-        when = "the later" if later.updating else "the earlier"
-        text = f"{when} dump is in flight: neither growth nor sum can be held against it"
-        return (note(IN_FLIGHT, text, "order"),)
+        when, kind = ("later", IN_FLIGHT) if later.updating else ("earlier", NORMAL)
+        text = f"the {when} dump is in flight: neither growth nor sum can be held against it"
+        if later.entry < earlier.entry:
+            text += "; the entry time went backwards (are the dumps in order?)"
+        return (note(kind, text, "order"),)
     found = [*_backwards(moved), *_constant(earlier, later, moved), *_same_time(moved)]
     if moved.entry > 0 and not any(item.kind == WRONG for item in found):
         text = f"it was updated between the dumps, and is not stale as of {words(later.entry)}"

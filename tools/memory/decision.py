@@ -6,6 +6,7 @@ reading that fits is not yet an answer, and "cannot tell" is one.
 Law of this file: the bytes decide before anything else, and every decision carries its reason.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI
@@ -18,9 +19,9 @@ EXACT, ORDERED, FLAGGED, SMALL, NONE = 4, 3, 2, 1, 0
 FITS = {
     EXACT: "the four times add up to the entry time exactly",
     ORDERED: "the four times fit into the entry time",
-    FLAGGED: "the update flag is set and the times are of a machine's age",
-    SMALL: "the times are of a machine's age",
-    NONE: "the times are of no machine's age",
+    FLAGGED: "the update flag is set and the times are within a machine's uptime",
+    SMALL: "the times are within a machine's uptime",
+    NONE: "the times exceed any machine's uptime",
 }
 
 ONLY_COMPAT = "the ELF header says i386, which has no other form"
@@ -33,17 +34,28 @@ WORD = 32
 HIGH_WORD_MOST = 1 << 24
 
 
+# Read one byte early, every time is 256 times as large, and may still be within an uptime.
+MISREAD_LEAST = 1 << 7
+SANE_LEAD = 2  # So many more numbers must make sense in one reading than in the other.
+
+
+class Reading(NamedTuple):
+    """A layout, and where the area would begin."""
+
+    layout: Layout
+    address: int
+
+
 class Decision(NamedTuple):
     """``layout`` is None when nothing decides; ``reasons`` say why, for a person.
 
-    ``shift`` is how many bytes earlier the native reading that cannot be ruled out begins.
-    ``rival`` is where the other layout reads the same times, if the address were not given.
+    ``others`` are the readings that cannot be ruled out: all of them where nothing decides, else
+    the one that the same bytes have at another address.
     """
 
     layout: Layout | None
     reasons: tuple[str, ...]
-    shift: int = 0
-    rival: int | None = None
+    others: tuple[Reading, ...] = ()
 
 
 def standing(seen: Values) -> int:
@@ -77,7 +89,42 @@ def decide(seen: Window, machine: str | None = None) -> Decision:
     if fits[better] > fits[worse]:
         reason = f"as {abi_of(better)} {FITS[fits[better]]}; as {abi_of(worse)} "
         return _checked(better, reason + FITS[fits[worse]], seen, machine)
-    return _by_machine(machine, f"native and compat fit alike: {FITS[fits[better]]}")
+    counts = {layout: _sane(values(layout, seen.data)) for layout in (NATIVE, COMPAT)}
+    better, worse = sorted(counts, key=lambda layout: counts[layout], reverse=True)
+    if counts[better] >= counts[worse] + SANE_LEAD:
+        reason = f"as {abi_of(better)} {counts[better]} of the 5 times are within a machine's "
+        reason += f"uptime, as {abi_of(worse)} {counts[worse]}"
+        return _checked(better, reason, seen, machine)
+    return _by_machine(machine, f"native and compat fit alike: {FITS[fits[NATIVE]]}")
+
+
+def _sane(seen: Values) -> int:
+    return sum(0 < number < AGE_MOST for number in (seen.entry, *seen.times))
+
+
+def doubted(decision: Decision, seen: Window, near: Iterable[Window]) -> Decision:
+    """Return the decision, undone if the area in an aligned place ``near`` explains these times.
+
+    Read a byte early, an area's times are all 256 times as large, and fit each other as before.
+    """
+    if decision.layout is None:
+        return decision
+    read = values(decision.layout, seen.data).entry
+    for place in near:
+        layout = next((x for x in (NATIVE, COMPAT) if _explains(x, place, read)), None)
+        if layout is not None:
+            factor = read // values(layout, place.data).entry
+            reason = f"{abi_of(layout)} at {place.address:#x} is aligned, its times {factor} times "
+            others = (Reading(layout, place.address), Reading(decision.layout, seen.address))
+            return Decision(None, (*decision.reasons, f"{reason}smaller"), others)
+    return decision
+
+
+def _explains(layout: Layout, place: Window, read: int) -> bool:
+    if len(place.data) < layout.size:
+        return False
+    seen = values(layout, place.data)
+    return standing(seen) >= ORDERED and seen.entry * MISREAD_LEAST < read
 
 
 # Compat at this address may be native four bytes earlier, and then the address is wrong.
@@ -97,7 +144,8 @@ def _checked(layout: Layout, reason: str, seen: Window, machine: str | None) -> 
     if earlier % NATIVE.field("state_entry_time").type.size:
         return Decision(layout, (reason, f"native at {earlier:#x} would not be aligned"))
     doubt = f"the four bytes before are {word}: native at {earlier:#x} reads the same"
-    return Decision(None, (reason, doubt), SHIFT)
+    both = (Reading(NATIVE, earlier), Reading(COMPAT, seen.address))
+    return Decision(None, (reason, doubt), both)
 
 
 # Only x86 has a compat form, and i386 has no other; on x86-64 either kind of guest may run.

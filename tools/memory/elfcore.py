@@ -105,7 +105,7 @@ def _many_segments(data: memoryview, source: str, shoff: int, shape: Shape) -> i
 
 def _from_segments(data: memoryview, source: str, header: Header, machine: str) -> Image:
     pieces: list[Piece] = []
-    absent = 0
+    absent, partial = 0, False
     for number, segment in _segments(data, source, header):
         if segment.paddr + max(segment.filesz, segment.memsz) > ADDRESS_END:
             raise WitnessError(
@@ -114,13 +114,15 @@ def _from_segments(data: memoryview, source: str, header: Header, machine: str) 
             )
         held = max(0, min(segment.filesz, len(data) - segment.offset))
         absent += max(segment.filesz, segment.memsz) - held
+        partial |= held < segment.filesz
         if held:
             part = data[segment.offset : segment.offset + held]
             pieces.append(Piece(segment.paddr, held, part))
     if not pieces:
         raise WitnessError(f"{source}: no PT_LOAD of {header.phnum} program headers has any bytes")
     notes = () if not absent else (f"{absent:#x} bytes that its headers promise are not in it",)
-    return Image(source, f"ELF{header.elf_class} core", arranged(pieces), machine, notes)
+    kind = f"ELF{header.elf_class} core"
+    return Image(source, kind, arranged(pieces), machine, notes, partial)
 
 
 def _segments(data: memoryview, source: str, header: Header) -> Iterator[tuple[int, Segment]]:

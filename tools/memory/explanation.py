@@ -7,15 +7,26 @@ area that a file, a core, a text or a live machine holds goes the same way.
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import ink
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory import json_view, lines, sources
-from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, Area, Span, Window, area, rival, window
+from runstate_abi.tools.memory.area import (
+    LAYOUTS,
+    SHIFT,
+    SMALLEST,
+    Area,
+    Span,
+    Window,
+    area,
+    rival,
+    window,
+)
 from runstate_abi.tools.memory.comparison import compare, deltas, told
-from runstate_abi.tools.memory.decision import Decision, decide
+from runstate_abi.tools.memory.decision import Decision, Reading, decide, doubted
 from runstate_abi.tools.memory.image import PAGE_SIZE, Image
 from runstate_abi.tools.memory.observations import WRONG, Observation, observe, worst
 
@@ -36,11 +47,13 @@ def explain(
 
     ``torn`` says that the bytes changed while they were read, and stands for what they would tell.
     """
-    for text in image.notes:
-        print(f"runstate: {image.source}: {text}", file=sys.stderr)
     seen = _window(options, image, place)
     earlier = _earlier(options, place)
+    for text in image.notes:
+        print(f"runstate: {image.source}: {text}", file=sys.stderr)
     decision = decided(options, seen, earlier, image.machine)
+    if not options.abi:
+        decision = doubted(decision, seen, _near(image, seen))
     if decision.layout is None:
         return _undecided(options, image, seen, decision)
     shown = area(decision.layout, seen)
@@ -71,8 +84,9 @@ def _crossing(image: Image, place: Place, other: Image, offset: int) -> Window:
 def _earlier(options: argparse.Namespace, place: Place) -> Window | None:
     if not options.before:
         return None
-    image = sources.opened(options.before, options.base, options.raw)
-    return _window(options, image, place)
+    name, address = options.before
+    image = sources.opened(name, options.base, options.raw)
+    return _window(options, image, place if address is None else Place(address))
 
 
 def decided(
@@ -88,14 +102,24 @@ def decided(
     return decision
 
 
+# The aligned places on both sides of an address that is not: a slip of the finger, or KVM's.
+def _near(image: Image, seen: Window) -> Iterator[Window]:
+    slip = seen.address % SHIFT
+    places = (seen.address - slip, seen.address - slip + SHIFT) if slip else ()
+    for place in places:
+        if len(memory.available(image, place, SMALLEST)) == SMALLEST:
+            yield window(image, place)
+
+
 # Decided for this address; the guest may have registered the other.
 def _with_rival(decision: Decision, shown: Area, before: bytes) -> Decision:
     place = rival(shown, before)
     if place is None:
         return decision
     other = next(name for name in LAYOUTS if name != shown.abi)
-    reason = f"{other} at {place:#x} reads the same: it is that if the address is off by {SHIFT}"
-    return decision._replace(reasons=(*decision.reasons, reason), rival=place)
+    reason = f"{other} at {place:#x} reads the same, if that is the address"
+    others = (Reading(LAYOUTS[other], place),)
+    return decision._replace(reasons=(*decision.reasons, reason), others=others)
 
 
 def _show(
@@ -112,11 +136,12 @@ def _show(
         found = told(found, compare(old.values, shown.values))
     if options.json:
         value = json_view.area(shown, source, decision.reasons)
-        value["same_bytes_at"] = decision.rival
+        value["same_bytes_at"] = next((x.address for x in decision.others), None)
         if old is not None:
             moved = deltas(old.values, shown.values)
-            value["before"] = json_view.growth(old.values, moved, options.before)
+            value["before"] = json_view.growth(old.values, moved, options.before[0])
         value["observations"] = json_view.observations(found)
+        value["verdict"] = worst(found)
         # One area is for reading; one of each CPU is a line each.
         indent = None if options.percpu else 2
         out(options, [(lines.Ink(json.dumps(value, indent=indent)),)])
@@ -135,8 +160,9 @@ def _text(
 ) -> list[lines.Line]:
     text = [*lines.heading(shown, source, decision.reasons), *lines.body(shown)]
     if old is not None:
-        text += lines.growth(deltas(old.values, shown.values), options.before)
-    return [*text, *lines.observed(found), lines.verdict(worst(found))]
+        text += lines.growth(deltas(old.values, shown.values), options.before[0])
+    told_of = [*lines.steal(shown.values), *lines.observed(found)]
+    return [*text, *told_of, lines.verdict(worst(found))]
 
 
 def _undecided(options: argparse.Namespace, image: Image, seen: Window, decision: Decision) -> int:
@@ -148,18 +174,20 @@ def _undecided(options: argparse.Namespace, image: Image, seen: Window, decision
     else:
         shown: list[lines.Line] = []
         for reading in readings:
-            shown += [*lines.heading(reading, image.source, ("if it is",)), *lines.body(reading)]
+            shown += [*lines.heading(reading, image.source, ()), *lines.body(reading)]
         out(options, shown)
     why = "; ".join(decision.reasons)
-    print(f"runstate: cannot tell native from compat: {why} (give --abi)", file=sys.stderr)
+    print(f"runstate: cannot tell what is there: {why} (give --abi)", file=sys.stderr)
     return CANNOT_TELL
 
 
-# Both readings that are left: at this address, or the native one at its own.
+# The readings that are left, each at its own address.
 def _readings(image: Image, seen: Window, decision: Decision) -> list[Area]:
-    if decision.shift:
-        native = window(image, seen.address - decision.shift)
-        return [area(LAYOUTS["native"], native), area(LAYOUTS["compat"], seen)]
+    if decision.others:
+        return [
+            area(layout, seen if address == seen.address else window(image, address))
+            for layout, address in decision.others
+        ]
     return [area(layout, seen) for layout in LAYOUTS.values() if layout.size <= len(seen.data)]
 
 

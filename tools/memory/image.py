@@ -50,7 +50,8 @@ class Image(NamedTuple):
     """The memory that ``source`` holds: pieces in address order, none overlapping another.
 
     ``machine`` is the ELF machine's name where the source says one. ``kind`` says how the source
-    was read, and ``notes`` what a person should know of it.
+    was read, and ``notes`` what a person should know of it. ``partial``: the source ends before
+    what it says it has.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Image(NamedTuple):
     pieces: tuple[Piece, ...]
     machine: str | None = None
     notes: tuple[str, ...] = ()
+    partial: bool = False
 
     @property
     def size(self) -> int:

@@ -30,6 +30,7 @@ def area(seen: Area, source: str, reasons: Iterable[str]) -> dict[str, Any]:
         "state_name": state_name(numbers.state),
         "padding": numbers.padding.hex(),
         "update_in_progress": numbers.updating,
+        "steal": numbers.steal,
         "edges": [
             {"offset": edge.offset, "address": edge.address, "page": edge.page}
             for edge in edges(seen)
@@ -74,6 +75,8 @@ def undecided(readings: list[dict[str, Any]], source: str, reasons: Iterable[str
         "fields": None,
         "padding": None,
         "update_in_progress": None,
+        "steal": None,
         "observations": [],
+        "verdict": None,
         "readings": readings,
     }

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field
 from runstate_abi.layouts.runstate import UINT64
-from runstate_abi.tools.memory.area import Area, Values, state_name
+from runstate_abi.tools.memory.area import STOLEN, Area, Values, state_name
 from runstate_abi.tools.memory.comparison import Deltas, shares
 from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import CACHE_LINE
@@ -112,11 +112,23 @@ def _value(area: Area, row: Row) -> Iterator[Ink]:
 
 def _state(seen: Values) -> str:
     name = state_name(seen.state)
-    return f"{seen.state}  {name}" if name else f"{seen.state:#x}  no RUNSTATE"
+    return f"{seen.state}  {name}" if name else f"{seen.state:#x}  not a RUNSTATE_*"
 
 
 def _duration(ns: int, wide: int) -> Ink:
-    return Ink(f"{ns:>{wide},} ns  {words(ns)}")
+    return Ink(_ns(ns, wide))
+
+
+def _ns(ns: int, wide: int = 0) -> str:
+    return f"{ns:>{wide},} ns  {words(ns)}"
+
+
+def steal(seen: Values) -> Iterator[Line]:
+    """Yield how much of the time was stolen, unless that cannot be told from these numbers."""
+    if seen.updating or not seen.total or max(seen.times) > seen.entry:
+        return
+    part = f"{_ns(seen.steal)}, {seen.steal / seen.total:.1%} of the four times"
+    yield (Ink(f"steal      {' + '.join(STOLEN)}, as Linux counts it: "), Ink(part, "strong"))
 
 
 def observed(found: Iterable[Observation]) -> Iterator[Line]:

@@ -67,7 +67,7 @@ def _flag(area: Area, seen: Values) -> list[Observation]:
 def _state(seen: Values) -> list[Observation]:
     if state_name(seen.state):
         return []
-    text = f"state is {seen.state:#x}, and no RUNSTATE has that value"
+    text = f"state is {seen.state:#x}, which is not a RUNSTATE_* value"
     if seen.updating:
         return [note(IN_FLIGHT, f"{text}: this update may be the area's first", "states", "order")]
     return [note(WRONG, text, "states")]
@@ -117,15 +117,17 @@ def _sum(seen: Values) -> list[Observation]:
 def _ahead(seen: Values, offset: int) -> list[Observation]:
     created = f"the entry time is {words(offset)} ahead of the sum of the times: on Xen the vCPU's "
     stale = (
-        f"a Xen PV area may be stale: it says {state_name(seen.state) or 'what'} as of the last "
+        f"a Xen PV guest's area may be stale: it says {state_name(seen.state)} as of the last "
         "update, and the vCPU may have gone on. To know: a later dump (--before), another vCPU "
-        "that says running on the same CPU, or Xen's own copy, if find sees one that is newer"
+        "that says running on the same CPU, or Xen's own record, if find sees one that is newer"
     )
-    return [
-        note(NORMAL, f"{created}creation time, the same in every dump; on KVM it would be 0",
-              "xen-sum", "kvm-sum"),
-        note(NORMAL, stale, "stale"),
-    ]  # fmt: skip
+    sums = note(
+        NORMAL,
+        f"{created}creation time, the same in every dump; on KVM it would be 0",
+        "xen-sum",
+        "kvm-sum",
+    )
+    return [sums, note(NORMAL, stale, "stale")] if state_name(seen.state) else [sums]
 
 
 def _padding(seen: Values) -> list[Observation]:

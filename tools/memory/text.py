@@ -53,6 +53,10 @@ SQUEEZED = "*"
 WORD_DIGITS = (2, 4, 8, 16)
 BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
 
+# A mail quotes with these; and a few lines of prose may lead to the memory.
+_QUOTE = re.compile(r"(?:> ?)+")
+LEAD_MOST = 12
+
 # What surrounds a paste: prompts with the command behind them, a shell's, a comment.
 _AROUND = re.compile(r"\s*|\((?:gdb|qemu)\).*|[$#>] .*|\[.*\][$#] .*")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -77,15 +81,21 @@ def is_text(data: memoryview) -> bool:
 
 
 def form_of(data: memoryview) -> Form | None:
-    """Return the form of the first line that is not a prompt; None if there is no such line."""
-    head = bytes(data[: 2 * LINE_MOST])
-    if b"\0" in head:
-        return None
-    for line in _lines(head):
-        if len(line) > LINE_MOST:
+    """Return the form of the first line that has one, behind prompts and a few lines of prose."""
+    found = _first(_lines(bytes(data[: 2 * LINE_MOST])))
+    return None if found is None else found[1]
+
+
+# The number of the first line that has a form, from 0 on, and its form.
+def _first(lines: Iterable[str]) -> tuple[int, Form] | None:
+    left = LEAD_MOST
+    for number, line in enumerate(lines):
+        if len(line) > LINE_MOST or not left or not line.replace("\t", " ").isprintable():
             return None
-        if not _AROUND.fullmatch(line):
-            return next((form for form in FORMS if _begins(form, line)), None)
+        form = next((form for form in FORMS if _begins(form, line)), None)
+        if form is not None:
+            return number, form
+        left -= not _AROUND.fullmatch(line)
     return None
 
 
@@ -103,7 +113,9 @@ def image(data: memoryview, source: str) -> Image:
             f"{source}: {len(data) >> 20} MiB of {form.name} text, at most {TEXT_MOST >> 20} are "
             "read; give the image that it was printed from"
         )
-    lines = tuple(_parsed(form, _lines(bytes(data)), source))
+    whole = _lines(bytes(data))
+    first, _ = _first(whole) or (0, form)
+    lines = tuple(_parsed(form, enumerate(whole[first:], first + 1), source))
     pieces = arranged(_pieces(lines, _base(lines), source))
     if not pieces:
         raise WitnessError(f"{source}: {form.name} text without any bytes")
@@ -115,12 +127,16 @@ def _names() -> str:
 
 
 def _lines(text: bytes) -> list[str]:
-    return [_ESCAPES.sub("", line).rstrip() for line in text.decode("latin-1").split("\n")]
+    lines = [_ESCAPES.sub("", line).rstrip() for line in text.decode("latin-1").split("\n")]
+    quoted = [line for line in lines if line]
+    if quoted and all(line.startswith(">") for line in quoted[:-1] or quoted):
+        return [_QUOTE.sub("", line, count=1) for line in lines]
+    return lines
 
 
-def _parsed(form: Form, lines: Iterable[str], source: str) -> Iterator[Line]:
+def _parsed(form: Form, lines: Iterable[tuple[int, str]], source: str) -> Iterator[Line]:
     squeezed = False
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         if _AROUND.fullmatch(line) or _NO_ACCESS.fullmatch(line):
             continue
         if line == SQUEEZED:

@@ -49,6 +49,16 @@ def test_what_one_look_and_two_say_of_the_same_fact_is_said_once(make, area_of):
     assert any("the update flag is clear" in text for text in said)
 
 
+def test_an_earlier_dump_in_flight_does_not_make_the_later_one_so(make):
+    flagged = {**OLD, "entry": NOW | XEN_RUNSTATE_UPDATE}
+    (only,) = compare(make(**flagged).values, make(**{**OLD, "entry": NOW + 1}).values)
+    assert (only.kind, "in order?" in only.text) == ("normal", False)
+    (only,) = compare(make(**flagged).values, make(**{**OLD, "entry": NOW - 1}).values)
+    assert "(are the dumps in order?)" in only.text
+    (only,) = compare(make(**OLD).values, make(**flagged).values)
+    assert only.kind == "in-flight"
+
+
 def test_an_area_that_did_not_move_says_how_to_know_whether_it_is_stale(make):
     (only,) = compare(make(**OLD).values, make(**OLD).values)
     assert only.kind == "normal"

@@ -2,9 +2,9 @@ import struct
 
 import pytest
 
-from runstate_abi.layouts.runstate import COMPAT
+from runstate_abi.layouts.runstate import COMPAT, NATIVE
 from runstate_abi.tools.memory.area import LAYOUTS, abi_of, area, rival
-from runstate_abi.tools.memory.decision import decide
+from runstate_abi.tools.memory.decision import Decision, decide, doubted
 
 NOW = 34_851_015_448
 TIMES = (17_794_740_948, 14_383_659_840, 883_004_121, 903_481_496)
@@ -81,6 +81,31 @@ def test_young_and_old_machines_are_told_alike(abi, uptime, window_of):
 @pytest.mark.parametrize("wrong", [{"state": 7}, {"times": (NOW + 1, 0, 0, 0)}])
 def test_a_broken_area_is_still_read_under_its_own_layout(wrong, window_of):
     assert decided(window_of(packed("native", **wrong))) == "native"
+
+
+def test_one_time_that_is_nonsense_does_not_hide_the_layout(window_of):
+    wrong = (TIMES[0], 5 * 10**18, *TIMES[2:])
+    assert decided(window_of(packed("native", times=wrong), before=b"\xaa" * 4)) == "native"
+    assert decided(window_of(packed("compat", times=wrong), before=b"\xaa" * 4)) == "compat"
+
+
+@pytest.mark.parametrize("slip", [-3, -2, -1, 1, 2, 3])
+def test_an_address_that_slipped_by_a_byte_is_not_believed(slip, window_of):
+    memory = b"\0" * 16 + packed("native") + b"\0" * 16
+    seen = window_of(memory[16 + slip :], 0x1000 + slip, memory[: 16 + slip])
+    near = [window_of(memory[16 + at :], 0x1000 + at, memory[: 16 + at]) for at in (-4, 0, 4)]
+    decision = doubted(Decision(COMPAT, ("asked",)), seen, near)
+    assert decision.layout is None
+    assert decision.others[0] == (NATIVE, 0x1000)
+
+
+@pytest.mark.parametrize("slip", [-3, -2, -1, 1, 2, 3])
+def test_an_area_that_really_is_at_an_odd_address_is_believed(slip, window_of):
+    memory = b"\0" * 16 + packed("native") + b"\0" * 16
+    seen = window_of(memory[16:], 0x1000, memory[:16])
+    near = [window_of(memory[16 + slip :], 0x1000 + slip, memory[: 16 + slip])]
+    decision = Decision(NATIVE, ("asked",))
+    assert doubted(decision, seen, near) == decision
 
 
 def test_a_32_bit_machines_area_is_compat_whatever_is_in_front(window_of):

@@ -47,7 +47,9 @@ def test_every_busy_page_may_be_stale_and_that_is_normal(real_pages, area_of):
 
 @pytest.mark.parametrize("state", [4, 0xAAAAAAAA])
 def test_a_state_that_does_not_exist_is_wrong(make, state):
-    assert "no RUNSTATE" in said(make(state=state, entry=NOW, times=(NOW, 0, 0, 0)), "wrong")
+    assert "not a RUNSTATE_* value" in said(
+        make(state=state, entry=NOW, times=(NOW, 0, 0, 0)), "wrong"
+    )
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -95,6 +97,12 @@ def test_times_that_add_up_to_more_are_a_copy_or_a_torn_look_and_not_wrong(make)
 
 def test_an_area_just_registered_is_normal(make):
     assert "registered" in said(make(), "normal")
+
+
+def test_nothing_is_said_of_a_state_that_does_not_exist_but_that(make):
+    numbers = {"entry": NOW, "times": (NOW // 2, 5, 6, 7)}
+    assert "stale" in said(make(**numbers), "normal")
+    assert "stale" not in said(make(state=9, **numbers), "normal")
 
 
 def test_every_observation_names_its_fact(make, real_pages, area_of):

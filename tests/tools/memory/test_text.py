@@ -182,3 +182,24 @@ def test_a_line_of_digits_and_rubbish_is_refused_at_once():
     with pytest.raises(WitnessError, match="line 2 is no line of xxd"):
         text.image(memoryview(pasted), "-")
     assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize("quote", ["", "> ", ">> ", "> > "])
+def test_a_mail_that_leads_to_the_memory_and_quotes_it_is_read(quote):
+    memory = bytes(range(48))
+    lines = ["Hi all,", "", "this is what xxd says:", ""]
+    lines += [f"{at:08x}: {memory[at : at + 16].hex(' ', 2)}" for at in (0, 16, 32)]
+    data = "\n".join(quote + line for line in lines).encode()
+    assert text.is_text(memoryview(data))
+    assert read(text.image(memoryview(data), "mail"), 0, 48) == memory
+
+
+def test_prose_behind_the_memory_is_refused_with_its_line():
+    data = b"hello\n00000000: 0001 0203\nbye\n"
+    with pytest.raises(WitnessError, match="line 3 is no line of xxd"):
+        text.image(memoryview(data), "mail")
+
+
+@pytest.mark.parametrize("data", [b"a\n" * 20 + b"00000000: 0001\n", b"a\0b\n00000000: 0001\n"])
+def test_a_long_letter_and_bytes_that_nobody_writes_are_no_text(data):
+    assert not text.is_text(memoryview(data))
