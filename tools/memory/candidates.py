@@ -9,7 +9,7 @@ Law of this file: a candidate is judged by reasons, each a sentence; no reason i
 
 import struct
 from collections.abc import Iterable
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
@@ -34,6 +34,8 @@ POINTERS_MOST = 6  # words in front of a record, from Xen's pointer on
 WEIGHT_LIKELY = 6
 OLD = 1 << 58  # ns: 9 years
 POINTER = struct.Struct("<Q")
+USER_POINTERS = range(0x5500_0000_0000, 0x8000_0000_0000)  # where Linux maps programs
+YOUNG = 10_000_000  # ns
 ROUND = 100_000  # ns
 PRINTABLE = range(0x20, 0x7F)
 WORD = 32
@@ -119,6 +121,8 @@ def _of_values(seen: Values) -> Iterable[Reason]:
     else:
         ahead = words(seen.entry - seen.total)
         yield Reason(1, f"the times fit into the entry time, which is {ahead} ahead, as on Xen")
+        if seen.entry - seen.total < YOUNG:
+            yield Reason(-4, f"a host is not ready for a vCPU {ahead} after it started")
         if seen.total < seen.entry >> 4:
             # True of a young guest on an old host, and of most that is no area.
             yield Reason(-2, "the times are a small part of the entry time")
@@ -145,6 +149,10 @@ def _of_chance(seen: Values) -> Iterable[Reason]:
     used = [time for time in seen.times if time]
     if len(set(used)) < len(used):
         yield Reason(-4, "two of the times are equal")
+    if any(low in USER_POINTERS and high - low < 1 << WORD for low, high in pairwise(sorted(used))):
+        yield Reason(-4, "two of the times are near each other, as pointers are")
+    if seen.entry in USER_POINTERS and any(time in USER_POINTERS for time in used):
+        yield Reason(-2, "the entry time and a time would be pointers in user space")
     packed = [number for number in (seen.entry, *used) if _packed(number)]
     if packed:
         yield Reason(-4, f"{packed[0]:#x} is two 32-bit numbers rather than a time")

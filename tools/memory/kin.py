@@ -14,6 +14,7 @@ from runstate_abi.tools.memory.comparison import offset
 from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import PAGE_SIZE
 
+APART_LEAST, ROUND = 1000, 1 << 12  # ns
 FAMILY_MOST = 5  # An area, Xen's copy and a guest's own: more are the rows of some table.
 
 # Candidates with one difference of entry time and sum, by what tells two records apart.
@@ -61,7 +62,7 @@ def _better(one: Candidate, other: Candidate) -> bool:
 # have it, and the numbers differ or one of them is known to be the hypervisor's.
 def _with_others(item: Candidate, family: Family) -> Candidate:
     others = _others(item, family)
-    if not 0 < len(others) < FAMILY_MOST:
+    if not others:
         return item
     place = others[0].address
     constant = words(offset(item.seen))
@@ -78,14 +79,24 @@ def _with_others(item: Candidate, family: Family) -> Candidate:
     return item
 
 
-# A table may have a hundred thousand rows: no more are looked at than decide that it is one.
+# The others of a family; none if there are so many that it is a table. That may have a hundred
+# thousand rows: no more are looked at than decide it.
 def _others(item: Candidate, family: Family) -> list[Candidate]:
     alike = _distinct(item)
     others = chain.from_iterable(items for times, items in family.items() if times != alike)
     if item.verdict == COPY:
         same = (other for other in family[alike] if other.address != item.address)
         others = chain(others, same)
-    return sorted(islice(others, FAMILY_MOST), key=lambda other: other.address)
+    several = sorted(islice(others, FAMILY_MOST), key=lambda other: other.address)
+    if len(several) == FAMILY_MOST:
+        return []
+    return [other for other in several if _apart_as_times(item, other)]
+
+
+# Two states of one vCPU are a while apart, and by no round number: a clock counted it.
+def _apart_as_times(item: Candidate, other: Candidate) -> bool:
+    apart = abs(item.seen.entry - other.seen.entry)
+    return COPY in (item.verdict, other.verdict) or (apart >= APART_LEAST and apart % ROUND != 0)
 
 
 # What tells two records of one family apart; hypervisor's copies differ from what is no copy.

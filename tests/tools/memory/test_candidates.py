@@ -32,6 +32,9 @@ def said(found):
                                     "times": tuple(int.from_bytes(x, "little") for x in
                                                    (b"00:00", b"26", b"tty3", b"hvc0"))}),
         ("the host would have been up for", {"ahead": 1 << 59}),
+        ("a host is not ready for a vCPU 744 ns after", {"ahead": 744}),
+        ("near each other, as pointers are", {"times": (0x7FB6_F8A1_0070, 0x7FB6_F940_4A48, 5, 7)}),
+        ("would be pointers in user space", {"times": (0x7FB6_F8A1_0070, 345_678, 5, 7)}),
         ("no time was ever spent", {"times": (TIMES[0], 0, *TIMES[2:]), "state": 1}),
         ("a small part of the entry time", {"ahead": 10**13 + 7}),
     ],

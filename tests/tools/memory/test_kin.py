@@ -2,6 +2,8 @@
 
 import struct
 
+import pytest
+
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.tools.memory import finding, kin
 from runstate_abi.tools.memory.area import values
@@ -27,7 +29,7 @@ def gained(found):
 
 
 def test_two_records_of_one_vcpu_speak_for_each_other():
-    assert gained([candidate(0x1000), candidate(0x2000, running=5)]) == [6, 6]
+    assert gained([candidate(0x1000), candidate(0x2000, running=5_001)]) == [6, 6]
 
 
 def test_equal_records_say_nothing_unless_one_is_the_hypervisors():
@@ -35,8 +37,15 @@ def test_equal_records_say_nothing_unless_one_is_the_hypervisors():
     assert gained([candidate(0x1000), candidate(0x2000, verdict=COPY)]) == [6, 6]
 
 
+@pytest.mark.parametrize("running", [64, 999, 1 << 27])
+def test_numbers_that_no_clock_counted_say_nothing(running):
+    assert gained([candidate(0x1000), candidate(0x2000, running=running)]) == [0, 0]
+
+
 def test_rows_of_a_table_that_counts_up_say_nothing():
-    assert set(gained([candidate(0x1000 * n, running=n) for n in range(1, 20)])) == {0}
+    assert set(gained([candidate(0x1000 * n, running=5_001 * n) for n in range(1, 20)])) == {0}
+    steps = (0, 1, 2, 3, 5_001)  # Few of them far enough apart to be two states.
+    assert set(gained([candidate(0x1000 * (n + 1), running=n) for n in (*steps, 7)])) == {0}
 
 
 def test_a_table_of_a_hundred_thousand_rows_is_judged_in_one_pass():
@@ -50,7 +59,7 @@ def test_an_area_behind_more_near_misses_than_are_kept_is_found(monkeypatch):
     monkeypatch.setattr(finding, "MOST", 4)
     # Rows that are all one state's time: looked at, and unlikely.
     rows = b"".join(struct.pack("<II5Q", 2, 0, n, 0, 0, n, 0) for n in range(10**10, 10**10 + 30))
-    data = rows + record() + bytes(64) + record(running=77) + bytes(64)
+    data = rows + record() + bytes(64) + record(running=77_777) + bytes(64)
     image = Image("dump", "raw", (Piece(0, len(data), memoryview(data)),))
     search = finding.find(image, None, True, lambda count: None)
     assert [item.address for item in search.found[:2]] == [len(rows), len(rows) + 48 + 64]
