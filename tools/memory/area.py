@@ -4,9 +4,10 @@ Law of this file: offsets and sizes come from the layout, and the bytes are kept
 Nothing here judges what a value means.
 """
 
+import struct
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Field, Layout, WitnessError
+from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.image import PAGE_SIZE, Image
@@ -131,20 +132,21 @@ def rival(shown: Area, before: bytes) -> int | None:
     return shown.address + (SHIFT if shown.layout is NATIVE else -SHIFT)
 
 
+def _packed(layout: Layout) -> struct.Struct:
+    letters = {4: "I", 8: "Q"}
+    kinds = (f"{x.size}s" if x.padding else f"{x.count}{letters[x.type.size]}" for x in layout.rows)
+    return struct.Struct("<" + "".join(kinds))
+
+
+_PACKED = {layout.name: _packed(layout) for layout in LAYOUTS.values()}
+
+
 def values(layout: Layout, data: bytes) -> Values:
     """Return the numbers that ``data`` hold under ``layout``; little-endian, unsigned."""
-
-    def number(row: Field, element: int = 0) -> int:
-        start = row.offset + element * row.type.size
-        return int.from_bytes(data[start : start + row.type.size], "little")
-
-    time = layout.field("time")
-    return Values(
-        number(layout.field("state")),
-        number(layout.field("state_entry_time")),
-        tuple(number(time, element) for element in range(time.count)),
-        b"".join(data[row.offset : row.end] for row in layout.padding),
-    )
+    found = _PACKED[layout.name].unpack_from(data)
+    state, entry, *times = (number for number in found if isinstance(number, int))
+    padding = b"".join(part for part in found if isinstance(part, bytes))
+    return Values(state, entry, tuple(times), padding)
 
 
 def window(image: Image, address: int, second: Span | None = None) -> Window:

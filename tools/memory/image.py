@@ -91,10 +91,16 @@ def _without_head(piece: Piece, start: int) -> Piece:
     return Piece(start, piece.size - skipped, memoryview(turned))
 
 
+def _begin(piece: Piece) -> int:
+    return piece.address
+
+
 def available(image: Image, address: int, size: int) -> bytes:
     """Return the bytes from ``address`` on, at most ``size``, up to the first missing one."""
     found = bytearray()
-    index = bisect_right(image.pieces, address, key=lambda piece: piece.address) - 1
+    index = bisect_right(image.pieces, address, key=_begin) - 1
+    if index >= 0 and address + size <= image.pieces[index].end:
+        return image.pieces[index].cut(address, address + size)
     for piece in image.pieces[max(index, 0) :]:
         place = address + len(found)
         if len(found) == size or piece.address > place:
