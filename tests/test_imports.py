@@ -36,6 +36,13 @@ def ours(path):
     return {name.removeprefix("runstate_abi.") for name in imports(path) if name.startswith("run")}
 
 
+# A door imports the parts in its room; no part knows its door, or another door's parts.
+DOORS = {
+    "writer.racing": ("writer.race", "writer.rules", "writer.rulebook"),
+    "writer.rulebook": ("writer.rules", "writer.race", "writer.racing"),
+}
+
+
 def violations(where, imported):
     """What a module of this room may not import."""
     for name in imported:
@@ -55,6 +62,8 @@ def violations(where, imported):
             allowed += ("layouts.witnesses",) if witnesses else ()
             forbidden |= not any(name == a or name.startswith(a + ".") for a in allowed)
             forbidden |= not witnesses and name.startswith("writer.witnesses")
+            closed = DOORS.get(where.rpartition(".")[0], ())
+            forbidden |= any(name == door or name.startswith(door + ".") for door in closed)
         if forbidden:
             yield f"{where} imports {name}"
 
@@ -73,6 +82,10 @@ def test_the_rule_itself_refuses_what_it_should():
     assert list(violations("writer.steps", {"layouts.constructs"}))
     assert list(violations("writer.steps", {"writer.witnesses.recorded"}))
     assert list(violations("writer.steps", {"tools.cli"}))
+    assert list(violations("writer.racing.scene", {"writer.race.Question"}))
+    assert list(violations("writer.racing.scene", {"layouts.constructs"}))
+    assert list(violations("writer.rulebook.evidence", {"writer.rules"}))
+    assert not list(violations("writer.race", {"writer.racing.scene"}))
     assert not list(violations("writer.witnesses.recorded", {"layouts.witnesses.elf"}))
     assert not list(violations("tools.check", {"layouts.witnesses.btf", "writer.steps"}))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.tools.judging import options as asking
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:

@@ -14,5 +14,7 @@ This file is the list of public names, by the module that has them; import them 
     accounting  kvm_account, xen_account: where the times come from
     ioctls      Vm and what a VMM asks of it
     plans       Plans: the fast path
-    rules       the rule book, and evidence for it
+    rules       the rule book: judge; what it is made of is in rulebook/
+    guest       READERS: how guests read
+    race        find_race: a proof or an execution; what it is made of is in racing/
 """

@@ -4,7 +4,7 @@ One acceptance is modelled, not the loop around it: each acceptance depends on i
 so what a reader can accept in its first round is all that it can ever accept.
 
 Law of this file: a reader is a row of facts with its source. Nothing here runs a reader, and what
-may be reordered or torn is ordering.py's business.
+may be reordered or torn is racing/ordering.py's business.
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
 """Can a guest that follows a protocol accept what was never true? A proof, or the execution.
 
 "Never true": the reader accepts, and the members that it believes are not the image of one update,
-nor of what was there before. How that is answered exactly is told in projection.py.
+nor of what was there before. How that is answered exactly is told in racing/projection.py.
 
 Law of this file: it puts the parts together. A writer is anything that makes steps: a version of
 the model, a recording of a real kernel, a kernel that is emulated.
@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from runstate_abi.writer import execution
-from runstate_abi.writer.drops import WRITER_DROPS, without
-from runstate_abi.writer.execution import Event
 from runstate_abi.writer.guest import CannotDrop, Reader, drop
 from runstate_abi.writer.memory import Window, play
-from runstate_abi.writer.ordering import Model
-from runstate_abi.writer.patterns import A_B_A, INCREASING, Column, in_order
-from runstate_abi.writer.projection import Answer, Found, solve
-from runstate_abi.writer.scene import Case
+from runstate_abi.writer.racing import execution
+from runstate_abi.writer.racing.drops import WRITER_DROPS, without
+from runstate_abi.writer.racing.execution import Event
+from runstate_abi.writer.racing.ordering import Model
+from runstate_abi.writer.racing.patterns import A_B_A, INCREASING, Column, in_order
+from runstate_abi.writer.racing.projection import Answer, Found, solve
+from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Copy, Step, Steps, Store, Write
 from runstate_abi.writer.variants import Variant, update
 from runstate_abi.writer.vcpu import (
@@ -93,8 +93,8 @@ class Question(NamedTuple):
     """Who writes where, who reads, on what, how often, and what is left away.
 
     ``area`` is the placement: its address decides what tears and where pages part. ``dropped`` are
-    names of drops.py. ``patterns`` are masks of the bytes of the entry time that differ, bit 0 the
-    lowest; None is every pattern that ``entry_times`` allows.
+    names of racing/drops.py. ``patterns`` are masks of the bytes of the entry time that differ,
+    bit 0 the lowest; None is every pattern that ``entry_times`` allows.
     """
 
     writer: Writer

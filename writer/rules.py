@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from runstate_abi.writer import guest_rules as guest
-from runstate_abi.writer import host_rules as host
-from runstate_abi.writer.evidence import CALLS, READS, Breach, Evidence, Ledger, ledger
+from runstate_abi.writer.rulebook import guest_rules as guest
+from runstate_abi.writer.rulebook import host_rules as host
+from runstate_abi.writer.rulebook.evidence import CALLS, READS, Breach, Evidence, Ledger, ledger
 
 Judge = Callable[[Ledger], Iterator[Breach]]
 

@@ -5,7 +5,7 @@ axioms.
 import pytest
 
 from runstate_abi.tools.racing.export import chosen
-from runstate_abi.writer import cbmc as exporter
+from runstate_abi.writer.racing import cbmc as exporter
 
 pytestmark = pytest.mark.network
 

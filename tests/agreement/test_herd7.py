@@ -5,7 +5,7 @@ import re
 import pytest
 
 from runstate_abi.tools.racing.export import chosen
-from runstate_abi.writer import litmus
+from runstate_abi.writer.racing import litmus
 
 pytestmark = pytest.mark.network
 

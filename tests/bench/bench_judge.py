@@ -12,7 +12,7 @@ import sys
 import time
 from statistics import median
 
-from runstate_abi.writer.requests import everything, quick
+from runstate_abi.writer.rulebook.requests import everything, quick
 
 # Measured for the fixtures in tests/data/kvm (November 2026, QEMU 7.2.22 TCG on two cores): seconds
 # from power on to the last of the records, each one final state of one placement.

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from runstate_abi.tools.racing import export
 from runstate_abi.tools.racing import rows as questions
-from runstate_abi.writer import cbmc, interleaving, litmus, scene
 from runstate_abi.writer.guest import READER
-from runstate_abi.writer.ordering import MODEL
-from runstate_abi.writer.patterns import INCREASING
 from runstate_abi.writer.race import find_race, of_variant
+from runstate_abi.writer.racing import cbmc, interleaving, litmus, scene
+from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.racing.patterns import INCREASING
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import Area
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from runstate_abi.tools.judging import tallies
-from runstate_abi.writer.requests import SCENARIO, everything, parse, quick
+from runstate_abi.writer.rulebook.requests import SCENARIO, everything, parse, quick
 from runstate_abi.writer.rules import RULES
 
 

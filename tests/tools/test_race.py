@@ -8,7 +8,7 @@ import pytest
 
 from runstate_abi.tools.cli import main
 from runstate_abi.tools.racing import rows as questions
-from runstate_abi.writer.execution import Event, replay
+from runstate_abi.writer.racing.execution import Event, replay
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PAIR = ["--variant", "upstream", "--reader", "linux-64"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from runstate_abi.writer.drops import READER_DROPS
 from runstate_abi.writer.guest import COPY, READER, READERS, CannotDrop, Load, ReadBarrier, drop
+from runstate_abi.writer.racing.drops import READER_DROPS
 
 
 def letters(name):

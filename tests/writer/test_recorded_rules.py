@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.writer.evidence import Evidence
+from runstate_abi.writer.rulebook.evidence import Evidence
 from runstate_abi.writer.rules import PROFILE, RULES, judge, not_judged
 from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Area, runstate_of, unflagged
 from runstate_abi.writer.witnesses.recorded import steps_of_images, steps_of_watchpoints

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.writer import guest_rules, host_rules
-from runstate_abi.writer.evidence import BARRIERS, CALLS, READS, Evidence, Read, ledger, of_model
-from runstate_abi.writer.requests import FINE, SCENARIO, SCENARIOS
+from runstate_abi.writer.rulebook import guest_rules, host_rules
+from runstate_abi.writer.rulebook.evidence import (
+    BARRIERS,
+    CALLS,
+    READS,
+    Evidence,
+    Read,
+    ledger,
+    of_model,
+)
+from runstate_abi.writer.rulebook.requests import FINE, SCENARIO, SCENARIOS
 from runstate_abi.writer.rules import (
     NEWEST,
     PROFILE,

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.document.blocks import Block, Table
-from runstate_abi.writer import patterns, race
-from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
-from runstate_abi.writer.execution import Event
+from runstate_abi.writer import race
 from runstate_abi.writer.guest import COPY, READER, Load, Op, ReadBarrier, Reader
-from runstate_abi.writer.ordering import GRAINS, MODEL, Model
 from runstate_abi.writer.race import Proof, Race, Writer
+from runstate_abi.writer.racing import patterns
+from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
+from runstate_abi.writer.racing.execution import Event
+from runstate_abi.writer.racing.ordering import GRAINS, MODEL, Model
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, TOP_BYTE_SHIFT, Area
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.writer.evidence import Ledger
+from runstate_abi.writer.rulebook.evidence import Ledger
 from runstate_abi.writer.steps import Activate, Check, Dirty, Refresh, Write
 
 

@@ -6,7 +6,7 @@ Law of this file: words in, a Namespace out, and nothing heavy is imported to re
 import argparse
 
 from runstate_abi.tools import arguments
-from runstate_abi.writer.requests import Request, parse
+from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 _SUMMARY = "Is the writer in the kernel you ship right? Run it, and hold it against the rules."

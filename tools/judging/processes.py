@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.judging.tallies import Tally, Writer, tally
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.rules import Profile
 
 Make = Callable[[], Writer]

@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.judging.asked import asked as rules_asked
-from runstate_abi.writer.evidence import Evidence, Ledger
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.rules import Profile, Violation, judge_ledger
 from runstate_abi.writer.steps import Copy, Store, canonical
 from runstate_abi.writer.witnesses.observation import Observation

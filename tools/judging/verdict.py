@@ -16,7 +16,7 @@ from runstate_abi.tools.judging import tallies
 from runstate_abi.tools.judging.asked import ASKS
 from runstate_abi.tools.judging.packed import unpacked
 from runstate_abi.tools.judging.tallies import Tally, counted
-from runstate_abi.writer.requests import Request, everything, quick, without_caches
+from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, Profile, Rule, not_judged
 from runstate_abi.writer.witnesses import object_file
 from runstate_abi.writer.witnesses.c_types import Types

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer import cbmc, litmus
-from runstate_abi.writer.small import Small, smalls
+from runstate_abi.writer.racing import cbmc, litmus
+from runstate_abi.writer.racing.small import Small, smalls
 
 # One in so many of the small questions, by verdict: primes, so that no part of the product is
 # always the same, and of the rarer verdict more.

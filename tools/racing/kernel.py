@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from runstate_abi.tools.racing.rows import Row, Wanted, models
 from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.placements import Placement, placements
 from runstate_abi.writer.race import Question, Writer, ask
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.racing.placements import Placement, placements
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 

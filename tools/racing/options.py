@@ -10,11 +10,11 @@ from textwrap import fill
 
 from runstate_abi.tools import arguments, ink
 from runstate_abi.tools.racing.table import KNOWN
-from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.ordering import GRAINS, MEASURED_GRAIN, MODELS
-from runstate_abi.writer.patterns import A_B_A, ENTRY_TIMES, EQUAL, INCREASING
 from runstate_abi.writer.race import UPDATES_MAX
+from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
+from runstate_abi.writer.racing.ordering import GRAINS, MEASURED_GRAIN, MODELS
+from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, EQUAL, INCREASING
 from runstate_abi.writer.variants import VARIANTS
 from runstate_abi.writer.vcpu import SHAPES
 

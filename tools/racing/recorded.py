@@ -11,8 +11,8 @@ from typing import Any
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.racing.rows import Row, Wanted
 from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.ordering import MODEL
 from runstate_abi.writer.race import Question, Writer, ask, of_recording
+from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.vcpu import PAGE_MASK, SHAPES, Area
 from runstate_abi.writer.witnesses.recorded import steps_of_watchpoints
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
-from runstate_abi.writer.ordering import MODELS, Model
-from runstate_abi.writer.placements import Placement, placements
-from runstate_abi.writer.projection import Answer
 from runstate_abi.writer.race import Question, ask, of_variant
+from runstate_abi.writer.racing.ordering import MODELS, Model
+from runstate_abi.writer.racing.placements import Placement, placements
+from runstate_abi.writer.racing.projection import Answer
+from runstate_abi.writer.racing.verdicts import SAFE, TORN, Asked, expected
 from runstate_abi.writer.variants import VARIANTS, Refused, Variant
 from runstate_abi.writer.vcpu import SHAPES, Area
-from runstate_abi.writer.verdicts import SAFE, TORN, Asked, expected
 
 
 class Wanted(NamedTuple):

@@ -10,9 +10,9 @@ from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.racing.rows import Row
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.ordering import Model
-from runstate_abi.writer.placements import KINDS
-from runstate_abi.writer.verdicts import SAFE, TORN
+from runstate_abi.writer.racing.ordering import Model
+from runstate_abi.writer.racing.placements import KINDS
+from runstate_abi.writer.racing.verdicts import SAFE, TORN
 
 HEADER = ["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]
 KNOWN = (

@@ -12,14 +12,14 @@ from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.racing import account, table, timeline
 from runstate_abi.tools.racing.rows import Row
 from runstate_abi.tools.tables import aligned
-from runstate_abi.writer.drops import READER_DROPS
 from runstate_abi.writer.guest import Reader, drop
-from runstate_abi.writer.ordering import is_whole
-from runstate_abi.writer.patterns import ENTRY_TIMES, EQUAL
-from runstate_abi.writer.placements import LINE
 from runstate_abi.writer.race import Question, Race, race
+from runstate_abi.writer.racing.drops import READER_DROPS
+from runstate_abi.writer.racing.ordering import is_whole
+from runstate_abi.writer.racing.patterns import ENTRY_TIMES, EQUAL
+from runstate_abi.writer.racing.placements import LINE
+from runstate_abi.writer.racing.verdicts import DROPPED, SET_BY, TORN, lines
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
-from runstate_abi.writer.verdicts import DROPPED, SET_BY, TORN, lines
 
 WIDTH, BULLET = 100, "  - "
 
@@ -183,7 +183,7 @@ def _trace(found: Race) -> list[dict[str, object]]:
 
 def expected_table() -> Iterator[str]:
     """Yield the table of expected verdicts as text."""
-    yield "what the checker must answer; the facts are in writer/verdicts.py"
+    yield "what the checker must answer; the facts are in writer/racing/verdicts.py"
     yield ""
     for how, names in groupby(
         sorted(SET_BY, key=lambda name: SET_BY[name]), key=lambda n: SET_BY[n]

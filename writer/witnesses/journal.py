@@ -3,7 +3,7 @@
 Law of this file: it notes and never answers. The Machine calls it, and whoever plays the kernel.
 """
 
-from runstate_abi.writer.evidence import Read
+from runstate_abi.writer.rulebook.evidence import Read
 from runstate_abi.writer.vcpu import PAGE_SIZE
 from runstate_abi.writer.witnesses import guest_pages
 from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written

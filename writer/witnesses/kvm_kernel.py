@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from runstate_abi.writer.host import EFAULT, EINVAL
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import (
     Activate,
     Check,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.vcpu import PAGE_SIZE, TIME_SIZE, Runstate, split
 from runstate_abi.writer.witnesses.c_types import Type, member
 from runstate_abi.writer.witnesses.guest_pages import STALE, GuestPages

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import NATIVE
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.vcpu import PAGE_SIZE, split
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types

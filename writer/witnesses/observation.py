@@ -10,8 +10,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.evidence import CALLS, READS, Evidence, Ledger, Read, ledger
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.evidence import CALLS, READS, Evidence, Ledger, Read, ledger
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Copy, Step, Steps, Store
 from runstate_abi.writer.vcpu import PAGE_SIZE
 from runstate_abi.writer.witnesses.guest_pages import Written

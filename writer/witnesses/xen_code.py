@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.host import Host
-from runstate_abi.writer.requests import FINE, HVM, Request
+from runstate_abi.writer.rulebook.requests import FINE, HVM, Request
 from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, image, split
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types, member

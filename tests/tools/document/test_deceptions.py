@@ -3,10 +3,10 @@
 import pytest
 
 from runstate_abi.tools.document import deceptions
-from runstate_abi.writer import execution
-from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.guest import READER, ReadBarrier
 from runstate_abi.writer.race import Proof
+from runstate_abi.writer.racing import execution
+from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 
 # x86 (program order) and weak (barriers alone), as herd7, CBMC and Spin answer as well.
 # fmt: off

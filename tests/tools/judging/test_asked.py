@@ -5,8 +5,8 @@ import re
 import pytest
 
 from runstate_abi.tools.judging.asked import ASKS, asked
-from runstate_abi.writer.evidence import ledger, of_model
-from runstate_abi.writer.requests import quick
+from runstate_abi.writer.rulebook.evidence import ledger, of_model
+from runstate_abi.writer.rulebook.requests import quick
 from runstate_abi.writer.rules import PROFILES, RULES, judge_ledger
 from runstate_abi.writer.variants import VARIANTS, Refused, update
 

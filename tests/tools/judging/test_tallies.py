@@ -3,7 +3,7 @@
 import pytest
 
 from runstate_abi.tools.judging import tallies
-from runstate_abi.writer.requests import parse, quick
+from runstate_abi.writer.rulebook.requests import parse, quick
 from runstate_abi.writer.rules import NEWEST, RULES
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from runstate_abi.tools.racing import account
 from runstate_abi.writer.guest import READER, drop
-from runstate_abi.writer.ordering import MODEL
 from runstate_abi.writer.race import Race, find_race, of_variant
+from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import Area
 

@@ -4,9 +4,9 @@ import pytest
 
 from runstate_abi.tools.racing.options import parsed
 from runstate_abi.tools.racing.table import KNOWN
-from runstate_abi.writer.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.patterns import ENTRY_TIMES
+from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
+from runstate_abi.writer.racing.patterns import ENTRY_TIMES
 from runstate_abi.writer.variants import VARIANTS
 
 

@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 
 from runstate_abi.tools.racing.rows import Wanted, rows, writers
-from runstate_abi.writer import patterns, verdicts
 from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.ordering import MEASURED_GRAIN, MODELS
-from runstate_abi.writer.placements import placements
+from runstate_abi.writer.racing import patterns, verdicts
+from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODELS
+from runstate_abi.writer.racing.placements import placements
 from runstate_abi.writer.variants import VARIANTS, Refused
 from runstate_abi.writer.vcpu import SHAPES
 

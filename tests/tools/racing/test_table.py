@@ -5,9 +5,9 @@ import pytest
 from runstate_abi.tools.racing import table
 from runstate_abi.tools.racing.rows import Row
 from runstate_abi.writer.guest import READER, READERS
-from runstate_abi.writer.ordering import MODEL
-from runstate_abi.writer.projection import Answer
 from runstate_abi.writer.race import Question, of_variant
+from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.variants import VARIANT, VARIANTS
 from runstate_abi.writer.vcpu import Area
 

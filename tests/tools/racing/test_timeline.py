@@ -4,8 +4,8 @@ import pytest
 
 from runstate_abi.tools.racing import timeline
 from runstate_abi.writer.guest import READER
-from runstate_abi.writer.ordering import MODEL
 from runstate_abi.writer.race import find_race, of_variant
+from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import Area
 

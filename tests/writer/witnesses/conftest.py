@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.writer.evidence import ledger
-from runstate_abi.writer.requests import Request
+from runstate_abi.writer.rulebook.evidence import ledger
+from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import (
     Activate,
     Barrier,

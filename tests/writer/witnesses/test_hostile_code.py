@@ -9,7 +9,7 @@ import pytest
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.judging.tallies import tally
-from runstate_abi.writer.requests import parse, quick
+from runstate_abi.writer.rulebook.requests import parse, quick
 from runstate_abi.writer.rules import NEWEST, judge
 
 SOME = list(quick())[::23]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.evidence import ledger
-from runstate_abi.writer.requests import (
+from runstate_abi.writer.rulebook.evidence import ledger
+from runstate_abi.writer.rulebook.requests import (
     SCENARIOS,
     everything,
     parse,
@@ -99,7 +99,7 @@ def model(request):
 
 
 def test_the_machine_does_what_the_model_says(writer, calls_of, epochs_of):
-    from runstate_abi.writer.evidence import of_model
+    from runstate_abi.writer.rulebook.evidence import of_model
 
     ours = writer()
     compared = 0

@@ -15,7 +15,7 @@ import pytest
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.judging.tallies import judged
-from runstate_abi.writer.requests import Request, everything, quick, without_caches
+from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, judge
 from runstate_abi.writer.vcpu import PAGE_SIZE, Runstate
 from runstate_abi.writer.witnesses.guest_pages import Written
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.network
 
 DATA = Path(__file__).parent.parent.parent / "data"
 GOLDEN = Path(__file__).parent.parent.parent / "golden"
-# What every right kernel does to memory, at every placement: writer/requests.py's, as one number.
+# What every right kernel does to memory, at every placement of rulebook/requests.py, as one number.
 CONTRACT = "4411a8e5c1"
 
 # (suite, metapackage): a cloud kernel's package is a third of the others'.
@@ -341,7 +341,7 @@ def test_a_shipped_xen_is_right(xen, profile, asked):
 
 def test_a_shipped_xen_stores_what_a_running_one_was_seen_to_store(xen):
     """50 stores to a paravirtual guest: the update byte, every byte of the struct, the byte."""
-    from runstate_abi.writer.requests import parse
+    from runstate_abi.writer.rulebook.requests import parse
     from runstate_abi.writer.witnesses.shipped import open_code, open_types
     from runstate_abi.writer.witnesses.xen_code import XenWriter
 

@@ -1,11 +1,11 @@
 """What an update owes the hypervisor around it: locks, interrupts, caches, dirty pages.
 
-Law of this file: as in guest_rules.py; the sentences for people are in rules.py.
+Law of this file: as in guest_rules.py; the sentences for people are in writer/rules.py.
 """
 
 from collections.abc import Iterator
 
-from runstate_abi.writer.evidence import Breach, Evidence, Ledger
+from runstate_abi.writer.rulebook.evidence import Breach, Evidence, Ledger
 from runstate_abi.writer.steps import (
     Activate,
     Check,

@@ -4,7 +4,7 @@ import pytest
 
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
 from runstate_abi.writer.guest import READER
-from runstate_abi.writer.ordering import MODEL, is_whole, phases, sights
+from runstate_abi.writer.racing.ordering import MODEL, is_whole, phases, sights
 from runstate_abi.writer.steps import Barrier, Copy, Store
 
 X86, WEAK, RECORDED = MODEL["x86-tso"], MODEL["weak"], MODEL["program-order"]

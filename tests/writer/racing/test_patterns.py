@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from runstate_abi.writer.patterns import (
+from runstate_abi.writer.racing.patterns import (
     A_B_A,
     DIFFERENT,
     EQUAL,

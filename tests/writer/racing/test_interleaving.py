@@ -1,6 +1,14 @@
 """The search over a few bytes: small problems whose answers can be seen."""
 
-from runstate_abi.writer.interleaving import Event, Group, Look, Problem, State, choices, search
+from runstate_abi.writer.racing.interleaving import (
+    Event,
+    Group,
+    Look,
+    Problem,
+    State,
+    choices,
+    search,
+)
 
 BOTH = (0, 1)  # the places, and the witness
 FITS_NOTHING = (-1, -1)  # every pair of values deceives, so that all of them are gone through

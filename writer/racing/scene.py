@@ -9,7 +9,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.ordering import GRAINS, Model, Phase, Sight, phases, sights
+from runstate_abi.writer.racing.ordering import GRAINS, Model, Phase, Sight, phases, sights
 from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
 

@@ -12,12 +12,12 @@ from itertools import product
 import pytest
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
-from runstate_abi.writer.drops import READER_DROPS
 from runstate_abi.writer.guest import READERS, CannotDrop, ReadBarrier, drop
-from runstate_abi.writer.ordering import MODEL
-from runstate_abi.writer.patterns import A_B_A, DIFFERENT, EQUAL, INCREASING
-from runstate_abi.writer.projection import solve
-from runstate_abi.writer.scene import Case
+from runstate_abi.writer.racing.drops import READER_DROPS
+from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.racing.patterns import A_B_A, DIFFERENT, EQUAL, INCREASING
+from runstate_abi.writer.racing.projection import solve
+from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Barrier, Copy, Store
 
 BYTE, HALF = Scalar("uint8_t", 1, False), Scalar("uint16_t", 2, False)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.ordering import Access, Model, Sight
-from runstate_abi.writer.projection import Found
-from runstate_abi.writer.scene import Case, scene
+from runstate_abi.writer.racing.ordering import Access, Model, Sight
+from runstate_abi.writer.racing.projection import Found
+from runstate_abi.writer.racing.scene import Case, scene
 
 
 class Event(NamedTuple):

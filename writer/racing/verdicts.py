@@ -7,8 +7,8 @@ answers and never made from them; where it has no word, expected() says None.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from runstate_abi.writer.ordering import Model, is_whole
-from runstate_abi.writer.patterns import DIFFERENT, EQUAL, INCREASING
+from runstate_abi.writer.racing.ordering import Model, is_whole
+from runstate_abi.writer.racing.patterns import DIFFERENT, EQUAL, INCREASING
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, Area
 
 SAFE, TORN = "safe", "torn"

@@ -1,12 +1,12 @@
 """What an update of a runstate area owes the guest that reads it: rules about bytes and order.
 
 Law of this file: a rule is a small function that looks for a counterexample in a Ledger; its
-sentence for people is in rules.py, and every number comes from the struct's layout.
+sentence for people is in writer/rules.py, and every number comes from the struct's layout.
 """
 
 from collections.abc import Iterator
 
-from runstate_abi.writer.evidence import BARRIERS, Breach, Landed, Ledger
+from runstate_abi.writer.rulebook.evidence import BARRIERS, Breach, Landed, Ledger
 from runstate_abi.writer.steps import Barrier, Store
 from runstate_abi.writer.vcpu import (
     ENTRY_TIME_SIZE,

@@ -19,12 +19,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
-from runstate_abi.writer import patterns
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.interleaving import Event, Group, Look, Problem, search
-from runstate_abi.writer.ordering import Model
-from runstate_abi.writer.patterns import Column
-from runstate_abi.writer.scene import FLAG, Case, History, Scene, scene
+from runstate_abi.writer.racing import patterns
+from runstate_abi.writer.racing.interleaving import Event, Group, Look, Problem, search
+from runstate_abi.writer.racing.ordering import Model
+from runstate_abi.writer.racing.patterns import Column
+from runstate_abi.writer.racing.scene import FLAG, Case, History, Scene, scene
 
 STRAY = 1000  # a value that no version has there: its byte is added
 

@@ -7,7 +7,7 @@ latest when its phase ends. That leaves no execution out, because a store that i
 was made cannot be told from one that was made later. It is what makes 2^44 memories a few hundred.
 
 Law of this file: small numbers in, a path out. What the bytes are and what the values mean is
-race.py's business.
+projection.py's business.
 """
 
 from collections import deque

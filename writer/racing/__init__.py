@@ -1,0 +1,1 @@
+"""The parts of the race checker: accesses, the search over them, and the table of its answers."""
