@@ -1,6 +1,6 @@
 """``runstate find``: look for runstate areas in a whole memory image.
 
-Law of this file: arguments in, a table or JSON out. How a search works is in memory/.
+Law of this file: arguments in, a table or JSON out. How a search works is in searching/.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from typing import Any
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import COMPAT
 from runstate_abi.tools import arguments, ink
-from runstate_abi.tools.memory import finding, json_view, scan, sources
+from runstate_abi.tools.memory import json_view, sources
 from runstate_abi.tools.memory.area import abi_of, state_name
-from runstate_abi.tools.memory.candidates import LIKELY, UNLIKELY, Candidate
 from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.memory.lines import Ink, Line
+from runstate_abi.tools.searching import finding, scan
+from runstate_abi.tools.searching.candidates import LIKELY, UNLIKELY, Candidate
 
 FOUND, NOTHING = 0, 1
 SCHEMA = "runstate-find/1"

@@ -79,7 +79,8 @@ def grep(path):
 
 def search(path, plain):
     """Search an image and judge nothing."""
-    from runstate_abi.tools.memory import scan, sources
+    from runstate_abi.tools.memory import sources
+    from runstate_abi.tools.searching import scan
 
     for piece in sources.opened(str(path)).pieces:
         for _ in scan.entries(piece, plain, lambda count: None):

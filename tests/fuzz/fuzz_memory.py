@@ -15,11 +15,12 @@ import atheris
 
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.tools.memory import elfcore, finding, json_view, lines, raw, text
+    from runstate_abi.tools.memory import elfcore, json_view, lines, raw, text
     from runstate_abi.tools.memory.area import LAYOUTS, area, window
     from runstate_abi.tools.memory.comparison import compare, deltas
     from runstate_abi.tools.memory.decision import decide
     from runstate_abi.tools.memory.observations import observe
+    from runstate_abi.tools.searching import finding
 
 READERS = (raw.image, text.image, elfcore.image)
 HEADS = (b"", b"", b"\x7fELF\2\1\1" + bytes(9) + b"\4\0\x3e\0")

@@ -1,5 +1,6 @@
 """Kernel-like objects for the tests: compiled by gcc, their BTF encoded by pahole, a stranger."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.tools import cli
+from runstate_abi.tools.memory import raw
 
 NATIVE = "struct vcpu_runstate_info { int state; u64 state_entry_time; u64 time[4]; };"
 COMPAT = (
@@ -110,3 +112,27 @@ def judge(capsys):
         return (code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def real_pages(data):
+    """Every record of pages.json that says where its area is, with the file's path.
+
+    Those of 4.17.7 that are no area look like none as soon as one looks, and are for `find` only.
+    """
+    records = json.loads((data / "pages" / "pages.json").read_text())
+    return [
+        {**r, "path": data / "pages" / r["file"]}
+        for r in records
+        if "area_offset" in r and (r["xen"], r["what"][:5]) != ("4.17.7", "false")
+    ]
+
+
+@pytest.fixture(scope="session")
+def open_page():
+    """Return a function: the Image of a file at an address."""
+
+    def opened(path, base=0):
+        return raw.image(raw.content(str(path)), str(path), base)
+
+    return opened

@@ -11,23 +11,8 @@ import time
 
 import pytest
 
-from runstate_abi.tools.memory import raw
 from runstate_abi.tools.memory.area import LAYOUTS, Area, Span, Window, area, window
 from runstate_abi.tools.memory.image import Image, Piece
-
-
-@pytest.fixture(scope="session")
-def real_pages(data):
-    """Every record of pages.json that says where its area is, with the file's path.
-
-    Those of 4.17.7 that are no area look like none as soon as one looks, and are for `find` only.
-    """
-    records = json.loads((data / "pages" / "pages.json").read_text())
-    return [
-        {**r, "path": data / "pages" / r["file"]}
-        for r in records
-        if "area_offset" in r and (r["xen"], r["what"][:5]) != ("4.17.7", "false")
-    ]
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +52,6 @@ def _between_stores(record):
         if offset is not None:
             image[offset : offset + len(stored) // 2] = bytes.fromhex(stored)
         yield record["layout"], bytes(image)
-
-
-@pytest.fixture(scope="session")
-def open_page():
-    """Return a function: the Image of a file at an address."""
-
-    def opened(path, base=0):
-        return raw.image(raw.content(str(path)), str(path), base)
-
-    return opened
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.memory.scan import (
+from runstate_abi.tools.searching.scan import (
     COMPAT_LEAD,
     NATIVE_LEAD,
     STATES,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.memory import scan
 from runstate_abi.tools.memory.image import Piece
+from runstate_abi.tools.searching import scan
 
 WAYS = [False, pytest.param(True, id="plain")] if scan.has_numpy() else [True]
 NOW = 34_851_015_448

@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, islice
 
-from runstate_abi.tools.memory import candidates
-from runstate_abi.tools.memory.candidates import COPY, LIKELY, UNLIKELY, Candidate, Reason
 from runstate_abi.tools.memory.comparison import offset
 from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import PAGE_SIZE
+from runstate_abi.tools.searching import candidates
+from runstate_abi.tools.searching.candidates import COPY, LIKELY, UNLIKELY, Candidate, Reason
 
 APART_LEAST, ROUND = 1000, 1 << 12  # ns
 FAMILY_MOST = 5  # An area, Xen's copy and a guest's own: more are the rows of some table.

@@ -2,7 +2,8 @@
 
 import pytest
 
-from runstate_abi.tools.memory import finding, raw, scan
+from runstate_abi.tools.memory import raw
+from runstate_abi.tools.searching import finding, scan
 
 
 @pytest.mark.parametrize(

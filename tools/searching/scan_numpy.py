@@ -13,7 +13,7 @@ from typing import Any
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.memory.scan import (
+from runstate_abi.tools.searching.scan import (
     LARGE_BYTES,
     LIFE_SHIFT,
     NATIVE_LEAD,

@@ -92,9 +92,9 @@ def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
     ``progress`` is told how many bytes have been searched since it was told last.
     """
     if plain:
-        from runstate_abi.tools.memory import scan_plain as way
+        from runstate_abi.tools.searching import scan_plain as way
     else:
-        from runstate_abi.tools.memory import scan_numpy as way  # type: ignore[no-redef]
+        from runstate_abi.tools.searching import scan_numpy as way  # type: ignore[no-redef]
     data = piece.data
     for start in range(0, len(data), STRIDE):
         low = max(start - NATIVE_LEAD, 0)

@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from runstate_abi.tools.memory.candidates import candidate
 from runstate_abi.tools.memory.image import Image, Piece
+from runstate_abi.tools.searching.candidates import candidate
 
 TIMES = (17_774_726_908, 14_363_125_363, 883_004_121, 903_481_496)
 BORN = 886_137_219

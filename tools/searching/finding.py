@@ -6,9 +6,9 @@ Law of this file: memory stays flat, and the best of what was found is kept.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.tools.memory import candidates, kin, scan
-from runstate_abi.tools.memory.candidates import Candidate
 from runstate_abi.tools.memory.image import Image, Piece
+from runstate_abi.tools.searching import candidates, kin, scan
+from runstate_abi.tools.searching.candidates import Candidate
 
 # So many candidates are kept. Memory full of near misses must not hide an area behind them, so the
 # search goes on with the best half; memory that is nothing else ends it.
