@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.tools import cli, find
-from runstate_abi.tools.memory import scan
+from runstate_abi.tools.searching import scan
 
 WAYS = [["--plain"]] if not scan.has_numpy() else [[], pytest.param(["--plain"], id="plain")]
 
