@@ -150,25 +150,21 @@ def test_the_reconciliation_is_right_on_a_32_bit_host(steps_of):
         assert here == steps_of("reconciled", "compat", offset)
 
 
-def test_the_newest_code_marks_pages_dirty_under_their_locks(vcpu):
-    variant, area = VARIANT["upstream"], Area("native", 4081)
+def held_when_dirty(name, vcpu):
+    """Of an update of two pages: each frame marked dirty, with the locks held at that moment."""
+    variant, area = VARIANT[name], Area("native", 4081)
     caches = prepare(variant, area)
-    held = [
-        (step.gfn, caches.held())
-        for step in variant.update(vcpu, area, caches, False)
-        if isinstance(step, Dirty)
-    ]
+    steps = variant.update(vcpu, area, caches, False)
+    return [(step.gfn, caches.held()) for step in steps if isinstance(step, Dirty)]
+
+
+def test_the_newest_code_marks_pages_dirty_under_their_locks(vcpu):
+    held = held_when_dirty("upstream", vcpu)
     assert held == [(1, {"gpc1": 1, "gpc2": 1}), (0, {"gpc1": 1, "gpc2": 0})]
 
 
 def test_6_2_marks_pages_dirty_after_unlocking_the_first_page_first(vcpu):
-    variant, area = VARIANT["linux-6.2"], Area("native", 4081)
-    caches = prepare(variant, area)
-    held = [
-        (step.gfn, caches.held())
-        for step in variant.update(vcpu, area, caches, False)
-        if isinstance(step, Dirty)
-    ]
+    held = held_when_dirty("linux-6.2", vcpu)
     assert held == [(0, {"gpc1": 0, "gpc2": 0}), (1, {"gpc1": 0, "gpc2": 0})]
 
 

@@ -14,6 +14,7 @@ from runstate_abi.writer.steps import (
     IrqSave,
     Lock,
     Refresh,
+    Step,
     TryLock,
     Unlock,
     Write,
@@ -99,15 +100,21 @@ def refused(book: Ledger) -> Breaches:
 def dirty(book: Ledger) -> Breaches:
     """Each page written is marked dirty after its last store and under its lock, and no other."""
     yield from dirty_at_last(book)
+    for index, step, held in _under_locks(book.evidence):
+        if isinstance(step, Dirty) and (own := f"gpc{step.gfn + 1}") not in held:
+            yield Breach(index, f"frame {step.gfn:+d} is marked dirty without {own}'s lock")
+
+
+# Each step with its number and the locks that are held when it is made.
+def _under_locks(evidence: Evidence) -> Iterator[tuple[int, Step, tuple[str, ...]]]:
     held: list[str] = []
-    for index, step in enumerate(book.evidence.steps):
+    for index, step in enumerate(evidence.steps):
+        yield index, step, tuple(held)
         match step:
             case Lock(cache) | TryLock(cache, True):
                 held.append(cache)
             case Unlock(cache) if cache in held:
                 held.remove(cache)
-            case Dirty(gfn) if f"gpc{gfn + 1}" not in held:
-                yield Breach(index, f"frame {gfn:+d} is marked dirty without gpc{gfn + 1}'s lock")
 
 
 def dirty_at_last(book: Ledger) -> Breaches:
@@ -130,14 +137,10 @@ def calls(book: Ledger) -> Breaches:
     sizes = {"gpc1": parts.first, "gpc2": parts.second}
     for at, what in book.evidence.odd:
         yield Breach(at, what)
-    held: list[str] = []
     checked: set[str] = set()
-    for index, step in enumerate(book.evidence.steps):
+    for index, step, held in _under_locks(book.evidence):
         match step:
-            case Lock(cache) | TryLock(cache, True):
-                held.append(cache)
-            case Unlock(cache) if cache in held:
-                held.remove(cache)
+            case Unlock(cache):
                 checked.discard(cache)
             case Check(cache, size, good):
                 if cache not in held:

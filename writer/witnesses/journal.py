@@ -4,11 +4,12 @@ Law of this file: it notes and never answers. The Machine calls it, and whoever 
 """
 
 from runstate_abi.writer.rulebook.evidence import Read
-from runstate_abi.writer.vcpu import PAGE_SIZE
-from runstate_abi.writer.witnesses import guest_pages
+from runstate_abi.writer.rulebook.requests import Request
+from runstate_abi.writer.vcpu import PAGE_SIZE, split
+from runstate_abi.writer.witnesses import guest_pages, stubs
 from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
 from runstate_abi.writer.witnesses.machine import Machine
-from runstate_abi.writer.witnesses.observation import Event
+from runstate_abi.writer.witnesses.observation import Event, Observation
 
 EVENTS_MAX = 500  # an update has 30; one that copies byte by byte 100
 COPY_MAX = 2 * PAGE_SIZE
@@ -25,14 +26,31 @@ class Journal:
         self.machine, self.pages = machine, pages
         machine.map(guest_pages.BASE, self.pages.memory)
         machine.watch(guest_pages.BASE, guest_pages.SIZE, self._stored, self._read)
-        self.begin(False)
+        self.begin(False, b"\0")
 
-    def begin(self, places: bool) -> None:
-        """Start a new run."""
+    def begin(self, places: bool, fill: bytes) -> None:
+        """Start a new run, in pages filled with a pattern."""
+        self.pages.fill(fill)
         self.events: list[Event] = []
         self.reads: list[Read] = []
         self.odd: list[tuple[int, str]] = []
         self.places: list[str] | None = [] if places else None
+
+    def observation(self, asked: Request, locks_sleep: bool = False) -> Observation:
+        """Return what the run has done that was asked for this, and make the pages as before."""
+        first, second = split(asked.area.address, asked.area.shape.size)
+        return Observation(
+            asked,
+            tuple(self.events),
+            self.pages.before(asked.offset, first, second),
+            self.pages.after(asked.offset, first, second),
+            tuple(self.reads),
+            self.pages.changed(),
+            tuple(self.odd),
+            not self.machine.get("eflags") & stubs.EFLAGS_IF,
+            locks_sleep,
+            tuple(self.places or ()),
+        )
 
     def add(self, event: Event, place: str = "") -> None:
         """Note one event (WitnessError if there is no end of them)."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.vcpu import PAGE_SIZE, split
+from runstate_abi.writer.vcpu import PAGE_SIZE
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types
 from runstate_abi.writer.witnesses.image import Image, paravirt_table
@@ -100,25 +100,11 @@ class KvmWriter:
 
     def observe(self, asked: Request, places: bool = False) -> Observation:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
-        journal, area = self._journal, asked.area
-        first, second = split(area.address, area.shape.size)
-        journal.begin(places)
-        journal.pages.fill(asked.fill)
+        self._journal.begin(places, asked.fill)
         self._kernel.begin(asked)
         argument = asked.vcpu.state if self.entry.accounts else int(asked.atomic)
         self.machine.run(self.entry.address, (VCPU, argument), irqs_off=asked.atomic)
-        return Observation(
-            asked,
-            tuple(journal.events),
-            journal.pages.before(asked.offset, first, second),
-            journal.pages.after(asked.offset, first, second),
-            tuple(journal.reads),
-            journal.pages.changed(),
-            tuple(journal.odd),
-            not self.machine.get("eflags") & stubs.EFLAGS_IF,
-            self._kernel.sleeps,
-            tuple(journal.places or ()),
-        )
+        return self._journal.observation(asked, self._kernel.sleeps)
 
 
 # Data of other files that the code may touch, by name.

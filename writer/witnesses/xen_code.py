@@ -14,7 +14,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.host import Host
 from runstate_abi.writer.rulebook.requests import FINE, HVM, Request
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, image, split
+from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, image
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types, member
 from runstate_abi.writer.witnesses.guest_pages import GuestPages
@@ -96,23 +96,10 @@ class XenWriter:
 
     def observe(self, asked: Request, places: bool = False) -> Observation:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
-        journal, area = self._journal, asked.area
-        first, second = split(area.address, area.shape.size)
-        journal.begin(places)
-        journal.pages.fill(asked.fill)
+        self._journal.begin(places, asked.fill)
         self._fill(asked)
         self.machine.run(self.entry.address, (VCPU,), irqs_off=False)
-        return Observation(
-            asked,
-            tuple(journal.events),
-            journal.pages.before(asked.offset, first, second),
-            journal.pages.after(asked.offset, first, second),
-            tuple(journal.reads),
-            journal.pages.changed(),
-            tuple(journal.odd),
-            not self.machine.get("eflags") & stubs.EFLAGS_IF,
-            places=tuple(journal.places or ()),
-        )
+        return self._journal.observation(asked)
 
     # What the vCPU is, where its area is, and what its guest has asked for.
     def _fill(self, asked: Request) -> None:
