@@ -93,3 +93,42 @@ def emitted():
     """Return a function: the whole text of one language."""
     emit = importlib.import_module("runstate_abi.tools.emit")
     return lambda word: "\n".join(emit.emitted(word)) + "\n"
+
+
+# Writers of our own for the judge, good and broken, compiled as a kernel's code would be.
+WRITERS = HERE / "data" / "judge"
+WRITER_FLAGS = (
+    "-O2",
+    "-mcmodel=kernel",
+    "-fno-pic",
+    "-mgeneral-regs-only",
+    "-ffreestanding",
+    "-fcf-protection=none",
+    "-fno-stack-protector",
+)
+
+
+@pytest.fixture(scope="session")
+def c_writer(tmp_path_factory):
+    """Return a function (*defines, source, btf, flags) -> path of an object, each made once."""
+    for tool in ("gcc", "pahole"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool}: not installed")
+    pytest.importorskip("unicorn")
+    folder, made = tmp_path_factory.mktemp("writers"), {}
+
+    def compile_(*defines, source="writer.c", btf=True, flags=(), compiler="gcc"):
+        key = (defines, source, btf, flags, compiler)
+        if key not in made:
+            output = folder / f"{len(made)}.o"
+            debug = ["-g"] if btf else []
+            words = [*WRITER_FLAGS, *flags, *debug, *(f"-D{name}" for name in defines)]
+            subprocess.run([compiler, *words, "-c", WRITERS / source, "-o", output], check=True)
+            if btf:
+                subprocess.run(["pahole", "-J", output], check=True)
+                strip = ["objcopy", "--strip-debug", "--keep-section=.BTF", output]
+                subprocess.run(strip, check=True)
+            made[key] = str(output)
+        return made[key]
+
+    return compile_

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -63,41 +62,6 @@ def compiled_object(tmp_path):
 def declarations():
     """The C text of the three structs: NATIVE, COMPAT, KVM."""
     return SOURCES
-
-
-# Writers of our own for `judge`, compiled as a kernel is.
-WRITERS = Path(__file__).parent.parent / "data" / "judge"
-WRITER_FLAGS = (
-    "-O2",
-    "-g",
-    "-mcmodel=kernel",
-    "-fno-pic",
-    "-mgeneral-regs-only",
-    "-ffreestanding",
-    "-fcf-protection=none",
-    "-fno-stack-protector",
-)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """Return a function: (*defines, source) -> path of a writer with BTF."""
-    for tool in ("gcc", "pahole"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool}: not installed")
-    pytest.importorskip("unicorn")
-    folder, made = tmp_path_factory.mktemp("judge"), {}
-
-    def build(*defines, source="writer.c"):
-        if (defines, source) not in made:
-            path = str(folder / f"{'-'.join(defines) or 'good'}-{source}.o")
-            words = [*WRITER_FLAGS, *(f"-D{name}" for name in defines)]
-            subprocess.run(["gcc", *words, "-c", WRITERS / source, "-o", path], check=True)
-            subprocess.run(["pahole", "-J", path], check=True)
-            made[defines, source] = path
-        return made[defines, source]
-
-    return build
 
 
 @pytest.fixture

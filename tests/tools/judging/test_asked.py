@@ -32,9 +32,9 @@ def test_a_rule_that_is_broken_was_asked_about(variant):
 
 
 @pytest.mark.parametrize("name", [name for name, row in ASKS.items() if row.wanted])
-def test_what_it_says_to_ask_for_does_ask(judge, built, name):
+def test_what_it_says_to_ask_for_does_ask(judge, c_writer, name):
     (case,) = re.findall(r"\((.*)\)", ASKS[name].wanted)
-    code, out, _ = judge(built(), "--case", case)
+    code, out, _ = judge(c_writer(), "--case", case)
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.split()[1:2] == [name]]
     assert line.startswith("ok ")

@@ -6,14 +6,14 @@ import subprocess
 import pytest
 
 
-def test_a_package_is_opened_and_its_files_found(judge, built, tmp_path):
+def test_a_package_is_opened_and_its_files_found(judge, c_writer, tmp_path):
     """A .deb with a kernel's BTF as vmlinux and our writer as kvm.ko, as Debian packs them."""
     if shutil.which("ar") is None:
         pytest.skip("ar: not installed")
     tree = tmp_path / "usr" / "lib" / "modules"
     tree.mkdir(parents=True)
-    shutil.copy(built(), tree / "kvm.ko")
-    shutil.copy(built(), tmp_path / "usr" / "vmlinux-6.12")
+    shutil.copy(c_writer(), tree / "kvm.ko")
+    shutil.copy(c_writer(), tmp_path / "usr" / "vmlinux-6.12")
     subprocess.run(["tar", "cJf", "data.tar.xz", "./usr"], cwd=tmp_path, check=True)
     subprocess.run(["tar", "cJf", "control.tar.xz", "./usr/vmlinux-6.12"], cwd=tmp_path, check=True)
     (tmp_path / "debian-binary").write_text("2.0\n")

@@ -8,13 +8,13 @@ from runstate_abi.writer.rules import NEWEST, RULES
 
 
 @pytest.fixture
-def writer(built):
+def writer(c_writer):
     """Return a function: (*defines) -> a writer that can be asked for updates."""
     from runstate_abi.writer.witnesses.machine_code import KvmWriter
     from runstate_abi.writer.witnesses.shipped import open_code, open_types
 
     def make(*defines):
-        file = open_code(built(*defines))
+        file = open_code(c_writer(*defines))
         return KvmWriter(file, open_types(file, ""))
 
     return make

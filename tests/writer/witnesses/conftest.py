@@ -1,9 +1,6 @@
-"""Writers of our own in C, good and broken, compiled as a kernel's code would be."""
+"""Writers of our own in C, opened; and what of a run can be compared with other sources."""
 
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -23,52 +20,15 @@ from runstate_abi.writer.steps import (
 from runstate_abi.writer.vcpu import Runstate
 from runstate_abi.writer.witnesses.recorded import steps_of_events
 
-SOURCES = Path(__file__).parent.parent.parent / "data" / "judge"
-FLAGS = (
-    "-O2",
-    "-mcmodel=kernel",
-    "-fno-pic",
-    "-mgeneral-regs-only",
-    "-ffreestanding",
-    "-fcf-protection=none",
-    "-fno-stack-protector",
-)
-
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """Return a function (*defines, source, btf, flags) -> path of an object, each made once."""
-    for tool in ("gcc", "pahole"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool}: not installed")
-    pytest.importorskip("unicorn")
-    folder, made = tmp_path_factory.mktemp("writers"), {}
-
-    def compile_(*defines, source="writer.c", btf=True, flags=(), compiler="gcc"):
-        key = (defines, source, btf, flags, compiler)
-        if key not in made:
-            output = folder / f"{len(made)}.o"
-            debug = ["-g"] if btf else []
-            words = [*FLAGS, *flags, *debug, *(f"-D{name}" for name in defines)]
-            subprocess.run([compiler, *words, "-c", SOURCES / source, "-o", output], check=True)
-            if btf:
-                subprocess.run(["pahole", "-J", output], check=True)
-                strip = ["objcopy", "--strip-debug", "--keep-section=.BTF", output]
-                subprocess.run(strip, check=True)
-            made[key] = str(output)
-        return made[key]
-
-    return compile_
-
-
-@pytest.fixture(scope="session")
-def writer(compiled):
+def writer(c_writer):
     """Return a function that opens a compiled writer, ready to be asked."""
     from runstate_abi.writer.witnesses.machine_code import KvmWriter
     from runstate_abi.writer.witnesses.shipped import open_code, open_types
 
     def open_(*defines, entry="", **how):
-        file = open_code(compiled(*defines, **how))
+        file = open_code(c_writer(*defines, **how))
         return KvmWriter(file, open_types(file, ""), entry)
 
     return open_

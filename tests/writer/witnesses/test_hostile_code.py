@@ -16,8 +16,8 @@ SOME = list(quick())[::23]
 
 
 @pytest.fixture(scope="module")
-def good(compiled):
-    with open(compiled(), "rb") as file:
+def good(c_writer):
+    with open(c_writer(), "rb") as file:
         return file.read()
 
 
@@ -67,12 +67,12 @@ def test_damaged_bytes_are_a_verdict_or_a_reason(asked, good, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_code_is_a_verdict_or_a_reason(asked, good, compiled, seed):
-    symbols = subprocess.run(["nm", "-S", compiled()], capture_output=True, text=True).stdout
+def test_random_code_is_a_verdict_or_a_reason(asked, good, c_writer, seed):
+    symbols = subprocess.run(["nm", "-S", c_writer()], capture_output=True, text=True).stdout
     line = next(row for row in symbols.splitlines() if row.endswith("_update_runstate_guest"))
     value, size = (int(word, 16) for word in line.split()[:2])
     sections = subprocess.run(
-        ["objdump", "-h", compiled()], capture_output=True, text=True
+        ["objdump", "-h", c_writer()], capture_output=True, text=True
     ).stdout.splitlines()
     text = next(row.split() for row in sections if " .text " in row)
     start, chance = int(text[5], 16) + value, random.Random(seed)
@@ -99,7 +99,7 @@ def test_lying_debug_info_is_a_verdict_or_a_reason(asked, good):
         assert "two lines" not in asked(bytes(content))
 
 
-def hostile(compiled, tmp_path, statement):
+def hostile(c_writer, tmp_path, statement):
     """An object whose writer ends with a statement."""
     from pathlib import Path
 
@@ -108,7 +108,7 @@ def hostile(compiled, tmp_path, statement):
     assert statement in changed
     path = tmp_path / "hostile.c"
     path.write_text(changed)
-    return compiled("BUG", source=str(path))
+    return c_writer("BUG", source=str(path))
 
 
 # fmt: off
@@ -125,11 +125,11 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("case", ENDLESS)
-def test_what_does_not_end_is_stopped(compiled, tmp_path, case):
+def test_what_does_not_end_is_stopped(c_writer, tmp_path, case):
     from runstate_abi.writer.witnesses.machine_code import KvmWriter
     from runstate_abi.writer.witnesses.shipped import open_code, open_types
 
-    file = open_code(hostile(compiled, tmp_path, ENDLESS[case]))
+    file = open_code(hostile(c_writer, tmp_path, ENDLESS[case]))
     writer = KvmWriter(file, open_types(file, ""))
     start = time.monotonic()
     why = "does more than 500" if "stores" in case else "cannot judge"
@@ -154,9 +154,9 @@ def test_a_linked_file_without_its_pages_has_a_reason(asked, good):
     assert "cannot judge" in asked(bytes(content))
 
 
-def test_a_relocation_of_a_symbol_that_is_not_there_is_refused(asked, good, compiled):
+def test_a_relocation_of_a_symbol_that_is_not_there_is_refused(asked, good, c_writer):
     sections = subprocess.run(
-        ["readelf", "-SW", compiled()], capture_output=True, text=True, check=True
+        ["readelf", "-SW", c_writer()], capture_output=True, text=True, check=True
     ).stdout
     row = next(line.split("]")[1].split() for line in sections.splitlines() if ".rela.text" in line)
     start, size = int(row[3], 16), int(row[4], 16)

@@ -212,12 +212,19 @@ def test_optimised_in_another_way_it_is_the_same(writer):
         assert broken(writer(flags=flags), quick()) == set()
 
 
-def test_without_btf_the_dwarf_is_asked(compiled):
+def test_locks_that_sleep_are_known_by_their_names(writer):
+    names = {"_raw_read_lock", "_raw_read_trylock", "_raw_read_unlock"}
+    of_rt = writer(*(f"{name}={name.replace('_raw', 'rt')}" for name in sorted(names)))
+    assert of_rt.observe(parse("native@16")).evidence().locks_sleep
+    assert not writer().observe(parse("native@16")).evidence().locks_sleep
+
+
+def test_without_btf_the_dwarf_is_asked(c_writer):
     pytest.importorskip("drgn")
     from runstate_abi.writer.witnesses.machine_code import KvmWriter
     from runstate_abi.writer.witnesses.shipped import open_code, open_types
 
-    file = open_code(compiled(btf=False, flags=("-g",)))
+    file = open_code(c_writer(btf=False, flags=("-g",)))
     types = open_types(file, "")
     assert types.kind == "DWARF"
     assert broken(KvmWriter(file, types), quick()) == set()
@@ -332,7 +339,7 @@ def test_what_goes_wrong_outside_has_a_key_of_its_own(writer):
 # Where it cannot begin.
 
 
-def test_without_the_function_it_says_what_is_missing(compiled, tmp_path):
+def test_without_the_function_it_says_what_is_missing(c_writer, tmp_path):
     import subprocess
 
     from runstate_abi.writer.witnesses.machine_code import KvmWriter
@@ -342,7 +349,7 @@ def test_without_the_function_it_says_what_is_missing(compiled, tmp_path):
     names = [
         f"--redefine-sym={n}=other{i}" for i, n in enumerate(("kvm_xen_update_runstate_guest",))
     ]
-    subprocess.run(["objcopy", *names, compiled(), path], check=True)
+    subprocess.run(["objcopy", *names, c_writer(), path], check=True)
     file = open_code(str(path))
     with pytest.raises(
         WitnessError, match=r"no function kvm_xen_update_runstate_guest \(a kernel built without"
@@ -352,7 +359,7 @@ def test_without_the_function_it_says_what_is_missing(compiled, tmp_path):
         KvmWriter(file, open_types(file, ""), "nothing")
 
 
-def test_a_name_that_lto_made_unique_is_still_the_function(compiled, tmp_path):
+def test_a_name_that_lto_made_unique_is_still_the_function(c_writer, tmp_path):
     import subprocess
 
     from runstate_abi.writer.witnesses.machine_code import KvmWriter
@@ -360,16 +367,16 @@ def test_a_name_that_lto_made_unique_is_still_the_function(compiled, tmp_path):
 
     path, name = tmp_path / "lto.o", "kvm_xen_update_runstate_guest"
     rename = f"--redefine-sym={name}={name}.llvm.1234567"
-    subprocess.run(["objcopy", rename, compiled(), path], check=True)
+    subprocess.run(["objcopy", rename, c_writer(), path], check=True)
     file = open_code(str(path))
     assert broken(KvmWriter(file, open_types(file, "")), quick()) == set()
 
 
-def test_a_module_without_debug_info_says_so(compiled):
+def test_a_module_without_debug_info_says_so(c_writer):
     from runstate_abi.writer.witnesses.shipped import open_code, open_types
 
     with pytest.raises(WitnessError, match="neither BTF nor DWARF"):
-        open_types(open_code(compiled(btf=False)), "")
+        open_types(open_code(c_writer(btf=False)), "")
 
 
 def test_the_size_of_a_page_is_the_boundary(writer):
