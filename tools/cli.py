@@ -10,6 +10,7 @@ import sys
 from typing import NamedTuple
 
 EQUAL, DIFFERENT, USAGE, NOT_CHECKED, INTERNAL = 0, 1, 2, 3, 70
+CUT_SHORT = 128 + 13  # SIGPIPE's number: what a shell says of a program that nobody reads
 HELP = ("-h", "--help", "help")
 
 
@@ -56,18 +57,30 @@ def main(argv: list[str]) -> int:
         return _fail("standard output is closed", NOT_CHECKED)
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115 (for as long as the command runs)
+    return _flushed(_answered(argv))
+
+
+def _answered(argv: list[str]) -> int:
     try:
-        code = _called(argv)
-        sys.stdout.flush()
-        return code
+        return _called(argv)
     except BrokenPipeError:
-        # The reader has gone (`| head`). Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EQUAL
+        return CUT_SHORT
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:
         return _explain(error)
+
+
+# The reader may have gone (`| head`), or the disk be full. Python would complain at exit, where it
+# flushes again, so what is left goes nowhere. A reader that has gone changes no answer.
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError) and code != NOT_CHECKED:
+            return _fail(str(error.strerror), NOT_CHECKED)
+    return code
 
 
 def _called(argv: list[str]) -> int:

@@ -51,7 +51,6 @@ def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = N
     if not coloured(choice, out):
         for line in lines:
             out.write("".join(ink.text for ink in line).rstrip() + "\n")
-        out.flush()
         return
     from rich.style import Style
 
@@ -61,4 +60,3 @@ def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = N
             mixed = sum((styles[name] for name in names.split()), Style.null())
             out.write(mixed.render(text) if names else text)
         out.write("\n")
-    out.flush()

@@ -1,5 +1,6 @@
 """The command itself: its help, its exit codes, and that nobody ever sees a traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +103,11 @@ def test_a_witness_that_escapes_is_exit_3(monkeypatch, capsys):
 
 def shell(command):
     whole = command.replace("runstate", str(Path(sys.executable).with_name("runstate")), 1)
-    return subprocess.run(["bash", "-o", "pipefail", "-c", whole], capture_output=True, text=True)
+    # With buffers, as a user's shell has them: without, a reader may go in the middle of a help.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", whole], capture_output=True, text=True, env=buffered
+    )
 
 
 @pytest.mark.parametrize("command", ["--help", "show --json", "check --help"])
@@ -111,13 +116,27 @@ def test_a_closed_pipe_is_quiet(command):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_reader_that_goes_before_the_answer_is_known_leaves_no_zero(monkeypatch):
+    def gone(argv):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(show, "main", gone)
+    assert cli.main(["show"]) == 141
+
+
+def test_an_answer_that_is_known_stays_when_the_reader_goes():
+    done = shell("runstate diff native compat | true")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 def test_a_closed_output_is_said():
     done = shell("runstate show >&-")
     assert (done.returncode, done.stderr) == (3, "runstate: standard output is closed\n")
 
 
-def test_a_full_disk_is_said():
-    done = shell("runstate show > /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1 "])
+def test_a_full_disk_is_said(unbuffered):
+    done = shell(f"{unbuffered}runstate show > /dev/full")
     assert (done.returncode, done.stderr) == (3, "runstate: No space left on device\n")
 
 

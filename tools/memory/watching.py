@@ -77,6 +77,7 @@ def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> in
         wrong |= {item.text: item for item in found if item.kind == WRONG}
         tally = _counted(tally, look, shown, previous)
         explanation.out(options, list(_told(options, look, shown, previous, found)))
+        sys.stdout.flush()  # Somebody watches.
         previous = shown
     return _end(options, tally, list(wrong.values()))
 
