@@ -28,7 +28,7 @@ def linux_5_14(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False)
 
     There is no atomic case: 5.14 slept in the scheduler if a page was not resident.
     """
-    shape, ghc = area.shape, caches.ghc
+    shape = area.shape
     set_flag = entry_bytes(flagged(vcpu.entry_time))
     if not (yield from _write_guest(caches, shape.entry_time, set_flag)):
         return
@@ -38,11 +38,11 @@ def linux_5_14(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False)
     if not (yield from _write_guest(caches, shape.time, times_bytes(vcpu))):
         return
     yield Barrier()
-    if (yield from ghc.copy(shape.entry_time, entry_bytes(vcpu.entry_time), atomic=False)):
-        yield from ghc.mark_dirty()
+    yield from _write_guest(caches, shape.entry_time, entry_bytes(vcpu.entry_time))
 
 
-# kvm_write_guest_offset_cached(): marks the page dirty itself, each time.
+# kvm_write_guest_offset_cached(): looks whether the memslots have changed, and marks the page
+# dirty itself, each time.
 def _write_guest(caches: Caches, offset: int, data: bytes) -> Generator[Step, None, bool]:
     ghc = caches.ghc
     if not ghc.current() or not (yield from ghc.copy(offset, data, atomic=False)):

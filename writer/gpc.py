@@ -25,20 +25,18 @@ class Pfncache:
     """Which pfncache.c.
 
     ``khva_fix``: 8332f0ed4f18 ("KVM: Update gfn_to_pfn_cache khva when it moves within the same
-    page") (in v6.1). ``gpa_argument``: check() and refresh() are told the address they are for.
-    ``modern``: uhva has the page offset in it (since 406c10962a4c), activate() works under the
-    refresh mutex, and a cache that was never set up has INVALID_GPA.
+    page") (in v6.1). ``modern``: uhva has the page offset in it (since 406c10962a4c), activate()
+    works under the refresh mutex, and a cache that was never set up has INVALID_GPA.
     """
 
     name: str
     khva_fix: bool = True
-    gpa_argument: bool = False
     modern: bool = False
 
 
-PFNCACHE_6_1_BROKEN = Pfncache("6.1 without the khva fix", khva_fix=False, gpa_argument=True)
-PFNCACHE_6_1 = Pfncache("6.1", gpa_argument=True)
-PFNCACHE_6_2 = Pfncache("6.2")
+PFNCACHE_6_1_BROKEN = Pfncache("6.1 without the khva fix", khva_fix=False)
+PFNCACHE_6_1 = Pfncache("6.1")
+PFNCACHE_6_2 = Pfncache("6.2")  # its callers no longer say the address, see is_valid()
 PFNCACHE_6_12 = Pfncache("6.12", modern=True)
 
 

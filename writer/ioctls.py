@@ -66,11 +66,24 @@ def write_guest(vm: Vm, atomic: bool) -> Generator[Step, None, None]:
 
 
 def enter_state(vm: Vm, state: int) -> Generator[Step, None, None]:
-    """kvm_xen_update_runstate(): book the time, then write; without sleeping if runnable."""
+    """A change of state that KVM makes: book the time, then write; without sleeping if runnable."""
+    _account(vm, state)
+    yield from write_guest(vm, atomic=state == RUNNABLE)
+
+
+def _account(vm: Vm, state: int) -> None:
     stolen = vm.run_delay - vm.last_steal
     vm.vcpu = kvm_account(vm.vcpu, state, vm.clock, stolen, vm.variant.clamps)
     vm.last_steal = vm.run_delay
-    yield from write_guest(vm, atomic=state == RUNNABLE)
+
+
+# What the ioctls call. It was the half that books until 5ec3289b31ab (in v6.2) turned the two
+# functions round: the booking one calls the writing one since, and was called by it before.
+def _update_runstate(vm: Vm, state: int) -> Generator[Step, None, None]:
+    if vm.variant.writes_at_once:
+        yield from enter_state(vm, state)
+    else:
+        _account(vm, state)
 
 
 def set_address(vm: Vm, gpa: int) -> Ioctl:
@@ -96,12 +109,12 @@ def _forget(vm: Vm) -> None:
 
 
 def set_current(vm: Vm, state: int) -> Ioctl:
-    """RUNSTATE_CURRENT: enter a state now; -EINVAL if it is none."""
+    """RUNSTATE_CURRENT: enter a state now; -EINVAL if it is none. Written at once since 6.2."""
     if not vm.sched_info:
         return -EOPNOTSUPP
     if not 0 <= state <= OFFLINE:
         return -EINVAL
-    yield from enter_state(vm, state)
+    yield from _update_runstate(vm, state)
     return 0
 
 
@@ -126,7 +139,8 @@ def set_data(vm: Vm, state: int, entry_time: int, times: Times) -> Ioctl:
 def adjust(vm: Vm, state: int, entry_delta: int, deltas: Times) -> Ioctl:
     """RUNSTATE_ADJUST: add to the times; enter ``state``, or with (u64)-1 stay and only write.
 
-    -EINVAL for another state, deltas that do not add up, or an entry time in the future.
+    Up to 6.1 nothing is written. -EINVAL for another state, deltas that do not add up, or an
+    entry time in the future.
     """
     if not vm.sched_info:
         return -EOPNOTSUPP
@@ -142,7 +156,7 @@ def adjust(vm: Vm, state: int, entry_delta: int, deltas: Times) -> Ioctl:
     )
     vm.vcpu = replace(vm.vcpu, entry_time=entry_time, times=(first, second, third, fourth))
     if state != STATE_UNCHANGED:
-        yield from enter_state(vm, state)
+        yield from _update_runstate(vm, state)
     elif vm.variant.writes_at_once:
         yield from write_guest(vm, atomic=False)
     return 0

@@ -48,9 +48,10 @@ class Variant:
     """One version of the update.
 
     ``register`` is what registering the area does to the caches: 0 or -errno. ``always_flagged``:
-    this version has no switch for the update flag. ``writes_at_once``: registering the area and
-    adjusting the runstate write it, not only the next change of state. ``clamps``: time never
-    runs backwards in the accounting. ``pages``: how many pages an area may touch.
+    this version has no switch for the update flag. ``writes_at_once``: registering the area,
+    entering a state and adjusting write it, not only the next change that KVM itself makes.
+    ``clamps``: time never runs backwards in the accounting. ``pages``: how many pages an area may
+    touch.
     """
 
     name: str
@@ -150,7 +151,7 @@ VARIANTS = (
     Variant("linux-5.14",   linux_5_14,   "four user copies; a fault in between leaves the flag up",         _FIRST,     register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
     Variant("linux-5.16",   linux_5_16,   "user stores with page faults disabled; a fault leaves the flag",  _ATOMIC,    register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
     Variant("linux-6.1",    linux_6_1,    "one cache; flag set by 8 bytes, cleared by read-modify-write",    _GPC,       register_one_page,   PFNCACHE_6_1,  writes_at_once=False, pages=1),
-    Variant("split-memcpy", split_memcpy, "Woodhouse's draft: every field split by itself, entry time last", _DRAFT,     register_two_pages,  PFNCACHE_6_1),
+    Variant("split-memcpy", split_memcpy, "Woodhouse's draft: every field split by itself, entry time last", _DRAFT,     register_two_pages,  PFNCACHE_6_1,  writes_at_once=False),
     Variant("patch-2of4",   two_paths,    "as posted: fast and slow path, one-byte flag",                    _PATCH,     register_patch_2of4, PFNCACHE_6_1),
     Variant("two-paths",    two_paths,    "the pre-image: fast and slow path",                               _QUEUE,     register_two_pages,  PFNCACHE_6_1),
     Variant("single-path",  single_path,  "Bonzini's: always by the stack; leaks gpc2's lock",               _PAOLO,     register_two_pages,  PFNCACHE_6_1),

@@ -112,6 +112,17 @@ def test_a_state_is_entered_and_written():
     assert (made.vcpu.state, made.vcpu.entry_time) == (BLOCKED, 1000)
 
 
+@pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16", "linux-6.1", "split-memcpy"])
+def test_up_to_6_1_a_vmm_only_books_and_the_next_change_of_kvms_own_writes(name):
+    made = vm(name)
+    assert finish(set_current(made, BLOCKED)) == (0, ())
+    assert made.vcpu == Runstate(BLOCKED, 1000, (0, 0, 0, 1000))
+    made.clock = 1500
+    assert finish(adjust(made, OFFLINE, 0, NOTHING)) == (0, ())
+    assert made.vcpu == Runstate(OFFLINE, 1500, (0, 0, 500, 1000))
+    assert wrote(enter_state(made, RUNNING))
+
+
 def test_a_state_that_is_none_changes_nothing():
     made = vm()
     before = made.vcpu
