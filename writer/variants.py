@@ -74,7 +74,11 @@ class Refused(Exception):
 
 
 def register_hva(area: Area, caches: Caches) -> int:
-    """Up to 5.17: room for the native struct in one page, whatever the guest is."""
+    """Up to 5.17: room for the native struct in one page, whatever the guest is.
+
+    The check of the page came with fcb732d8f8cf. What came before it copied across pages by a
+    slow path, which is not modelled.
+    """
     return caches.ghc.activate(area.address, NATIVE.size)
 
 

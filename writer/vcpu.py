@@ -58,6 +58,7 @@ TIME_COUNT = NATIVE.field("time").count
 TIME_ELEMENT_SIZE = NATIVE.field("time").type.size
 # What `>> 56` shifts by: state_entry_time without its top byte.
 TOP_BYTE_SHIFT = 8 * (ENTRY_TIME_SIZE - 1)
+FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT  # the update flag in its byte
 
 
 @dataclass(frozen=True, slots=True)

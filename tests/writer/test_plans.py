@@ -1,7 +1,7 @@
 """The fast path says what the generator says, for every split and all values."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from runstate_abi.writer.memory import Window, play, snapshots, trace
@@ -27,10 +27,11 @@ NUMBER = st.integers(0, (1 << 64) - 1)
 
 
 def steps_at(name, vcpu, area):
+    """The steps of an update; an example that this version refuses does not count."""
     try:
         return update(VARIANT[name], vcpu, area)
     except Refused:
-        return None
+        reject()
 
 
 @settings(deadline=None, database=None, max_examples=400)
@@ -44,8 +45,6 @@ def steps_at(name, vcpu, area):
 def test_a_plan_makes_the_generators_bytes_text_and_snapshots(name, abi, offset, flag, vcpu):
     area = Area(abi, offset, flag)
     steps = steps_at(name, vcpu, area)
-    if steps is None:
-        return
     plan = PLANS[name].at(abi, offset, flag)
     assert plan is not None
     assert canonical_at(PLANS[name], vcpu, area) == canonical(steps)

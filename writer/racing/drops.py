@@ -7,12 +7,9 @@ set is the first store that puts the flag up, the clear is the last one that tak
 from collections.abc import Sequence
 from dataclasses import replace
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.guest import CannotDrop
 from runstate_abi.writer.steps import Barrier, Step, Steps, Store, Write
-from runstate_abi.writer.vcpu import PAGE_SIZE, TOP_BYTE_SHIFT, Area
-
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
+from runstate_abi.writer.vcpu import FLAG, PAGE_SIZE, Area
 
 # fmt: off
 WRITER_DROPS = {

@@ -24,7 +24,8 @@ from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.interleaving import Event, Group, Look, Problem, search
 from runstate_abi.writer.racing.ordering import Model
 from runstate_abi.writer.racing.patterns import Column
-from runstate_abi.writer.racing.scene import FLAG, Case, History, Scene, scene
+from runstate_abi.writer.racing.scene import Case, History, Scene, scene
+from runstate_abi.writer.vcpu import FLAG
 
 STRAY = 1000  # a value that no version has there: its byte is added
 

@@ -7,13 +7,10 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing.ordering import GRAINS, Model, Phase, Sight, phases, sights
 from runstate_abi.writer.steps import Steps
-from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
-
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT  # the flag in its byte
+from runstate_abi.writer.vcpu import FLAG
 
 
 class Case(NamedTuple):

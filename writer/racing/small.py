@@ -14,16 +14,15 @@ from itertools import product
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
-from runstate_abi.layouts.runstate import BYTE, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.runstate import BYTE
 from runstate_abi.writer.guest import COPY, READER, CannotDrop, Load, Op, Reader, drop
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.projection import solve
 from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Barrier, Step, Store
-from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
+from runstate_abi.writer.vcpu import FLAG
 
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 WORDS = Layout(
     "words",
     "none",

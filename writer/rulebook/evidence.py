@@ -162,9 +162,9 @@ def _kept(step: Write, start: int, data: bytes, struct: bytes) -> bytes:
 def _refusal(evidence: Evidence) -> int | None:
     for index, step in enumerate(evidence.steps):
         match step:
-            case TryLock(_, False) | Check(_, _, False) if evidence.atomic:
-                return index
             case TryLock(_, False):
+                return index
+            case Check(_, _, False) if evidence.atomic:
                 return index
             case Refresh(_, _, error) | Activate(_, _, _, error) if error:
                 return index

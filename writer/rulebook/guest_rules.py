@@ -10,6 +10,7 @@ from runstate_abi.writer.rulebook.evidence import BARRIERS, Breach, Landed, Ledg
 from runstate_abi.writer.steps import Barrier, Store
 from runstate_abi.writer.vcpu import (
     ENTRY_TIME_SIZE,
+    FLAG,
     entry_bytes,
     flagged,
     image,
@@ -18,7 +19,6 @@ from runstate_abi.writer.vcpu import (
 )
 
 Breaches = Iterator[Breach]
-FLAG = top_byte(flagged(0))[0]
 
 
 def set_first(book: Ledger) -> Breaches:
