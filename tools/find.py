@@ -53,9 +53,9 @@ def main(argv: list[str]) -> int:
     bar = Bar(image.size)
     search = finding.find(image, earlier, plain, bar.advance)
     bar.close()
-    _print(options, image, search)
     if not search.found and image.partial:
         raise WitnessError(f"{image.source}: nothing was found in it, and a part of it is missing")
+    _print(options, image, search)
     return FOUND if search.found else NOTHING
 
 

@@ -138,10 +138,14 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--watch needs --qmp")
     if options.watch is not None and options.output:
         parser.error("--watch writes to standard output alone")
-    if options.interval <= 0 or (options.watch is not None and not options.watch >= 0):
+    if not options.interval > 0 or (options.watch is not None and not options.watch >= 0):
         parser.error("--watch and --interval are seconds")
     if options.qmp and options.gpa is None:
         parser.error("--qmp needs --gpa")
+    if options.qmp and (options.file or options.drgn or options.percpu):
+        parser.error("--qmp reads a live machine: no FILE, and no drgn")
+    if options.watch is not None and (options.before or options.pages_view):
+        parser.error("--watch has no --before and no --pages-view")
     if options.at is not None and options.gpa is not None:
         parser.error("--at and --gpa both say where: give one")
     if options.second_page and options.pages:

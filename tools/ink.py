@@ -5,7 +5,7 @@ Law of this file: the only place that knows about terminals, and rich is importe
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from runstate_abi.tools.memory.lines import Line
@@ -45,12 +45,23 @@ def coloured(choice: str, stream: TextIO) -> bool:
     return os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
-def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = None) -> None:
-    """Write each line; nothing but text where colour is not wanted."""
+def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = None) -> bool:
+    """Write each line, in colour or not; tell whether there is still a reader.
+
+    A reader that has gone (`| head`) changes no answer: what is left to write goes nowhere.
+    """
     out = stream or sys.stdout
-    if not coloured(choice, out):
-        for line in lines:
-            out.write("".join(ink.text for ink in line).rstrip() + "\n")
+    try:
+        out.writelines(_rendered(lines, coloured(choice, out)))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return False
+    return True
+
+
+def _rendered(lines: Iterable[Line], in_colour: bool) -> Iterator[str]:
+    if not in_colour:
+        yield from ("".join(ink.text for ink in line).rstrip() + "\n" for line in lines)
         return
     from rich.style import Style
 
@@ -58,5 +69,5 @@ def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = N
     for line in lines:
         for text, names in line:
             mixed = sum((styles[name] for name in names.split()), Style.null())
-            out.write(mixed.render(text) if names else text)
-        out.write("\n")
+            yield mixed.render(text) if names else text
+        yield "\n"

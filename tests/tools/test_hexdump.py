@@ -110,6 +110,52 @@ def test_a_number_that_is_none_is_refused_in_words(run, pages, typed):
     assert "is no number (hexadecimal needs 0x)" in err or "is not a 64-bit address" in err
 
 
+def test_a_guest_that_switched_its_mode_between_the_dumps_is_not_wrong(run, tmp_path):
+    times = (17_774_726_908, 14_363_125_363, 883_004_121, 903_481_496)
+    later = (times[0] + 7_654_321, *times[1:])
+    compat = struct.pack("<I5Q", 1, 886_137_219 + sum(times), *times)
+    native = struct.pack("<I4s5Q", 1, compat[4:8], 886_137_219 + sum(later), *later)
+    for name, area in (("before", compat), ("after", native)):
+        (tmp_path / name).write_bytes(b"\xaa" * 256 + area + b"\xaa" * 64)
+    argv = (tmp_path / "after", "--at", 256, "--before", tmp_path / "before")
+    code, seen = value(run(*argv, "--json"))
+    assert (code, seen["verdict"]) == (0, "normal")
+    assert seen["before"]["delta"]["time"] == [7_654_321, 0, 0, 0]
+    assert "it was compat in the earlier dump: the guest switched its mode" in run(*argv)[1]
+
+
+def test_text_that_is_no_dump_is_not_taken_for_memory(run, tmp_path):
+    path = tmp_path / "x.h"
+    path.write_text("unsigned char page[] = {\n  0x00, 0x00, 0x00, 0x00,\n};\n" * 9)
+    code, out, err = run(path, "--at", 0)
+    assert (code, out) == (3, "")
+    assert "text, but of no form known here; --raw takes it as bytes" in err
+    assert run(path, "--at", 0, "--abi", "native", "--raw")[0] == 1
+
+
+def test_memory_of_zeros_is_not_said_to_be_old(run, tmp_path):
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes(256))
+    code, _, err = run(path, "--at", 64)
+    assert (code, "every time is 0" in err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--watch", "1", "--interval", "nan"],
+        ["--watch", "nan"],
+        ["some.elfcore"],
+        ["--watch", "1", "--before", "x"],
+        ["--watch", "1", "--pages-view", "text"],
+        ["--drgn"],
+    ],
+)
+def test_options_that_a_live_machine_does_not_know_are_refused(run, words):
+    code, out, err = run("--qmp", "/nonexistent", "--gpa", GPA, *words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+
+
 def test_json_names_the_other_reading_of_the_same_bytes(run, pages):
     page = pages / "xen417_busy_d1_cpu0.page.bin"
     assert value(run(page, "--at", "0xba0", "--json"))[1]["same_bytes_at"] == 0xBA4

@@ -73,6 +73,12 @@ def told(alone: Iterable[Observation], both: Sequence[Observation]) -> tuple[Obs
 def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
     """Return what two looks show together: backward steps, a broken sum, what only seems odd."""
     moved = deltas(earlier, later)
+    if earlier == later and later.updating:
+        text = (
+            "nothing changed, and the flag is set in both dumps: an update that was stopped, or "
+            "one that left it set"
+        )
+        return (note(IN_FLIGHT, text, "stuck", "stopped"),)
     if earlier == later:
         name = state_name(later.state) or "its state"
         text = (

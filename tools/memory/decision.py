@@ -95,7 +95,8 @@ def decide(seen: Window, machine: str | None = None) -> Decision:
         reason = f"as {abi_of(better)} {counts[better]} of the 5 times are within a machine's "
         reason += f"uptime, as {abi_of(worse)} {counts[worse]}"
         return _checked(better, reason, seen, machine)
-    return _by_machine(machine, f"native and compat fit alike: {FITS[fits[NATIVE]]}")
+    why = FITS[fits[NATIVE]] if any(counts.values()) else "every time is 0, or none makes sense"
+    return _by_machine(machine, f"native and compat fit alike: {why}")
 
 
 def _sane(seen: Values) -> int:

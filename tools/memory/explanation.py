@@ -23,12 +23,13 @@ from runstate_abi.tools.memory.area import (
     Window,
     area,
     rival,
+    values,
     window,
 )
 from runstate_abi.tools.memory.comparison import compare, deltas, told
-from runstate_abi.tools.memory.decision import Decision, Reading, decide, doubted
+from runstate_abi.tools.memory.decision import ORDERED, Decision, Reading, decide, doubted, standing
 from runstate_abi.tools.memory.image import PAGE_SIZE, Image
-from runstate_abi.tools.memory.observations import WRONG, Observation, observe, worst
+from runstate_abi.tools.memory.observations import NORMAL, WRONG, Observation, note, observe, worst
 
 FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3
 
@@ -131,9 +132,12 @@ def _show(
     torn: Observation | None,
 ) -> int:
     found = observe(shown) if torn is None else (torn,)
-    old = area(shown.layout, earlier) if earlier is not None else None
+    old = area(_layout_of(options, shown.layout, earlier), earlier) if earlier else None
     if old is not None:
         found = told(found, compare(old.values, shown.values))
+        if old.layout is not shown.layout:
+            text = f"it was {old.abi} in the earlier dump: the guest switched its mode"
+            found = told(found, (note(NORMAL, text, "mode"),))
     if options.json:
         value = json_view.area(shown, source, decision.reasons)
         value["same_bytes_at"] = next((x.address for x in decision.others), None)
@@ -148,6 +152,15 @@ def _show(
     else:
         out(options, _text(options, source, shown, decision, old, found))
     return SOMETHING_WRONG if worst(found) == WRONG else FINE
+
+
+# An earlier dump may be from before the guest switched its mode, and only its own layout fits it.
+def _layout_of(options: argparse.Namespace, later: Layout, earlier: Window) -> Layout:
+    other = next(layout for layout in LAYOUTS.values() if layout is not later)
+    if options.abi or len(earlier.data) < other.size:
+        return later
+    fits = {layout: standing(values(layout, earlier.data)) for layout in (later, other)}
+    return other if fits[other] >= ORDERED > fits[later] else later
 
 
 def _text(
@@ -210,12 +223,12 @@ def pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
     return FINE
 
 
-def out(options: argparse.Namespace, text: list[lines.Line]) -> None:
+def out(options: argparse.Namespace, text: list[lines.Line]) -> bool:
+    """Write lines where the options say; tell whether there is still a reader."""
     if not options.output or options.output == "-":
-        ink.write(text, options.color)
-        return
+        return ink.write(text, options.color)
     try:
         with open(options.output, "w", encoding="utf-8") as file:
-            ink.write(text, options.color, file)
+            return ink.write(text, options.color, file)
     except OSError as error:
         raise WitnessError(f"{options.output}: {error.strerror}") from None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory import text
+from runstate_abi.tools.memory.area import SMALLEST
 from runstate_abi.tools.memory.image import Image, read
 
 TRIES = 8
@@ -32,9 +33,12 @@ class Look(NamedTuple):
 
 
 def looks(
-    socket: str, address: int, size: int, seconds: float, interval: float
+    socket: str, address: int, size: int, lead: int, seconds: float, interval: float
 ) -> Generator[Look, None, None]:
-    """Yield looks at ``size`` bytes for so many seconds, at least one (WitnessError)."""
+    """Yield looks at ``size`` bytes for so many seconds, at least one (WitnessError).
+
+    An area begins ``lead`` bytes behind ``address``: what it needs must be there, the rest may be.
+    """
     try:
         from qemu.qmp import QMPClient, QMPError
     except ImportError:
@@ -47,7 +51,7 @@ def looks(
         def run(work: Any) -> Any:
             try:
                 return runner.run(asyncio.wait_for(work, PATIENCE))
-            except (QMPError, OSError, TimeoutError) as error:
+            except (QMPError, OSError, EOFError, TimeoutError) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise WitnessError(f"QMP {socket}: {reason}") from None
 
@@ -56,7 +60,7 @@ def looks(
             begun = time.monotonic()
             while True:
                 now = time.monotonic() - begun
-                yield run(_look(client, socket, address, size, now))
+                yield run(_look(client, socket, address, size, lead, now))
                 left = seconds - (time.monotonic() - begun)
                 if left <= 0:
                     return
@@ -71,15 +75,21 @@ def _place(socket: str) -> str | tuple[str, int]:
     return (host, int(port)) if colon and port.isdigit() and "/" not in socket else socket
 
 
-async def _look(client: Any, socket: str, address: int, size: int, now: float) -> Look:
+async def _look(client: Any, socket: str, address: int, size: int, lead: int, now: float) -> Look:
     running = (await client.execute("query-status"))["running"]
-    last = await _printed(client, address, size)
+    begin = address + lead
+    for first, count in ((address, size), (begin, size - lead), (begin, SMALLEST)):
+        last = await _printed(client, first, count)
+        # QEMU prints nothing of a line of eight bytes that goes beyond the memory's end.
+        if "Cannot access" not in last:
+            break
+    address, size, lead = first, count, begin - first
     for _ in range(TRIES):
         again = await _printed(client, address, size)
         if again == last:
-            return Look(_image(last, socket, address, size), now, running, True)
+            return Look(_image(last, socket, address, lead), now, running, True)
         last = again
-    return Look(_image(last, socket, address, size), now, running, False)
+    return Look(_image(last, socket, address, lead), now, running, False)
 
 
 async def _printed(client: Any, address: int, size: int) -> str:
@@ -88,12 +98,12 @@ async def _printed(client: Any, address: int, size: int) -> str:
     return str(answer)
 
 
-def _image(printed: str, socket: str, address: int, size: int) -> Image:
+def _image(printed: str, socket: str, address: int, lead: int) -> Image:
     source = f"QMP {socket}"
     data = memoryview(printed.encode())
     if not text.is_text(data):
         said = " ".join(printed.split())[:80]
         raise WitnessError(f"{source}: no memory at {address:#x}: the monitor says {said!r}")
     shown = text.image(data, source)
-    read(shown, address, size)
+    read(shown, address + lead, SMALLEST)
     return shown

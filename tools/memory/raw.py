@@ -25,7 +25,10 @@ def content(source: str) -> memoryview:
         with open(source, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                return memoryview(_bounded(file.read(STDIN_MOST + 1), source))
+                data = _bounded(file.read(STDIN_MOST + 1), source)
+                if not data:
+                    raise WitnessError(f"{source}: empty")
+                return memoryview(data)
             if status.st_size == 0:
                 raise WitnessError(f"{source}: empty file")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

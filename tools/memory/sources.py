@@ -28,4 +28,8 @@ def opened(name: str, base: int = 0, as_raw: bool = False) -> Image:
         raise WitnessError(
             f"{source}: a compressed kernel dump; hexdump --drgn reads it (extra `drgn`)"
         )
-    return text.image(data, source) if text.is_text(data) else raw.image(data, source, base)
+    if text.is_text(data):
+        return text.image(data, source)
+    if text.is_prose(data):
+        raise WitnessError(f"{source}: text, but of no form known here; --raw takes it as bytes")
+    return raw.image(data, source, base)

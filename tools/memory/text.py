@@ -60,7 +60,7 @@ LEAD_MOST = 12
 # What surrounds a paste: prompts with the command behind them, a shell's, a comment.
 _AROUND = re.compile(r"\s*|\((?:gdb|qemu)\).*|[$#>] .*|\[.*\][$#] .*")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_NO_ACCESS = re.compile(r"Cannot access memory.*", re.I)
+_NO_ACCESS = re.compile(rf"(?:{_HEX}+: )?Cannot access memory.*", re.I)
 
 
 class Line(NamedTuple):
@@ -78,6 +78,16 @@ class Line(NamedTuple):
 def is_text(data: memoryview) -> bool:
     """Tell whether the data begin with a line of one of FORMS."""
     return form_of(data) is not None
+
+
+def is_prose(data: memoryview) -> bool:
+    """Tell whether a small file is all printable: what memory hardly is, and a paste always."""
+    heads = (bytes(data[:LINE_MOST]), bytes(data)) if len(data) <= TEXT_MOST else ()
+    return bool(heads) and all(_printable(head) for head in heads)
+
+
+def _printable(data: bytes) -> bool:
+    return all(line.replace("\t", " ").isprintable() for line in _lines(data))
 
 
 def form_of(data: memoryview) -> Form | None:
@@ -115,7 +125,8 @@ def image(data: memoryview, source: str) -> Image:
         )
     whole = _lines(bytes(data))
     first, _ = _first(whole) or (0, form)
-    lines = tuple(_parsed(form, enumerate(whole[first:], first + 1), source))
+    matched = tuple(_matched(form, enumerate(whole[first:], first + 1), source))
+    lines = tuple(_parsed(form, matched, source))
     pieces = arranged(_pieces(lines, _base(lines), source))
     if not pieces:
         raise WitnessError(f"{source}: {form.name} text without any bytes")
@@ -134,7 +145,15 @@ def _lines(text: bytes) -> list[str]:
     return lines
 
 
-def _parsed(form: Form, lines: Iterable[tuple[int, str]], source: str) -> Iterator[Line]:
+class Matched(NamedTuple):
+    """A line that has the text's form; ``squeezed`` as in Line."""
+
+    number: int
+    match: re.Match[str]
+    squeezed: bool
+
+
+def _matched(form: Form, lines: Iterable[tuple[int, str]], source: str) -> Iterator[Matched]:
     squeezed = False
     for number, line in lines:
         if _AROUND.fullmatch(line) or _NO_ACCESS.fullmatch(line):
@@ -145,12 +164,22 @@ def _parsed(form: Form, lines: Iterable[tuple[int, str]], source: str) -> Iterat
         match = form.line.fullmatch(line) if len(line) <= LINE_MOST else None
         if match is None:
             raise WitnessError(f"{source}: line {number} is no line of {form.name}: {line[:40]!r}")
-        yield Line(number, match["address"], _bytes(form, match, number, source), squeezed)
+        yield Matched(number, match, squeezed)
         squeezed = False
 
 
-def _bytes(form: Form, match: re.Match[str], number: int, source: str) -> bytes:
-    groups = [group.lower().removeprefix("0x") for group in match["groups"].split()]
+def _parsed(form: Form, matched: tuple[Matched, ...], source: str) -> Iterator[Line]:
+    words = form.words or _reversed([line.match for line in matched], source)
+    for number, match, squeezed in matched:
+        yield Line(number, match["address"], _bytes(words, form, match, number, source), squeezed)
+
+
+def _groups(match: re.Match[str]) -> list[str]:
+    return [group.lower().removeprefix("0x") for group in match["groups"].split()]
+
+
+def _bytes(words: bool, form: Form, match: re.Match[str], number: int, source: str) -> bytes:
+    groups = _groups(match)
     digits = {len(group) for group in groups}
     if not groups:
         return b""
@@ -158,18 +187,27 @@ def _bytes(form: Form, match: re.Match[str], number: int, source: str) -> bytes:
         raise WitnessError(f"{source}: line {number}: groups that are not all bytes, or all words")
     if any(len(group) % 2 for group in groups):
         raise WitnessError(f"{source}: line {number}: half a byte (an odd number of digits)")
-    order = -1 if form.words or _reversed(match, groups) else 1
+    order = -1 if words else 1
     return b"".join(bytes.fromhex(group)[::order] for group in groups)
 
 
-# `xxd -e` prints words, and only the characters at the end of its line say so.
-def _reversed(match: re.Match[str], groups: list[str]) -> bool:
-    shown = match.groupdict().get("ascii")
-    if not shown:
-        return False
-    straight = b"".join(bytes.fromhex(group) for group in groups)
-    turned = b"".join(bytes.fromhex(group)[::-1] for group in groups)
-    return not _shows(straight, shown) and _shows(turned, shown)
+# `xxd -e` prints words, and only the characters at the end of its lines say so: of all lines
+# together, because one whose characters are all dots may be either.
+def _reversed(matches: list[re.Match[str]], source: str) -> bool:
+    straight = turned = either = False
+    for match in matches:
+        shown = match.groupdict().get("ascii")
+        groups = [bytes.fromhex(group) for group in _groups(match) if len(group) % 2 == 0]
+        if shown:
+            as_is = _shows(b"".join(groups), shown)
+            back = _shows(b"".join(group[::-1] for group in groups), shown)
+            straight, turned = straight or as_is > back, turned or back > as_is
+            either |= as_is and back and any(len(g) > 2 and g != g[::-1] for g in groups)
+    if straight and turned:
+        raise WitnessError(f"{source}: the characters of some lines fit words, of others bytes")
+    if either and not straight and not turned:
+        raise WitnessError(f"{source}: bytes, or words (xxd -e)? no line's characters tell")
+    return turned
 
 
 def _shows(data: bytes, shown: str) -> bool:

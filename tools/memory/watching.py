@@ -42,7 +42,8 @@ def main(options: argparse.Namespace) -> int:
     first = max(options.gpa - 2 * SHIFT, 0)
     size = options.gpa - first + LARGEST
     seconds = options.watch or 0.0
-    seen = qmp.looks(options.qmp, first, size, seconds, options.interval)
+    lead = options.gpa - first
+    seen = qmp.looks(options.qmp, first, size, lead, seconds, options.interval)
     if options.watch is not None:
         return _watch(options, seen)
     look = next(seen)
@@ -65,18 +66,22 @@ def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> in
     previous: Area | None = None
     for look in seen:
         at = window(look.image, options.gpa)
+        # Every time anew: a guest may switch from 32 bits to 64 while somebody watches.
+        decision = explanation.decided(options, at, None, None)
+        layout = decision.layout or layout
         if layout is None:
-            decision = explanation.decided(options, at, None, None)
-            layout = decision.layout
-            if layout is None:
-                why = "; ".join(decision.reasons)
-                print(f"runstate: cannot tell the layout: {why} (give --abi)", file=sys.stderr)
-                return CANNOT_TELL
+            why = "; ".join(decision.reasons)
+            print(f"runstate: cannot tell the layout: {why} (give --abi)", file=sys.stderr)
+            return CANNOT_TELL
         shown = area(layout, at)
+        if previous is not None and previous.layout is not layout:
+            previous = None
         found = _observed(look, shown, previous)
         wrong |= {item.text: item for item in found if item.kind == WRONG}
         tally = _counted(tally, look, shown, previous)
-        explanation.out(options, list(_told(options, look, shown, previous, found)))
+        told_of = _told(options, look, shown, previous, found, decision.reasons)
+        if not explanation.out(options, told_of):
+            break
         sys.stdout.flush()  # Somebody watches.
         previous = shown
     return _end(options, tally, list(wrong.values()))
@@ -106,9 +111,10 @@ def _told(
     shown: Area,
     previous: Area | None,
     found: tuple[Observation, ...],
+    reasons: tuple[str, ...],
 ) -> list[Line]:
     if options.json:
-        value = json_view.area(shown, look.image.source, ())
+        value = json_view.area(shown, look.image.source, reasons)
         value |= {"seconds": look.seconds, "running": look.running, "stable": look.stable}
         value["observations"] = json_view.observations(found)
         return [(Ink(json.dumps(value)),)]
@@ -118,7 +124,8 @@ def _told(
         return [(when, Ink(": unchanged"))]
     told: list[Line] = [(when, Ink(f": {shown.abi} at {shown.address:#x}"))]
     if previous is None:
-        return [*told, *lines.body(shown), *lines.observed(found)]
+        why = [(Ink("  "), Ink(reason, "dim")) for reason in reasons]
+        return [*told, *why, *lines.body(shown), *lines.observed(found)]
     told += lines.body(shown, _changes(previous, shown))
     told += lines.growth(deltas(previous.values, shown.values), "the look before")
     return [*told, *lines.observed(item for item in found if item.kind != "normal")]

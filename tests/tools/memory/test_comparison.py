@@ -59,6 +59,12 @@ def test_an_earlier_dump_in_flight_does_not_make_the_later_one_so(make):
     assert only.kind == "in-flight"
 
 
+def test_a_flag_that_is_set_in_two_equal_dumps_is_not_called_normal(make):
+    flagged = {**OLD, "entry": NOW | XEN_RUNSTATE_UPDATE}
+    (only,) = compare(make(**flagged).values, make(**flagged).values)
+    assert (only.kind, "left it set" in only.text) == ("in-flight", True)
+
+
 def test_an_area_that_did_not_move_says_how_to_know_whether_it_is_stale(make):
     (only,) = compare(make(**OLD).values, make(**OLD).values)
     assert only.kind == "normal"

@@ -203,3 +203,30 @@ def test_prose_behind_the_memory_is_refused_with_its_line():
 @pytest.mark.parametrize("data", [b"a\n" * 20 + b"00000000: 0001\n", b"a\0b\n00000000: 0001\n"])
 def test_a_long_letter_and_bytes_that_nobody_writes_are_no_text(data):
     assert not text.is_text(memoryview(data))
+
+
+def xxd_e(memory):
+    """What `xxd -e` prints: words, and the characters of the bytes."""
+    for at in range(0, len(memory), 16):
+        row = memory[at : at + 16]
+        words = " ".join(row[n : n + 4][::-1].hex() for n in range(0, 16, 4))
+        shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
+        yield f"{at:08x}: {words}  {shown}"
+
+
+def test_a_line_of_words_whose_characters_are_all_dots_is_read_as_its_neighbours():
+    memory = bytes(range(0x80, 0x90)) + b"ABCDEFGHIJKLMNOP" + bytes(range(0xA0, 0xB0))
+    data = memoryview("\n".join(xxd_e(memory)).encode())
+    assert read(text.image(data, "paste"), 0, 48) == memory
+
+
+def test_words_that_no_character_tells_from_bytes_are_refused():
+    data = memoryview("\n".join(xxd_e(bytes(range(0x80, 0xB0)))).encode())
+    with pytest.raises(WitnessError, match="bytes, or words"):
+        text.image(data, "paste")
+
+
+def test_zeros_are_the_same_either_way():
+    assert read(text.image(memoryview("\n".join(xxd_e(bytes(32))).encode()), "p"), 0, 32) == bytes(
+        32
+    )

@@ -6,6 +6,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -142,3 +143,34 @@ def test_something_that_speaks_no_qmp_is_one_line_and_3(tmp_path, capsys):
         other.wait()
     code = cli.main(["hexdump", "--qmp", str(path), "--gpa", "0"])
     assert (code, capsys.readouterr().err.count("\n")) == (3, 1)
+
+
+def test_an_area_that_ends_with_the_memory_is_read(qemu, tmp_path, capsys):
+    bios = tmp_path / "spin"
+    bios.write_bytes((b"\x90" * 0xFFF0 + b"\xeb\xfe").ljust(0x10000, b"\x90"))
+    live = qemu("-m", "16", "-nodefaults", "-bios", str(bios), "-S")
+    place = (16 << 20) - 44
+    area = struct.pack("<I5Q", 2, 10_000_000_007, 3 * 10**9, 10**9, 4 * 10**9 + 7, 10**9)
+    live.store(place, area)
+    argv = ["hexdump", "--qmp", live.qmp, "--gpa", hex(place), "--abi", "compat", "--json"]
+    assert cli.main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == area.hex()
+
+
+def test_a_machine_that_ends_while_it_is_watched_is_one_line_and_3(machine):
+    live = machine()
+    command = [sys.executable, "-c", "from runstate_abi.tools.cli import run; run()", "hexdump"]
+    command += ["--qmp", live.qmp, "--gpa", hex(AREA), "--watch", "30", "--interval", "0.2"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout.readline().startswith("after 0.0 s")
+    live.close()
+    _, said = watching.communicate(timeout=30)
+    assert (watching.returncode, len(said.splitlines())) == (3, 1), said
+
+
+def test_a_watch_says_why_it_reads_the_layout_that_it_reads(machine, capsys):
+    live = machine(stopped=True)
+    _, out, _ = looked(capsys, live, "--watch", "0.1", "--interval", "0.2")
+    assert "as native the four times fit into the entry time" in out
+    _, out, _ = looked(capsys, live, "--watch", "0.1", "--interval", "0.2", "--json")
+    assert json.loads(out.splitlines()[0])["abi_reasons"]
