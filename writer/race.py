@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.guest import CannotDrop, Reader, drop
-from runstate_abi.writer.memory import Window, play
+from runstate_abi.writer.memory import Overrun, Window, play
 from runstate_abi.writer.racing import execution
 from runstate_abi.writer.racing.drops import WRITER_DROPS, without
 from runstate_abi.writer.racing.execution import Event
@@ -177,7 +178,7 @@ def case_of(
     writer: Writer, area: Area, runstates: tuple[Runstate, ...], dropped: Iterable[str] = ()
 ) -> Case:
     """Return the case: every update played on what the one before it left, the first on the old
-    image (``runstates[0]``).
+    image (``runstates[0]``). WitnessError if this writer stores outside the pages of its area.
     """
     images = tuple(image(area.shape, one, one.entry_time) for one in runstates)
     window = Window()
@@ -187,7 +188,12 @@ def case_of(
         steps = writer.steps(vcpu, area)
         for name in dropped:
             steps = without(steps, area, name)
-        played += play(window, steps)
+        try:
+            played += play(window, steps)
+        except Overrun as overrun:
+            # No guest reads what lies there, so a race is not what is wrong with such a writer.
+            where = f"{writer.name}, {area.abi} at {area.address:#x}"
+            raise WitnessError(f"{where}: it cannot be asked: {overrun}") from None
     return Case(area.shape.layout, area.offset, images, tuple(played), writer.hidden)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.guest import READER, READERS, CannotDrop
 from runstate_abi.writer.race import Proof, Race, Writer, find_race, of_recording, of_variant
@@ -104,6 +105,14 @@ def halves(up):
         yield Store(1, at + shape.entry_time + 4, data[4:])
 
     return store
+
+
+def test_a_writer_that_stores_outside_its_pages_cannot_be_asked():
+    def astray(vcpu, area):
+        return (Store(2, -7, entry_bytes(vcpu.entry_time)),)
+
+    with pytest.raises(WitnessError, match="astray, native at 0x1ff1: it cannot be asked: 8 bytes"):
+        find_race(Writer("astray", astray), LINUX, X86, Area("native", 0x1FF1))
 
 
 def wrong_byte(vcpu, at, shape):

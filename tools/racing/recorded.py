@@ -3,17 +3,25 @@
 Law of this file: it reads a recording and says what it cannot use; who judges it is elsewhere.
 """
 
-import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.racing.rows import Row, Wanted
+from runstate_abi.tools.replaying.fields import (
+    Malformed,
+    Record,
+    decode,
+    record_of,
+    sequence,
+    truth,
+)
+from runstate_abi.tools.replaying.recordings import area_of
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import Question, Writer, ask, of_recording
 from runstate_abi.writer.racing.ordering import MODEL
-from runstate_abi.writer.vcpu import PAGE_MASK, SHAPES, Area
+from runstate_abi.writer.steps import Steps, writes
+from runstate_abi.writer.vcpu import PAGE_SIZE, Area
 from runstate_abi.writer.witnesses.recorded import steps_of_watchpoints
 
 RECORDED = MODEL["program-order"]
@@ -35,28 +43,47 @@ def writers(path: str) -> Iterator[tuple[Writer, Area]]:
     used = 0
     for number, record in _records(path):
         try:
-            area = Area(record["layout"], record["off"], bool(record["update_flag"]))
-            steps = steps_of_watchpoints(record["stores"], record["off"] & PAGE_MASK)
-        except (KeyError, TypeError, ValueError) as error:
-            raise WitnessError(f"{path}: line {number}: {type(error).__name__}: {error}") from None
-        writer = of_recording(f"line {number}", steps, area)
-        if len(writer.hidden) == SHAPES[area.abi].size:
+            area = area_of(record, truth(record, "update_flag"))
+            steps = steps_of_watchpoints(sequence(record, "stores"), area.offset)
+            _require_inside(steps, area)
+        except (Malformed, WitnessError) as error:
+            raise WitnessError(f"{path}: line {number}: {error}") from None
+        if not steps:
             print(f"runstate: {path}: line {number}: no store, left out", file=sys.stderr)
             continue
         used += 1
-        yield writer, area
+        yield of_recording(f"line {number}", steps, area), area
     if not used:
         raise WitnessError(f"{path}: no record with stores: nothing was asked")
 
 
-def _records(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+# A guest that reads the area never sees what lies outside, and a model of it has no such byte.
+def _require_inside(steps: Steps, area: Area) -> None:
+    for number, write in enumerate(writes(steps), 1):
+        start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset
+        end = start + len(write.data)
+        if start < 0 or end > area.shape.size:
+            raise Malformed(
+                f"field 'stores': store {number} is of bytes {start} to {end - 1}, and the area "
+                f"has 0 to {area.shape.size - 1}"
+            )
+
+
+def _records(path: str) -> Iterator[tuple[int, Record]]:
     try:
         with open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise WitnessError(f"{path}: line {number}: no JSON object")
-                if "meta" not in value:
-                    yield number, value
-    except (OSError, UnicodeError, json.JSONDecodeError) as error:
-        raise WitnessError(f"{path}: recorded stores, JSON Lines wanted: {error}") from None
+                record = _record(path, number, line)
+                if "meta" not in record:
+                    yield number, record
+    except OSError as error:
+        raise WitnessError(f"{path}: {error.strerror}") from None
+    except UnicodeError:
+        raise WitnessError(f"{path}: no text: recorded stores are JSON Lines") from None
+
+
+def _record(path: str, number: int, line: str) -> Record:
+    try:
+        return record_of(decode(line))
+    except Malformed as error:
+        raise WitnessError(f"{path}: line {number}: {error}") from None

@@ -31,5 +31,45 @@ def test_a_recording_that_says_something_else_is_refused(tmp_path):
     with pytest.raises(WitnessError, match=r"stores\.jsonl|store"):
         race.main(["--recorded", str(path)])
     path.write_text("[]\n")
-    with pytest.raises(WitnessError, match="line 1: no JSON object"):
+    with pytest.raises(WitnessError, match="line 1: the line is not an object"):
+        race.main(["--recorded", str(path)])
+
+
+FIRST = {"layout": "native", "off": 12544, "update_flag": 1, "stores": [["set", 15, "f8"]]}
+
+
+@pytest.mark.parametrize("place", [-9, -1, 47, 60, 5000, -13000])
+def test_a_store_outside_the_area_is_refused_by_its_bytes(tmp_path, place):
+    path = tmp_path / "stores.jsonl"
+    stores = [*FIRST["stores"], ["astray", place, "f8f8"]]
+    path.write_text(json.dumps(FIRST | {"stores": stores}))
+    wrong = f"line 1: field 'stores': store 2 is of bytes {place} to {place + 1}, .* 0 to 47"
+    with pytest.raises(WitnessError, match=wrong):
+        race.main(["--recorded", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("[" * 100_000, "line 1: not JSON that can be read: nested too deeply"),
+        ("{", "line 1: not JSON"),
+        (json.dumps(FIRST | {"layout": "odd"}), "line 1: field 'layout': \"odd\" is none of"),
+        (json.dumps(FIRST | {"off": "x"}), "line 1: field 'off': \"x\" is not a number"),
+        (json.dumps(FIRST | {"off": -1}), "line 1: field 'off': -1 is not between"),
+        (json.dumps(FIRST | {"stores": 1}), "line 1: field 'stores': 1 is not an array"),
+        (json.dumps(FIRST | {"stores": [["f", 8, "zz"]]}), "line 1: store .*'zz'"),
+        ('{"off": 0, "stores": []}', "line 1: field 'update_flag' is missing"),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_line_and_field(tmp_path, line, wrong):
+    path = tmp_path / "stores.jsonl"
+    path.write_text(line)
+    with pytest.raises(WitnessError, match=r"stores\.jsonl: " + wrong):
+        race.main(["--recorded", str(path)])
+
+
+def test_a_recording_that_is_no_text_is_one_line(tmp_path):
+    path = tmp_path / "stores.jsonl"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(WitnessError, match=r"stores\.jsonl: no text"):
         race.main(["--recorded", str(path)])
