@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, islice
 
+from runstate_abi.tools.memory.area import Values
 from runstate_abi.tools.memory.comparison import offset
 from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import PAGE_SIZE
@@ -28,10 +29,27 @@ def together(found: Sequence[Candidate]) -> list[Candidate]:
     for item in found:
         if _has_kin(item):
             families[offset(item.seen)][_distinct(item)].append(item)
+    found = _repeated(found)
     return [
         _with_others(item, families[offset(item.seen)]) if _has_kin(item) else item
         for item in found
     ]
+
+
+# A record that stands in several places is somebody's record: an area is in one, and what Xen has
+# of it in another.
+def _repeated(found: Sequence[Candidate]) -> list[Candidate]:
+    same: dict[Values, list[Candidate]] = defaultdict(list)
+    for item in found:
+        same[item.seen].append(item)
+    return [_not_alone(item, same[item.seen]) for item in found]
+
+
+def _not_alone(item: Candidate, same: Sequence[Candidate]) -> Candidate:
+    if len(same) == 1 or any(other.verdict == COPY for other in same[:FAMILY_MOST]):
+        return item
+    other = next(other for other in same if other is not item)
+    return item.because(Reason(-2, f"the same numbers stand at {other.address:#x}"))
 
 
 # KVM's difference is 0 for all, and so is that of Xen's idle vCPUs.
