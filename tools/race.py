@@ -50,7 +50,7 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
         options.grain,
     )
     if options.recorded:
-        return recorded.rows(options.recorded, asked)
+        return recorded.rows(options.recorded, asked, left_out)
     if options.kernel:
         return kernel.rows(options.kernel, options.btf, asked, left_out)
     return rows.rows(asked, left_out)
@@ -64,12 +64,18 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
         if options.json:
             values.append(text.as_json(row))
     if not answered:
-        print("runstate: no writer takes this area, or none has this step", file=sys.stderr)
+        nothing = ("no writer takes this area, or none has this step",)
+        for line in tuple(table.not_asked(left_out)) or nothing:
+            print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
     surprising = [row for row in answered if row.surprising]
     if options.json:
         print(json.dumps(values, indent=1))
-        for line in (*table.not_asked(left_out), *map(table.complaint, surprising)):
+        for line in (
+            *table.not_asked(left_out),
+            *table.not_shown(answered),
+            *map(table.complaint, surprising),
+        ):
             print(f"runstate: {line}", file=sys.stderr)
     else:
         ink.write(_lines(answered, left_out, options.rows), options.color)

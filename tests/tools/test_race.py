@@ -25,6 +25,7 @@ KEYS = [
     "at",
     "updates",
     "dropped",
+    "hidden",
     "verdict",
     "states",
     "trace",

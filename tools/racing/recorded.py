@@ -4,6 +4,7 @@ Law of this file: it reads a recording and says what it cannot use; who judges i
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 from runstate_abi.layouts.model import WitnessError
@@ -27,15 +28,21 @@ from runstate_abi.writer.witnesses.recorded import steps_of_watchpoints
 RECORDED = MODEL["program-order"]
 
 
-def rows(path: str, wanted: Wanted) -> Iterator[Row]:
-    """Yield a row for each recorded update and each reader asked for."""
+def rows(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
+    """Yield a row for each recorded update and each reader asked for; ``left_out`` counts those of
+    which a recording shows too little.
+    """
     for writer, area in writers(path):
         for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
             question = Question(
                 writer, reader, RECORDED, area, wanted.updates, wanted.entry_times, None,
                 wanted.dropped,
             )  # fmt: skip
-            yield Row(question, "", ask(question), None)
+            answer = ask(question)
+            if not answer.searches:
+                left_out[f"{writer.name} shows too little for {reader.name} to be deceived"] += 1
+                continue
+            yield Row(question, "", answer, None)
 
 
 def writers(path: str) -> Iterator[tuple[Writer, Area]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from runstate_abi.tools.racing import timeline
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
 from runstate_abi.writer.race import Question, ask, of_variant
 from runstate_abi.writer.racing.ordering import MODELS, Model
@@ -56,6 +57,18 @@ class Row(NamedTuple):
         """The writer's name: ``upstream``, ``upstream (flag off)``."""
         flag = " (flag off)" if "flag" in self.question.dropped else ""
         return f"{self.question.writer.name}{flag}"
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The C names of what a recording does not show: nothing is claimed about it."""
+        layout, hidden = self.question.area.shape.layout, self.question.writer.hidden
+        shown = [o for row in layout.members for o in range(row.offset, row.end) if o in hidden]
+        runs: list[list[int]] = []
+        for offset in shown:
+            if not runs or offset != runs[-1][-1] + 1:
+                runs.append([])
+            runs[-1].append(offset)
+        return tuple(timeline.place(layout, run[0], len(run)) for run in runs)
 
     @property
     def steps_dropped(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def summary(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
         yield (Ink(""),)
         yield from _in_full(surprising)
         yield (Ink(""),)
-    yield from ((Ink(line),) for line in not_asked(left_out))
+    yield from ((Ink(line),) for line in (*not_asked(left_out), *not_shown(rows)))
     yield from _closing(rows)
 
 
@@ -82,7 +82,7 @@ def in_full(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     """Yield a line a row; the splits of a page that have one verdict in a row share one."""
     yield from _in_full(rows)
     yield (Ink(""),)
-    yield from ((Ink(line),) for line in not_asked(left_out))
+    yield from ((Ink(line),) for line in (*not_asked(left_out), *not_shown(rows)))
     yield from _closing(rows)
 
 
@@ -134,6 +134,12 @@ def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:
     """Yield a line for each reason why questions could not be asked."""
     for why, count in left_out.items():
         yield f"not asked: {_count(count, 'question')}: {why}"
+
+
+def not_shown(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each recording that does not show all of the struct."""
+    for writer, hidden in dict.fromkeys((row.writer, row.hidden) for row in rows if row.hidden):
+        yield f"{writer} does not show, and nothing is claimed about: {', '.join(hidden)}"
 
 
 # Why torn is no failure, and how many of each there were.

@@ -61,7 +61,7 @@ def _safe(row: Row) -> Iterator[Line]:
         ),
     )
     yield (Ink(f"proved: {row.answer.states} states in {row.answer.searches} searches, no race"),)
-    yield from _assuming(question)
+    yield from _assuming(row)
 
 
 def _torn(row: Row) -> Iterator[Line]:
@@ -73,7 +73,7 @@ def _torn(row: Row) -> Iterator[Line]:
     )
     for text in account.account(found, _reader(question)):
         yield from ((Ink(line),) for line in wrap(text, WIDTH))
-    yield from _assuming(question)
+    yield from _assuming(row)
     yield (Ink(""),)
     yield from timeline.timeline(found, row.writer, question.reader.name)
     yield (Ink(""),)
@@ -100,8 +100,8 @@ def _needs(found: Race) -> str:
     return "This needs stores or loads that tear into bytes; words alone do not show it."
 
 
-def _assuming(question: Question) -> Iterator[Line]:
-    for text in assumptions(question):
+def _assuming(row: Row) -> Iterator[Line]:
+    for text in (*assumptions(row.question), *table.not_shown([row])):
         first, *rest = wrap(text, WIDTH - len(BULLET))
         yield (Ink(BULLET, "dim"), Ink(first))
         yield from ((Ink(" " * len(BULLET)), Ink(line)) for line in rest)
@@ -148,6 +148,7 @@ def as_json(row: Row) -> dict[str, object]:
         "at": question.area.address,
         "updates": question.updates,
         "dropped": list(question.dropped),
+        "hidden": list(row.hidden),
         "verdict": row.verdict,
         "states": row.answer.states,
         "trace": _trace(race(question, row.answer)) if row.verdict == TORN else [],

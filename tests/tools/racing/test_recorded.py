@@ -6,6 +6,7 @@ import pytest
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import race
+from runstate_abi.tools.cli import main
 
 
 def test_a_real_kernels_recorded_stores_are_safe_exactly_where_it_used_the_flag(answers, data):
@@ -33,6 +34,43 @@ def test_a_recording_that_says_something_else_is_refused(tmp_path):
     path.write_text("[]\n")
     with pytest.raises(WitnessError, match="line 1: the line is not an object"):
         race.main(["--recorded", str(path)])
+
+
+@pytest.fixture
+def cut(data, tmp_path):
+    """Return a function: which stores to keep -> the path of a 6.1 record with no others."""
+
+    def write(*kept):
+        lines = (data / "kvm" / "kvm_stores_linux6.1.192.jsonl").read_text().splitlines()
+        record = json.loads(lines[1])
+        stores = [store for index, store in enumerate(record["stores"]) if index in kept]
+        path = tmp_path / "cut.jsonl"
+        path.write_text(json.dumps(record | {"stores": stores}))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("reader", ["linux-64", "naive", "state"])
+def test_a_record_that_shows_no_believed_byte_proves_nothing(cut, capsys, reader):
+    assert main(["race", "--recorded", cut(0), "--reader", reader]) == 3
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"not asked: 1 question: line 1 shows too little for {reader}" in err
+
+
+def test_what_a_record_does_not_show_is_named(cut, capsys, answers):
+    path = cut(0, 2, 6)
+    said = "line 1 does not show, and nothing is claimed about: state, time[1] .. time[3]"
+    assert main(["race", "--recorded", path, "--reader", "linux-64"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.count(said) == 1
+    main(["race", "--recorded", path])
+    out = capsys.readouterr().out
+    assert out.count(said) == 1
+    assert "not asked: 1 question: line 1 shows too little for state" in out
+    code, rows = answers("--recorded", path, "--reader", "linux-64")
+    assert (code, rows[0]["hidden"]) == (0, ["state", "time[1] .. time[3]"])
 
 
 FIRST = {"layout": "native", "off": 12544, "update_flag": 1, "stores": [["set", 15, "f8"]]}
