@@ -5,6 +5,7 @@ Law of this file: it notes and never answers. The Machine calls it, and whoever 
 
 from runstate_abi.writer.rulebook.evidence import Read
 from runstate_abi.writer.rulebook.requests import Request
+from runstate_abi.writer.steps import IrqRestore, IrqSave
 from runstate_abi.writer.vcpu import PAGE_SIZE, split
 from runstate_abi.writer.witnesses import guest_pages, stubs
 from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
@@ -13,13 +14,15 @@ from runstate_abi.writer.witnesses.observation import Event, Observation
 
 EVENTS_MAX = 500  # an update has 30; one that copies byte by byte 100
 COPY_MAX = 2 * PAGE_SIZE
+AT_RETURN = "(at return)"  # the place of what shows when the function has returned
 WIDEST = 8  # bytes of a store that the engine reports whole
 
 
 class Journal:
-    """Events of the current run, in order. ``places`` is None unless instructions are wanted."""
+    """Events of the current run, in order. ``places`` is None unless instructions are wanted,
+    ``irqs_off`` the state of interrupts as it was last noted."""
 
-    __slots__ = ("events", "machine", "odd", "pages", "places", "reads")
+    __slots__ = ("events", "irqs_off", "machine", "odd", "pages", "places", "reads")
 
     def __init__(self, machine: Machine, pages: GuestPages) -> None:
         """Map the guest's pages and listen to what happens in them."""
@@ -28,8 +31,9 @@ class Journal:
         machine.watch(guest_pages.BASE, guest_pages.SIZE, self._stored, self._read)
         self.begin(False, b"\0")
 
-    def begin(self, places: bool, fill: bytes) -> None:
-        """Start a new run, in pages filled with a pattern."""
+    def begin(self, places: bool, fill: bytes, irqs_off: bool = False) -> None:
+        """Start a new run, in pages filled with a pattern, with interrupts on or off."""
+        self.irqs_off = irqs_off
         self.pages.fill(fill)
         self.events: list[Event] = []
         self.reads: list[Read] = []
@@ -38,6 +42,7 @@ class Journal:
 
     def observation(self, asked: Request, locks_sleep: bool = False) -> Observation:
         """Return what the run has done that was asked for this, and make the pages as before."""
+        flags = self.notice_irqs(AT_RETURN)
         first, second = split(asked.area.address, asked.area.shape.size)
         return Observation(
             asked,
@@ -47,13 +52,36 @@ class Journal:
             tuple(self.reads),
             self.pages.changed(),
             tuple(self.odd),
-            not self.machine.get("eflags") & stubs.EFLAGS_IF,
+            not flags & stubs.EFLAGS_IF,
             locks_sleep,
             tuple(self.places or ()),
         )
 
     def add(self, event: Event, place: str = "") -> None:
-        """Note one event (WitnessError if there is no end of them)."""
+        """Note one event, after what became of interrupts (WitnessError: no end of them)."""
+        self.notice_irqs(place)
+        self._append(event, place)
+
+    def notice_irqs(self, place: str = "") -> int:
+        """Return the processor's flags, and note whether interrupts went off or on since the last
+        event: cli and sti are instructions, so nothing else shows them."""
+        flags = self.machine.get("eflags")
+        off = not flags & stubs.EFLAGS_IF
+        if off != self.irqs_off:
+            self.irqs_off = off
+            self._append(IrqSave() if off else IrqRestore(), place)
+        return flags
+
+    def irqs_on(self) -> None:
+        """Note that the instruction here turns interrupts on: off again before the next event,
+        they would look as if they had been off all the time."""
+        here = "" if self.places is None else self.machine.here()
+        self.notice_irqs(here)
+        if self.irqs_off:
+            self.irqs_off = False
+            self._append(IrqRestore(), here)
+
+    def _append(self, event: Event, place: str) -> None:
         self.events.append(event)
         if self.places is not None:
             self.places.append(place or self.machine.caller())

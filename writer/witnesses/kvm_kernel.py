@@ -53,8 +53,7 @@ class KvmKernel:
         self._gpcs = {VCPU + c.start: name for name, c in structs.caches.items()}
         self._accounting = structs.accounting()
         self._valid: dict[str, bool] = {}
-        self.sleeps = self._irqs_off = False
-        self.accounts = False
+        self.sleeps = self.accounts = False
         self._meanings = self._all_meanings()
 
     def begin(self, asked: Request) -> None:
@@ -64,7 +63,6 @@ class KvmKernel:
         self._valid["gpc1"] = asked.scenario.stale != 1
         self._valid["gpc2"] = bool(second) and asked.scenario.stale != 2
         self._structs.fill(asked, asked.vcpu, self.accounts)
-        self._irqs_off = asked.atomic
 
     def meaning(self, name: str) -> Callable[[], None] | None:
         """Return what a function of the kernel does, by its name; None if it is not known."""
@@ -121,16 +119,7 @@ class KvmKernel:
 
     def _irqs(self, flags: int, on: int) -> None:
         self.machine.put("eflags", flags & ~stubs.EFLAGS_IF | (stubs.EFLAGS_IF if on else 0))
-        self._irqs_off = not on
-
-    # Without paravirt calls cli and sti are instructions: their effect shows at the next lock.
-    def _notice_irqs(self) -> int:
-        flags = self.machine.get("eflags")
-        off = not flags & stubs.EFLAGS_IF
-        if off != self._irqs_off:
-            self._irqs_off = off
-            self.journal.add(IrqSave() if off else IrqRestore())
-        return flags
+        self.journal.irqs_off = not on
 
     # Locks. One that nobody knows is named by its address, and is no cache's.
 
@@ -140,7 +129,7 @@ class KvmKernel:
 
     def _lock(self, call: LockCall) -> None:
         self.sleeps |= call.sleeps
-        flags = self._notice_irqs()
+        flags = self.journal.notice_irqs()
         if call.irq:
             self.machine.put("rax", flags)
             self._irqs(flags, on=False)
@@ -148,14 +137,13 @@ class KvmKernel:
 
     def _trylock(self, call: LockCall) -> None:
         self.sleeps |= call.sleeps
-        self._notice_irqs()
         name = self._lock_name()
         got = name != f"gpc{self._asked.scenario.busy}"
         self.machine.put("rax", got)
         self.journal.add(TryLock(name, got))
 
     def _unlock(self, call: LockCall) -> None:
-        flags = self._notice_irqs()
+        flags = self.journal.notice_irqs()
         if call.irq:
             self._irqs(flags, on=self.machine.get("rsi") & stubs.EFLAGS_IF)
         self.journal.add(Unlock(self._lock_name(), call.irq))

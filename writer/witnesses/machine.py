@@ -98,6 +98,11 @@ class Machine:
         if read:
             self.uc.hook_add(unicorn.UC_HOOK_MEM_READ, read, None, begin, begin + size - 1)
 
+    def before(self, address: int, handler: Handler) -> None:
+        """Call ``handler`` whenever the instruction at ``address`` is about to run."""
+        self._handlers[address] = handler
+        self.uc.hook_add(engine().UC_HOOK_CODE, self._called, None, address, address)
+
     def run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> None:
         """Call a function and run it until it returns (WitnessError says why it did not)."""
         stack = STACK + STACK_SIZE - HEADROOM

@@ -7,6 +7,7 @@ struct comes from the debug info, beginning at the function's own prototype; the
 not are in stubs.py, each with what it is.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
@@ -20,11 +21,12 @@ from runstate_abi.writer.witnesses.journal import Journal
 from runstate_abi.writer.witnesses.kvm_kernel import KvmKernel
 from runstate_abi.writer.witnesses.kvm_structs import KVM, TASK, TASK_SIZE, VCPU, kvm_structs
 from runstate_abi.writer.witnesses.machine import Machine
-from runstate_abi.writer.witnesses.object_file import ObjectFile
+from runstate_abi.writer.witnesses.object_file import SHF_EXECINSTR, ObjectFile
 from runstate_abi.writer.witnesses.observation import Observation
 
 # The writer, or what calls it, if the compiler made one function of the two.
 ENTRIES = ("kvm_xen_update_runstate_guest", "kvm_xen_update_runstate")
+CODE_MAX = 0x4000  # bytes of a writer that are searched for an sti; one has 1500
 STATE = "state"  # the parameter of one that accounts time before it writes
 
 
@@ -81,6 +83,8 @@ class KvmWriter:
             (TASK, bytearray(TASK_SIZE)),
         ):
             self.machine.map(address, memory)
+        for address in _sti(file, self.entry):
+            self.machine.before(address, self._journal.irqs_on)
         self.machine.watch(VCPU, TASK + TASK_SIZE - VCPU, kernel.stored_in_kernel, None)
 
     @property
@@ -100,11 +104,20 @@ class KvmWriter:
 
     def observe(self, asked: Request, places: bool = False) -> Observation:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
-        self._journal.begin(places, asked.fill)
+        self._journal.begin(places, asked.fill, irqs_off=asked.atomic)
         self._kernel.begin(asked)
         argument = asked.vcpu.state if self.entry.accounts else int(asked.atomic)
         self.machine.run(self.entry.address, (VCPU, argument), irqs_off=asked.atomic)
         return self._journal.observation(asked, self._kernel.sleeps)
+
+
+# Where in the writer an sti may be. A byte of another instruction is never run as one.
+def _sti(file: ObjectFile, entry: Entry) -> Iterator[int]:
+    for section in file.sections:
+        start = entry.address - section.address
+        if section.flags & SHF_EXECINSTR and 0 <= start < section.size:
+            code = bytes(file.content(section)[start : start + min(entry.size, CODE_MAX)])
+            yield from (entry.address + at for at, byte in enumerate(code) if byte == stubs.STI)
 
 
 # Data of other files that the code may touch, by name.

@@ -99,6 +99,7 @@ SMASHED = "__stack_chk_fail"
 # System V AMD64 psABI: integer arguments, in order. EFLAGS.IF: Intel SDM, vol. 1, 3.4.3.
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 EFLAGS_IF, EFLAGS_ALWAYS = 0x200, 0x2
+STI = 0xfb  # Intel SDM, vol. 2: set interrupt flag
 # include/asm-generic/qrwlock.h: what one reader adds to the lock word.
 READER    = 0x200
 # arch/x86/include/asm/kasan.h: where the shadow is, and log2 of what a byte of it stands for.

@@ -336,7 +336,16 @@ again:
 	if (second)
 		release(&two->lock);
 #endif
+#ifdef IRQS_ON_FOR_STORES
+	__asm__ volatile("sti" ::: "memory");
+#endif
 	write_area(&area, xen, flag);
+#ifdef IRQS_ON_FOR_STORES
+	__asm__ volatile("cli" ::: "memory");
+#endif
+#ifdef IRQS_ON_FOR_A_MOMENT
+	__asm__ volatile("sti; nop; cli" ::: "memory");
+#endif
 	if (second) {
 #ifndef NO_SECOND_DIRTY
 		if (two->memslot)

@@ -20,6 +20,8 @@ from runstate_abi.writer.steps import (
     Check,
     Copy,
     Dirty,
+    IrqRestore,
+    IrqSave,
     TryLock,
     Unlock,
 )
@@ -295,6 +297,14 @@ def test_the_stack_is_as_nobody_initialised_it_in_every_run(writer):
 def test_an_unlock_that_is_inlined_is_seen_in_the_lock_word(writer):
     steps = writer("INLINED_UNLOCK").observe(parse("native@0xff1,flag")).steps()
     assert [s for s in steps if isinstance(s, Unlock)] == [Unlock("gpc2"), Unlock("gpc1")]
+
+
+@pytest.mark.parametrize("case", ["native@0x100,flag", "compat@0xff5,flag,again"])
+def test_instructions_that_turn_interrupts_off_and_on_are_seen_in_pairs(writer, case):
+    steps = writer().observe(parse(case)).steps()
+    irqs = [step for step in steps if isinstance(step, IrqSave | IrqRestore)]
+    assert irqs == [IrqSave(), IrqRestore()] * (3 if "again" in case else 1)
+    assert (steps[0], steps[-1]) == (IrqSave(), IrqRestore())
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS[1:], ids=lambda scenario: scenario.name)
