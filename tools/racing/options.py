@@ -99,8 +99,8 @@ def _add_circumstances(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=GRAINS,
         default=MEASURED_GRAIN,
-        help="x86-tso: an access within an aligned block of so many bytes does not tear: "
-        f"{', '.join(map(str, GRAINS))} (default: {MEASURED_GRAIN})",
+        help="x86-tso, --recorded: an access within an aligned block of so many bytes does not "
+        f"tear: {', '.join(map(str, GRAINS))} (default: {MEASURED_GRAIN})",
     )
 
 

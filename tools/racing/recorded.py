@@ -32,10 +32,11 @@ def rows(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     """Yield a row for each recorded update and each reader asked for; ``left_out`` counts those of
     which a recording shows too little.
     """
+    model = RECORDED._replace(grain=wanted.grain)
     for writer, area in writers(path):
         for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
             question = Question(
-                writer, reader, RECORDED, area, wanted.updates, wanted.entry_times, None,
+                writer, reader, model, area, wanted.updates, wanted.entry_times, None,
                 wanted.dropped,
             )  # fmt: skip
             answer = ask(question)

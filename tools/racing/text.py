@@ -131,7 +131,7 @@ def _atomicity(question: Question) -> str:
     text = f"an access is whole {rule}: all of state_entry_time is {crosses} here"
     assumed = any(load.whole and load.read for load in question.reader.loads)
     if model.recorded:
-        text = "each recorded store is one access"
+        text = f"a recorded store is one access, and {text}"
     if assumed and not whole:
         text += f"; {question.reader.name}'s loads of it are taken as whole all the same"
     return text

@@ -29,8 +29,9 @@ class Model(NamedTuple):
     """A memory model. ``barriers``: only they order. ``grain``: accesses within an aligned block of
     so many bytes are whole; 0 means that an access must be aligned to its own size.
 
-    ``recorded``: stores are as a machine made them, so that none tears. ``coarse``: what tears
-    tears into words and not into bytes, which leaves executions out: for telling, not for proving.
+    ``recorded``: stores in the order in which a machine was seen to make them, copies too; one that
+    crosses a block still tears. ``coarse``: what tears tears into words and not into bytes, which
+    leaves executions out: for telling, not for proving.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Model(NamedTuple):
 MODELS = (
     Model("x86-tso",       False, MEASURED_GRAIN, "stores and loads in program order, the bytes of a memcpy in any order"),
     Model("weak",          True,  0,              "any order between wmb and wmb, and between rmb and rmb, as in the Linux kernel's model"),
-    Model("program-order", False, MEASURED_GRAIN, "stores as a machine was seen to make them: memory is any prefix of them", recorded=True),
+    Model("program-order", False, MEASURED_GRAIN, "stores in the order in which a machine was seen to make them", recorded=True),
 )
 # fmt: on
 MODEL = {model.name: model for model in MODELS}
@@ -82,8 +83,10 @@ def _accesses(
 ) -> Iterator[Access]:
     start = (step.page - 1) * PAGE_SIZE + step.offset - offset
     size = len(step.data)
-    whole = model.recorded or (isinstance(step, Store) and is_whole(step.offset, size, model))
-    if isinstance(step, Store):
+    # What was recorded are the accesses of a machine; a Copy elsewhere is what the source asks for.
+    single = model.recorded or isinstance(step, Store)
+    whole = single and is_whole(step.offset, size, model)
+    if single:
         at, word = step.offset, model.grain or WORD
     else:
         at, word = start - layout.offsetof("state_entry_time"), WORD

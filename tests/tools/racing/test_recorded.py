@@ -19,6 +19,22 @@ def test_a_real_kernels_recorded_stores_are_safe_exactly_where_it_used_the_flag(
         assert (row["verdict"] == "safe") == bool(flags[row["variant"]]), row["variant"]
 
 
+@pytest.mark.parametrize(
+    ("line_offset", "grain", "verdict"),
+    [(56, 32, "torn"), (56, 64, "torn"), (24, 32, "torn"), (24, 64, "safe"), (8, 32, "safe")],
+)
+def test_a_recorded_set_tears_where_no_machine_makes_it_in_one_piece(
+    answers, data, tmp_path, line_offset, grain, verdict
+):
+    lines = (data / "kvm" / "kvm_stores_linux6.1.192.jsonl").read_text().splitlines()
+    record = next(one for one in map(json.loads, lines) if one.get("layout") == "compat")
+    path = tmp_path / "moved.jsonl"
+    path.write_text(json.dumps(record | {"off": 0x3100 + line_offset}))
+    asked = "--recorded", str(path), "--reader", "linux-64", "--grain", str(grain)
+    _, rows = answers(*asked)
+    assert [row["verdict"] for row in rows] == [verdict]
+
+
 def test_linux_6_1_as_recorded_never_tears_its_set(answers, data):
     path = data / "kvm" / "kvm_stores_linux6.1.192.jsonl"
     code, rows = answers("--recorded", str(path), "--reader", "linux-64")

@@ -29,8 +29,10 @@ def test_the_bytes_of_a_memcpy_are_stores_of_their_own(model):
     assert cut([Copy(1, 0, b"abc")], model) == [[[0], [1], [2]]]
 
 
-def test_a_recorded_store_is_one_access_wherever_it_is():
-    assert cut([Copy(1, 30, b"abcd")], RECORDED) == [[[30, 31, 32, 33]]]
+def test_a_recorded_store_is_one_access_unless_it_crosses_what_a_machine_makes_in_one_piece():
+    assert cut([Copy(1, 24, b"abcd")], RECORDED) == [[[24, 25, 26, 27]]]
+    assert cut([Copy(1, 30, b"abcd")], RECORDED) == [[[30], [31], [32], [33]]]
+    assert cut([Copy(1, 30, b"abcd")], RECORDED._replace(coarse=True)) == [[[30, 31], [32, 33]]]
 
 
 @pytest.mark.parametrize(
