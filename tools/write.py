@@ -75,10 +75,11 @@ def main(argv: list[str]) -> int:
     """Print one update, the versions, or the answers to many cases."""
     parser = _parser()
     options = parser.parse_args(argv)
+    if options.cases is not None:
+        _refuse_beside_cases(parser, argv)
+        return _cases(options.cases)
     if options.list:
         return _print(_listed(options.format == "json"))
-    if options.cases is not None:
-        return _cases(options.cases)
     if options.at is None:
         parser.error("--at GPA is missing (or --list, or --cases FILE)")
     variant = VARIANT[options.variant]
@@ -119,6 +120,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="the versions and where they come from")
     add("--cases", metavar="FILE", help="answer a file of cases; - is stdin")
     return parser
+
+
+# A case says all there is to say about itself. argparse gives a default only to what is not yet
+# there: what is still None was not typed.
+def _refuse_beside_cases(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    untyped = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([]))))
+    typed = [
+        key for key, value in vars(parser.parse_args(argv, untyped)).items() if value is not None
+    ]
+    for name in typed:
+        if name != "cases":
+            parser.error(f"--{name.replace('_', '-')} beside --cases: a case says it by itself")
 
 
 def _print(lines: Iterable[str]) -> int:
@@ -197,12 +210,13 @@ def _variant(variant: Variant) -> dict[str, Any]:
 
 def _cases(source: str) -> int:
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
         print(f"runstate write: {source}: {error}", file=sys.stderr)
         return NOT_CHECKED
     code = EQUAL
-    for number_, line in enumerate(text.splitlines(), 1):
+    # JSON Lines end in LF alone: a string may hold what Unicode also calls a line end.
+    for number_, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
         reply = reply_to(line)
@@ -214,17 +228,24 @@ def _cases(source: str) -> int:
     return code
 
 
-def reply_to(line: str) -> dict[str, Any]:
+def reply_to(line: bytes) -> dict[str, Any]:
     """Return the answer to one case: what the update writes, or the error that it is."""
     reply: dict[str, Any] = {}
     try:
-        record = record_of(decode(line))
+        record = record_of(decode(_text(line)))
         if "id" in record:
             reply["id"] = record["id"]
         reply.update(answer(_asked(record)))
     except (Malformed, Refused, ValueError) as error:
         reply["error"] = str(error)
     return reply
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8: byte {line[error.start]:#04x}") from None
 
 
 def _asked(record: Record) -> Written:

@@ -243,7 +243,7 @@ def answered(tmp_path, run):
 
     def answered(text):
         path = tmp_path / "cases"
-        path.write_text(text)
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
         code, out, err = run("--cases", path)
         return code, [json.loads(line) for line in out.splitlines()], err
 
@@ -311,6 +311,41 @@ def test_one_bad_line_is_named_and_the_others_are_still_answered(answered):
     assert [line.split(": ")[2] for line in err.splitlines()] == ["line 2", "line 4"]
 
 
+def test_a_line_that_is_no_utf_8_costs_no_other_its_answer(answered):
+    code, replies, err = answered(cases_of(CASE, "\udcff\n", CASE))
+    assert code == 1
+    assert replies[0] == replies[2]
+    assert replies[1] == {"error": "line 2: not UTF-8: byte 0xff"}
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85"])
+def test_what_only_unicode_calls_a_line_end_is_part_of_a_string(answered, end):
+    line = json.dumps(CASE | {"id": f"one{end}case"}, ensure_ascii=False) + "\n"
+    code, (reply,), err = answered(line)
+    assert (code, reply["id"], err) == (0, f"one{end}case", "")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--format", "canonical"],
+        ["--variant", "upstream"],
+        ["--atomic"],
+        ["--until-barrier", "1"],
+        ["--json"],
+        ["--no-update-flag"],
+        ["--at", "0"],
+        ["--list"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_a_case_would_ignore_is_refused(wrong, option):
+    said = wrong("--cases", "-", *option)
+    name = "--format" if option == ["--json"] else option[0]
+    assert f"{name} beside --cases" in said
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -338,7 +373,7 @@ def test_one_bad_line_is_named_and_the_others_are_still_answered(answered):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_field_that_is_wrong_is_named(fields, message):
-    reply = reply_to(json.dumps(CASE | fields))
+    reply = reply_to(json.dumps(CASE | fields).encode())
     assert set(reply) == {"error"}
     assert message in reply["error"]
 
@@ -346,7 +381,7 @@ def test_a_field_that_is_wrong_is_named(fields, message):
 @pytest.mark.parametrize("name", ["abi", "offset", "state", "state_entry_time", "time", "variant"])
 def test_a_field_that_is_missing_is_named(name):
     record = {key: value for key, value in CASE.items() if key != name}
-    assert reply_to(json.dumps(record)) == {"error": f"field '{name}' is missing"}
+    assert reply_to(json.dumps(record).encode()) == {"error": f"field '{name}' is missing"}
 
 
 def test_what_has_a_default_may_be_left_out():
@@ -354,16 +389,16 @@ def test_what_has_a_default_may_be_left_out():
         name: CASE[name]
         for name in ("abi", "offset", "state", "state_entry_time", "time", "variant")
     }
-    assert reply_to(json.dumps(short)) == reply_to(json.dumps(CASE))
+    assert reply_to(json.dumps(short).encode()) == reply_to(json.dumps(CASE).encode())
 
 
 @pytest.mark.parametrize("line", ["7", "null", "[]", '{"abi": 1, "abi": 2}', "[" * 100000])
 def test_a_line_that_is_no_record_is_an_error(line):
-    assert set(reply_to(line)) == {"error"}
+    assert set(reply_to(line.encode())) == {"error"}
 
 
 def test_cases_may_come_from_stdin(run, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(CASE)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(CASE).encode())))
     code, out, _ = run("--cases", "-")
     assert (code, set(json.loads(out))) == (0, ANSWERS)
 
