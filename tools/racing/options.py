@@ -163,9 +163,24 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("an entry time comes back after two updates: --updates 2")
     if bool(options.export) != bool(options.output):
         parser.error("--export and -o DIR go together")
+    if options.btf and not options.kernel:
+        parser.error("--btf is the types of --kernel")
+    _check_alone(parser, options)
     if options.kernel and (options.variant or options.recorded or options.model):
         parser.error("--kernel is a writer, on x86-tso: no --variant, --recorded or --model")
     if options.recorded and (options.variant or options.at is not None or options.abi):
         parser.error("--recorded says itself who wrote where")
     if options.recorded and options.model:
         parser.error("--recorded stores are in the order that they have: no --model")
+
+
+# What is of all questions would pass over an option that narrows them down, or says how to answer.
+def _check_alone(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
+    given -= {"output", "color"}
+    for alone in sorted(given & {"export", "expected"}):
+        others = [
+            f"--{name.replace('_', '-')}" for name in vars(options) if name in given - {alone}
+        ]
+        if others:
+            parser.error(f"--{alone} is of all questions: no {', '.join(others)}")

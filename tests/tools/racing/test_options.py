@@ -29,6 +29,35 @@ def test_wrong_usage_exits_2(arguments):
     assert error.value.code == 2
 
 
+@pytest.mark.parametrize(
+    "narrowing",
+    [
+        *(["--variant", "upstream"], ["--reader", "naive"], ["--model", "weak"], ["--at", "0"]),
+        *(["--abi", "native"], ["--updates", "2"], ["--entry-times", "equal"], ["--grain", "8"]),
+        *(["--equal-entry-time"], ["--drop", "flag"], ["--recorded", "x"], ["--kernel", "x"]),
+        *(["--rows"], ["--json"]),
+    ],
+)
+@pytest.mark.parametrize("whole", [["--export", "litmus", "-o", "x"], ["--expected"]])
+def test_what_is_of_all_questions_is_not_narrowed_down(capsys, whole, narrowing):
+    with pytest.raises(SystemExit) as error:
+        parsed([*whole, *narrowing])
+    assert error.value.code == 2
+    assert narrowing[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_types_without_a_kernel_are_of_nothing(capsys):
+    with pytest.raises(SystemExit):
+        parsed(["--btf", "x"])
+    assert "--btf is the types of --kernel" in capsys.readouterr().err
+    assert parsed(["--btf", "x", "--kernel", "y"]).btf == "x"
+
+
+@pytest.mark.parametrize("whole", [["--export", "cbmc", "-o", "x"], ["--expected"]])
+def test_what_is_of_all_questions_is_asked_by_itself(whole):
+    assert parsed([*whole, "--color", "never"])
+
+
 @pytest.fixture
 def help_text(capsys, monkeypatch):
     """Return the help, on a terminal of 100 columns."""
