@@ -260,6 +260,25 @@ def test_whatever_a_vector_says_is_compared(change):
     assert one_vector(change)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda case: case["expect"].clear(), "field 'expect' is empty"),
+        (lambda case: case["expect"]["upstream_6_12"].pop("trace"), "field 'trace' is missing"),
+        (lambda case: case["expect"]["paolo"].clear(), "field 'trace' is missing"),
+        (
+            lambda case: case["expect"]["upstream_6_12"].pop("snapshots"),
+            "field 'snapshots' is missing",
+        ),
+        (lambda case: case["expect"]["upstream_6_12"].pop("after"), "field 'after' is missing"),
+    ],
+    ids=["expect", "trace", "everything", "snapshots", "after"],
+)
+def test_a_vector_that_leaves_out_what_to_compare_is_malformed(change, message):
+    said = one_vector(change)
+    assert any(one.startswith("malformed") and message in one for one in said)
+
+
 def scenario(name, change=lambda scenario: None):
     document = json.loads((DATA / "oracle/gpc_scenarios.json").read_text())
     (found,) = [one for one in document["scenarios"] if one["id"] == name]

@@ -43,6 +43,8 @@ from runstate_abi.writer.vcpu import (
 from runstate_abi.writer.witnesses.recorded import step_of_event
 
 FORMAT = "runstate-oracle-public/1"
+# A result without these says next to nothing of what was written, and in which order.
+REQUIRED = ("trace", "snapshots", "after")
 MARGIN = 16  # bytes of a window on both sides of the touched ones
 
 
@@ -95,6 +97,8 @@ def replay_vectors(document: Record) -> Replayed:
         try:
             record = record_of(raw, "a case")
             expect = record_of(field(record, "expect"), "field 'expect'")
+            if not expect:
+                raise Malformed("field 'expect' is empty")
             for key in expect:
                 cases.append(Case(f"{name} {key}", tuple(_differences(record, expect, key))))
         except (Malformed, WitnessError) as error:
@@ -233,6 +237,8 @@ def _before(record: Record, setting: _Setting, view: _View) -> Iterator[str]:
 def _compare(
     result: Record, played: Played, setting: _Setting, views: tuple[_View, _View]
 ) -> Iterator[str]:
+    for name in REQUIRED:
+        field(result, name)
     for name, value in result.items():
         match name:
             case "trace":
