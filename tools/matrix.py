@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI, X86_64
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
+from runstate_abi.layouts.runstate import COMPAT, NATIVE
 from runstate_abi.tools import arguments, report
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
@@ -28,6 +28,8 @@ _DESCRIPTION = "Every field on every ABI, by the claim and by every witness."
 _EPILOG = """\
 Without --cc and --zig: the compilers found here (gcc and clang, -m64 and -m32).
 FILE: a kernel, its modules, or raw BTF; each is a column. The C layout rule is asked everywhere.
+KVM's struct is in kvm.ko when KVM is a module: name it beside its kernel. A struct that none of
+the files has could not be asked: exit 3, unless --allow-missing.
 
 exit status: 0 no witness disagrees, 1 one does, 2 wrong usage, 3 could not ask one
 """
@@ -55,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     abis = f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), metavar="ABI", help=abis)
     add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
+    add(
+        "--allow-missing",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a struct or a witness that need not be there (repeatable)",
+    )
     add("--format", choices=FORMATS, default="text", help="default: text")
     add("--json", dest="format", action="store_const", const="json", help="--format json")
     return parser
@@ -73,8 +82,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
         from runstate_abi.tools.checking import kernels
 
         abi = ABI[options.abi] if options.abi else X86_64
-        # A file may lack a struct: its cells say that nobody was asked.
-        allowed = frozenset(RUNSTATE_STRUCTS)
+        allowed = frozenset(options.allow_missing)
         question = kernels.Question(abi, bool(options.abi), options.btf_base, allowed)
         yield from kernels.asked_of_files(options.files, question)
 
