@@ -101,9 +101,15 @@ def _mirror():
 
 def _run(config, *command):
     environment = {**os.environ, "LC_ALL": "C"} | ({"APT_CONFIG": str(config)} if config else {})
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, cwd=CACHE.parent
-    ).stdout
+    for pause in (1, 5, 0):  # Another apt may be at work on the same files.
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, cwd=CACHE.parent
+        )
+        if done.returncode == 0:
+            return done.stdout
+        print(f"{' '.join(command)}: {_last_line(done.stderr)}", file=sys.stderr)
+        time.sleep(pause)
+    raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
 
 
 def _last_line(text):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -145,7 +146,9 @@ class Machine:
 
     def load(self, address, size):
         """Read guest memory through the gdbstub."""
-        return bytes.fromhex(self._asked("Qqemu.PhyMemMode:1", f"m{address:x},{size:x}")[-1])
+        answers = self._asked("Qqemu.PhyMemMode:1", f"m{address:x},{size:x}")
+        assert len(answers[-1]) == 2 * size, answers
+        return bytes.fromhex(answers[-1])
 
     def store(self, address, data):
         """Write guest memory through the gdbstub; a running machine goes on running."""
@@ -163,11 +166,16 @@ class Machine:
 
     def _ask(self, stub, text):
         stub.sendall(f"${text}#{sum(text.encode()) % 256:02x}".encode())
+        answer = self._packet(stub)
+        # That the machine has stopped for us may be said once more, later.
+        return answer if text == "?" or not answer.startswith("T") else self._packet(stub)
+
+    def _packet(self, stub):
         answer = b""
-        while answer.count(b"#") < 1 or len(answer.split(b"#")[-1]) < 2:
-            answer += stub.recv(1000)
+        while not re.search(rb"\$([^#]*)#..", answer):
+            answer += stub.recv(1)
         stub.sendall(b"+")
-        return answer.lstrip(b"+").decode().split("$")[-1].split("#")[0]
+        return re.search(rb"\$([^#]*)#..", answer)[1].decode()
 
     def close(self):
         """End it, whatever it is doing."""
