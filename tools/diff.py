@@ -22,7 +22,8 @@ _EPILOG = f"""\
 A and B are each one of
   {", ".join(CLAIM_WORDS)}   the claim, for x86_64; native@i386 is that of another ABI
   cc:COMMAND                   what a compiler makes of our declarations: 'cc:gcc -m32'
-  FILE                         vmlinux, vmlinuz, kvm.ko, raw BTF: all it knows of both structs
+  FILE                         vmlinux, vmlinuz, kvm.ko, raw BTF: all it knows of both structs;
+                               - is stdin
 
 Equal bytes are equal, whatever the holes are called. Two claims are compared with each other;
 otherwise structs of the same name are, and one that only one side has is "could not check".
@@ -54,7 +55,9 @@ def main(argv: list[str]) -> int:
         word, _, abi = text.partition("@")
         if word in CLAIM_WORDS and abi and abi not in ABI:
             parser.error(f"{text}: no ABI {abi!r}: there are {', '.join(ABI)}")
-    first, second = (_side(text, options.btf_base) for text in (options.first, options.second))
+    if [options.first, options.second, options.btf_base].count("-") > 1:
+        parser.error("-: standard input is one file, and can be one side")
+    first, second = _sides(options)
     outcome = compared(first, second, frozenset(options.allow_missing))
     for text in outcome.alone:
         print(f"runstate: {text}", file=sys.stderr)
@@ -79,6 +82,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
+
+
+# Standard input takes the place of "-" while it is asked, and is called so in what is said.
+def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
+    texts = [options.first, options.second, options.btf_base]
+    if "-" not in texts:
+        return _side(texts[0], texts[2]), _side(texts[1], texts[2])
+    from runstate_abi.tools.checking import standard_input
+
+    with standard_input.as_file() as path:
+        first, second, base = (path if text == "-" else text for text in texts)
+        try:
+            sides = _side(first, base), _side(second, base)
+        except WitnessError as error:
+            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
+    named = [side._replace(label=side.label.replace(path, standard_input.NAME)) for side in sides]
+    return named[0], named[1]
 
 
 def _side(text: str, btf_base: str | None) -> Side:

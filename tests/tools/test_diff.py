@@ -1,7 +1,9 @@
 """runstate diff: claims, compilers and kernels as sides; and its exit codes."""
 
+import io
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -79,3 +81,37 @@ def test_compilers_are_sides_too(capsys):
     assert diff.main(["native", "cc:gcc -m64"]) == 0
     assert diff.main(["native", "cc:gcc -m32"]) == 1
     assert diff.main(["native", "cc:gcc -m32 -malign-double"]) == 0
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    """Return a function: these bytes are what comes through standard input."""
+
+    def piped(content):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    return piped
+
+
+def test_standard_input_is_a_side(data, piped, capsys):
+    blob = (data / "btf" / XEN_AND_KVM[0]).read_bytes()
+    for sides, title in ((("compat", "-"), "+++"), (("-", "compat"), "---")):
+        piped(blob)
+        assert diff.main([*sides]) == 0
+        assert f"{title} standard input: struct compat_" in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_from_standard_input_is_called_so(piped):
+    from runstate_abi.layouts.model import WitnessError
+
+    piped(b"no kernel at all")
+    with pytest.raises(WitnessError, match=r"^standard input: "):
+        diff.main(["native", "-"])
+
+
+@pytest.mark.parametrize("words", [["-", "-"], ["-", "native", "--btf-base", "-"]])
+def test_standard_input_is_one_file(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        diff.main(words)
+    assert end.value.code == 2
+    assert "standard input" in capsys.readouterr().err
