@@ -261,9 +261,8 @@ def test_the_emulator_is_not_loaded_by_any_other_command():
 
 def test_the_requests_are_all_offsets_and_every_boundary():
     asked = list(everything())
-    plain = {(r.abi, r.offset, r.flag) for r in asked}
-    assert len(plain) == 2 * 4096 * 2
-    assert {r.atomic for r in asked} == {True, False}
+    plain = {(r.abi, r.offset, r.flag, r.atomic) for r in asked if not r.scenario.name}
+    assert len(plain) == 2 * 4096 * 2 * 2
     for request in asked:
         if (
             request.scenario.name

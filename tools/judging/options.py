@@ -12,8 +12,9 @@ from runstate_abi.writer.rules import NEWEST, PROFILE
 _SUMMARY = "Is the writer in the kernel you ship right? Run it, and hold it against the rules."
 _EPILOG = """\
 The function that writes the runstate area is run in an emulator at every offset of a page, for both
-structs, with and without the update flag, atomic and not, and on every failure path; each update is
-held against the rule book. No kernel is booted.
+structs, with and without the update flag, atomic and not, in a state that goes with the offset; and
+on every failure path at a few offsets. Each update is held against the rule book. No kernel is
+booted.
 
 BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a kernel, or xen-syms;
 FILE is the vmlinux or vmlinuz it was built with, its raw BTF, or a file with its DWARF; an xen.o

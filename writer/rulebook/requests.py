@@ -1,8 +1,9 @@
 """Updates to be asked for: the cases that a writer is judged by.
 
-Every offset of a page, both structs, the flag asked for or not; and by name the boundaries and
-the failures, because a random offset misses them: a writer that takes the wrong page for the
-update byte is wrong at 2 of 16384 placements.
+Every offset of a page, both structs, the flag asked for or not, atomic or not; and by name the
+boundaries and the failures, because a random offset misses them: a writer that takes the wrong
+page for the update byte is wrong at 2 of 16384 placements. The state goes with the offset: not
+every state is asked for at every one.
 
 Law of this file: values and their order. What a request leads to is for others to say.
 """
@@ -101,6 +102,7 @@ _TIMES = (
 )
 _FILLS = (b"\xa5", b"\x5a")
 _STATES = (RUNNING, BLOCKED, OFFLINE)
+BOTH = (True, False)
 
 
 def request(abi: str, offset: int, flag: bool, atomic: bool, scenario: Scenario = FINE) -> Request:
@@ -152,10 +154,10 @@ def _odd(atomic: bool) -> Iterator[Runstate]:
 
 
 def everything() -> Iterator[Request]:
-    """Yield quick()'s requests and then every offset, every second one of them atomic."""
+    """Yield quick()'s requests and then every offset, each atomic and not."""
     yield from quick()
-    for abi, flag, offset in product(SHAPES, (True, False), range(PAGE_SIZE)):
-        yield request(abi, offset, flag, bool(offset & 1) != flag)
+    for abi, flag, atomic, offset in product(SHAPES, BOTH, BOTH, range(PAGE_SIZE)):
+        yield request(abi, offset, flag, atomic)
 
 
 def without_caches(boundaries_only: bool = False) -> Iterator[Request]:
