@@ -44,7 +44,7 @@ def locks(book: Ledger) -> Breaches:
 
 
 def irqs(book: Ledger) -> Breaches:
-    """Interrupts are off while a lock is held, and at return they are as they were at entry."""
+    """Interrupts are off while a lock is held, on while it sleeps, and at return as at entry."""
     evidence = book.evidence
     # A lock that is never released is the business of another rule.
     off, held = evidence.irqs_off, -_never_released(evidence)
@@ -60,6 +60,10 @@ def irqs(book: Ledger) -> Breaches:
                 off = evidence.irqs_off
             case Unlock(_, irqrestore):
                 off, held = evidence.irqs_off if irqrestore else off, held - 1
+            # Where they were off at entry it must not sleep at all: another rule's business. And
+            # so is what sleeps under a lock.
+            case Refresh(cache) | Activate(cache) if off and held <= 0 and not evidence.irqs_off:
+                yield Breach(index, f"{cache} is set up anew, which sleeps, with interrupts off")
         if held > 0 and not off and not evidence.locks_sleep:
             yield Breach(index, "interrupts are on while a lock is held")
     measured = evidence.irqs_off_at_return

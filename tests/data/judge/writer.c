@@ -319,11 +319,19 @@ again:
 		if (second && !CHECK(two, second)) {
 			release(&two->lock);
 			release(&one->lock);
+#ifdef SLEEPS_WITH_IRQS_OFF
+			int error = !atomic && kvm_gpc_activate(two, one->gpa + area.in_first, second);
+
+			irq_restore(flags);
+			if (atomic || error)
+				return;
+#else
 			irq_restore(flags);
 			if (atomic)
 				return;
 			if (kvm_gpc_activate(two, one->gpa + area.in_first, second))
 				return;
+#endif
 #ifdef NO_RETRY
 			return;
 #endif
@@ -337,7 +345,7 @@ again:
 		release(&two->lock);
 #endif
 #ifdef IRQS_ON_FOR_STORES
-	__asm__ volatile("sti" ::: "memory");
+	__asm__ volatile("pushf; orq $0x200, (%%rsp); popf" ::: "memory");
 #endif
 	write_area(&area, xen, flag);
 #ifdef IRQS_ON_FOR_STORES
