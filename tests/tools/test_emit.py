@@ -14,6 +14,11 @@ def test_help_names_every_language(capsys):
     assert all(f"  {language.word} " in said for language in emit.LANGUAGES)
 
 
+def test_no_macro_of_c_is_said_to_be_for_cpp():
+    assert "C++" not in emit.LANGUAGE["c"].summary
+    assert not [macro.name for macro in MACROS if "C++" in macro.whose]
+
+
 @pytest.mark.parametrize("language", [language.word for language in emit.LANGUAGES])
 def test_a_file_that_was_written_is_not_stale(language, tmp_path, capsys):
     path = str(tmp_path / "out")

@@ -29,7 +29,7 @@ class Macro(NamedTuple):
 # fmt: off
 MACROS = (
     Macro("_Static_assert",     "_Static_assert({good},\n\t{message});",   False, "C11"),
-    Macro("static_assert",      "static_assert({good},\n\t{message});",    False, "C23, C++11, Linux and <assert.h>"),
+    Macro("static_assert",      "static_assert({good},\n\t{message});",    False, "C23, Linux and <assert.h>"),
     Macro("BUILD_BUG_ON",       "BUILD_BUG_ON({bad});",                 True,  "Linux, Xen"),
     Macro("BUILD_BUG_ON_MSG",   "BUILD_BUG_ON_MSG({bad},\n\t{message});",  True,  "Linux"),
     Macro("QEMU_BUILD_BUG_ON",  "QEMU_BUILD_BUG_ON({bad});",            False, "QEMU"),
