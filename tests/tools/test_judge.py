@@ -251,6 +251,17 @@ def test_without_the_emulator_it_says_what_to_install(judge, c_writer, monkeypat
     assert "pip install 'runstate-abi[judge]'" in err
 
 
+def test_without_room_for_the_emulator_it_cannot_judge(c_writer):
+    argv = ["judge", "--quick", c_writer()]
+    code = f"from runstate_abi.tools import cli; raise SystemExit(cli.main({argv}))"
+    limited = 'ulimit -v 1048576; exec "$@"'
+    argv = ["sh", "-c", limited, "sh", sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "cannot judge: the emulator needs 1040 MiB of address space" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_emulator_is_not_loaded_by_any_other_command():
     code = (
         "import sys; from runstate_abi.tools import cli; cli.main(['judge', '--rules']);"

@@ -8,6 +8,7 @@ engine (unicorn, an optional package) is imported where a Machine is made.
 """
 
 import ctypes
+import mmap
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ STACK_SIZE, STACK_USED, HEADROOM = 0x8000, 0x2000, 0x400
 INSTRUCTIONS_MAX = 20_000  # an update takes 200, and 3000 with every sanitizer there is
 STACK_FILL = b"\x6b"  # what a stack holds that nobody initialised
 HLT = b"\xf4"
+ENGINE_SIZE = (1 << 30) + (16 << 20)  # what the engine asks for, with some room around it
 
 
 def engine() -> Any:
@@ -45,12 +47,25 @@ def engine() -> Any:
     return unicorn
 
 
+# Without room for its translations the engine ends the whole process, with an exit status of its
+# own. So the same is asked for first, and given back.
+def _require_room(source: str) -> None:
+    try:
+        mmap.mmap(-1, ENGINE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        raise WitnessError(
+            f"{source}: cannot judge: the emulator needs {ENGINE_SIZE >> 20} MiB of address space "
+            "(see ulimit -v)"
+        ) from None
+
+
 class Machine:
     """One processor with one image loaded. It has a life: registers, memory, what ran."""
 
     def __init__(self, image: Image, meaning: Callable[[str], Handler | None]) -> None:
         """Load ``image``; ``meaning`` gives the handler of a function by its name, or None."""
         unicorn = engine()
+        _require_room(image.file.source)
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.file, self.image, self._meaning = image.file, image, meaning
         self.used: set[str] = set()
