@@ -61,6 +61,9 @@ def main(argv: list[str]) -> int:
     if options.macro and LANGUAGE[options.language].module != "c":
         parser.error("--macro is for C: emit c, emit c-reader")
     for text in options.structs or ():
+        tag = _c_type(text).removeprefix("struct ")
+        if not (tag.isascii() and tag.isidentifier()):
+            parser.error(f"--struct {text}: {_c_type(text)!r} is no type of C: 'struct my_info'")
         if _claimed(text) not in RUNSTATE_STRUCTS:
             choices = " or ".join(f"{text.partition('=')[0]}={name}" for name in RUNSTATE_STRUCTS)
             parser.error(f"--struct {text}: say which struct it mirrors: {choices}")

@@ -98,6 +98,11 @@ WRONG = (
     ["c", "--macro", "ASSERT_OR_SO"],
     ["c", "--struct", "struct mine"],
     ["c", "--struct", "struct mine=my_info"],
+    ["c", "--struct", "struct a;system=vcpu_runstate_info"],
+    ["c", "--struct", "struct 2a=vcpu_runstate_info"],
+    ["c", "--struct", "struct é=vcpu_runstate_info"],
+    ["c", "--struct", "a b=vcpu_runstate_info"],
+    ["c", "--struct", "struct =vcpu_runstate_info"],
     ["zig", "--struct", "struct mine=vcpu_runstate_info"],
     ["c", "-o", "x", "--check", "x"],
 )
