@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from os.path import splitext
 
 from runstate_abi.tools import arguments, delivery
 from runstate_abi.tools.document.blocks import Document
@@ -12,6 +13,9 @@ FORMATS = {
     "rst": "reStructuredText that builds in Linux's and in Xen's tree",
     "man": "a man page, section 7",
 }
+
+# A file says by its name what it is.
+SUFFIXES = {".html": "html", ".md": "markdown", ".rst": "rst", ".7": "man"}
 
 _DESCRIPTION = "The ABI document that the runstate area never had, in four renderings."
 _EPILOG = """\
@@ -25,11 +29,17 @@ def main(argv: list[str]) -> int:
     formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
     parser = arguments.parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
     add = parser.add_argument
-    add("--format", choices=list(FORMATS), default="markdown", help="default: markdown")
+    add("--format", choices=list(FORMATS), help="default: as FILE is called, else markdown")
     delivery.add_options(parser)
     options = parser.parse_args(argv)
-    command = f"runstate docs --format {options.format}"
-    return delivery.deliver(rendered(options.format), options.output, options.check, command)
+    form = options.format or named(options.check or options.output)
+    command = f"runstate docs --format {form}"
+    return delivery.deliver(rendered(form), options.output, options.check, command)
+
+
+def named(path: str) -> str:
+    """Return the format that a file's name asks for: Markdown if it asks for none."""
+    return SUFFIXES.get(splitext(path)[1], "markdown")
 
 
 def rendered(form: str) -> Iterator[str]:

@@ -34,6 +34,24 @@ def test_a_page_that_was_written_is_not_stale(form, tmp_path):
     assert docs.main(["--format", form, "--check", path]) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("a.html", "html"), ("a.md", "markdown"), ("a.rst", "rst"), ("a.7", "man"), ("a", "markdown")],
+)
+def test_a_file_s_name_says_its_format(name, form, tmp_path):
+    path = tmp_path / name
+    assert docs.main(["-o", str(path)]) == 0
+    assert path.read_text() == "\n".join(docs.rendered(form)) + "\n"
+    assert docs.main(["--check", str(path)]) == 0
+
+
+def test_the_format_that_was_asked_for_wins_over_the_name(tmp_path):
+    path = str(tmp_path / "a.html")
+    assert docs.main(["--format", "man", "-o", path]) == 0
+    assert docs.main(["--format", "man", "--check", path]) == 0
+    assert docs.main(["--check", path]) == 1
+
+
 def test_a_dash_is_stdout(capsys):
     assert docs.main(["--format", "man", "-o", "-"]) == 0
     assert capsys.readouterr().out.startswith("'\\\" t\n.TH RUNSTATE 7")
