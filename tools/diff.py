@@ -195,7 +195,8 @@ def _row(shift: Shift) -> list[str]:
 def _alignments(pair: Pair) -> Iterator[list[str]]:
     first, second = pair.first.alignment, pair.second.alignment
     if first is not None and second is not None:
-        yield ["_Alignof", f"{first:8}", f"{second:8}", ""]
+        rule = shifts.alignment_rule(pair.first, pair.second)
+        yield ["_Alignof", f"{first:8}", f"{second:8}", "", rule]
 
 
 def _verdict(pair: Pair) -> str:

@@ -23,6 +23,19 @@ def test_arm64_has_the_native_layout_and_i386_the_compat_one(capsys):
     assert diff.main(["native@i386", "native"]) == 1
 
 
+def test_an_alignment_that_differs_has_its_rule_too(capsys):
+    def rule(first, second):
+        diff.main([first, second])
+        (row,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("_Alignof")]
+        return " ".join(row.split())
+
+    assert rule("native@i386", "compat") == "_Alignof 4 1 members aligned to 4 at most, packed"
+    assert rule("native", "native@i386") == (
+        "_Alignof 8 4 members aligned to 8 at most, members aligned to 4 at most"
+    )
+    assert rule("native", "native") == "_Alignof 8 8"
+
+
 def test_json_has_the_shifts_their_causes_and_the_exit_code(capsys):
     assert diff.main(["native", "compat", "--json"]) == 1
     said = json.loads(capsys.readouterr().out)

@@ -127,6 +127,19 @@ def _padding(size: int) -> str:
     return f"{size} bytes of padding" if size else "none"
 
 
+def alignment_rule(first: Layout, second: Layout) -> str:
+    """Return why two structs are aligned differently; nothing if they are not."""
+    if first.alignment == second.alignment:
+        return ""
+    return ", ".join(map(_strictest, (first, second)))
+
+
+def _strictest(layout: Layout) -> str:
+    if layout.alignment is None:
+        return "not recorded"
+    return "packed" if layout.alignment == 1 else f"members aligned to {layout.alignment} at most"
+
+
 # What the layout itself shows of the rule that placed a member: its offset is a multiple of this.
 def _rule(name: str, layout: Layout) -> str:
     if name == END:
