@@ -10,7 +10,7 @@ import pytest
 
 from runstate_abi.tools.judging import tallies
 from runstate_abi.writer.rulebook.requests import SCENARIO, everything, parse, quick
-from runstate_abi.writer.rules import RULES
+from runstate_abi.writer.rules import PROFILE, RULES
 
 
 def test_a_right_writer_exits_0_with_a_line_for_each_rule(judge, c_writer):
@@ -242,6 +242,17 @@ def test_the_rule_book_is_one_page(judge, profile):
     assert code == 0
     assert all(rule.sentence in out for rule in RULES)
     assert len(out.splitlines()) < 40
+
+
+@pytest.mark.parametrize("profile", ["linux-6.2+", "linux-6.1", "xen-va", "xen-phys"])
+def test_a_rule_that_a_profile_relaxes_says_so_where_it_stands(judge, profile):
+    _, out, _ = judge("--rules", "--profile", profile)
+    relaxed = {one.rule: one.instead for one in PROFILE[profile].relaxed}
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines()[2 : 2 + len(RULES)])
+    weaker = {name for name, row in rows.items() if "(kept in a weaker form: see below)" in row}
+    silent = {name for name, row in rows.items() if "(not judged: see below)" in row}
+    assert weaker == {name for name, instead in relaxed.items() if instead}
+    assert silent == {name for name, instead in relaxed.items() if not instead}
 
 
 def test_without_the_emulator_it_says_what_to_install(judge, c_writer, monkeypatch):

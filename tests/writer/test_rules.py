@@ -271,6 +271,14 @@ def test_every_rule_has_been_seen_to_fail():
     assert {rule for _, rules in BROKEN.values() for rule in rules} == set(RULE)
 
 
+def test_a_page_that_is_not_the_areas_is_not_given_a_cache():
+    stale = judge(put(NATIVE, STATE, Store(4, 256, b"\0")))
+    marked = judge(put(NATIVE, at(NATIVE, Dirty), Dirty(4885527466)))
+    said = {violation.rule: violation.why for violation in (*stale, *marked)}
+    assert said["locks"] == said["calls"] == "a page that is no longer the area's is written"
+    assert said["dirty"] == "frame +4885527466 is marked dirty and is not the area's"
+
+
 def test_a_violation_points_at_the_step():
     (violation,) = judge(changed(NATIVE, at(NATIVE, Check), size=47))
     assert violation.at == at(NATIVE, Check)

@@ -11,7 +11,7 @@ from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
 from runstate_abi.tools.judging.tallies import Broken, Prints, counted
 from runstate_abi.tools.judging.verdict import Judged, Verdict
 from runstate_abi.tools.tables import aligned
-from runstate_abi.writer.rules import PROFILES, RULES, Profile
+from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
 from runstate_abi.writer.witnesses.observation import Observation
 
@@ -146,12 +146,21 @@ def compared(first: Verdict, second: Verdict) -> Iterator[str]:
     )
 
 
+def _kept(relaxed: Relaxed | None) -> str:
+    if relaxed is None:
+        return ""
+    return f" ({'kept in a weaker form' if relaxed.instead else 'not judged'}: see below)"
+
+
 def book(profile: Profile) -> Iterator[str]:
     """Yield the rule book under a profile, one rule a line."""
     relaxed = {one.rule: one for one in profile.relaxed}
     yield f"{profile.name}: {profile.summary}"
     yield ""
-    yield from aligned([[rule.name, rule.sentence, f"[{rule.source}]"] for rule in RULES])
+    yield from aligned([
+        [rule.name, rule.sentence + _kept(relaxed.get(rule.name)), f"[{rule.source}]"]
+        for rule in RULES
+    ])  # fmt: skip
     if relaxed:
         yield ""
         yield f"What writers of {profile.name} do not keep, and why:"

@@ -21,6 +21,8 @@ from runstate_abi.writer.steps import (
 )
 
 Breaches = Iterator[Breach]
+PAGES = (1, 2)  # the pages of an area; a stale cache maps another
+STRANGER = "a page that is no longer the area's is written"
 
 
 def locks(book: Ledger) -> Breaches:
@@ -38,7 +40,9 @@ def locks(book: Ledger) -> Breaches:
                 else:
                     held.remove(cache)
             case _ if isinstance(step, Write) and f"gpc{step.page}" not in held:
-                yield Breach(index, f"page {step.page} is written without gpc{step.page}'s lock")
+                page = step.page
+                without = f"page {page} is written without gpc{page}'s lock"
+                yield Breach(index, without if page in PAGES else STRANGER)
     if held:
         yield Breach(len(book.evidence.steps), f"{held[-1]} is still locked at return")
 
@@ -106,7 +110,8 @@ def dirty(book: Ledger) -> Breaches:
     yield from dirty_at_last(book)
     for index, step, held in _under_locks(book.evidence):
         if isinstance(step, Dirty) and (own := f"gpc{step.gfn + 1}") not in held:
-            yield Breach(index, f"frame {step.gfn:+d} is marked dirty without {own}'s lock")
+            why = f"without {own}'s lock" if step.gfn + 1 in PAGES else "and is not the area's"
+            yield Breach(index, f"frame {step.gfn:+d} is marked dirty {why}")
 
 
 # Each step with its number and the locks that are held when it is made.
@@ -128,7 +133,8 @@ def dirty_at_last(book: Ledger) -> Breaches:
     marked = {step.gfn: at for at, step in enumerate(steps) if isinstance(step, Dirty)}
     for gfn, at in stored.items():
         if marked.get(gfn, -1) < at and not book.evidence.no_slot:
-            yield Breach(len(steps), f"frame {gfn:+d} is not marked dirty after its last store")
+            unmarked = f"frame {gfn:+d} is not marked dirty after its last store"
+            yield Breach(len(steps), unmarked if gfn + 1 in PAGES else STRANGER)
     for gfn, at in marked.items():
         if gfn not in stored:
             yield Breach(at, f"frame {gfn:+d} is marked dirty, and nothing is stored in it")
@@ -162,4 +168,6 @@ def calls(book: Ledger) -> Breaches:
                 if isinstance(step, Activate) and step.gpa != offset + parts.first:
                     yield Breach(index, f"{cache} is set up at {step.gpa}, not where page 2 begins")
             case _ if isinstance(step, Write) and f"gpc{step.page}" not in checked:
-                yield Breach(index, f"page {step.page} is written before gpc{step.page} is checked")
+                page = step.page
+                unchecked = f"page {page} is written before gpc{page} is checked"
+                yield Breach(index, unchecked if page in PAGES else STRANGER)
