@@ -4,13 +4,14 @@ from collections import Counter
 
 import pytest
 
+from runstate_abi.tools.cli import main
 from runstate_abi.tools.racing.rows import Wanted, rows, writers
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.racing import patterns, verdicts
 from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODELS
 from runstate_abi.writer.racing.placements import placements
 from runstate_abi.writer.variants import VARIANTS, Refused
-from runstate_abi.writer.vcpu import SHAPES
+from runstate_abi.writer.vcpu import SHAPES, Area
 
 PAIR = ["--variant", "upstream", "--reader", "linux-64"]
 
@@ -63,3 +64,39 @@ def test_a_question_that_stands_alone_and_cannot_be_asked_is_refused():
     wanted = Wanted("linux-6.1", None, None, None, 0xFF1, 1, patterns.INCREASING, (), 32)
     with pytest.raises(Refused):
         list(rows(wanted, Counter()))
+
+
+# The matrix of what is known: each of these deceives every reader that believes more than state.
+@pytest.mark.parametrize(
+    "circumstance",
+    [
+        ["--entry-times", "a-b-a", "--updates", "2", "--variant", "xen-phys"],
+        ["--entry-times", "a-b-a", "--updates", "2", "--drop", "wmb-set", "--variant", "upstream"],
+        ["--drop", "bit-check"],
+        ["--drop", "reread", "--updates", "2", "--variant", "upstream"],
+        ["--drop", "flag", "--updates", "2", "--variant", "upstream"],
+        ["--drop", "set", "--variant", "upstream"],
+        ["--drop", "body-bit", "--drop", "wmb-clear", "--variant", "upstream"],
+        ["--drop", "wmb-set", "--model", "weak", "--variant", "upstream"],
+        ["--equal-entry-time", "--drop", "rmb-copy"],
+    ],
+)
+def test_what_is_known_to_tear_is_expected_of_every_reader(capsys, circumstance):
+    assert main(["race", "--abi", "compat", "--at", "0x1000", *circumstance]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "0 not met" in last
+    torn = int(last.split(" torn")[0].split()[-1])
+    assert torn > 5
+    assert "in no table" not in last or last.endswith("0 of them torn")
+
+
+def test_what_is_not_known_to_tear_is_not_expected_to():
+    readers = {"linux-64": "safe", "linux-32": None, "state": None}
+    for reader, verdict in readers.items():
+        asked = verdicts.Asked("upstream", reader, MODELS[0], Area("native", 0x1000))
+        assert verdicts.expected(asked._replace(dropped=("wmb-clear",))) == verdict
+        assert verdicts.expected(asked._replace(dropped=("set", "wmb-set"))) != "safe"
+    assert verdicts.of_any_writer("linux-64", patterns.INCREASING, ("set",)) is None
+    assert verdicts.of_any_writer("state", patterns.A_B_A, ()) == "safe"
+    eight = verdicts.Asked("linux-6.1", "linux-64", MODELS[1], Area("native", 0x1000))
+    assert verdicts.expected(eight._replace(dropped=("wmb-set",))) is None
