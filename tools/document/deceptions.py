@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.document.blocks import Block, Table
 from runstate_abi.writer import race
 from runstate_abi.writer.guest import COPY, READER, Load, Op, ReadBarrier, Reader
@@ -19,9 +18,8 @@ from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.racing.execution import Event
 from runstate_abi.writer.racing.ordering import GRAINS, MODEL, Model
 from runstate_abi.writer.variants import VARIANT
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, TOP_BYTE_SHIFT, Area
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, FLAG, SHAPES, Area
 
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 X86, WEAK = MODEL["x86-tso"], MODEL["weak"]
 CURRENT, LINUX_6_1, XEN_PHYS = (
     race.of_variant(VARIANT[name]) for name in ("upstream", "linux-6.1", "xen-phys")

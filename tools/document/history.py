@@ -6,10 +6,10 @@ it is prose, in prose/versions.table.
 
 from runstate_abi.tools.document.blocks import Block, Table
 from runstate_abi.tools.document.sources import Reference
-from runstate_abi.tools.document.updates import FLAG, NEW, offsets, padding
+from runstate_abi.tools.document.updates import NEW, offsets, padding
 from runstate_abi.writer.steps import writes
 from runstate_abi.writer.variants import VARIANTS, Variant, update
-from runstate_abi.writer.vcpu import Area
+from runstate_abi.writer.vcpu import FLAG, Area
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:

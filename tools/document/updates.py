@@ -7,7 +7,6 @@ they were played. No interleaving and no offset is written down here.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools import drawing
 from runstate_abi.tools.document.blocks import Block, Figure, Table
 from runstate_abi.tools.document.placements import flag_first
@@ -16,15 +15,14 @@ from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Write, epochs
 from runstate_abi.writer.variants import VARIANT, Variant, update
 from runstate_abi.writer.vcpu import (
+    FLAG,
     PAGE_SIZE,
-    TOP_BYTE_SHIFT,
     Area,
     Runstate,
     image,
 )
 
 CURRENT = VARIANT["upstream"]
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 FILL = 0xA5
 
 # Every byte of the old struct differs from the new one's, so that no store goes unseen.

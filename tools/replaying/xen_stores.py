@@ -13,7 +13,6 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.replaying.cases import Case, Replayed, differ
 from runstate_abi.tools.replaying.fields import (
     Malformed,
@@ -30,9 +29,9 @@ from runstate_abi.tools.replaying.xen_recordings import XEN, area, area_origin, 
 from runstate_abi.writer.accounting import origin
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.vcpu import (
+    FLAG,
     PAGE_SIZE,
     SHAPES,
-    TOP_BYTE_SHIFT,
     Area,
     Shape,
     runstate_of,
@@ -41,7 +40,6 @@ from runstate_abi.writer.vcpu import (
 
 STORE = frozenset(("at", "changed", "bytes"))
 WIDEST = 8  # bytes that one store writes at most
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT  # in the update byte
 
 
 class Log(NamedTuple):
