@@ -27,11 +27,11 @@ def main(argv: list[str]) -> int:
 
         print("\n".join(text.book(PROFILE[options.profile or NEWEST.name])))
         return EQUAL
-    from runstate_abi.tools.judging.verdict import WrongProfile
+    from runstate_abi.tools.judging.verdict import WrongRequest
 
     try:
         return _trace(options) if options.trace else _judge(options)
-    except WrongProfile as error:
+    except WrongRequest as error:
         parser.error(str(error))
 
 
@@ -72,6 +72,7 @@ def _requests(options: argparse.Namespace, judged: "Judged") -> Sequence[Request
     from runstate_abi.tools.judging import verdict
 
     asked: Sequence[Request] = options.case or verdict.requests(judged, options.quick)
+    verdict.refuse(judged, asked)
     return asked
 
 

@@ -79,6 +79,11 @@ def test_a_file_that_is_none_exits_3(judge, tmp_path):
         ("x.o", "--case", "native@0x1000"),
         ("x.o", "--case", "native"),
         ("x.o", "--case", "native@1,upside-down"),
+        ("x.o", "--case", "native@0x100,busy1"),
+        ("x.o", "--case", "native@0xfd1,busy2"),
+        ("x.o", "--case", "native@0x100,stale2"),
+        ("x.o", "--case", "native@0xfd0,atomic,busy2"),
+        ("x.o", "--case", "compat@0xfd1,again"),
         ("x.o", "-j", "0"),
         ("x.o", "--format", "xml"),
         ("x.o", "--btf", "a", "--btf", "b"),
@@ -106,6 +111,13 @@ def test_a_profile_of_xen_is_not_for_kvm(judge, c_writer):
     code, _, err = judge(c_writer(), "--profile", "xen-va")
     assert code == 2
     assert "not for KVM's writer" in err
+
+
+def test_a_guest_with_page_tables_of_its_own_is_not_for_kvm(judge, c_writer):
+    for more in ((), ("--trace",)):
+        code, out, err = judge(c_writer(), "--case", "native@0x100,hvm", *more)
+        assert (code, out) == (2, "")
+        assert "--case native@0x100,hvm: hvm is for Xen's writer" in err
 
 
 def test_a_profile_says_what_it_does_not_judge(judge, c_writer):

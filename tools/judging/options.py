@@ -30,7 +30,7 @@ and one of
   again             cache 1 goes stale while cache 2 is refreshed
   no-slot           no memslot, so no page to mark dirty
   hvm               Xen only: the guest has page tables of its own
-as in native@0xff1,flag,atomic or compat@0x100,stale1.
+as in native@0xff1,flag,atomic or compat@0x100,stale1. One that would change nothing is refused.
 
 A rule that none of the updates puts to the test is "not asked", and counted so.
 

@@ -16,7 +16,7 @@ from runstate_abi.tools.judging import tallies
 from runstate_abi.tools.judging.asked import ASKS
 from runstate_abi.tools.judging.packed import unpacked
 from runstate_abi.tools.judging.tallies import Tally, counted
-from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
+from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, Profile, Rule, not_judged
 from runstate_abi.writer.witnesses import object_file
 from runstate_abi.writer.witnesses.c_types import Types
@@ -30,8 +30,8 @@ from runstate_abi.writer.witnesses.xen_code import ENTRY, XenWriter
 WITNESS = "machine-code"
 
 
-class WrongProfile(Exception):
-    """A profile of Xen's for KVM's writer, or the other way."""
+class WrongRequest(Exception):
+    """A profile or a scenario of Xen's for KVM's writer, or the other way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Verdict:
 def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judged:
     """Open a kernel's or a hypervisor's code and its debug info, with the profile for it.
 
-    WitnessError says why it cannot be judged, WrongProfile that this is no profile for it.
+    WitnessError says why it cannot be judged, WrongRequest that this is no profile for it.
     """
     with unpacked(path, btf_path) as (binary, btf):
         file = open_code(binary)
@@ -117,7 +117,7 @@ def _profile(file: ObjectFile, name: str) -> Profile:
     is_xen = file.find(ENTRY) is not None
     name = name or ("xen-va" if is_xen else NEWEST.name)
     if name.startswith("xen") != is_xen:
-        raise WrongProfile(f"--profile {name}: not for {'Xen' if is_xen else 'KVM'}'s writer")
+        raise WrongRequest(f"--profile {name}: not for {'Xen' if is_xen else 'KVM'}'s writer")
     return PROFILE[name]
 
 
@@ -132,6 +132,13 @@ def requests(judged: Judged, boundaries_only: bool) -> list[Request]:
     if isinstance(judged.writer, XenWriter):
         return [one for one in without_caches(boundaries_only) if judged.writer.takes(one)]
     return list(quick() if boundaries_only else everything())
+
+
+def refuse(judged: Judged, requests: Sequence[Request]) -> None:
+    """Refuse a scenario that is another writer's (WrongRequest)."""
+    for one in requests:
+        if one.scenario == HVM and not isinstance(judged.writer, XenWriter):
+            raise WrongRequest(f"--case {one}: hvm is for Xen's writer")
 
 
 def verdict(

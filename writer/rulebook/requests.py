@@ -186,4 +186,21 @@ def parse(text: str) -> Request:
         known = ", ".join(name for name in SCENARIO if name)
         raise ValueError(f"{text!r}: the scenarios are {known}")
     scenario = SCENARIO[scenarios[0]] if scenarios else FINE
-    return request(found["abi"], offset, "flag" in words, "atomic" in words, scenario)
+    asked = request(found["abi"], offset, "flag" in words, "atomic" in words, scenario)
+    why = _impossible(asked)
+    if why:
+        raise ValueError(f"{text!r}: {why}")
+    return asked
+
+
+# Why a scenario would change nothing ("": it would).
+def _impossible(asked: Request) -> str:
+    scenario = asked.scenario
+    if scenario.busy and not asked.atomic:
+        return f"{scenario.name} is for atomic: who may wait for a lock does not notice"
+    if (
+        2 in (scenario.stale, scenario.busy)
+        and not split(asked.offset, asked.area.shape.size).second
+    ):
+        return f"{scenario.name} is for two pages, and this area is in one"
+    return ""
