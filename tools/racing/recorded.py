@@ -50,6 +50,14 @@ def writers(path: str) -> Iterator[tuple[Writer, Area]]:
     """Yield the updates that write watchpoints saw: JSON Lines, a record with its stores each."""
     used = 0
     for number, record in _records(path):
+        if "stores" not in record:
+            shows = (
+                "images of memory" if "at" in record or "after_update" in record else "no stores"
+            )
+            raise WitnessError(
+                f"{path}: line {number}: field 'stores' is missing: this shows {shows}, which race "
+                "cannot ask about; replay may"
+            )
         try:
             area = area_of(record, truth(record, "update_flag"))
             steps = steps_of_watchpoints(sequence(record, "stores"), area.offset)

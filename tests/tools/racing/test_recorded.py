@@ -127,3 +127,9 @@ def test_a_recording_that_is_no_text_is_one_line(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(WitnessError, match=r"stores\.jsonl: no text"):
         race.main(["--recorded", str(path)])
+
+
+@pytest.mark.parametrize("name", ["xen_pv_stores_4.17", "xen_hvm_compat_4.17"])
+def test_images_of_memory_are_not_taken_for_stores(data, name):
+    with pytest.raises(WitnessError, match="line 2: field 'stores' is missing: this shows images"):
+        race.main(["--recorded", str(data / "xen" / f"{name}.jsonl")])
