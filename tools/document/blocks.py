@@ -65,11 +65,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing: SVG for who can show it, and the same in characters for who cannot."""
+    """A drawing: SVG for who can show it, and the same in characters for who cannot.
+
+    ``drawn``: what the caption goes on to say where the SVG is shown, such as its colours.
+    """
 
     caption: str
     svg: tuple[str, ...]
     text: tuple[str, ...]
+    drawn: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,8 +110,9 @@ def block_lines(block: Block) -> Iterator[str]:
                 for key, text in entries
             )
             yield "</dl>"
-        case Figure(caption, svg, _):
-            yield from ("<figure>", f"<figcaption>{_inline(caption)}</figcaption>")
+        case Figure(caption, svg, _, drawn):
+            said = f"{caption} {drawn}".rstrip()
+            yield from ("<figure>", f"<figcaption>{_inline(said)}</figcaption>")
             yield from (*svg, "</figure>")
 
 

@@ -83,13 +83,14 @@ def boxes(layout: Layout) -> Iterator[Box]:
 
 def layout_figure(word: str, layout: Layout) -> Figure:
     """Return the struct drawn to scale, eight bytes a row, and the same in characters."""
+    no_padding = "" if layout.padding else "; there is no padding"
     caption = (
         f"{word.capitalize()}: {layout.size} bytes, eight a row. "
-        f"The update byte, {update_byte(layout)}, is marked"
+        f"The update byte, {update_byte(layout)}, is marked{no_padding}."
     )
-    caption += "; padding is hatched." if layout.padding else "; there is no padding."
     picture = drawing.byte_rows(f"struct {layout.name}, byte by byte", tuple(boxes(layout)))
-    return Figure(caption, tuple(drawing.svg(picture)), tuple(in_characters(layout)))
+    hatched = "Padding is hatched." if layout.padding else ""
+    return Figure(caption, tuple(drawing.svg(picture)), tuple(in_characters(layout)), hatched)
 
 
 # Six characters a byte; a box that runs over the end of a row goes on in the next one.

@@ -138,11 +138,9 @@ def timeline(title: str, area: Area) -> Figure:
         for number, epoch in enumerate(seen(CURRENT, area), 1)
     ]
     picture = drawing.timeline(f"{title}, epoch by epoch", found, "smp_wmb()")
-    caption = (
-        f"{title}. Beside the stores, the struct's bytes, eight a row, while the epoch lasts: "
-        "grey old, green new, yellow either, red the update byte with the flag up."
-    )
-    return Figure(caption, tuple(drawing.svg(picture)), tuple(_in_characters(found)))
+    caption = f"{title}. With the stores, the struct's bytes, eight a row, while the epoch lasts."
+    colours = "Grey is old, green new, yellow either, red the update byte with the flag up."
+    return Figure(caption, tuple(drawing.svg(picture)), tuple(_in_characters(found)), colours)
 
 
 LETTERS = {"old": "o", "new": "n", "either": "?", "flag": "F"}

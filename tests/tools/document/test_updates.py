@@ -1,5 +1,7 @@
 """Epochs, what a reader may see in them, padding: held against playing the update."""
 
+import re
+
 import pytest
 
 from runstate_abi.tools.document import updates
@@ -121,3 +123,17 @@ PADDING = (
 def test_the_padding_is_what_real_hypervisors_leave(read_back, form):
     _, *rows = read_back(form)["The padding of the native struct after one update"]
     assert [tuple(row) for row in rows] == list(PADDING)
+
+
+LOOKS = ("Grey is old", "red the update byte", "hatched")
+
+
+@pytest.mark.parametrize("form", ["markdown", "rst", "man"])
+def test_a_figure_in_characters_is_not_said_to_have_colours(page, form):
+    assert not [words for words in LOOKS if words.lower() in page(form).lower()]
+    assert "grey" not in page(form)
+
+
+def test_a_figure_that_is_drawn_says_what_its_colours_mean(page):
+    captions = " ".join(re.findall("<figcaption>(.*?)</figcaption>", page("html")))
+    assert [captions.count(words) for words in LOOKS] == [2, 2, 1]
