@@ -151,7 +151,9 @@ def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
         if expected.get(place) != present.get(place)
     )
     silent = [NotChecked(f"golden {w} {a}", "nobody was asked", True) for w, a in known - asked]
-    new = [NotChecked(f"{w} {a}", f"not in {golden.path}", False) for w, a in asked - known]
+    # What is new fails nobody, unless nothing else was compared: that is no pass.
+    nothing = not expected
+    new = [NotChecked(f"{w} {a}", f"not in {golden.path}", nothing) for w, a in asked - known]
     return Finding(
         WITNESS,
         golden.path,

@@ -146,3 +146,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         settled(tmp_path / "nowhere", SEEN)
     with pytest.raises(WitnessError, match="cannot write: No such file"):
         goldens.settled([SEEN], None, str(tmp_path / "no" / "where"))
+
+
+def test_a_golden_that_compares_nothing_is_no_pass(golden):
+    golden.write_text(golden.read_text().splitlines()[0] + "\n")
+    findings = settled(golden, SEEN)
+    assert findings[-1].compared == 0
+    assert exit_code(findings) == 3
