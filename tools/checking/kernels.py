@@ -21,7 +21,7 @@ from runstate_abi.layouts.runstate import (
     claim,
     structs_expected,
 )
-from runstate_abi.layouts.witnesses import btf, elf, vmlinuz
+from runstate_abi.layouts.witnesses import btf, btf_header, elf, vmlinuz
 from runstate_abi.layouts.witnesses.inflate import compression
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 from runstate_abi.tools.checking.survey import (
@@ -65,16 +65,21 @@ def asked_of_files(paths: Sequence[str], question: Question) -> Iterator[Finding
     bare: list[dwarf.Source] = []
     needed = WITNESS not in question.allowed
     for path in paths:
+        has_btf = False
         try:
-            images.append(vmlinuz.open_image(path))
+            image = vmlinuz.open_image(path)
+            has_btf = True
+            btf_header.header(image.btf, path)
+            images.append(image)
             continue
         except WitnessError as error:
             complaint = str(error)
         # Not inside the except: the exception holds all that was inflated.
         source = _dwarf_alone(path)
-        if source is None:
+        # BTF that is there and damaged is told even if the file has DWARF too.
+        if source is None or has_btf:
             yield unchecked(WITNESS, path, complaint, needed)
-        else:
+        if source is not None:
             bare.append(source)
     if bare:
         findings = [_asked_for_dwarf(source, question) for source in bare]
@@ -195,7 +200,10 @@ def _has_dwarf(image: KernelImage) -> bool:
 
 def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     abi = image.abi or question.abi
-    seen = btf.observe(reading, RUNSTATE_STRUCTS, abi)
+    try:
+        seen = btf.observe(reading, RUNSTATE_STRUCTS, abi)
+    except WitnessError as error:
+        return unchecked(WITNESS, image.path, str(error), WITNESS not in question.allowed)
     finding = _held(WITNESS, seen, abi, assumed=image.abi is None and not question.abi_given)
     finding = finding._replace(
         source=f"{image.path}: {image.kind}, {_short(vmlinuz.identity(image))}",

@@ -265,3 +265,26 @@ def test_a_debug_kernel_and_its_module_agree_with_themselves(debian):
     assert [f.witness for f in findings] == ["btf", "dwarf", "btf", "dwarf"]
     assert [f.compared for f in findings] == [13, 13, 26, 26]
     assert exit_code(findings) == 0
+
+
+def test_damaged_btf_is_that_files_matter_alone(pair, tmp_path):
+    damaged = tmp_path / "damaged.o"
+    data = Path(pair[0]).read_bytes()
+    damaged.write_bytes(data.replace(b"\x9f\xeb\x01", b"\x9f\x00\x01"))
+    findings = ask(str(damaged), *pair)
+    (refused,) = [f for f in findings if unreadable(f)]
+    assert complaint(refused).startswith(f"{damaged}: not BTF")
+    assert [f.compared for f in findings if not unreadable(f)] == [13, 26]
+    assert exit_code(findings) == 3
+
+
+def test_a_struct_there_is_no_word_for_hides_no_other_files_difference(kernel_object, declarations):
+    wrong = kernel_object("wrong", ["struct vcpu_runstate_info { int state; };"])
+    wordless = kernel_object(
+        "wordless",
+        ["struct vcpu_runstate_info { int state; union { long a; char b; }; };"],
+    )
+    findings = ask(wrong, wordless)
+    (refused,) = [f for f in findings if unreadable(f)]
+    assert complaint(refused).startswith(f"{wordless}: struct vcpu_runstate_info: ")
+    assert exit_code(findings) == 1
