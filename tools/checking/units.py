@@ -42,15 +42,18 @@ def _candidates(folder: str) -> Iterator[str]:
                 yield path
 
 
-# ELF files are told by name, or every program would be asked; what else is a kernel, by its bytes.
+# A kernel's name is asked whatever its bytes, or a damaged one would be passed over. Of other names
+# ELF files are not, or every program would be; what else is a kernel is told by its bytes.
 def _is_candidate(path: str) -> bool:
     if archives.UNWANTED.fullmatch(path):
         return False
     if archives.is_archive(path):
         return True
+    if archives.wanted(path) and os.path.isfile(path):
+        return True
     start = _start(path)
     if start[: len(elf.MAGIC)] == elf.MAGIC or compression(start):
-        return archives.wanted(path)
+        return False
     boot = (start[0x202:0x206], start[0x38:0x3C], start[0x04:0x08])
     known = (b"HdrS", b"ARM\x64", b"zimg")
     if any(seen == magic for seen, magic in zip(boot, known, strict=True)):

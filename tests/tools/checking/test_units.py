@@ -114,3 +114,9 @@ def test_a_folder_without_any_is_a_complaint(tmp_path):
         [],
         [(f"{tmp_path}: no kernel, kvm.ko, package or tarball in it", str(tmp_path))],
     )
+
+
+@pytest.mark.parametrize("name", ["vmlinuz-6.13", "vmlinux", "kvm-amd.ko.xz", "kvm.ko"])
+@pytest.mark.parametrize("data", [b"", bytes(4096), b"text"])
+def test_a_kernels_name_is_asked_whatever_its_bytes(folder, name, data):
+    assert grouped(folder({name: data, "notes.txt": data})) == [(name,)]
