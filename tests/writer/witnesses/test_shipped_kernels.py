@@ -25,7 +25,7 @@ pytestmark = pytest.mark.network
 DATA = Path(__file__).parent.parent.parent / "data"
 GOLDEN = Path(__file__).parent.parent.parent / "golden"
 # What every right kernel does to memory, at every placement of rulebook/requests.py, as one number.
-CONTRACT = "4411a8e5c1"
+CONTRACT = "4e35f88da4"
 
 # (suite, metapackage): a cloud kernel's package is a third of the others'.
 KERNELS = {
