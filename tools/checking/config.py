@@ -5,6 +5,8 @@ error and never passed over. Paths are relative to the file that has them.
 """
 
 import argparse
+import os
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,6 +43,9 @@ KEYS = (
     Key("no-cache",      "no_cache",      bool),
 )
 # fmt: on
+# Bytes of a file that has the table; characters of a wrong value that a complaint shows.
+SIZE_MAX = 1 << 20
+SHOWN = 60
 NAMES = {key.name: key for key in KEYS}
 
 
@@ -55,7 +60,9 @@ def apply(options: argparse.Namespace, path: str) -> str:
         if key is None:
             return f"{path}: [tool.runstate] has no key {name!r}{nearest(name, NAMES)}"
         if not _fits(value, key.type):
-            return f"{path}: [tool.runstate] {name}: {_WANTED[key.type]}, not {value!r}"
+            return f"{path}: [tool.runstate] {name}: {_WANTED[key.type]}, not {repr(value)[:SHOWN]}"
+        if "\0" in "".join(value if isinstance(value, list) else [str(value)]):
+            return f"{path}: [tool.runstate] {name}: has a null byte"
         if not getattr(options, key.option):
             setattr(options, key.option, _relative(value, key, Path(path).parent))
     return complaint
@@ -65,8 +72,7 @@ def _table(path: str) -> tuple[dict[str, object], str]:
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            document = tomllib.load(file)
+        document = tomllib.loads(_bytes(path).decode())
     except OSError as error:
         raise WitnessError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -76,6 +82,15 @@ def _table(path: str) -> tuple[dict[str, object], str]:
     if not isinstance(table, dict):
         return {}, f"{path}: tool.runstate is not a table"
     return table, ""
+
+
+# Opened without waiting: a pipe has no end, and neither has /dev/zero.
+def _bytes(path: str) -> bytes:
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
+            raise WitnessError(f"{path}: not a file of at most {SIZE_MAX} bytes")
+        return file.read(SIZE_MAX)
 
 
 _WANTED = {list: "a list of strings", str: "a string", bool: "true or false", int: "a number"}

@@ -1,5 +1,8 @@
 """[tool.runstate]: what it sets, what it refuses, and that the command line wins."""
 
+import argparse
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -132,3 +135,22 @@ def test_whatever_it_says_is_taken_or_refused_on_one_line(tmp_path, text):
     path.write_text(text, errors="surrogatepass")
     complaint = config.apply(options.parser().parse_args([]), str(path))
     assert "\n" not in complaint
+
+
+def test_a_table_that_is_no_file_or_is_too_long_is_not_read(tmp_path):
+    pipe, long = tmp_path / "pipe", tmp_path / "long.toml"
+    long.write_bytes(b"#" * (config.SIZE_MAX + 1))
+    for path in ("/dev/zero", str(long)):
+        with pytest.raises(WitnessError, match="not a file of at most"):
+            config.apply(argparse.Namespace(), path)
+    os.mkfifo(pipe)
+    with pytest.raises(WitnessError, match="not a file of at most"):
+        config.apply(argparse.Namespace(), str(pipe))
+
+
+@pytest.mark.parametrize("text", ['files = ["a\\u0000"]', 'golden = "a\\u0000"'])
+def test_a_null_byte_is_refused_by_its_key(tmp_path, text):
+    path = tmp_path / "x.toml"
+    path.write_text(f"[tool.runstate]\n{text}\n")
+    complaint = config.apply(argparse.Namespace(), str(path))
+    assert complaint.endswith("has a null byte")
