@@ -216,6 +216,12 @@ def _asked_for_dwarf(source: "dwarf.Source", question: Question) -> Finding:
     from runstate_abi.layouts.witnesses import dwarf
 
     abi = source.file.abi or question.abi
+    # What the machine says is believed; of one without a claim only the user can say the ABI.
+    foreign = source.file.abi is None or source.file.byteorder == "big"
+    if foreign and not question.abi_given:
+        why = f"{source.path}: {source.file.byteorder}-endian {source.file.description}"
+        why += ": no ABI here is that machine's; --abi says which to compare with"
+        return unchecked(DWARF, source.path, why, DWARF not in question.allowed)
     try:
         reading = dwarf.read(source)
         seen = dwarf.observe(reading, RUNSTATE_STRUCTS, abi)

@@ -288,3 +288,17 @@ def test_a_struct_there_is_no_word_for_hides_no_other_files_difference(kernel_ob
     (refused,) = [f for f in findings if unreadable(f)]
     assert complaint(refused).startswith(f"{wordless}: struct vcpu_runstate_info: ")
     assert exit_code(findings) == 1
+
+
+@pytest.mark.parametrize(("place", "value"), [(18, 22), (18, 21)])
+def test_a_machine_without_an_abi_is_not_compared_as_another(
+    compiled_object, declarations, tmp_path, place, value
+):
+    data = bytearray(Path(compiled_object("native", [declarations["NATIVE"]])).read_bytes())
+    data[place] = value
+    foreign = tmp_path / "foreign.o"
+    foreign.write_bytes(data)
+    (finding,) = ask(str(foreign))
+    assert unreadable(finding)
+    assert "no ABI here is that machine's" in complaint(finding)
+    assert exit_code([finding]) == 3
