@@ -58,6 +58,11 @@ def checker(
         told = [f for f in findings if any(layout.name == name for layout in f.found)]
         if not told:
             _missing(name, against, findings, allowed, said)
+        silent = _silent(findings, told)
+        if silent:
+            said(f"not checked: struct {name} against {against}: {silent}")
+        if silent and against not in allowed:
+            _fail(f"runstate: not checked: struct {name} against {against}: {silent}")
         for finding in told:
             said(f"{finding.witness}: {finding.source}")
         wrong = [f for f in told if any(d.struct == name for d in f.differences)]
@@ -66,6 +71,13 @@ def checker(
         return tuple(told)
 
     return check
+
+
+# Who was named and could say nothing at all, while others told: a file that is not there.
+def _silent(findings: Sequence[Finding], told: Sequence[Finding]) -> str:
+    heard = {finding.path for finding in told if finding.path}
+    mute = (f for f in findings if not f.found and f.path not in heard)
+    return "; ".join(item.why for f in mute for item in f.not_checked if item.fails)
 
 
 def _asked(
@@ -105,10 +117,10 @@ def _missing(
     if against in ("btf", "dwarf") and not findings:
         reasons = [f"no file was given: --runstate-{against} FILE"]
     why = f"struct {name} against {against}: {'; '.join(reasons) or 'nobody has it'}"
+    said(f"not checked: {why}")
     if against in allowed:
         import pytest
 
-        said(f"not checked: {why}")
         pytest.skip(why)
     _fail(f"runstate: not checked: {why}")
 
@@ -122,6 +134,8 @@ def _fail(text: str) -> NoReturn:
 
 # A mirror of the struct in somebody's own Python, for the ABI that Python runs on.
 def _of_ctypes(mirror: type[ctypes.Structure], name: str) -> Finding:
+    if hasattr(mirror, "_swappedbytes_"):
+        _fail(f"runstate: {mirror.__qualname__} is big-endian, and the area is little-endian")
     rows = []
     for member, kind, *width in mirror._fields_:
         if width:

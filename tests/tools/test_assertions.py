@@ -98,3 +98,16 @@ def test_a_bitfield_is_refused():
     check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
     with pytest.raises(ValueError, match=r"Bits\.state: bitfields are not to be built"):
         check("native", Bits)
+
+
+def test_a_mirror_of_the_other_byte_order_is_refused():
+    class Mine(ctypes.BigEndianStructure):
+        _fields_ = (
+            ("state", ctypes.c_int),
+            ("state_entry_time", ctypes.c_uint64),
+            ("time", ctypes.c_uint64 * 4),
+        )
+
+    check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
+    with pytest.raises(pytest.fail.Exception, match="Mine is big-endian"):
+        check("native", Mine)

@@ -56,8 +56,23 @@ def test_a_missing_witness_fails_and_never_skips(project):
             "*struct vcpu_runstate_info against btf: no file was given: --runstate-btf FILE",
             "*struct vcpu_runstate_info against dwarf: no file was given: --runstate-dwarf FILE",
             "*struct vcpu_runstate_info against cc: cannot run nosuch-cc: No such*",
+            "runstate: 0 comparisons with 0 witnesses, 3 not checked",
         ]
     )
+
+
+@pytest.mark.parametrize("against", ["btf", "dwarf", "cc"])
+def test_one_of_two_witnesses_that_is_missing_fails_too(
+    project, kernel_object, declarations, against
+):
+    path = kernel_object("kernel", [declarations["NATIVE"]], keep_dwarf=True)
+    asked = f"def test_layout(runstate_check): runstate_check('native', {against!r})"
+    named = ["gcc", "nosuch"] if against == "cc" else [path, "/nosuch"]
+    options = [f"--runstate-{against}={name}" for name in named]
+    result = project(asked, *options)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*not checked: struct vcpu_runstate_info against *nosuch*"])
+    project(asked, *options, f"--runstate-allow-missing={against}").assert_outcomes(passed=1)
 
 
 def test_a_missing_witness_that_is_allowed_skips_and_is_said(project):
