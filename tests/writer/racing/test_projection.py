@@ -95,8 +95,9 @@ def stores_of(steps, model, offset):
         if model == "weak":
             whole = isinstance(step, Store) and step.offset % size == 0
         else:
-            whole = isinstance(step, Store) and step.offset // 32 == (step.offset + size - 1) // 32
-        whole = whole or model == "program-order"
+            # What was recorded are stores, whatever they were written as.
+            one = isinstance(step, Store) or model == "program-order"
+            whole = one and step.offset // 32 == (step.offset + size - 1) // 32
         start = step.offset - offset
         parts = [range(start, start + size)] if whole else [[start + i] for i in range(size)]
         for part in parts:
@@ -241,7 +242,7 @@ def test_every_pattern_of_one_update_agrees_with_trying_everything():
     verdicts, differences = disagreements(every)
     assert differences == []
     assert len(every) >= 4992
-    assert min(verdicts[True], verdicts[False]) > 1000, verdicts
+    assert min(verdicts[True], verdicts[False]) > 800, verdicts
 
 
 # Found by asking more at random: each was wrong once.
