@@ -26,7 +26,6 @@ VERBS = (
     Verb("show", "show", "the structs side by side: every byte a row"),
     Verb("check", "check", "hold the layouts against encodings, compilers, kernels"),
     Verb("write", "write", "one update of the area, step by step, in any of its versions"),
-    Verb("replay", "replay", "do what was recorded, and say N of N"),
     Verb("judge", "judge", "is the writer in a shipped kernel right? run it and see"),
     Verb("emit", "emit", "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
     Verb("diff", "diff", "two layouts, each shift with the rule that explains it"),

@@ -10,19 +10,6 @@ from typing import Any
 from runstate_abi.layouts.runstate import RUNSTATES
 from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.tools.replaying.fields import (
-    Malformed,
-    Record,
-    choice,
-    decode,
-    known,
-    number,
-    number_of,
-    octets,
-    record_of,
-    sequence,
-    truth,
-)
 from runstate_abi.tools.tables import aligned
 from runstate_abi.tools.written import Written, answer, as_json, memory_rows, table, until, write
 from runstate_abi.writer.steps import canonical
@@ -37,6 +24,19 @@ from runstate_abi.writer.vcpu import (
     Area,
     Runstate,
     split,
+)
+from runstate_abi.writer.witnesses.records import (
+    Malformed,
+    Record,
+    choice,
+    decode,
+    known,
+    number,
+    number_of,
+    octets,
+    record_of,
+    sequence,
+    truth,
 )
 
 _DESCRIPTION = "One update of a guest's area, step by step, in any of its versions."

@@ -187,5 +187,17 @@ def runstate_of(shape: Shape, struct: bytes) -> Runstate:
     )
 
 
+def field_at(shape: Shape, offset: int) -> str:
+    """Return the name of the byte at an offset of the struct: ``state_entry_time byte 7``."""
+    if offset == shape.update_byte:
+        return f"state_entry_time byte {ENTRY_TIME_SIZE - 1} (the update byte)"
+    for row in shape.layout.rows:
+        if row.offset <= offset < row.end:
+            element, byte = divmod(offset - row.offset, row.type.size)
+            name = f"{row.name}[{element}]" if row.count > 1 else row.name
+            return f"{name} byte {byte}" if row.type.size > 1 else name
+    return f"a byte outside the struct (offset {offset:+d})"
+
+
 # RUNSTATE_* by name, for who writes code about one of them.
 RUNNING, RUNNABLE, BLOCKED, OFFLINE = (name.value for name in RUNSTATES)

@@ -142,7 +142,7 @@ def test_a_full_disk_is_said_once(command):
     assert (done.returncode, done.stderr) == (3, "runstate: No space left on device\n")
 
 
-@pytest.mark.parametrize("command", ["hexdump -", "find -", "replay -"])
+@pytest.mark.parametrize("command", ["hexdump -", "find -"])
 def test_a_closed_input_is_no_internal_error(command):
     # Python's own start may have opened something there: what is read then is nobody's memory.
     done = shell(f"runstate {command} <&-")

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.racing.rows import Row, Wanted
-from runstate_abi.tools.replaying.fields import (
+from runstate_abi.writer.guest import READERS
+from runstate_abi.writer.race import Question, Writer, ask, of_recording
+from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.steps import Steps, writes
+from runstate_abi.writer.vcpu import PAGE_SIZE, Area
+from runstate_abi.writer.witnesses.recorded import area_of, steps_of_watchpoints
+from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,
     decode,
@@ -17,13 +23,6 @@ from runstate_abi.tools.replaying.fields import (
     sequence,
     truth,
 )
-from runstate_abi.tools.replaying.recordings import area_of
-from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.race import Question, Writer, ask, of_recording
-from runstate_abi.writer.racing.ordering import MODEL
-from runstate_abi.writer.steps import Steps, writes
-from runstate_abi.writer.vcpu import PAGE_SIZE, Area
-from runstate_abi.writer.witnesses.recorded import steps_of_watchpoints
 
 RECORDED = MODEL["program-order"]
 
@@ -56,7 +55,7 @@ def writers(path: str) -> Iterator[tuple[Writer, Area]]:
             )
             raise WitnessError(
                 f"{path}: line {number}: field 'stores' is missing: this shows {shows}, which race "
-                "cannot ask about; replay may"
+                "cannot ask about"
             )
         try:
             area = area_of(record, truth(record, "update_flag"))

@@ -25,7 +25,8 @@ from runstate_abi.writer.steps import (
     TryLock,
     Unlock,
 )
-from runstate_abi.writer.vcpu import PAGE_SIZE
+from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, U64, Area
+from runstate_abi.writer.witnesses.records import Record, choice, number
 
 Event = Mapping[str, Any]
 
@@ -93,6 +94,11 @@ def _bytes(event: Event) -> bytes:
     if len(data) != event["size"]:
         raise ValueError(f"says {event['size']} bytes and shows {len(data)}")
     return data
+
+
+def area_of(record: Record, flag: bool) -> Area:
+    """Return the area of a record: its layout, its place, the flag."""
+    return Area(choice(record, "layout", tuple(SHAPES)), number(record, "off", 0, U64), flag)
 
 
 def steps_of_watchpoints(stores: Iterable[Sequence[Any]], offset: int) -> Steps:

@@ -8,9 +8,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from runstate_abi.tools.replaying.cases import differ, differ_bytes
-from runstate_abi.tools.replaying.fields import Malformed
-from runstate_abi.tools.replaying.recordings import (
+from replaying.cases import differ, differ_bytes
+from replaying.ioctls import (
+    STATE_UNCHANGED,
+    Vm,
+    adjust,
+    finish,
+    set_address,
+    set_data,
+    set_long_mode,
+)
+from replaying.recordings import (
     MARGIN,
     WINDOW,
     around,
@@ -22,15 +30,6 @@ from runstate_abi.writer.accounting import total
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN
 from runstate_abi.writer.host import INVALID_GPA
-from runstate_abi.writer.ioctls import (
-    STATE_UNCHANGED,
-    Vm,
-    adjust,
-    finish,
-    set_address,
-    set_data,
-    set_long_mode,
-)
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.variants import VARIANT, register_one_page
 from runstate_abi.writer.vcpu import (
@@ -45,6 +44,7 @@ from runstate_abi.writer.vcpu import (
     Shape,
     runstate_of,
 )
+from runstate_abi.writer.witnesses.records import Malformed
 
 MODES = {"0": "compat", "1": "native"}
 

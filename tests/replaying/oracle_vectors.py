@@ -8,23 +8,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from replaying.cases import Case, Replayed, differ, differ_bytes, differ_lines
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.replaying.cases import Case, Replayed, differ, differ_bytes, differ_lines
-from runstate_abi.tools.replaying.fields import (
-    Malformed,
-    Record,
-    choice,
-    field,
-    list_of,
-    number,
-    number_of,
-    octets,
-    octets_of,
-    record_of,
-    sequence,
-    text,
-    truth,
-)
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12, Pfncache
 from runstate_abi.writer.memory import Overrun, Window, apply, arena_bytes
@@ -41,6 +26,21 @@ from runstate_abi.writer.vcpu import (
     split,
 )
 from runstate_abi.writer.witnesses.recorded import step_of_event
+from runstate_abi.writer.witnesses.records import (
+    Malformed,
+    Record,
+    choice,
+    field,
+    list_of,
+    number,
+    number_of,
+    octets,
+    octets_of,
+    record_of,
+    sequence,
+    text,
+    truth,
+)
 
 FORMAT = "runstate-oracle-public/1"
 # A result without these says next to nothing of what was written, and in which order.

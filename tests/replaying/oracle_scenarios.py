@@ -7,9 +7,14 @@ is a difference.
 from collections.abc import Iterator
 from typing import Any
 
+from replaying.cases import Case, Replayed, differ, differ_lines
+from replaying.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
+from replaying.oracle_vectors import Version, version
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.replaying.cases import Case, Replayed, differ, differ_lines
-from runstate_abi.tools.replaying.fields import (
+from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.host import BASE, Host
+from runstate_abi.writer.memory import ARENA, Window
+from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,
     list_of,
@@ -18,12 +23,7 @@ from runstate_abi.tools.replaying.fields import (
     sequence,
     text,
 )
-from runstate_abi.tools.replaying.fields import field as field_of
-from runstate_abi.tools.replaying.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
-from runstate_abi.tools.replaying.oracle_vectors import Version, version
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.host import BASE, Host
-from runstate_abi.writer.memory import ARENA, Window
+from runstate_abi.writer.witnesses.records import field as field_of
 
 FORMAT = "runstate-oracle-scenarios/1"
 

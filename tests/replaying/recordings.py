@@ -6,8 +6,28 @@ compared in all that it says; what the clock decided is taken from the bytes, an
 
 from collections.abc import Iterator
 
-from runstate_abi.tools.replaying.cases import differ, differ_bytes
-from runstate_abi.tools.replaying.fields import (
+from replaying.cases import differ, differ_bytes
+from replaying.following import Region, follows
+from runstate_abi.writer.accounting import total
+from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.memory import Window, play, trace
+from runstate_abi.writer.steps import Step, Steps, line, writes
+from runstate_abi.writer.variants import VARIANT, Variant
+from runstate_abi.writer.vcpu import (
+    OFFLINE,
+    PAGE_SIZE,
+    RUNNING,
+    TIME_COUNT,
+    U32,
+    U64,
+    Area,
+    Runstate,
+    Shape,
+    runstate_of,
+    split,
+)
+from runstate_abi.writer.witnesses.recorded import area_of, steps_of_watchpoints
+from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,
     choice,
@@ -21,27 +41,6 @@ from runstate_abi.tools.replaying.fields import (
     text,
     truth,
 )
-from runstate_abi.tools.replaying.following import Region, follows
-from runstate_abi.writer.accounting import total
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.memory import Window, play, trace
-from runstate_abi.writer.steps import Step, Steps, line, writes
-from runstate_abi.writer.variants import VARIANT, Variant
-from runstate_abi.writer.vcpu import (
-    OFFLINE,
-    PAGE_SIZE,
-    RUNNING,
-    SHAPES,
-    TIME_COUNT,
-    U32,
-    U64,
-    Area,
-    Runstate,
-    Shape,
-    runstate_of,
-    split,
-)
-from runstate_abi.writer.witnesses.recorded import steps_of_watchpoints
 
 WINDOW = 64  # bytes of a recorded window
 MARGIN = 8  # bytes of it before the area
@@ -84,11 +83,6 @@ def values_of(meta: Record, state: int) -> Runstate:
 
 def _hex_number(values: Record, name: str) -> int:
     return number_of(f"0x{text(values, name)}", name, 0, U64)
-
-
-def area_of(record: Record, flag: bool) -> Area:
-    """Return the area of a record: its layout, its place, the flag."""
-    return Area(choice(record, "layout", tuple(SHAPES)), number(record, "off", 0, U64), flag)
 
 
 def differ_split(record: Record, area: Area) -> Iterator[str]:

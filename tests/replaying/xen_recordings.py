@@ -8,9 +8,8 @@ times is one constant of the vCPU.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.tools.replaying.cases import Case, differ, differ_bytes
-from runstate_abi.tools.replaying.fields import Malformed, Record, known, number, truth
-from runstate_abi.tools.replaying.recordings import (
+from replaying.cases import Case, differ, differ_bytes
+from replaying.recordings import (
     MARGIN,
     area_of,
     differ_split,
@@ -28,6 +27,7 @@ from runstate_abi.writer.vcpu import (
     Shape,
     runstate_of,
 )
+from runstate_abi.writer.witnesses.records import Malformed, Record, known, number, truth
 
 XEN = VARIANT["xen-va"]
 

@@ -1,18 +1,16 @@
-"""``runstate replay FILE...``: do what was recorded, and say N of N.
+"""Hold recordings of real kernels and of Xen against the model, and say N of N.
 
-Law of this file: what a file holds is told by its content, never by its name; and every line that
-could not be compared is said and counted.
+What a file holds is decided by its content and never by its name. A line that could not be
+compared is printed, counted, and makes the result a failure.
 """
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import arguments
-from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.tools.replaying import (
+from replaying import (
     oracle_scenarios,
     oracle_vectors,
     recordings,
@@ -20,11 +18,14 @@ from runstate_abi.tools.replaying import (
     xen_recordings,
     xen_stores,
 )
-from runstate_abi.tools.replaying.cases import Case, Replayed
-from runstate_abi.tools.replaying.fields import Malformed, Record, decode, field, record_of
+from replaying.cases import Case, Replayed
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.writer.witnesses.records import Malformed, Record, decode, field, record_of
 
-_DESCRIPTION = "Do what was recorded, with the model, and say N of N."
-_EPILOG = """\
+_DESCRIPTION = """\
+Repeat what recordings show with the model of the writer, and print N of N for each file.
+
 A recording is the oracle's vectors or scenarios, JSON Lines of final states, registrations, store
 traces or Xen areas, or a test program's transcript. What a file holds is told by its content,
 never by its name. Each miss is a line; the count comes last.
@@ -166,7 +167,9 @@ def _groups(replayed: Replayed) -> str:
 
 def main(argv: list[str]) -> int:
     """Replay each file; 0 if all of all agree, 1 if one differs, 3 if one could not be replayed."""
-    parser = arguments.parser("replay", _DESCRIPTION, _EPILOG)
+    parser = argparse.ArgumentParser(
+        "replaying", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", metavar="FILE", nargs="+", help="a recording; - is stdin")
     code = EQUAL
     for source in parser.parse_args(argv).files:
@@ -179,16 +182,16 @@ def _one(source: str) -> int:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         replayed = replay(source, data)
     except OSError as error:
-        print(f"runstate replay: {source}: {error.strerror}", file=sys.stderr)
+        print(f"replaying: {source}: {error.strerror}", file=sys.stderr)
         return NOT_CHECKED
     except WitnessError as error:
-        print(f"runstate replay: {error}", file=sys.stderr)
+        print(f"replaying: {error}", file=sys.stderr)
         return NOT_CHECKED
     for line in report(source, replayed):
         # Names come out of the recording: a line end in one must not make two lines.
         print(line if line.isprintable() else ascii(line)[1:-1])
     for line in replayed.malformed:
-        print(f"runstate replay: {source}: {line}", file=sys.stderr)
+        print(f"replaying: {source}: {line}", file=sys.stderr)
     if any(case.differences for case in replayed.cases):
         return DIFFERENT
     return NOT_CHECKED if replayed.malformed or not replayed.cases else EQUAL

@@ -1,6 +1,6 @@
-"""Reading fields of JSON records that strangers wrote: each either is what it says, or is named.
+"""Fields of JSON records that other programs wrote, one function for each kind of field.
 
-Law of this file: one function a kind of field, and one exception for all of them.
+A field that is missing, or is not of its kind, raises Malformed with the name of the field.
 """
 
 import json

@@ -6,11 +6,11 @@ counted among those that were, and a line that nobody knows is an error.
 
 import re
 
+from replaying import measurements as kinds
+from replaying.cases import Case, Replayed
+from replaying.measurements import Compare, Found, Transcript
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.replaying import measurements as kinds
-from runstate_abi.tools.replaying.cases import Case, Replayed
-from runstate_abi.tools.replaying.fields import Malformed
-from runstate_abi.tools.replaying.measurements import Compare, Found, Transcript
+from runstate_abi.writer.witnesses.records import Malformed
 
 _HEX = r"(?:[0-9a-f]{2})+"
 # fmt: off

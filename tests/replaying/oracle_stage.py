@@ -8,18 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runstate_abi.tools.replaying.fields import (
-    Malformed,
-    Record,
-    choice,
-    number,
-    number_of,
-    record_of,
-    sequence,
-    text,
-    truth,
-)
-from runstate_abi.tools.replaying.oracle_vectors import Version
+from replaying.oracle_vectors import Version
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import Blocked, Gpc
 from runstate_abi.writer.host import BASE
@@ -37,6 +26,17 @@ from runstate_abi.writer.vcpu import (
     Runstate,
 )
 from runstate_abi.writer.witnesses.recorded import changed_runs
+from runstate_abi.writer.witnesses.records import (
+    Malformed,
+    Record,
+    choice,
+    number,
+    number_of,
+    record_of,
+    sequence,
+    text,
+    truth,
+)
 
 PAGES = 4  # host pages that a scenario has: guest frames +0 to +3
 DEADLOCK = "DEADLOCK (write_lock_irq on a lock still read-held)"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from runstate_abi.writer.host import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
-from runstate_abi.writer.ioctls import (
+from replaying.ioctls import (
     STATE_UNCHANGED,
     Vm,
     adjust,
@@ -16,6 +15,7 @@ from runstate_abi.writer.ioctls import (
     set_long_mode,
     set_update_flag,
 )
+from runstate_abi.writer.host import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Copy, Store, TryLock
 from runstate_abi.writer.variants import VARIANT

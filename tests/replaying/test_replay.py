@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.tools.replay import main, replay
+from replaying.replay import main, replay
 
 DATA = Path(__file__).parent.parent / "data"
 

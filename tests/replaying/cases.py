@@ -6,7 +6,7 @@ Law of this file: what every kind of recording needs to say "as expected" or "he
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, Shape
+from runstate_abi.writer.vcpu import Shape, field_at
 
 
 class Case(NamedTuple):
@@ -65,15 +65,3 @@ def differ_bytes(
         f"{what}: {len(wrong)} of {len(seen)} bytes differ, the first in {place}: "
         f"recorded {expected[first]:02x}, model {seen[first]:02x}"
     )
-
-
-def field_at(shape: Shape, offset: int) -> str:
-    """Return the name of the byte at an offset of the struct: ``state_entry_time byte 7``."""
-    if offset == shape.update_byte:
-        return f"state_entry_time byte {ENTRY_TIME_SIZE - 1} (the update byte)"
-    for row in shape.layout.rows:
-        if row.offset <= offset < row.end:
-            element, byte = divmod(offset - row.offset, row.type.size)
-            name = f"{row.name}[{element}]" if row.count > 1 else row.name
-            return f"{name} byte {byte}" if row.type.size > 1 else name
-    return f"a byte outside the struct (offset {offset:+d})"

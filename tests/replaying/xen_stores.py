@@ -13,19 +13,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from runstate_abi.tools.replaying.cases import Case, Replayed, differ
-from runstate_abi.tools.replaying.fields import (
-    Malformed,
-    Record,
-    choice,
-    field,
-    known,
-    octets,
-    sequence,
-)
-from runstate_abi.tools.replaying.following import Region, follows
-from runstate_abi.tools.replaying.recordings import plausible
-from runstate_abi.tools.replaying.xen_recordings import XEN, area, area_origin, one_origin
+from replaying.cases import Case, Replayed, differ
+from replaying.following import Region, follows
+from replaying.recordings import plausible
+from replaying.xen_recordings import XEN, area, area_origin, one_origin
 from runstate_abi.writer.accounting import origin
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.vcpu import (
@@ -36,6 +27,15 @@ from runstate_abi.writer.vcpu import (
     Shape,
     runstate_of,
     unflagged,
+)
+from runstate_abi.writer.witnesses.records import (
+    Malformed,
+    Record,
+    choice,
+    field,
+    known,
+    octets,
+    sequence,
 )
 
 STORE = frozenset(("at", "changed", "bytes"))
