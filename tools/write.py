@@ -4,39 +4,29 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from runstate_abi.layouts.runstate import RUNSTATES
 from runstate_abi.tools import arguments
-from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.tools.cli import DIFFERENT, EQUAL
 from runstate_abi.tools.tables import aligned
-from runstate_abi.tools.written import Written, answer, as_json, memory_rows, table, until, write
+from runstate_abi.tools.written import Written, as_json, memory_rows, table, until, write
+from runstate_abi.writer.memory import Window
 from runstate_abi.writer.steps import canonical
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, Variant
 from runstate_abi.writer.vcpu import (
     HOSTS,
-    PAGE_SIZE,
     SHAPES,
     TIME_COUNT,
-    U32,
     U64,
     Area,
     Runstate,
-    split,
 )
 from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,
-    choice,
-    decode,
-    known,
-    number,
     number_of,
     octets,
-    record_of,
-    sequence,
-    truth,
 )
 
 _DESCRIPTION = "One update of a guest's area, step by step, in any of its versions."
@@ -46,17 +36,9 @@ memory order. --until-barrier N stops there and prints memory as it then is. In 
 each step has the struct as it is after it; .. is a byte that no step has stored yet, | is where
 page 2 begins, and row 0 is what memory held before.
 
---cases reads JSON Lines: abi, offset, state, state_entry_time, time, variant, and if they are not
-the defaults update_flag (true), atomic (false), fill ("a5"), host ("x86_64"); an "id" is handed
-through. Numbers are JSON integers or strings such as "0x10"; a state may be any 32 bits, for none
-of the versions looks at it. Each line is answered by one: bytes, barriers, canonical, mem_sha256,
-full_sha256, epoch_sha256, or error.
+A pattern of --fill is repeated from the first byte of page 1 on, through both pages.
 
-A fill pattern runs through an arena in which page 1 is the tenth page and page 2 the fourth: a
-pattern of one byte does not show that, a longer one begins in its middle.
-
-exit status: 0 done, 1 a version refused the area or a case was wrong, 2 wrong usage,
-  3 the file of cases cannot be read
+exit status: 0 done, 1 a version refused the area, 2 wrong usage
 """
 
 # What the vCPU's values are if nothing is said: every byte tells which field it is of.
@@ -65,27 +47,19 @@ _ENTRY_TIME = "0x1122334455667788"
 _TIMES = "0x0101010101010101,0x0202020202020202,0x0303030303030303,0x0404040404040404"
 _FILL = "a5"
 
-REQUIRED = ("abi", "offset", "state", "state_entry_time", "time", "variant")
-# What a case of the oracle's vectors also has, so that one can be asked as it is.
-ANNOTATIONS = ("why", "len1", "len2", "before", "expect")
-CASE = frozenset((*REQUIRED, "update_flag", "atomic", "fill", "host", "id", *ANNOTATIONS))
-
 
 def main(argv: list[str]) -> int:
-    """Print one update, the versions, or the answers to many cases."""
+    """Print one update, or the list of versions."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.cases is not None:
-        _refuse_beside_cases(parser, argv)
-        return _cases(options.cases)
     if options.list:
         return _print(_listed(options.format == "json"))
     if options.at is None:
-        parser.error("--at GPA is missing (or --list, or --cases FILE)")
+        parser.error("--at GPA is missing (or --list)")
     variant = VARIANT[options.variant]
     try:
         vcpu, area = _vcpu(options), _area(options)
-        written = write(variant, vcpu, area, options.atomic, _fill(options))
+        written = write(variant, vcpu, area, options.atomic, Window(_fill(options)))
         if options.until_barrier is not None:
             written = until(written, options.until_barrier)
     except (Malformed, ValueError) as error:
@@ -118,20 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--until-barrier", metavar="N", type=int, help="stop at the N-th barrier and show memory")
     add("--memory", action="store_true", help="show memory around the area")
     add("--list", action="store_true", help="the versions and where they come from")
-    add("--cases", metavar="FILE", help="answer a file of cases; - is stdin")
     return parser
-
-
-# A case says all there is to say about itself. argparse gives a default only to what is not yet
-# there: what is still None was not typed.
-def _refuse_beside_cases(parser: argparse.ArgumentParser, argv: list[str]) -> None:
-    untyped = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([]))))
-    typed = [
-        key for key, value in vars(parser.parse_args(argv, untyped)).items() if value is not None
-    ]
-    for name in typed:
-        if name != "cases":
-            parser.error(f"--{name.replace('_', '-')} beside --cases: a case says it by itself")
 
 
 def _print(lines: Iterable[str]) -> int:
@@ -206,59 +167,3 @@ def _variant(variant: Variant) -> dict[str, Any]:
         "always_flagged": variant.always_flagged,
         "pages": variant.pages,
     }
-
-
-def _cases(source: str) -> int:
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        print(f"runstate write: {source}: {error}", file=sys.stderr)
-        return NOT_CHECKED
-    code = EQUAL
-    # JSON Lines end in LF alone: a string may hold what Unicode also calls a line end.
-    for number_, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        reply = reply_to(line)
-        if "error" in reply:
-            reply["error"] = f"line {number_}: {reply['error']}"
-            print(f"runstate write: {source}: {reply['error']}", file=sys.stderr)
-            code = DIFFERENT
-        print(json.dumps(reply))
-    return code
-
-
-def reply_to(line: bytes) -> dict[str, Any]:
-    """Return the answer to one case: what the update writes, or the error that it is."""
-    reply: dict[str, Any] = {}
-    try:
-        record = record_of(decode(_text(line)))
-        if "id" in record:
-            reply["id"] = record["id"]
-        reply.update(answer(_asked(record)))
-    except (Malformed, Refused, ValueError) as error:
-        reply["error"] = str(error)
-    return reply
-
-
-def _text(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Malformed(f"not UTF-8: byte {line[error.start]:#04x}") from None
-
-
-def _asked(record: Record) -> Written:
-    known(record, CASE)
-    case = {"update_flag": True, "atomic": False, "fill": _FILL, "host": HOSTS[0], **record}
-    variant = VARIANT[choice(case, "variant", tuple(VARIANT))]
-    abi, host = choice(case, "abi", tuple(SHAPES)), choice(case, "host", HOSTS)
-    offset = number(case, "offset", 0, PAGE_SIZE - 1)
-    area = Area(abi, offset, truth(case, "update_flag"), host)
-    times = [number_of(one, "time", 0, U64) for one in sequence(case, "time")]
-    entry_time = number(case, "state_entry_time", 0, U64)
-    vcpu = _runstate(number(case, "state", 0, U32), entry_time, times, "time")
-    for name, size in zip(("len1", "len2"), split(offset, area.shape.size), strict=True):
-        if name in case and case[name] != size:
-            raise Malformed(f"field '{name}': {case[name]}, and it is {size}")
-    return write(variant, vcpu, area, truth(case, "atomic"), _pattern(case, "fill"))

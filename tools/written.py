@@ -54,11 +54,8 @@ class Written(NamedTuple):
         return tuple(self.struct(one.memory) for one in self.moments if one.at_barrier)
 
 
-def write(
-    variant: Variant, vcpu: Runstate, area: Area, atomic: bool = False, fill: bytes = b"\xa5"
-) -> Written:
-    """Register the area, fill memory, and play one update (Refused)."""
-    window = Window(fill)
+def write(variant: Variant, vcpu: Runstate, area: Area, atomic: bool, window: Window) -> Written:
+    """Register the area and play one update on some memory (Refused)."""
     before = bytes(window.data)
     steps = variant.update(vcpu, area, prepare(variant, area), atomic)
     return Written(area, before, tuple(trace(window, steps)))
@@ -74,7 +71,7 @@ def until(written: Written, barrier: int) -> Written:
 
 
 def answer(written: Written) -> dict[str, Any]:
-    """Return what ``write --cases`` says about an update: its bytes, its text, their digests."""
+    """Return an update's final bytes, those at each barrier, its text, and their digests."""
     snapshots = written.snapshots
     return {
         "bytes": written.struct(written.after).hex(),

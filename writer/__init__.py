@@ -12,7 +12,6 @@ This file is the list of public names, by the module that has them; import them 
     xen         Xen's virtual and physical area
     variants    VARIANTS with their sources, prepare, update, Refused
     accounting  kvm_account, xen_account: where the times come from
-    plans       Plans: the fast path
     rules       the rule book: judge; what it is made of is in rulebook/
     guest       READERS: how guests read
     race        find_race: a proof or an execution; what it is made of is in racing/

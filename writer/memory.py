@@ -13,11 +13,6 @@ from typing import NamedTuple
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
 from runstate_abi.writer.vcpu import PAGE_SIZE
 
-# Where the recording harness kept host pages 1 to 4 in its arena, in pages: guards lie between,
-# and page 2 lies below page 1. A fill pattern runs through the whole arena, so this decides which
-# byte of the pattern a page begins with.
-ARENA = {2: 3, 4: 6, 1: 9, 3: 12}
-
 
 class Overrun(Exception):
     """A write went past its mapping: ``data`` are the bytes outside, at ``offset`` of ``page``.
@@ -33,23 +28,16 @@ class Overrun(Exception):
         self.page, self.offset, self.data = page, offset, data
 
 
-def arena_bytes(pattern: bytes, page: int, start: int, size: int) -> bytes:
-    """Return ``size`` bytes of a filled arena from offset ``start`` of a page, guards included."""
-    first = (ARENA[page] * PAGE_SIZE + start) % len(pattern)
-    count = (first + size) // len(pattern) + 1
-    return (pattern * count)[first : first + size]
-
-
 class Window:
-    """``count`` host pages as one bytearray, page 1 first, filled with a pattern."""
+    """``count`` host pages as one bytearray, page 1 first, filled with a pattern from its start."""
 
     __slots__ = ("data",)
 
     def __init__(self, pattern: bytes = b"\0", count: int = 2) -> None:
         if not pattern:
             raise ValueError("a fill pattern needs at least one byte")
-        pages = (arena_bytes(pattern, page, 0, PAGE_SIZE) for page in range(1, count + 1))
-        self.data = bytearray().join(pages)
+        size = count * PAGE_SIZE
+        self.data = bytearray((pattern * (size // len(pattern) + 1))[:size])
 
     @property
     def count(self) -> int:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from replaying.cases import differ, differ_bytes
 from replaying.ioctls import (
     STATE_UNCHANGED,
     Vm,
@@ -18,6 +17,7 @@ from replaying.ioctls import (
     set_data,
     set_long_mode,
 )
+from replaying.outcomes import differ, differ_bytes
 from replaying.recordings import (
     MARGIN,
     WINDOW,

@@ -7,13 +7,13 @@ is a difference.
 from collections.abc import Iterator
 from typing import Any
 
-from replaying.cases import Case, Replayed, differ, differ_lines
+from replaying.arena import ARENA, window
 from replaying.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
 from replaying.oracle_vectors import Version, version
+from replaying.outcomes import Case, Replayed, differ, differ_lines
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import BASE, Host
-from runstate_abi.writer.memory import ARENA, Window
 from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,
@@ -68,9 +68,9 @@ def _learn_pfns(value: Any, pfns: dict[int, int]) -> None:
 
 def _stage(document: Record, which: Version, pfns: dict[int, int]) -> Stage:
     values = record_of(field_of(document, "values"), "field 'values'")
-    window = Window(octets(values, "fill"), PAGES)
+    memory = window(octets(values, "fill"), PAGES)
     caches = Caches(Host(), which.pfncache)
-    return Stage(which, caches, window, runstate_from(values), pfns, octets(values, "fill"))
+    return Stage(which, caches, memory, runstate_from(values), pfns, octets(values, "fill"))
 
 
 def _run(stage: Stage, record: Record, expected: Record) -> Iterator[str]:

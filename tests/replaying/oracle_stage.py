@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from replaying.arena import arena_bytes
 from replaying.oracle_vectors import Version
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import Blocked, Gpc
 from runstate_abi.writer.host import BASE
-from runstate_abi.writer.memory import Overrun, Window, apply, arena_bytes
+from runstate_abi.writer.memory import Overrun, Window, apply
 from runstate_abi.writer.steps import Activate, Copy, Dirty, Refresh, Step, Store, line
 from runstate_abi.writer.variants import VARIANT, register_one_page, register_two_pages
 from runstate_abi.writer.vcpu import (

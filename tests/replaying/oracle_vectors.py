@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from replaying.cases import Case, Replayed, differ, differ_bytes, differ_lines
+from replaying.arena import arena_bytes, window
+from replaying.outcomes import Case, Replayed, differ, differ_bytes, differ_lines
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12, Pfncache
-from runstate_abi.writer.memory import Overrun, Window, apply, arena_bytes
+from runstate_abi.writer.memory import Overrun, apply
 from runstate_abi.writer.steps import Barrier, Dirty, Step, canonical, digest, line, memory_text
 from runstate_abi.writer.variants import VARIANT, Variant
 from runstate_abi.writer.vcpu import (
@@ -179,24 +180,24 @@ def _followed(expect: Record, value: Any, key: str, name: str = "") -> Any:
 def _play(variant: Variant, pfncache: Pfncache, setting: _Setting) -> Played:
     caches = Caches(code=pfncache)
     error = variant.register(setting.area, caches)
-    window = Window(setting.fill)
+    memory = window(setting.fill)
     steps, held, snapshots = [], [], []
     overruns = [f"registering the area fails with {error}"] if error else []
     for step in variant.update(setting.vcpu, setting.area, caches, setting.atomic):
         try:
-            steps.append(apply(window, step))
+            steps.append(apply(memory, step))
         except Overrun as overrun:
             steps.append(step)
             overruns.append(f"the model overruns: {overrun}")
         if isinstance(step, Dirty):
             held.append([n for n, gpc in enumerate((caches.gpc1, caches.gpc2), 1) if gpc.readers])
         if isinstance(step, Barrier):
-            snapshots.append(bytes(window.data))
+            snapshots.append(bytes(memory.data))
     return Played(
         tuple(steps),
         tuple(held),
         tuple(snapshots),
-        bytes(window.data),
+        bytes(memory.data),
         caches.held(),
         caches.host.irqs_off,
         tuple(overruns),

@@ -18,7 +18,7 @@ from replaying import (
     xen_recordings,
     xen_stores,
 )
-from replaying.cases import Case, Replayed
+from replaying.outcomes import Case, Replayed
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.writer.witnesses.records import Malformed, Record, decode, field, record_of

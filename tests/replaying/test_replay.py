@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,15 @@ FILES = {
 def test_the_model_does_what_was_recorded(name, capsys):
     assert main([str(DATA / name)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"{DATA / name}: {FILES[name]}"
+
+
+def test_a_folder_of_tests_that_is_a_program():
+    file = DATA / "xen/xen_pv_stores_4.17.jsonl"
+    command = [sys.executable, str(Path(__file__).parent), str(file), "nosuch.jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stdout == f"{file}: {FILES['xen/xen_pv_stores_4.17.jsonl']}\n"
+    assert done.stderr == "replaying: nosuch.jsonl: No such file or directory\n"
 
 
 def test_what_a_file_is_its_content_says_and_not_its_name(tmp_path, capsys):

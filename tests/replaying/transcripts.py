@@ -7,8 +7,8 @@ counted among those that were, and a line that nobody knows is an error.
 import re
 
 from replaying import measurements as kinds
-from replaying.cases import Case, Replayed
 from replaying.measurements import Compare, Found, Transcript
+from replaying.outcomes import Case, Replayed
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.witnesses.records import Malformed
 

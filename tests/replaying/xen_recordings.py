@@ -8,7 +8,7 @@ times is one constant of the vCPU.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from replaying.cases import Case, differ, differ_bytes
+from replaying.outcomes import Case, differ, differ_bytes
 from replaying.recordings import (
     MARGIN,
     area_of,

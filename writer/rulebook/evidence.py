@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from runstate_abi.writer.memory import arena_bytes
+from runstate_abi.writer.memory import Window
 from runstate_abi.writer.steps import (
     Activate,
     Check,
@@ -175,6 +175,5 @@ def of_model(
     steps: Steps, vcpu: Runstate, area: Area, atomic: bool = False, fill: bytes = b"\xa5"
 ) -> Evidence:
     """Return what a variant's steps say, in memory filled with a pattern."""
-    parts = split(area.address, area.shape.size)
-    before = arena_bytes(fill, 1, area.offset, parts.first) + arena_bytes(fill, 2, 0, parts.second)
+    before = Window(fill).read(area.offset, area.shape.size)
     return Evidence(area, vcpu, atomic, before, steps)

@@ -1,23 +1,21 @@
 """Two guest pages as an emulated writer sees them, with guards, and what it did to them.
 
-KVM maps each page on its own: there page 2 is not behind page 1 but below it, as in memory.py's
-arena, so a store past the end of page 1 lands where nobody would miss it, and is noticed. Xen
-writes through the guest's own addresses: there the pages are side by side. A third page stands
-for a mapping that is no longer the guest's.
-
-Law of this file: bytes and addresses. What a store means is for the rule book.
+KVM maps each page on its own, so here page 2 lies below page 1 and a store past the end of page 1
+lands in a guard page. Xen writes through the guest's own addresses, so for Xen the pages lie side
+by side. A third page stands for a mapping that is no longer the guest's.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.writer.memory import ARENA, arena_bytes
 from runstate_abi.writer.vcpu import PAGE_SIZE
 
 BASE = 0x7000_0000
-STALE = 4  # the page of memory.py's arena that a stale cache points to
-PAGES = 12
-SIZE = PAGES * PAGE_SIZE
+STALE = 4  # the page that a stale cache points to
+# Where the pages lie in the memory that the emulated code writes to, the highest first, as place()
+# needs them. Between and around them are guard pages.
+PLACES = {1: 9, STALE: 6, 2: 3}
+SIZE = 12 * PAGE_SIZE
 
 
 class Written(NamedTuple):
@@ -40,7 +38,7 @@ class GuestPages:
     def __init__(self, adjacent: bool = False) -> None:
         self.adjacent = adjacent
         self.memory = bytearray(SIZE)
-        self.start = {page: BASE + ARENA[page] * PAGE_SIZE for page in (1, STALE, 2)}
+        self.start = {page: BASE + place * PAGE_SIZE for page, place in PLACES.items()}
         if adjacent:
             self.start = {2: self.start[1] + PAGE_SIZE, 1: self.start[1]}
         # From which address on a place belongs to a page: from its guard on, but the one behind
@@ -58,10 +56,8 @@ class GuestPages:
 
     def before(self, offset: int, first: int, second: int) -> bytes:
         """Return what an area's bytes are before anything is written."""
-        if self.adjacent:
-            return arena_bytes(self._fill, 1, offset, first + second)
-        parts = arena_bytes(self._fill, 1, offset, first), arena_bytes(self._fill, 2, 0, second)
-        return b"".join(parts)
+        one, two = self.start[1] - BASE + offset, self.start[2] - BASE
+        return self._clean[one : one + first] + self._clean[two : two + second]
 
     def after(self, offset: int, first: int, second: int) -> bytes:
         """Return what an area's bytes are now, and make them as before."""
