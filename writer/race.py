@@ -37,6 +37,7 @@ from runstate_abi.writer.vcpu import (
     image,
 )
 
+SAFE, TORN = "safe", "torn"
 UPDATES_MAX = 3  # then there are as many versions as values of state
 
 

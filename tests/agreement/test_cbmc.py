@@ -4,8 +4,8 @@ axioms.
 
 import pytest
 
-from runstate_abi.tools.racing.export import chosen
-from runstate_abi.writer.racing import cbmc as exporter
+from agreement import cbmc as exporter
+from agreement.small import chosen
 
 pytestmark = pytest.mark.network
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from runstate_abi.tools.racing.export import chosen
-from runstate_abi.writer.racing import litmus
+from agreement import litmus
+from agreement.small import chosen
 
 pytestmark = pytest.mark.network
 

@@ -13,11 +13,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from runstate_abi.tools.racing import export
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from agreement import cbmc, litmus
+from agreement.small import chosen, smalls
 from runstate_abi.tools.racing import rows as questions
 from runstate_abi.writer.guest import READER
 from runstate_abi.writer.race import find_race, of_variant
-from runstate_abi.writer.racing import cbmc, interleaving, litmus, scene
+from runstate_abi.writer.racing import interleaving, scene
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.patterns import INCREASING
 from runstate_abi.writer.variants import VARIANT
@@ -84,8 +87,8 @@ def threads():
 def beside_others():
     debian = loaded(TESTS / "debian.py")
     engines = loaded(TESTS / "agreement" / "conftest.py")
-    small = {model: list(export.chosen(model))[::4] for model in ("weak", "x86-tso")}
-    _, seconds = measured(lambda: [list(export.smalls(model)) for model in small])
+    small = {model: list(chosen(model))[::4] for model in ("weak", "x86-tso")}
+    _, seconds = measured(lambda: [list(smalls(model)) for model in small])
     print("\nthe same small questions                  questions       seconds")
     print(f"{'this checker, all of both models':<40} {11880:>10} {seconds:>13.1f}")
     herd = engines.Program(engines.unpacked(debian, "sid", engines.HERD), "herd7")

@@ -1,4 +1,4 @@
-"""``runstate race``: what it prints, exits with, exports, and reads."""
+"""``runstate race``: what it prints and exits with."""
 
 import json
 import os
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.tools.cli import main
-from runstate_abi.tools.racing import rows as questions
 from runstate_abi.writer.racing.execution import Event, replay
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -53,18 +52,24 @@ def assert_golden(name, lines):
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("race.txt", ["--expected"]), ("race_linux-6.1.txt", COUNTEREXAMPLE), ("race_proof.txt", ONE)],
+    [("race_linux-6.1.txt", COUNTEREXAMPLE), ("race_proof.txt", ONE)],
 )
 def test_the_output_is_the_golden_file(capsys, name, arguments):
     _, out = run(capsys, *arguments)
     assert_golden(name, [f"$ runstate race {' '.join(arguments)}".rstrip(), *out])
 
 
-def test_without_options_one_page_says_it_all_and_every_expected_verdict_is_met(capsys):
+def test_all_is_one_page_and_exits_1_for_its_torn_rows(capsys):
+    code, out = run(capsys, "--all")
+    assert code == 1
+    assert out[-1] == "21560 questions: 7505 safe, 14055 torn"
+    assert_golden("race_summary.txt", ["$ runstate race --all", *out])
+
+
+def test_without_options_what_ships_is_asked_and_is_safe(capsys):
     code, out = run(capsys)
     assert code == 0
-    assert out[-1] == "21560 questions: 7505 safe, 14055 torn; 21560 expected verdicts, 0 not met"
-    assert_golden("race_summary.txt", ["$ runstate race", *out])
+    assert out[-1] == "146 questions: 146 safe, 0 torn"
 
 
 def test_a_proof_exits_0_and_says_how_many_states(capsys):
@@ -74,29 +79,14 @@ def test_a_proof_exits_0_and_says_how_many_states(capsys):
     assert "states" in out[1]
 
 
-def test_a_torn_answer_that_is_expected_exits_0(capsys):
-    code, out = run(capsys, *COUNTEREXAMPLE)
-    assert code == 0
-    assert out[0].startswith("torn: ")
-    assert out[-1].startswith("Torn as expected exits 0: ")
-
-
-def test_a_torn_answer_that_no_table_expects_exits_1(capsys):
-    arguments = [*ONE, "--updates", "2", "--reader", "split-lh-hl"]
+@pytest.mark.parametrize(
+    "arguments", [COUNTEREXAMPLE, [*ONE, "--drop", "set"], [*PAIR, "--entry-times", "equal"]]
+)
+def test_a_torn_answer_exits_1(capsys, arguments):
     code, out = run(capsys, *arguments)
     assert code == 1
-    assert out[0].startswith("torn: ")
-    assert out[-1] == "EXPECTED safe: no table says torn; so this exits 1"
-
-
-def test_an_answer_that_is_not_the_expected_one_is_marked_and_exits_1(capsys, monkeypatch):
-    monkeypatch.setattr(questions, "expected", lambda asked: "torn")
-    code, out = run(capsys, *ONE)
-    assert code == 1
-    assert out[-1] == "EXPECTED torn; so this exits 1"
-    code, out = run(capsys, *PAIR, "--model", "weak", "--abi", "native")
-    assert code == 1
-    assert all("EXPECTED torn" in line for line in out[1:4])
+    assert any("torn" in line for line in out)
+    assert main(["race", *arguments, "--json"]) == 1
 
 
 def test_many_answers_are_a_summary_and_their_rows_an_option(capsys):
@@ -106,7 +96,7 @@ def test_many_answers_are_a_summary_and_their_rows_an_option(capsys):
     assert summary[1].split() == ["naive"]
     assert rows[0].split()[:3] == ["writer", "reader", "model"]
     assert sum("0x1100" in line for line in summary) == 0
-    assert sum("0x1100" in line for line in rows) == len(summary) - 6 == 15
+    assert sum("0x1100" in line for line in rows) > 10
     assert rows[-1] == summary[-1]
 
 
@@ -138,11 +128,6 @@ def test_the_trace_of_a_torn_row_replays_to_the_accepted_image(capsys):
     )
     copied = replay(bytes.fromhex(before["bytes"]), made)
     assert bytes(copied.values()) == bytes.fromhex(accepted["bytes"])
-
-
-def test_equal_entry_times_are_torn_and_expected_to_be(capsys):
-    code, out = run(capsys, *ONE, "--equal-entry-time")
-    assert (code, out[0][:5]) == (0, "torn:")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from runstate_abi.tools.racing.rows import Row, Wanted, models
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import Question, Writer, ask
 from runstate_abi.writer.racing.placements import Placement, placements
-from runstate_abi.writer.racing.verdicts import of_any_writer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
@@ -39,8 +38,7 @@ def rows(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> Iterato
                         continue
                     times = wanted.updates, wanted.entry_times
                     question = Question(writer, reader, model, area, *times, None, wanted.dropped)
-                    sure = of_any_writer(reader.name, wanted.entry_times, wanted.dropped)
-                    yield Row(question, place.kind, ask(question), sure)
+                    yield Row(question, place.kind, ask(question))
 
 
 _NOBODY = Runstate(0, 0, (0, 0, 0, 0))

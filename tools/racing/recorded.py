@@ -42,7 +42,7 @@ def rows(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
             if not answer.searches:
                 left_out[f"{writer.name} shows too little for {reader.name} to be deceived"] += 1
                 continue
-            yield Row(question, "", answer, None)
+            yield Row(question, "", answer)
 
 
 def writers(path: str) -> Iterator[tuple[Writer, Area]]:

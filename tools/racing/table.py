@@ -1,7 +1,4 @@
-"""Many answers of ``runstate race`` at a glance: a cell for each writer and reader, or every row.
-
-Law of this file: it renders rows and decides nothing. What is not expected is shown in full.
-"""
+"""Many answers of ``runstate race``: a cell for each writer and reader, or a line for each row."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -10,21 +7,16 @@ from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.racing.rows import Row
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.guest import READERS
+from runstate_abi.writer.race import SAFE, TORN
 from runstate_abi.writer.racing.ordering import Model
 from runstate_abi.writer.racing.placements import KINDS
-from runstate_abi.writer.racing.verdicts import SAFE, TORN
 
 HEADER = ["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]
-KNOWN = (
-    "Torn as expected exits 0: `runstate race --expected` says which protocols are known to tear."
-)
-
-MIXED, NOT_ASKED, SURPRISING = "mixed", "-", "!"
+MIXED, NOT_ASKED = "mixed", "-"
 # fmt: off
 LEGEND = {
-    MIXED:      "torn at some of the placements, safe at the others; --rows has them all",
-    NOT_ASKED:  "not asked: it has no such step, or takes no such area",
-    SURPRISING: "not the expected verdict; every such row is below",
+    MIXED:     "torn at some of the placements, safe at the others; --rows has them all",
+    NOT_ASKED: "not asked: it has no such step, or takes no such area",
 }
 # fmt: on
 
@@ -35,23 +27,16 @@ def is_tabular(rows: Sequence[Row]) -> bool:
 
 
 def summary(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
-    """Yield a table for each model, in full each row that is not as expected, and the count."""
+    """Yield a table for each model, and the count."""
     used: set[str] = set()
     for model in dict.fromkeys(row.question.model for row in rows):
         cells = _grid([row for row in rows if row.question.model == model])
         used |= {mark for mark in LEGEND for line in cells[2:] for cell in line[1:] if mark in cell}
         yield (Ink(_title(model, rows[0]), "strong"),)
-        for line in aligned(cells):
-            yield (Ink(line, "wrong" if SURPRISING in line else ""),)
+        yield from ((Ink(line),) for line in aligned(cells))
         yield (Ink(""),)
     yield from ((Ink(f"{mark}: {LEGEND[mark]}", "dim"),) for mark in LEGEND if mark in used)
-    surprising = [row for row in rows if row.surprising]
-    if surprising:
-        yield (Ink(""),)
-        yield from _in_full(surprising)
-        yield (Ink(""),)
-    yield from ((Ink(line),) for line in (*not_asked(left_out), *not_shown(rows)))
-    yield from _closing(rows)
+    yield from _closing(rows, left_out)
 
 
 def _title(model: Model, row: Row) -> str:
@@ -74,24 +59,17 @@ def _grid(rows: Sequence[Row]) -> list[list[str]]:
 
 def _cell(rows: Sequence[Row]) -> str:
     verdicts = {row.verdict for row in rows}
-    word = MIXED if len(verdicts) > 1 else next(iter(verdicts), NOT_ASKED)
-    return word + SURPRISING * any(row.surprising for row in rows)
+    return MIXED if len(verdicts) > 1 else next(iter(verdicts), NOT_ASKED)
 
 
 def in_full(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     """Yield a line a row; the splits of a page that have one verdict in a row share one."""
-    yield from _in_full(rows)
-    yield (Ink(""),)
-    yield from ((Ink(line),) for line in (*not_asked(left_out), *not_shown(rows)))
-    yield from _closing(rows)
-
-
-def _in_full(rows: Sequence[Row]) -> Iterator[Line]:
     cells = [HEADER]
     for _, group in groupby(sorted(rows, key=_order), key=_same):
         cells.append(_cells(list(group)))
-    for line in aligned(cells):
-        yield (Ink(line, "wrong" if " EXPECTED " in line else ""),)
+    yield from ((Ink(line),) for line in aligned(cells))
+    yield (Ink(""),)
+    yield from _closing(rows, left_out)
 
 
 def _order(row: Row) -> tuple[object, ...]:
@@ -103,7 +81,7 @@ def _order(row: Row) -> tuple[object, ...]:
 
 def _same(row: Row) -> tuple[object, ...]:
     place = "" if row.kind == "page" else row.question.area.address
-    return *_order(row)[:-1], place, row.verdict, row.expected
+    return *_order(row)[:-1], place, row.verdict
 
 
 def _cells(rows: list[Row]) -> list[str]:
@@ -113,8 +91,7 @@ def _cells(rows: list[Row]) -> list[str]:
         at += f"..{last.area.address:#x}"
     count = f" ({len(rows)} splits)" if len(rows) > 1 else ""
     states = [row.answer.states for row in rows]
-    proof = f"proved, {_span(states)} states" if rows[0].verdict == SAFE else ""
-    note = f"EXPECTED {expected(rows[0])}" if rows[0].surprising else proof
+    note = f"proved, {_span(states)} states" if rows[0].verdict == SAFE else ""
     dropped = "".join(f" -{name}" for name in rows[0].steps_dropped)
     return [rows[0].writer + dropped, first.reader.name, first.model.name, first.area.abi, at,
             rows[0].kind + count, rows[0].verdict, " " + note]  # fmt: skip
@@ -123,11 +100,6 @@ def _cells(rows: list[Row]) -> list[str]:
 def _span(numbers: Sequence[int]) -> str:
     low, high = min(numbers), max(numbers)
     return str(low) if low == high else f"{low}..{high}"
-
-
-def expected(row: Row) -> str:
-    """Return the expected verdict, and whether that is only because the table does not say."""
-    return row.expected or f"{SAFE}: no table says torn"
 
 
 def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:
@@ -142,32 +114,12 @@ def not_shown(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{writer} does not show, and nothing is claimed about: {', '.join(hidden)}"
 
 
-# Why torn is no failure, and how many of each there were.
-def _closing(rows: Sequence[Row]) -> Iterator[Line]:
-    if any(row.verdict == row.expected == TORN for row in rows):
-        yield (Ink(KNOWN),)
+# What could not be asked or was not shown, and how many of each verdict there were.
+def _closing(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
+    yield from ((Ink(line),) for line in (*not_asked(left_out), *not_shown(rows)))
     torn = sum(row.verdict == TORN for row in rows)
-    known = [row for row in rows if row.expected]
-    wrong = sum(row.surprising for row in known)
-    text = (
-        f"{_count(len(rows), 'question')}: {len(rows) - torn} safe, {torn} torn; "
-        f"{_count(len(known), 'expected verdict')}, {wrong} not met"
-    )
-    silent = [row for row in rows if not row.expected]
-    if silent:
-        text += f"; {len(silent)} in no table, {sum(r.surprising for r in silent)} of them torn"
-    yield (Ink(text),)
+    yield (Ink(f"{_count(len(rows), 'question')}: {len(rows) - torn} safe, {torn} torn"),)
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def complaint(row: Row) -> str:
-    """Return one line about a verdict that is not the expected one."""
-    question = row.question
-    return (
-        f"{row.writer} read by {question.reader.name} on {question.model.name}, "
-        f"{question.area.abi} at {question.area.address:#x}: {row.verdict}, "
-        f"expected {expected(row)}"
-    )

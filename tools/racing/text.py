@@ -5,20 +5,17 @@ Law of this file: it renders rows and decides nothing.
 
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from textwrap import wrap
 
 from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.racing import account, table, timeline
 from runstate_abi.tools.racing.rows import Row
-from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.guest import Reader, drop
-from runstate_abi.writer.race import Question, Race, race
+from runstate_abi.writer.race import TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import is_whole
 from runstate_abi.writer.racing.patterns import ENTRY_TIMES, EQUAL
 from runstate_abi.writer.racing.placements import LINE
-from runstate_abi.writer.racing.verdicts import DROPPED, SET_BY, TORN, lines
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
 
 WIDTH, BULLET = 100, "  - "
@@ -45,10 +42,6 @@ def progress(rows: Iterable[Row], writers: int) -> Iterator[Row]:
 def answer(row: Row) -> Iterator[Line]:
     """Yield the answer to one question: a proof with its assumptions, or the execution."""
     yield from _torn(row) if row.verdict == TORN else _safe(row)
-    if row.surprising:
-        yield (Ink(f"EXPECTED {table.expected(row)}; so this exits 1", "wrong"),)
-    elif row.verdict == TORN:
-        yield (Ink(table.KNOWN),)
 
 
 def _safe(row: Row) -> Iterator[Line]:
@@ -180,19 +173,3 @@ def _trace(found: Race) -> list[dict[str, object]]:
         "bytes": bytes(found.accepted.values()).hex(),
     }
     return [before, *events, image]
-
-
-def expected_table() -> Iterator[str]:
-    """Yield the table of expected verdicts as text."""
-    yield "what the checker must answer; the facts are in writer/racing/verdicts.py"
-    yield ""
-    for how, names in groupby(
-        sorted(SET_BY, key=lambda name: SET_BY[name]), key=lambda n: SET_BY[n]
-    ):
-        yield f"{how:<5}  {', '.join(names)}"
-    yield "torn   copy; eight where the eight bytes are not one access; any without the flag"
-    yield ""
-    yield from aligned([list(cells) for cells in lines()])
-    yield ""
-    yield "a byte writer read by linux-64, without one step"
-    yield from aligned([["without", "x86-tso", "weak"], *([n, *v] for n, v in DROPPED.items())])

@@ -3,7 +3,6 @@
 import pytest
 
 from runstate_abi.tools.racing.options import parsed
-from runstate_abi.tools.racing.table import KNOWN
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.racing.patterns import ENTRY_TIMES
@@ -14,9 +13,9 @@ from runstate_abi.writer.variants import VARIANTS
     "arguments",
     [
         ["--drop", "nothing"],
-        ["--export", "litmus"],
         ["--entry-times", "a-b-a"],
-        ["--equal-entry-time", "--entry-times", "different"],
+        ["--all", "--recorded", "x"],
+        ["--all", "--kernel", "x"],
         ["--recorded", "x", "--variant", "upstream"],
         ["--kernel", "x", "--model", "weak"],
         ["--at", "-1"],
@@ -29,23 +28,6 @@ def test_wrong_usage_exits_2(arguments):
     assert error.value.code == 2
 
 
-@pytest.mark.parametrize(
-    "narrowing",
-    [
-        *(["--variant", "upstream"], ["--reader", "naive"], ["--model", "weak"], ["--at", "0"]),
-        *(["--abi", "native"], ["--updates", "2"], ["--entry-times", "equal"], ["--grain", "8"]),
-        *(["--equal-entry-time"], ["--drop", "flag"], ["--recorded", "x"], ["--kernel", "x"]),
-        *(["--rows"], ["--json"]),
-    ],
-)
-@pytest.mark.parametrize("whole", [["--export", "litmus", "-o", "x"], ["--expected"]])
-def test_what_is_of_all_questions_is_not_narrowed_down(capsys, whole, narrowing):
-    with pytest.raises(SystemExit) as error:
-        parsed([*whole, *narrowing])
-    assert error.value.code == 2
-    assert narrowing[0] in capsys.readouterr().err.splitlines()[-1]
-
-
 def test_types_without_a_kernel_are_of_nothing(capsys):
     with pytest.raises(SystemExit):
         parsed(["--btf", "x"])
@@ -53,9 +35,13 @@ def test_types_without_a_kernel_are_of_nothing(capsys):
     assert parsed(["--btf", "x", "--kernel", "y"]).btf == "x"
 
 
-@pytest.mark.parametrize("whole", [["--export", "cbmc", "-o", "x"], ["--expected"]])
-def test_what_is_of_all_questions_is_asked_by_itself(whole):
-    assert parsed([*whole, "--color", "never"])
+@pytest.mark.parametrize(
+    ("arguments", "nothing"),
+    [([], True), (["--grain", "8"], True), (["--at", "0"], False), (["--all"], False),
+     (["--model", "weak"], False), (["--drop", "wmb-set"], True)],
+)  # fmt: skip
+def test_what_ships_is_asked_where_no_question_is_named(arguments, nothing):
+    assert parsed(arguments).nothing_named is nothing
 
 
 @pytest.fixture
@@ -82,10 +68,6 @@ def test_every_option_has_a_text_in_the_help(help_text):
     for entry in entries:
         first, *rest = entry.splitlines()
         assert rest or "  " in first.strip(), entry
-
-
-def test_the_help_says_why_torn_may_exit_0(help_text):
-    assert KNOWN in help_text.splitlines()
 
 
 def test_the_help_fits_a_terminal_and_has_no_markup(help_text):

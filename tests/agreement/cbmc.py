@@ -3,7 +3,7 @@
 Law of this file: text for ``cbmc --mm tso``, with this checker's verdict written in.
 """
 
-from runstate_abi.writer.racing.small import Small, accepted, reads, variables, writes
+from agreement.small import Small, accepted, reads, variables, writes
 
 
 def c_source(small: Small) -> str:

@@ -1,17 +1,17 @@
-"""EXPECTED: what the answers are, so that a changed answer is noticed.
+"""The regression table: what the race checker must answer to each question of `race --all`.
 
-Law of this file: a table written by hand and what reads it. It is held against the checker's
-answers and never made from them; where it has no word, expected() says None.
+The table is written by hand and is never made from the checker's answers. Where it says nothing,
+expected() returns None.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from runstate_abi.writer.race import SAFE, TORN
 from runstate_abi.writer.racing.ordering import Model, is_whole
 from runstate_abi.writer.racing.patterns import A_B_A, EQUAL, INCREASING
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, Area
 
-SAFE, TORN = "safe", "torn"
 WHOLE = "if whole"  # safe where the eight bytes of state_entry_time are one access, else torn
 
 # How a version puts the flag up, which is what decides; commits are in variants.py.
@@ -121,10 +121,3 @@ def _without(asked: Asked, steps: tuple[str, ...]) -> str | None:
     if TORN in known:
         return TORN
     return SAFE if asked.reader == "linux-64" and len(steps) == 1 and asked.updates <= 2 else None
-
-
-def lines(readers: Iterable[str] = READERS) -> Iterable[tuple[str, ...]]:
-    """Yield the table of VERDICTS as cells, the readers across."""
-    yield ("model", "flag set by", *readers)
-    for (model, how), verdicts in VERDICTS.items():
-        yield (model, how, *verdicts)

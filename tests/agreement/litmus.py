@@ -5,7 +5,7 @@ Law of this file: text for herd7, with this checker's verdict written in as the 
 
 from collections.abc import Iterator
 
-from runstate_abi.writer.racing.small import Small, accepted, reads, variables, writes
+from agreement.small import Small, accepted, reads, variables, writes
 
 REGISTERS = ("EAX", "EBX", "ECX", "EDX", "ESI", "EDI", "EBP", "ESP")
 
