@@ -46,8 +46,8 @@ exit status, and each command's help says what it means there:
   2   wrong usage
   3   could not check: a file, a type, a tool or debug info is missing or cannot be read
   70  internal error, to be reported
-race exits 1 if an answer is torn, 0 if all are safe. find exits 0 if there are candidates, 1 if there
-is none."""
+race exits 1 if an answer is torn, 0 if all are safe. find exits 0 if there are candidates, 1 if
+there is none."""
 
 
 def main(argv: list[str]) -> int:
