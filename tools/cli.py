@@ -22,19 +22,21 @@ class Verb(NamedTuple):
     summary: str
 
 
+# fmt: off
 VERBS = (
-    Verb("show", "show", "the structs side by side: every byte a row"),
-    Verb("check", "check", "hold the layouts against encodings, compilers, kernels"),
-    Verb("write", "write", "one update of the area, step by step, in any of its versions"),
-    Verb("judge", "judge", "is the writer in a shipped kernel right? run it and see"),
-    Verb("emit", "emit", "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
-    Verb("diff", "diff", "two layouts, each shift with the rule that explains it"),
-    Verb("matrix", "matrix", "every field on every ABI, by the claim and by every witness"),
-    Verb("docs", "docs", "the ABI document: reST, Markdown, HTML, man page"),
-    Verb("hexdump", "hexdump", "a runstate area in real memory, explained byte by byte"),
-    Verb("race", "race", "can a guest accept what was never true? a proof, or how"),
-    Verb("find", "find", "look for runstate areas in a whole memory image"),
+    Verb("show",    "compare.show",   "the structs side by side: every byte a row"),
+    Verb("check",   "check",          "hold the layouts against encodings, compilers, kernels"),
+    Verb("write",   "write.command",  "one update of the area, step by step, in any of its versions"),
+    Verb("judge",   "judge.command",  "is the writer in a shipped kernel right? run it and see"),
+    Verb("emit",    "emit.command",   "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
+    Verb("diff",    "compare.diff",   "two layouts, each shift with the rule that explains it"),
+    Verb("matrix",  "compare.matrix", "every field on every ABI, by the claim and by every witness"),
+    Verb("docs",    "docs.command",   "the ABI document: reST, Markdown, HTML, man page"),
+    Verb("hexdump", "hexdump",        "a runstate area in real memory, explained byte by byte"),
+    Verb("race",    "race.command",   "can a guest accept what was never true? a proof, or how"),
+    Verb("find",    "find",           "look for runstate areas in a whole memory image"),
 )
+# fmt: on
 
 
 _ENDING = """\

@@ -6,7 +6,7 @@ import pytest
 
 from agreement import verdicts
 from agreement.verdicts import Asked, expected, of_any_writer
-from runstate_abi.tools.racing.rows import Wanted, rows
+from runstate_abi.tools.race.rows import Wanted, rows
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODELS

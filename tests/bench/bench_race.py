@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from agreement import cbmc, litmus
 from agreement.small import chosen, smalls
-from runstate_abi.tools.racing import rows as questions
+from runstate_abi.tools.race import rows as questions
 from runstate_abi.writer.guest import READER
 from runstate_abi.writer.race import find_race, of_variant
 from runstate_abi.writer.racing import interleaving, scene

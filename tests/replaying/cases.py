@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from replaying.arena import window
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.tools.written import Written, answer, write
+from runstate_abi.tools.write.written import Written, answer, write
 from runstate_abi.writer.variants import VARIANT, Refused
 from runstate_abi.writer.vcpu import (
     HOSTS,

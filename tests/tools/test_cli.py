@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import cli, manual, show
+from runstate_abi.tools import cli
+from runstate_abi.tools.compare import show
+from runstate_abi.tools.packaging import pages as manual
 
 
 def runstate(*words, **options):

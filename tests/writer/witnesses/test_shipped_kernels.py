@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.judging.tallies import judged
+from runstate_abi.tools.judge.tallies import judged
 from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, judge
 from runstate_abi.writer.vcpu import PAGE_SIZE, Runstate

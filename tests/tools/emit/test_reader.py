@@ -1,0 +1,180 @@
+"""The emitted readers, run: against a thread that updates an area, and as broken copies of them."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.tools.docs.deceptions import THE_32, THE_64
+from runstate_abi.writer.guest import ReadBarrier
+
+TRIAL = Path(__file__).parents[2] / "trial"
+SECONDS = "0.4"
+
+
+@pytest.fixture
+def trial(tool, tmp_path):
+    """Return a function that builds a reader with the harness and runs it: (exit code, words)."""
+
+    def build(bits, *sources, seconds=SECONDS, offset=0, flag=1, target=None):
+        flags = [] if bits == 32 else ["-DNATIVE"]
+        flags.append(f"-m{target or bits}")
+        program = tmp_path / "trial"
+        words = ["gcc", *flags, "-O2", "-pthread", f"-I{tmp_path}", f"-I{TRIAL}"]
+        words += [TRIAL / "harness.c", *sources, "-o", program]
+        if shutil.which("gcc") is None:
+            pytest.skip("gcc: not installed")
+        done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+        if "-m32" in flags and ("cannot find" in done.stderr or "bits/" in done.stderr):
+            pytest.skip("gcc -m32 cannot link: no libc6-dev-i386, or no lib32gcc-12-dev")
+        assert done.returncode == 0, done.stderr
+        command = [program, seconds, str(offset), str(flag)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    return build
+
+
+@pytest.fixture
+def reader(emitted, tmp_path):
+    """Return a function that writes the emitted header, changed or not, for emitted.c."""
+
+    def write(change=lambda text: text):
+        (tmp_path / "runstate_reader.h").write_text(change(emitted("c-reader")))
+        return TRIAL / "emitted.c"
+
+    return write
+
+
+# In one line, across two, and across a page, as far as the loads of the entry time are aligned.
+@pytest.mark.parametrize(("bits", "offset"), [(32, 0), (32, 4088), (32, 4084), (64, 0), (64, 4088)])
+def test_the_emitted_reader_is_never_deceived(trial, reader, bits, offset):
+    code, words = trial(bits, reader(), offset=offset)
+    assert code == 0, words
+    assert int(words.split()[0]) > 10_000
+
+
+# fmt: off
+# A wrong order of the halves is not here: its window is a few cycles, and only the race checker
+# finds it for certain (tests/tools/docs/test_deceptions.py).
+BROKEN = (
+    (32, "(entry & XEN_RUNSTATE_UPDATE) ||",      "0 ||"),
+    (64, "(entry & XEN_RUNSTATE_UPDATE) ||",      "0 ||"),
+    (32, "runstate_entry_time_32(area) != entry", "0"),
+    (64, "runstate_entry_time_64(area) != entry", "0"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("bits", "old", "new"), BROKEN)
+def test_a_reader_without_one_of_its_steps_is_deceived(trial, reader, changed, bits, old, new):
+    def change(text):
+        head, found, tail = text.partition(f"runstate_try_read_{bits}(")
+        return head + found + changed(tail, old, new)
+
+    # It stops at the first torn snapshot; on a busy machine that may take a while.
+    code, words = trial(bits, reader(change), seconds="30")
+    assert code == 1, words
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_without_the_flag_even_the_whole_protocol_is_deceived(trial, reader, bits):
+    code, words = trial(bits, reader(), seconds="30", flag=0)
+    assert code == 1, words
+
+
+def test_a_reader_that_never_ends_is_told_from_one_that_is_right(trial, tmp_path):
+    source = tmp_path / "hangs.c"
+    source.write_text(
+        '#include "trial.h"\nvoid read_runstate(const void *a, struct snapshot *s)\n'
+        "{ (void)a; (void)s; for (;;) ; }\n"
+    )
+    assert trial(64, source, seconds="0")[0] == 3
+
+
+RUST = """
+#[repr(C)]
+pub struct Out { state: u32, entry: u64, time: [u64; 4] }
+#[no_mangle]
+pub unsafe extern "C" fn read_runstate(area: *const u8, out: *mut Out) {
+    loop {
+        if let Some(found) = try_read_BITS(area.cast()) {
+            *out = Out { state: found.state, entry: found.state_entry_time, time: found.time };
+            return;
+        }
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_emitted_rust_reader_is_never_deceived(tool, trial, emitted, tmp_path, bits):
+    words = tool("rustc", "--version").split()
+    if tuple(map(int, words[1].split(".")[:2])) < (1, 77):
+        pytest.skip(f"rustc {words[1]}: older than 1.77, which offset_of! needs")
+    source, library = tmp_path / "reader.rs", tmp_path / "libreader.a"
+    source.write_text(emitted("rust-reader") + RUST.replace("BITS", str(bits)))
+    tool(
+        "rustc",
+        "--edition=2021",
+        "--crate-type=staticlib",
+        "-Cpanic=abort",
+        "-O",
+        source,
+        "-o",
+        library,
+    )
+    code, words = trial(bits, library, "-lpthread", "-ldl", target=64)
+    assert code == 0, words
+
+
+# What a function of the emitted text does, in order: h, l and t are loads of the entry time.
+def operations(text, name):
+    body = text[text.index(f"{name}(") :]
+    body = body[body.index("{") : body.index("\n}")]
+    words = {
+        r"(?:load_word\(area, high_half\)|ENTRY_TIME \+ 4)": "h",
+        r"load_word\(area, low_half\)": "l",
+        r"entry_time_\d\d\(area\)": "t",
+        r"fence\(": "rmb",
+        r"\bcopy\(": "copy",
+        r"_copy\(": "copy",
+        "XEN_RUNSTATE_UPDATE": "flag?",
+    }
+    found = sorted(
+        (match.start(), word)
+        for pattern, word in words.items()
+        for match in re.finditer(pattern, body)
+    )
+    return [word for _, word in found]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_c_reader_is_the_reader_that_is_proved(emitted, bits):
+    text = emitted("c-reader")
+    steps = ["t", "rmb", "copy", "rmb", "flag?", "t"]
+    assert operations(text, f"int runstate_try_read_{bits}") == steps
+    if bits == 32:
+        assert operations(text, "runstate_entry_time_32") == ["h", "rmb", "l", "rmb", "h"]
+    else:
+        assert "__atomic_load_n((const runstate_pair *)entry" in text
+    proved = {32: THE_32, 64: THE_64}[bits]
+    halves = {32: ["h", "rmb", "l", "rmb", "h"], 64: ["t"]}[bits]
+    expected = [*halves, "rmb", "copy", "rmb", *halves]
+    assert [short(op) for op in proved.program] == expected
+
+
+def short(op):
+    return "rmb" if isinstance(op, ReadBarrier) else op.name if op.name == "copy" else op.name[0]
+
+
+def test_the_rust_reader_does_the_same(emitted):
+    text = emitted("rust-reader")
+    for bits in (32, 64):
+        found = operations(text, f"pub unsafe fn try_read_{bits}")
+        assert found == ["t", "rmb", "copy", "rmb", "flag?", "t"]
+    body = text[text.index("pub unsafe fn entry_time_32") :].partition("\n}")[0]
+    loads = re.findall(r"fence|load_word\(area, (\d+(?: \+ 4)?)\)", body)
+    assert loads == ["4 + 4", "", "4", "", "4 + 4"]

@@ -1,0 +1,246 @@
+"""``runstate diff``: two layouts, each shift with the rule that explains it."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.layouts.runstate import CLAIMS, RUNSTATE_STRUCTS
+from runstate_abi.tools import arguments
+from runstate_abi.tools.compare import shifts
+from runstate_abi.tools.compare.shifts import END, Pair, Shift
+from runstate_abi.tools.tables import aligned
+
+SCHEMA = "runstate-diff/1"
+CLAIM_WORDS = ("native", "compat", "xen-compat")
+
+_DESCRIPTION = "Two layouts, each shift with the rule that explains it."
+_EPILOG = f"""\
+A and B are each one of
+  {", ".join(CLAIM_WORDS)}   the claim, for x86_64; native@i386 is that of another ABI
+  cc:COMMAND                   what a compiler makes of our declarations: 'cc:gcc -m32'
+  FILE                         vmlinux, vmlinuz, kvm.ko, raw BTF: all it knows of both structs;
+                               - is stdin
+
+Equal bytes are equal, whatever the holes are called. Two claims are compared with each other;
+otherwise structs of the same name are, and one that only one side has is "could not check".
+
+exit status: 0 equal, 1 different, 2 wrong usage, 3 could not check
+"""
+
+
+class Side(NamedTuple):
+    """One of the two: ``claim`` if it is one layout, whatever its name."""
+
+    label: str
+    layouts: tuple[Layout, ...]
+    claim: bool
+
+
+class Outcome(NamedTuple):
+    """What was compared, and the names that only one side has (or neither)."""
+
+    pairs: tuple[Pair, ...]
+    alone: tuple[str, ...]
+
+
+def main(argv: list[str]) -> int:
+    """Compare two sides and print each pair of layouts."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    for text in (options.first, options.second):
+        word, _, abi = text.partition("@")
+        if word in CLAIM_WORDS and abi and abi not in ABI:
+            parser.error(f"{text}: no ABI {abi!r}: there are {', '.join(ABI)}")
+    if [options.first, options.second, options.btf_base].count("-") > 1:
+        parser.error("-: standard input is one file, and can be one side")
+    first, second = _sides(options)
+    outcome = compared(first, second, frozenset(options.allow_missing))
+    for text in outcome.alone:
+        print(f"runstate: {text}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(as_json(first, second, outcome), indent=2))
+    else:
+        print("\n".join(lines(first, second, outcome)))
+    return exit_code(outcome)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser("diff", _DESCRIPTION, _EPILOG)
+    parser.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
+    parser.add_argument("second", metavar="B", help="another")
+    parser.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
+    parser.add_argument(
+        "--allow-missing",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a struct that one side need not have (repeatable)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+# Standard input takes the place of "-" while it is asked, and is called so in what is said.
+def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
+    texts = [options.first, options.second, options.btf_base]
+    if "-" not in texts:
+        return _side(texts[0], texts[2]), _side(texts[1], texts[2])
+    from runstate_abi.tools.checking import standard_input
+
+    with standard_input.as_file() as path:
+        first, second, base = (path if text == "-" else text for text in texts)
+        try:
+            sides = _side(first, base), _side(second, base)
+        except WitnessError as error:
+            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
+    named = [side._replace(label=side.label.replace(path, standard_input.NAME)) for side in sides]
+    return named[0], named[1]
+
+
+def _side(text: str, btf_base: str | None) -> Side:
+    word, _, abi = text.partition("@")
+    if word in CLAIM_WORDS:
+        claims = CLAIMS[abi or X86_64.name]
+        return Side(text, (claims[CLAIM_WORDS.index(word)],), claim=True)
+    if text.startswith("cc:"):
+        return Side(text, _of_compiler(text.removeprefix("cc:")), claim=False)
+    return Side(text, _of_file(text, btf_base), claim=False)
+
+
+def _of_compiler(command: str) -> tuple[Layout, ...]:
+    from runstate_abi.layouts.witnesses import compiler
+
+    found = compiler.observe(compiler.OURS, command).layouts.found
+    return tuple(layout for layout in found if layout.name in RUNSTATE_STRUCTS)
+
+
+# A definition that a file has twice, byte for byte, is one.
+def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
+    from runstate_abi.tools.checking import kernels
+
+    question = kernels.Question(X86_64, False, btf_base, frozenset(RUNSTATE_STRUCTS))
+    found: list[Layout] = []
+    for finding in kernels.asked_of_files([path], question):
+        failed = [item for item in finding.not_checked if item.fails]
+        if failed:
+            raise WitnessError(failed[0].why)
+        found += (_unsaid(x) if finding.assumed else x for x in finding.found)
+    return tuple(dict.fromkeys(found))
+
+
+# Raw BTF has no machine in it, and to compare two files takes none.
+def _unsaid(layout: Layout) -> Layout:
+    return layout._replace(abi="ABI not recorded")
+
+
+def compared(first: Side, second: Side, allowed: frozenset[str] = frozenset()) -> Outcome:
+    """Pair the layouts of two sides: claims whatever their names, all else by name."""
+    if first.claim and second.claim:
+        return Outcome((shifts.pair(first.layouts[0], second.layouts[0], second.label),), ())
+    names = {x.name for side in (first, second) if side.claim for x in side.layouts}
+    pairs: list[Pair] = []
+    alone: list[str] = []
+    for name in RUNSTATE_STRUCTS:
+        if names and name not in names:
+            continue
+        here, there = (_named(side, name) for side in (first, second))
+        pairs += (shifts.pair(a, b, second.label) for a in here for b in there)
+        lacking = [s.label for s, found in ((first, here), (second, there)) if not found]
+        if len(lacking) == 1 and name not in allowed:
+            alone.append(f"could not check struct {name}: not in {lacking[0]}")
+    if not pairs and not alone:
+        alone.append(f"nothing to compare: {first.label} and {second.label} share no struct")
+    return Outcome(tuple(pairs), tuple(alone))
+
+
+def _named(side: Side, name: str) -> list[Layout]:
+    return [layout for layout in side.layouts if layout.name == name]
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return 1 if anything differs, else 3 if something could not be compared, else 0."""
+    if any(pair.differences for pair in outcome.pairs):
+        return 1
+    return 3 if outcome.alone else 0
+
+
+def lines(first: Side, second: Side, outcome: Outcome) -> Iterator[str]:
+    """Yield, for each pair: both names, the members with their shifts, the differences."""
+    for number, pair in enumerate(outcome.pairs):
+        if number:
+            yield ""
+        yield f"--- {_title(first.label, pair.first)}"
+        yield f"+++ {_title(second.label, pair.second)}"
+        table = [["member", "---", "+++", "shift", "rule"], *map(_row, pair.shifts)]
+        yield from aligned([*table, *_alignments(pair)])
+        yield from (str(difference) for difference in pair.differences)
+        yield _verdict(pair)
+
+
+def _title(label: str, layout: Layout) -> str:
+    known = "not recorded" if layout.alignment is None else str(layout.alignment)
+    return f"{label}: struct {layout.name} [{layout.abi}], {layout.size} bytes, alignment {known}"
+
+
+def _row(shift: Shift) -> list[str]:
+    places = ["-" if x is None else f"{x:#04x} {x:>3}" for x in (shift.first, shift.second)]
+    moved = "" if not shift.bytes else f"{shift.bytes:+d}"
+    return ["sizeof" if shift.name == END else shift.name, *places, moved, shift.rule]
+
+
+def _alignments(pair: Pair) -> Iterator[list[str]]:
+    first, second = pair.first.alignment, pair.second.alignment
+    if first is not None and second is not None:
+        rule = shifts.alignment_rule(pair.first, pair.second)
+        yield ["_Alignof", f"{first:8}", f"{second:8}", "", rule]
+
+
+def _verdict(pair: Pair) -> str:
+    if pair.differences:
+        return f"{len(pair.differences)} of {pair.compared} facts differ"
+    return f"equal: {pair.compared} facts compared, 0 differ"
+
+
+def as_json(first: Side, second: Side, outcome: Outcome) -> dict[str, object]:
+    """Return the same as JSON values; offsets and sizes in bytes."""
+    return {
+        "schema": SCHEMA,
+        "first": first.label,
+        "second": second.label,
+        "pairs": [_pair_json(pair) for pair in outcome.pairs],
+        "not_checked": list(outcome.alone),
+        "exit": exit_code(outcome),
+    }
+
+
+def _pair_json(pair: Pair) -> dict[str, object]:
+    return {
+        "structs": [_struct_json(pair.first), _struct_json(pair.second)],
+        "shifts": [_shift_json(shift) for shift in pair.shifts],
+        "compared": pair.compared,
+        "differences": [{**d._asdict(), "line": str(d)} for d in pair.differences],
+    }
+
+
+def _struct_json(layout: Layout) -> dict[str, object]:
+    return {
+        "name": layout.name,
+        "abi": layout.abi,
+        "size": layout.size,
+        "alignment": layout.alignment,
+    }
+
+
+def _shift_json(shift: Shift) -> dict[str, object]:
+    causes: Sequence[dict[str, object]] = [cause._asdict() for cause in shift.causes]
+    return {
+        "member": shift.name,
+        "first": shift.first,
+        "second": shift.second,
+        "shift": shift.bytes,
+        "causes": causes,
+    }

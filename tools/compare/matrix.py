@@ -1,0 +1,198 @@
+"""``runstate matrix``: every field on every ABI, by the claim and by every witness."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+
+from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.tools import arguments, report
+from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.tools.compare import grid
+from runstate_abi.tools.compare.grid import Column, Grid
+from runstate_abi.tools.docs.blocks import Block, Bullets, Table
+from runstate_abi.tools.tables import aligned
+
+SCHEMA = "runstate-matrix/1"
+FORMATS = ("text", "markdown", "html", "json")
+TITLES = {
+    NATIVE.name: f"struct {NATIVE.name}",
+    COMPAT.name: f"struct {COMPAT.name}, packed as KVM has it",
+    grid.XEN_COMPAT: f"struct {COMPAT.name}, aligned to 4 as Xen has it",
+}
+LEGEND = "8 =3: claimed, and 3 witnesses agree; 8 !12: one says 12; 8 ?: nobody says"
+
+_DESCRIPTION = "Every field on every ABI, by the claim and by every witness."
+_EPILOG = """\
+Without --cc and --zig: the compilers found here (gcc and clang, -m64 and -m32).
+FILE: a kernel, its modules, or raw BTF; each is a column. The C layout rule is asked everywhere.
+KVM's struct is in kvm.ko when KVM is a module: name it beside its kernel. A struct that none of
+the files has could not be asked: exit 3, unless --allow-missing.
+
+exit status: 0 no witness disagrees, 1 one does, 2 wrong usage, 3 could not ask one
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Ask the witnesses and print the matrix."""
+    options = _parser().parse_args(argv)
+    findings = list(_findings(options))
+    for finding in findings:
+        if report.unreadable(finding):
+            print(f"runstate: could not check {report.complaint(finding)}", file=sys.stderr)
+    found = grid.grid(findings)
+    printed = {"text": text, "markdown": markdown, "html": html, "json": as_json}
+    print("\n".join(printed[options.format](found, findings)))
+    return exit_code(found, findings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser("matrix", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("files", nargs="*", metavar="FILE", help="a column of its own")
+    add("--cc", metavar="COMMAND", action="append", default=[], help="'gcc -m32' (repeatable)")
+    add("--zig", action="store_true", help="every ABI, by the clang of the extra 'cross'")
+    abis = f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}"
+    add("--abi", choices=list(ABI), metavar="ABI", help=abis)
+    add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
+    add(
+        "--allow-missing",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a struct or a witness that need not be there (repeatable)",
+    )
+    add("--format", choices=FORMATS, default="text", help="default: text")
+    add("--json", dest="format", action="store_const", const="json", help="--format json")
+    return parser
+
+
+def _findings(options: argparse.Namespace) -> Iterator[Finding]:
+    if options.cc:
+        yield from survey.asked_of_compilers(options.cc, named=True, abi=None)
+    elif not options.zig:
+        yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=None)
+    if options.zig:
+        from runstate_abi.tools.compare import targets
+
+        yield from targets.asked_of_zig()
+    if options.files:
+        from runstate_abi.tools.checking import kernels
+
+        abi = ABI[options.abi] if options.abi else X86_64
+        allowed = frozenset(options.allow_missing)
+        question = kernels.Question(abi, bool(options.abi), options.btf_base, allowed)
+        yield from kernels.asked_of_files(options.files, question)
+
+
+def exit_code(found: Grid, findings: Sequence[Finding]) -> int:
+    """Return 1 if a witness disagrees, else 3 if one could not be asked, else 0."""
+    if any(grid.differences(found)):
+        return 1
+    failed = any(item.fails for finding in findings for item in finding.not_checked)
+    return 3 if failed or not grid.compared(found) else 0
+
+
+def text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the matrix as aligned text, then who said what."""
+    rows: list[list[str]] = [["", *(_short(column) for column in found.columns)]]
+    for struct, title in TITLES.items():
+        rows.append([title])
+        for row in found.rows:
+            if row.struct == struct:
+                rows.append([f"  {row.title}", *map(grid.cell_text, row.cells)])
+    yield from aligned(rows)
+    yield ""
+    yield LEGEND
+    yield from _witnesses(findings)
+    yield from grid.differences(found)
+    yield _verdict(found)
+
+
+# The last part of a path, and whose it is where that is not the file's own word.
+def _short(column: Column) -> str:
+    return column.title.rsplit("/", 1)[-1]
+
+
+def _witnesses(findings: Sequence[Finding]) -> Iterator[str]:
+    yield "C rule [every ABI]: layouts/abi.py"
+    for finding in findings:
+        if finding.found:
+            yield f"{finding.witness} [{finding.abi}]: {finding.source}"
+        for item in finding.not_checked:
+            yield f"not asked: {item.what}: {item.why}"
+
+
+def _verdict(found: Grid) -> str:
+    different = sum(1 for _ in grid.differences(found))
+    return (
+        f"{grid.compared(found)} comparisons, {different} disagreements, "
+        f"{grid.unasked(found)} cells by the claim alone"
+    )
+
+
+def tables(found: Grid) -> Iterator[Table]:
+    """Yield a table for each struct."""
+    header = ("", *(_short(column) for column in found.columns))
+    for struct, title in TITLES.items():
+        rows = tuple(
+            (f"`{row.title}`", *map(grid.cell_text, row.cells))
+            for row in found.rows
+            if row.struct == struct
+        )
+        yield Table(title, header, rows)
+
+
+def _blocks(found: Grid, findings: Sequence[Finding]) -> tuple[Block, ...]:
+    lines = (LEGEND, *_witnesses(findings), *grid.differences(found), _verdict(found))
+    return (*tables(found), Bullets(lines))
+
+
+def markdown(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the matrix as Markdown."""
+    from runstate_abi.tools.docs import markdown as renderer
+
+    for block in _blocks(found, findings):
+        yield from renderer.block_lines(block)
+        yield ""
+
+
+def html(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the matrix as one HTML page."""
+    from runstate_abi.tools.docs import html as renderer
+
+    summary = "Offsets and sizes in bytes: what is claimed, and what every witness says."
+    title = "The runstate structs on every ABI"
+    return renderer.page(title, summary, _blocks(found, findings))
+
+
+def as_json(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the matrix as one JSON object."""
+    value = {
+        "schema": SCHEMA,
+        "columns": [{"title": column.title, "abi": column.abi} for column in found.columns],
+        "rows": [
+            {
+                "struct": row.struct,
+                "kind": row.kind,
+                "member": row.member or None,
+                "cells": [
+                    {
+                        "claim": cell.claim,
+                        "agree": list(cell.agree),
+                        "differ": [{"witness": w, "value": value} for w, value in cell.differ],
+                        "not_recorded": list(cell.silent),
+                    }
+                    for cell in row.cells
+                ],
+            }
+            for row in found.rows
+        ],
+        "compared": grid.compared(found),
+        "differences": list(grid.differences(found)),
+        "not_checked": [item._asdict() for f in findings for item in f.not_checked],
+        "exit": exit_code(found, findings),
+    }
+    return iter(json.dumps(value, indent=2).splitlines())

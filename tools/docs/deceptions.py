@@ -1,0 +1,266 @@
+"""Pieces about what goes wrong: the race checker's answers, and executions told line by line.
+
+Law of this file: it asks writer/race.py and words the answers. No verdict and no interleaving is
+written down here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+from runstate_abi.tools.docs.blocks import Block, Table
+from runstate_abi.writer import race
+from runstate_abi.writer.guest import COPY, READER, Load, Op, ReadBarrier, Reader
+from runstate_abi.writer.race import Proof, Race, Writer
+from runstate_abi.writer.racing import patterns
+from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
+from runstate_abi.writer.racing.execution import Event
+from runstate_abi.writer.racing.ordering import GRAINS, MODEL, Model
+from runstate_abi.writer.variants import VARIANT
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, FLAG, SHAPES, Area
+
+X86, WEAK = MODEL["x86-tso"], MODEL["weak"]
+CURRENT, LINUX_6_1, XEN_PHYS = (
+    race.of_variant(VARIANT[name]) for name in ("upstream", "linux-6.1", "xen-phys")
+)
+
+# An aligned area in one cache line, and one whose compat state_entry_time crosses into the next.
+ALIGNED = 0
+CROSSING = 64 - SHAPES["compat"].entry_time - 4
+
+
+def fenced(reader: Reader) -> Reader:
+    """Return a reader with a barrier between its half loads: the 32-bit loop of this document."""
+    program: list[Op] = []
+    for op in reader.program:
+        if program and isinstance(op, Load) and isinstance(program[-1], Load):
+            program.append(ReadBarrier("rmb-half"))
+        program.append(op)
+    return replace(reader, program=tuple(program))
+
+
+THE_32 = fenced(READER["linux-32"])
+THE_64 = READER["linux-64"]
+
+
+class Question(NamedTuple):
+    """One question to the checker."""
+
+    reader: Reader
+    model: Model
+    area: Area
+    dropped: tuple[str, ...] = ()
+    writer: Writer = CURRENT
+    entry_times: str = patterns.INCREASING
+    updates: int = 1
+
+    def answer(self) -> Proof | Race:
+        """Ask it."""
+        return race.find_race(
+            self.writer,
+            self.reader,
+            self.model,
+            self.area,
+            updates=self.updates,
+            entry_times=self.entry_times,
+            dropped=self.dropped,
+        )
+
+
+# What the versions of the struct are called, by how many there are.
+VERSIONS = {2: ("old", "new"), 3: ("old", "first", "second")}
+
+NATIVE, COMPAT = Area("native", ALIGNED), Area("compat", ALIGNED)
+EVEN = Area("compat", ENTRY_TIME_SIZE - SHAPES["compat"].entry_time)
+ASTRIDE = Area("compat", CROSSING)
+
+
+def pieces() -> dict[str, tuple[Block, ...]]:
+    """Return the pieces of this file by name."""
+    equal = Question(THE_64, X86, NATIVE, entry_times=patterns.EQUAL)
+    return {
+        "drop-table": (drop_table(),),
+        "reader-table": (reader_table(),),
+        "interleavings": tuple(told(title, question) for title, question in TOLD),
+        "equal-time": (told("All of the protocol, and an update with the same time", equal),),
+    }
+
+
+def words() -> dict[str, str]:
+    """Return the numbers that the prose asks for."""
+    return {"x86.grain": str(X86.grain), "x86.promised": str(GRAINS[0])}
+
+
+# Four renderings ask the same.
+@cache
+def verdict(question: Question) -> str:
+    """Return "safe" or "torn"; "torn, in bytes" if it takes words that are torn into bytes."""
+    answer = question.answer()
+    if isinstance(answer, Proof):
+        return "safe"
+    return "torn" if answer.words else "torn, in bytes"
+
+
+def drop_table() -> Table:
+    """Return what a reader can be made to accept without each step, on either kind of machine."""
+    rows = [("nothing", "", *_verdicts(()))]
+    for side, drops in (("hypervisor", WRITER_DROPS), ("guest", READER_DROPS)):
+        rows += ((words, side, *_verdicts((name,))) for name, words in drops.items())
+    header = ("left out", "by", "x86", "weak")
+    caption = "One step left out: a 64-bit guest's loop, an aligned area, one update"
+    return Table(caption, header, tuple(rows))
+
+
+def _verdicts(dropped: tuple[str, ...]) -> tuple[str, str]:
+    x86, weak = (verdict(Question(THE_64, model, NATIVE, dropped)) for model in (X86, WEAK))
+    return x86, weak
+
+
+# fmt: off
+COMPARED = (
+    ("the 64-bit loop above",                             THE_64,                NATIVE, CURRENT),
+    ("the 32-bit loop above",                             THE_32,                COMPAT, CURRENT),
+    ("the 32-bit loop, `state_entry_time` aligned to 8",  THE_32,                EVEN,   CURRENT),
+    ("the 32-bit loop, `state_entry_time` in two cache lines", THE_32,           ASTRIDE, CURRENT),
+    ("the 32-bit loop, in the native layout (Arm)",       THE_32,                NATIVE, CURRENT),
+    ("Linux's 32-bit loop: no barriers between halves",   READER["linux-32"],    COMPAT, CURRENT),
+    ("halves: low, high; copy; low, high",                READER["split-lh-lh"], COMPAT, CURRENT),
+    ("halves: high, low; copy; high, low",                READER["split-hl-hl"], COMPAT, CURRENT),
+    ("halves: low, high; copy; high, low",                READER["split-lh-hl"], COMPAT, CURRENT),
+    ("halves: high, low; copy; low, high",                READER["split-hl-lh"], COMPAT, CURRENT),
+    ("a copy and no protocol",                            READER["naive"],       NATIVE, CURRENT),
+    ("the 64-bit loop, believing the copy's `state_entry_time`", READER["copied-time"], NATIVE, CURRENT),
+    ("Linux 6.1 writes; the 32-bit loop",                 THE_32,                COMPAT, LINUX_6_1),
+    ("Linux 6.1 writes, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, LINUX_6_1),
+    ("Xen writes a physical area; the 32-bit loop",       THE_32,                COMPAT, XEN_PHYS),
+    ("Xen writes a physical area, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, XEN_PHYS),
+)
+TOLD = (
+    ("The flag was not asked for",                        Question(THE_64, X86,  NATIVE, ("flag",))),
+    ("A reader that does not look at the flag",           Question(THE_64, X86,  NATIVE, ("bit-check",))),
+    ("A reader that does not read the entry time again",  Question(THE_64, X86,  NATIVE, ("reread",))),
+    ("No read barrier before the copy",                   Question(THE_64, WEAK, NATIVE, ("rmb-copy",))),
+    ("No read barrier after the copy",                    Question(THE_64, WEAK, NATIVE, ("rmb-reread",))),
+    ("An update without the flag in the body's entry time", Question(THE_64, X86, NATIVE, ("body-bit",))),
+    ("An update without its first barrier",               Question(THE_64, WEAK, NATIVE, ("wmb-set",))),
+    ("An update without its second barrier",              Question(THE_64, WEAK, NATIVE, ("wmb-body",))),
+    ("A 32-bit reader that begins with the low half",     Question(READER["split-lh-lh"], X86, COMPAT)),
+    ("Low half, high half, copy, high half, low half: one update is not enough", Question(READER["split-lh-hl"], X86, COMPAT, updates=2)),
+    ("Linux 6.1: the flag is set by an 8-byte store that crosses a cache line", Question(THE_32, X86, ASTRIDE, (), LINUX_6_1)),
+)
+# fmt: on
+
+
+def reader_table() -> Table:
+    """Return readers and writers side by side, on either kind of machine, for 1 and 2 updates."""
+    asked = tuple((model, updates) for updates in (1, 2) for model in (X86, WEAK))
+    rows = tuple(
+        (words, *(verdict(Question(reader, m, area, (), writer, updates=n)) for m, n in asked))
+        for words, reader, area, writer in COMPARED
+    )
+    header = ("reader", "x86, one update", "weak, one", "x86, two in a row", "weak, two in a row")
+    return Table("Readers, each update with a later entry time", header, rows)
+
+
+def told(title: str, question: Question) -> Table:
+    """Return the shortest execution that deceives a reader, a line an access (ValueError: none)."""
+    answer = question.answer()
+    if isinstance(answer, Proof):
+        raise ValueError(f"{title}: no execution to tell")
+    rows = []
+    for event in answer.events:
+        line = f"{_verb(event)} {_words(event, answer)}"
+        rows.append((line, "") if event.step >= 0 else ("", line))
+    rows.append(("", f"accepts {_accepted(answer, question.reader)}"))
+    # Neither cell is a row's name: the order of the rows is what the table says.
+    machine = "x86" if question.model is X86 else "weak"
+    caption = f"{title} ({machine})"
+    return Table(caption, ("hypervisor", "guest"), tuple(rows), row_heads=False)
+
+
+# The names of loads are guest.py's: "copy", and t, h or l with the number of the reading.
+def _verb(event: Event) -> str:
+    if event.step >= 0:
+        return "stores"
+    if event.name == COPY.name:
+        return "copies"
+    return "loads again" if event.name.rstrip("'").endswith("2") else "loads"
+
+
+def _words(event: Event, answer: Race) -> str:
+    values = dict(enumerate(event.data, event.offset))
+    parts = _elements(values, answer)
+    whole = ", ".join(f"{name}: {version}" for name, version in joined(parts))
+    flag = SHAPES[_abi(answer)].update_byte
+    if flag in values:
+        up = values[flag] & FLAG
+        return f"{whole}, flag {'up' if up else 'down'}"
+    return whole
+
+
+def _abi(answer: Race) -> str:
+    return next(abi for abi, shape in SHAPES.items() if shape.layout == answer.case.layout)
+
+
+def _accepted(answer: Race, reader: Reader) -> str:
+    used = [
+        (name, version)
+        for name, version in _elements(answer.accepted, answer)
+        if name.strip("`").partition("[")[0] in reader.uses
+    ]
+    return ", ".join(f"{name}: {version}" for name, version in joined(used))
+
+
+# The elements that some bytes belong to, each with the version of those bytes.
+def _elements(values: dict[int, int], answer: Race) -> list[tuple[str, str]]:
+    found = []
+    for row in answer.case.layout.members:
+        for index in range(row.count):
+            start = row.offset + index * row.type.size
+            here = [offset for offset in range(start, start + row.type.size) if offset in values]
+            if here:
+                name = row.name if row.count == 1 else f"{row.name}[{index}]"
+                if here == [SHAPES[_abi(answer)].update_byte]:
+                    found.append(("update byte", _version(values, here, answer)))
+                    continue
+                part = "" if len(here) == row.type.size else _part(here, start, row.type.size)
+                found.append((f"`{name}`{part}", _version(values, here, answer)))
+    return found
+
+
+def _part(here: list[int], start: int, size: int) -> str:
+    first, last = here[0] - start, here[-1] - start
+    if (first, last) == (0, size // 2 - 1):
+        return " low half"
+    if (first, last) == (size // 2, size - 1):
+        return " high half"
+    return f" byte {first}" if first == last else f" bytes {first} to {last}"
+
+
+# Bytes that are equal in both images are of either; the flag is no part of the value.
+def _version(values: dict[int, int], here: list[int], answer: Race) -> str:
+    flag = SHAPES[_abi(answer)].update_byte
+    images = answer.case.images
+    fits = [
+        name
+        for name, image in zip(VERSIONS[len(images)], images, strict=True)
+        if all((values[o] & ~FLAG if o == flag else values[o]) == image[o] for o in here)
+    ]
+    if not fits:
+        return "parts of several"
+    if len(fits) < len(images):
+        return " = ".join(fits)
+    return f"the same in {'both' if len(images) == 2 else 'all'}"
+
+
+def joined(parts: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Join neighbours of one version: ``time[1]`` to ``time[3]``."""
+    groups: list[tuple[list[str], str]] = []
+    for name, version in parts:
+        if groups and groups[-1][1] == version:
+            groups[-1][0].append(name)
+        else:
+            groups.append(([name], version))
+    for names, version in groups:
+        yield (names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"), version

@@ -1,0 +1,139 @@
+"""Pieces about pages: at which page offsets an area is cut, where, and what lies in which page.
+
+Law of this file: offsets follow from layouts/ and from split(); none is written down.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.tools import drawing
+from runstate_abi.tools.docs import structs
+from runstate_abi.tools.docs.blocks import Block, Figure, Table
+from runstate_abi.tools.drawing import Box, Lane
+from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Shape, split
+
+
+def pieces() -> dict[str, tuple[Block, ...]]:
+    """Return the pieces of this file by name."""
+    return {
+        "split-table": (split_table(),),
+        "native-split-places": (places_table("native"),),
+        "compat-split-places": (places_table("compat"),),
+        "split-drawing": (split_figure(),),
+    }
+
+
+def words() -> dict[str, str]:
+    """Return the numbers that the prose asks for."""
+    places = range(0, PAGE_SIZE, NATIVE.alignment or 1)
+    crossing = [place for place in places if split(place, NATIVE.size).second]
+    found = {
+        "all.places": str(2 * 2 * PAGE_SIZE),
+        "native.aligned_places": str(len(places)),
+        "native.aligned_crossings": str(len(crossing)),
+        "split.offset": str(flag_first("native")),
+    }
+    for abi, shape in SHAPES.items():
+        found[f"{abi}.exact"] = str(PAGE_SIZE - shape.size)
+        found[f"{abi}.flag_first"] = str(flag_first(abi))
+    return found
+
+
+def flag_first(abi: str) -> int:
+    """Return the page offset at which the update byte is the first byte of the second page."""
+    return PAGE_SIZE - SHAPES[abi].update_byte
+
+
+def split_table() -> Table:
+    """Return the page offsets at which something changes, for both layouts."""
+    questions: tuple[tuple[str, Callable[[Shape, int], bool]], ...] = (
+        ("ends with its page", lambda s, a: a + s.size == PAGE_SIZE),
+        ("crosses into the next page", lambda s, a: split(a, s.size).second > 0),
+        ("has the update byte in the second page", lambda s, a: _in_second(s.update_byte, a)),
+        ("has `state_entry_time` in both pages", lambda s, a: _in_both(s, "state_entry_time", a)),
+        ("has `state` in both pages", lambda s, a: _in_both(s, "state", a)),
+        ("is in one page, and would not be in the native layout", _outgrows),
+    )
+    rows = []
+    for text, asks in questions:
+        found = (_ranges([a for a in range(PAGE_SIZE) if asks(SHAPES[abi], a)]) for abi in SHAPES)
+        rows.append((text, *found))
+    header = ("the area", *SHAPES)
+    return Table("Page offsets of the area at which it", header, tuple(rows))
+
+
+def _in_second(offset: int, address: int) -> bool:
+    return address + offset >= PAGE_SIZE
+
+
+def _in_both(shape: Shape, name: str, address: int) -> bool:
+    row = shape.layout.field(name)
+    return not _in_second(row.offset, address) and _in_second(row.end - 1, address)
+
+
+# A guest that registers in 32-bit mode and goes on in 64-bit mode comes across these.
+def _outgrows(shape: Shape, address: int) -> bool:
+    return not split(address, shape.size).second and split(address, NATIVE.size).second > 0
+
+
+def _ranges(values: Sequence[int]) -> str:
+    if not values:
+        return "none"
+    first, last = values[0], values[-1]
+    assert list(values) == list(range(first, last + 1))
+    if first == last:
+        return f"{first} ({first:#x})"
+    return f"{first} to {last} ({first:#x} to {last:#x})"
+
+
+def places_table(abi: str) -> Table:
+    """Return which member is in which page, for every page offset at which the area is split."""
+    shape = SHAPES[abi]
+    names = [row.name for row in shape.layout.members]
+    rows = []
+    starts = range(PAGE_SIZE - shape.size, PAGE_SIZE)
+    for spots, group in groupby(starts, key=lambda start: _places(shape, start)):
+        rows.append((_ranges(list(group)), *spots))
+    header = ("page offset", *(f"`{name}`" for name in names), "update byte")
+    return Table(f"{abi.capitalize()}: 1 is the first page, 2 the second", header, tuple(rows))
+
+
+def _places(shape: Shape, address: int) -> tuple[str, ...]:
+    members = [(row.offset, row.end - 1) for row in shape.layout.members]
+    spots = [*members, (shape.update_byte, shape.update_byte)]
+    pages = [tuple(1 + _in_second(end, address) for end in spot) for spot in spots]
+    return tuple("both" if first != last else str(first) for first, last in pages)
+
+
+def split_figure() -> Figure:
+    """Return a native area cut where its update byte begins the second page."""
+    offset = flag_first("native")
+    first = split(offset, NATIVE.size).first
+    found = [
+        Lane(f"page 1: {first} bytes from {offset:#x} on", tuple(_cut(0, first))),
+        Lane(f"page 2: {NATIVE.size - first} bytes", tuple(_cut(first, NATIVE.size))),
+    ]
+    title = f"A native area at page offset {offset:#x}"
+    picture = drawing.lanes(title, found, byte=14)
+    caption = f"{title}: the update byte, marked, is the first byte of the second page."
+    return Figure(caption, tuple(drawing.svg(picture)), tuple(_in_characters(found)))
+
+
+def _cut(first: int, last: int) -> Iterator[Box]:
+    start = 0
+    for box in structs.boxes(NATIVE):
+        low, high = max(start, first), min(start + box.size, last)
+        if low < high:
+            mark = None if box.mark is None else box.mark - (low - start)
+            held = mark if mark is not None and 0 <= mark < high - low else None
+            yield Box(box.label, high - low, box.kind, held)
+        start += box.size
+
+
+def _in_characters(found: Sequence[Lane]) -> Iterator[str]:
+    for lane in found:
+        yield lane.title
+        for box in lane.boxes:
+            mark = f", byte {box.mark} of them is the update byte" if box.mark is not None else ""
+            yield f"  {box.size:>2}  {box.label}{mark}"

@@ -1,0 +1,88 @@
+"""Reading the prose: text files that a person edits, with places for what is made from tables.
+
+A file is paragraphs with blank lines between. `# Title` is the section's, `## Title` opens a part
+of it; lines that begin with `- ` or `1. ` are a list; `! Label: text` is a note; `{{name}}` by
+itself is a table, a drawing or a program made elsewhere; {name} within text is a number or a word;
+[[name]] is a link to another section, under its title. A table is a file of its own: its caption,
+its header, and for each row a paragraph whose lines after the first begin with `|`, one a cell.
+
+Law of this file: it knows the marks and no fact. What a file asks for and nobody makes is an error.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from runstate_abi.tools.docs.blocks import Block, Bullets, Note, Paragraph, Section, Table
+
+_PIECE = re.compile(r"\{\{([a-z0-9-]+)\}\}")
+_WORD = re.compile(r"\{([a-z0-9_.]+)\}")
+_LINK = re.compile(r"\[\[([a-z-]+)\]\]")
+_ITEM = re.compile(r"(?:- |\d+\. )")
+
+Pieces = Mapping[str, tuple[Block, ...]]
+
+
+def title_of(text: str) -> str:
+    """Return the title of the section that a prose file is."""
+    return text.partition("\n")[0].removeprefix("# ")
+
+
+def section(
+    name: str, text: str, pieces: Pieces, words: Mapping[str, str], titles: Mapping[str, str]
+) -> Section:
+    """Return the section that a prose file is (KeyError: what it asks for and nobody makes)."""
+    text = _LINK.sub(lambda found: f"[[{found[1]}|{titles[found[1]]}]]", text)
+    text = _filled(_PIECE.sub(r"<<\1>>", text), words)
+    parts = [part.strip() for part in re.split(r"\n{2,}", text.strip())]
+    heads = [index for index, part in enumerate(parts) if part.startswith("## ")]
+    ends = [*heads, len(parts)]
+    blocks: list[Block | Section] = list(_blocks(parts[1 : ends[0]], pieces))
+    for head, end in pairwise(ends):
+        title = parts[head].removeprefix("## ")
+        inner = tuple(_blocks(parts[head + 1 : end], pieces))
+        blocks.append(Section(f"{name}-{_anchor(title)}", title, inner))
+    return Section(name, title_of(parts[0]), tuple(blocks))
+
+
+def table(text: str, words: Mapping[str, str]) -> Table:
+    """Return the table that a file is (KeyError: a word that there is not; ValueError: a row)."""
+    head, *rows = re.split(r"\n{2,}", _filled(text, words).strip())
+    caption, header = head.split("\n")
+    cells = (tuple(_flowing(cell) for cell in row.split("\n|")) for row in rows)
+    return Table(caption.removeprefix("# "), tuple(header.split(" | ")), tuple(cells))
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    return _WORD.sub(lambda found: words[found[1]], text)
+
+
+def _anchor(title: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", title.lower()))
+
+
+def _blocks(parts: Sequence[str], pieces: Pieces) -> Iterator[Block]:
+    for part in parts:
+        if part.startswith("<<"):
+            yield from pieces[part.strip("<>")]
+        elif _ITEM.match(part):
+            yield _list(part)
+        elif part.startswith("! "):
+            label, _, text = part.removeprefix("! ").partition(": ")
+            yield Note(f"{label}.", _flowing(text))
+        else:
+            yield Paragraph(_flowing(part))
+
+
+def _list(part: str) -> Bullets:
+    items: list[str] = []
+    for line in part.splitlines():
+        if _ITEM.match(line):
+            items.append(_ITEM.sub("", line, count=1))
+        else:
+            items[-1] += f"\n{line}"
+    return Bullets(tuple(map(_flowing, items)), ordered=not part.startswith("- "))
+
+
+def _flowing(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,183 @@
+"""Pieces about the bytes: layouts, ABIs, states, conditions, declarations.
+
+Law of this file: every number comes from layouts/; it only arranges.
+"""
+
+from collections.abc import Iterator
+
+from runstate_abi.layouts.abi import ABIS
+from runstate_abi.layouts.invariants import CONDITIONS, STAGES, UNASSERTED, Condition
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import (
+    CLAIMS,
+    COMPAT,
+    NATIVE,
+    RUNSTATES,
+    XEN_RUNSTATE_UPDATE,
+    structs_expected,
+    update_byte,
+)
+from runstate_abi.tools import drawing
+from runstate_abi.tools.docs.blocks import Block, Code, Figure, Table
+from runstate_abi.tools.drawing import Box
+from runstate_abi.tools.emit import c
+from runstate_abi.tools.emit.promises import GUESTS
+
+FLAG_BIT = XEN_RUNSTATE_UPDATE.bit_length() - 1
+
+
+def pieces() -> dict[str, tuple[Block, ...]]:
+    """Return the pieces of this file by name."""
+    return {
+        "layout-table": (layout_table(),),
+        "native-drawing": (layout_figure("native", NATIVE),),
+        "compat-drawing": (layout_figure("compat", COMPAT),),
+        "declarations": tuple(declarations()),
+        "abi-table": (abi_table(),),
+        "state-table": (state_table(),),
+        "condition-table": (condition_table(),),
+        "unasserted-table": (unasserted_table(),),
+    }
+
+
+def layout_table() -> Table:
+    """Return both layouts, every byte of either in a row: offsets and sizes in bytes."""
+    names = {row.name: row for layout in (COMPAT, NATIVE) for row in layout.rows}
+    ordered = sorted(names, key=lambda name: NATIVE.offsetof(name))
+    rows = []
+    for name in ordered:
+        row = names[name]
+        title = "(padding)" if row.padding else f"`{row.declaration}`"
+        c_type = "" if row.padding else f"`{row.type.name}`"
+        places = (_place(layout, name) for layout in (NATIVE, COMPAT))
+        rows.append((title, c_type, *places, str(row.size)))
+        if name == "state_entry_time":
+            flags = (f"{update_byte(layout)}" for layout in (NATIVE, COMPAT))
+            rows.append(("update byte", f"bit {FLAG_BIT} of it", *flags, "1"))
+    rows.append(("`sizeof`", "", str(NATIVE.size), str(COMPAT.size), ""))
+    alignments = str(NATIVE.alignment), f"{CLAIMS['x86_64'].compat_xen.alignment}"
+    rows.append(("`_Alignof`", "", *alignments, ""))
+    header = ("member", "C type", "native", "compat", "size")
+    return Table("Offsets and sizes in bytes", header, tuple(rows), frozenset({2, 3, 4}))
+
+
+def _place(layout: Layout, name: str) -> str:
+    return str(layout.offsetof(name)) if name in {row.name for row in layout.rows} else "none"
+
+
+def boxes(layout: Layout) -> Iterator[Box]:
+    """Yield a struct as boxes to be drawn, each element of an array a box."""
+    flag = update_byte(layout)
+    for row in layout.rows:
+        if row.padding:
+            yield Box("padding", row.size, "padding")
+        elif row.count > 1:
+            for state in RUNSTATES[: row.count]:
+                label = f"{row.name}[{state.value}] {state.name}"
+                yield Box(label, row.type.size, f"{row.name}{state.value}")
+        else:
+            holds = row.offset <= flag < row.end
+            kind = "entry" if holds else "state"
+            yield Box(row.name, row.size, kind, flag - row.offset if holds else None)
+
+
+def layout_figure(word: str, layout: Layout) -> Figure:
+    """Return the struct drawn to scale, eight bytes a row, and the same in characters."""
+    no_padding = "" if layout.padding else "; there is no padding"
+    caption = (
+        f"{word.capitalize()}: {layout.size} bytes, eight a row. "
+        f"The update byte, {update_byte(layout)}, is marked{no_padding}."
+    )
+    picture = drawing.byte_rows(f"struct {layout.name}, byte by byte", tuple(boxes(layout)))
+    hatched = "Padding is hatched." if layout.padding else ""
+    return Figure(caption, tuple(drawing.svg(picture)), tuple(in_characters(layout)), hatched)
+
+
+# Six characters a byte; a box that runs over the end of a row goes on in the next one.
+def in_characters(layout: Layout) -> Iterator[str]:
+    """Yield the same drawing in characters: ``//`` is padding, ``UPD`` the update byte."""
+    cells = []
+    for box in boxes(layout):
+        for index in range(box.size):
+            cells.append((box, index))
+    yield "      " + "".join(f"{column:^6}" for column in range(drawing.PER_ROW)).rstrip()
+    rule = "     +" + "-" * (6 * drawing.PER_ROW - 1) + "+"
+    yield rule
+    for start in range(0, len(cells), drawing.PER_ROW):
+        row = cells[start : start + drawing.PER_ROW]
+        yield f"{start:#04x} |" + "".join(_segments(row))
+        yield rule if len(row) == drawing.PER_ROW else "     +" + "-" * (6 * len(row) - 1) + "+"
+
+
+def _segments(row: list[tuple[Box, int]]) -> Iterator[str]:
+    index = 0
+    while index < len(row):
+        box = row[index][0]
+        here = [at for other, at in row if other is box]
+        wide = 6 * len(here) - 1
+        text = box.label if here[0] == 0 else "..."
+        if box.kind == "padding":
+            text = f" {box.label} ".center(wide, "/")
+        if box.mark is not None and box.mark in here:
+            text = f"{text[: wide - 6]:<{wide - 6}}|{' UPD':<5}"
+        yield f"{text[:wide]:<{wide}}|"
+        index += len(here)
+
+
+def declarations() -> Iterator[Block]:
+    """Yield both structs as C, as `runstate emit c` declares them."""
+    lines = list(c.constants())
+    for guest in GUESTS:
+        lines += ("", *c.declaration(c.type_name(guest.bits), guest.layout))
+    yield Code("c", tuple(lines))
+
+
+def abi_table() -> Table:
+    """Return every ABI that layouts/abi.py has: which layout, how long, how aligned, and why."""
+    rows = []
+    for abi in ABIS:
+        claim = CLAIMS[abi.name].native
+        word = next(g.word for g in GUESTS if _same(g.layout, claim))
+        compat = "yes" if COMPAT.name in structs_expected(abi.name) else "no"
+        rows.append((abi.name, word, str(claim.size), str(claim.alignment), compat, abi.why))
+    header = (
+        "ABI",
+        "layout",
+        "size",
+        "alignment",
+        "hypervisor has a compat form",
+        "what decides it",
+    )
+    caption = "What `struct vcpu_runstate_info` is on each ABI; sizes and alignments in bytes"
+    return Table(caption, header, tuple(rows), frozenset({2, 3}))
+
+
+def _same(first: Layout, second: Layout) -> bool:
+    return first.rows == second.rows
+
+
+def state_table() -> Table:
+    """Return the RUNSTATE_* values and what they mean."""
+    rows = tuple((str(state.value), f"`{state.constant}`", state.meaning) for state in RUNSTATES)
+    return Table("The values of `state`", ("value", "name", "meaning"), rows, frozenset({0}))
+
+
+def condition_table() -> Table:
+    """Return the kernel's conditions in its own words, and the version that added each."""
+    rows = tuple(
+        (condition.id, f"`{condition.text}`", *_about(condition)) for condition in CONDITIONS
+    )
+    header = ("", "must not be true", "in words", "since")
+    return Table("The BUILD_BUG_ON conditions of KVM's writer", header, rows)
+
+
+def _about(condition: Condition) -> tuple[str, str]:
+    only = " (x86-64)" if condition.x86_64_only else ""
+    stage = STAGES[condition.since]
+    return f"{condition.sentence}{only}", stage.name
+
+
+def unasserted_table() -> Table:
+    """Return what no kernel asserts, in the same notation."""
+    rows = tuple((c.id, f"`{c.text}`", c.sentence) for c in UNASSERTED)
+    return Table("What nobody asserts", ("", "must not be true", "in words"), rows)

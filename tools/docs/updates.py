@@ -1,0 +1,185 @@
+"""Pieces about the update: epochs, what a reader may see in each, the padding afterwards.
+
+Law of this file: everything is read off steps that a version of writer/ makes, or off memory after
+they were played. No interleaving and no offset is written down here.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from runstate_abi.tools import drawing
+from runstate_abi.tools.docs.blocks import Block, Figure, Table
+from runstate_abi.tools.docs.placements import flag_first
+from runstate_abi.tools.drawing import Epoch
+from runstate_abi.writer.memory import Window, play
+from runstate_abi.writer.steps import Write, epochs
+from runstate_abi.writer.variants import VARIANT, Variant, update
+from runstate_abi.writer.vcpu import (
+    FLAG,
+    PAGE_SIZE,
+    Area,
+    Runstate,
+    image,
+)
+
+CURRENT = VARIANT["upstream"]
+FILL = 0xA5
+
+# Every byte of the old struct differs from the new one's, so that no store goes unseen.
+OLD = Runstate(0, 0x0101010101010101, (0x1111111111111111,) * 4)
+NEW = Runstate(0x02020202, 0x0202020202020202, (0x2222222222222222,) * 4)
+
+
+def pieces() -> dict[str, tuple[Block, ...]]:
+    """Return the pieces of this file by name."""
+    one, two = Area("native", 0), Area("native", flag_first("native"))
+    quiet, two_quiet = (Area(a.abi, a.address, update_flag=False) for a in (one, two))
+    return {
+        "epochs-one-page-flag": (epoch_table("One page, flag asked for", one),),
+        "epochs-one-page-plain": (epoch_table("One page, flag not asked for", quiet),),
+        "epochs-split-flag": (epoch_table("Two pages, flag asked for", two),),
+        "epochs-split-plain": (epoch_table("Two pages, flag not asked for", two_quiet),),
+        "timeline-flag": (timeline("An update with the flag", one),),
+        "timeline-plain": (timeline("An update without the flag", quiet),),
+        "padding-table": (padding_table(),),
+    }
+
+
+class Seen(NamedTuple):
+    """One epoch of an update: its writes, and for each byte of the struct what it may be."""
+
+    writes: tuple[Write, ...]
+    kinds: tuple[str, ...]
+
+
+def seen(variant: Variant, area: Area) -> Iterator[Seen]:
+    """Play an update and yield its epochs; a byte is old, new, flag (up), or either of two."""
+    size, flag = area.shape.size, area.shape.update_byte
+    window = Window(bytes(1))
+    window.data[area.offset : area.offset + size] = image(area.shape, OLD, OLD.entry_time)
+    before = window.read(area.offset, size)
+    old = before
+    for writes in epochs(update(variant, NEW, area)):
+        touched = {offset for write in writes for offset in offsets(write, area)}
+        play(window, writes)
+        after = window.read(area.offset, size)
+        kinds = tuple(
+            _kind(index, before, after, old, flag, index in touched) for index in range(size)
+        )
+        yield Seen(writes, kinds)
+        before = after
+
+
+def _kind(index: int, before: bytes, after: bytes, old: bytes, flag: int, touched: bool) -> str:
+    up = bool(before[index] & FLAG) if index == flag else False
+    if index == flag and up and after[index] & FLAG:
+        return "flag"
+    if touched and before[index] != after[index]:
+        return "either"
+    return "old" if after[index] == old[index] else "new"
+
+
+def offsets(write: Write, area: Area) -> range:
+    """Return the struct's offsets that a write covers; those outside are not in its range."""
+    start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset
+    return range(start, start + len(write.data))
+
+
+def label(write: Write, area: Area) -> str:
+    """Name what a write stores: a member, the update byte with the flag up or down, or bytes."""
+    where = offsets(write, area)
+    if len(where) == 1 and where[0] == area.shape.update_byte:
+        up = write.data[0] & FLAG
+        return f"update byte, flag {'up' if up else 'down'}"
+    for row in area.shape.layout.members:
+        if where == range(row.offset, row.end):
+            up = row.name == "state_entry_time" and write.data[-1] & FLAG
+            return f"{row.declaration}{', flag up' if up else ''}"
+    page = f", to page {write.page}" if area.offset + area.shape.size > PAGE_SIZE else ""
+    return f"bytes {where[0]} to {where[-1]}{page}"
+
+
+def epoch_table(title: str, area: Area) -> Table:
+    """Return the epochs of current Linux for a placement: stores, sizes, what a reader sees."""
+    rows = []
+    for number, epoch in enumerate(seen(CURRENT, area), 1):
+        stores = "; ".join(f"{label(w, area)} ({_bytes(len(w.data))})" for w in epoch.writes)
+        rows.append((str(number), stores, reader_sees(epoch, area)))
+    header = ("epoch", "stores, in any order", "what a reader may see while it lasts")
+    return Table(f"{title}: the epochs, each ended by a barrier", header, tuple(rows))
+
+
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size} bytes"
+
+
+def reader_sees(epoch: Seen, area: Area) -> str:
+    """Say in words what the kinds of an epoch mean for a reader."""
+    flag = area.shape.update_byte
+    others = set(epoch.kinds[:flag] + epoch.kinds[flag + 1 :])
+    if epoch.kinds[flag] == "flag":
+        return "flag up: nothing else it sees counts, it must try again"
+    if epoch.kinds[flag] == "either" and len(epoch.writes) == 1 and "either" not in others:
+        if others == {"old"}:
+            return "old, but the update byte may be new, with the flag up"
+        return "new, with the flag up or down"
+    return "any mixture of old and new, and no flag to say so"
+
+
+def timeline(title: str, area: Area) -> Figure:
+    """Return one update drawn from top to bottom, and the same in characters."""
+    found = [
+        Epoch(
+            f"epoch {number}",
+            tuple(label(write, area) for write in epoch.writes),
+            epoch.kinds,
+            reader_sees(epoch, area).split(":")[0],
+        )
+        for number, epoch in enumerate(seen(CURRENT, area), 1)
+    ]
+    picture = drawing.timeline(f"{title}, epoch by epoch", found, "smp_wmb()")
+    caption = f"{title}. With the stores, the struct's bytes, eight a row, while the epoch lasts."
+    colours = "Grey is old, green new, yellow either, red the update byte with the flag up."
+    return Figure(caption, tuple(drawing.svg(picture)), tuple(_in_characters(found)), colours)
+
+
+LETTERS = {"old": "o", "new": "n", "either": "?", "flag": "F"}
+
+
+def _in_characters(found: Sequence[Epoch]) -> Iterator[str]:
+    for epoch in found:
+        letters = "".join(LETTERS[kind] for kind in epoch.bytes)
+        per_row = drawing.PER_ROW
+        rows = " ".join(letters[i : i + per_row] for i in range(0, len(letters), per_row))
+        yield f"{epoch.title}: {'; '.join(epoch.stores)}"
+        yield f"  bytes:  {rows}"
+        yield f"  reader: {epoch.reader}"
+        yield "------------------------------ smp_wmb()"
+    yield "(o old, n new, ? either, F the update byte with the flag up)"
+
+
+def padding_table() -> Table:
+    """Return what each kind of writer leaves in the native padding: filled memory, one update."""
+    rows = []
+    for name in ("linux-6.1", "two-paths", "reconciled", "single-path", "upstream"):
+        rows.append((f"`{name}`", padding(name, 0), _padding_split(name)))
+    for name in ("xen-va", "xen-phys"):
+        rows.append((f"`{name}`", padding(name, 0), _padding_split(name)))
+    header = ("writer", "in one page", "across two pages")
+    return Table("The padding of the native struct after one update", header, tuple(rows))
+
+
+def padding(name: str, offset: int) -> str:
+    """Say what one update leaves in the padding of a native area at a page offset."""
+    area = Area("native", offset)
+    window = Window(bytes([FILL]))
+    play(window, update(VARIANT[name], NEW, area))
+    (hole,) = area.shape.layout.padding
+    left = window.read(area.offset + hole.offset, hole.size)
+    if left == bytes([FILL]) * hole.size:
+        return "left alone"
+    return "zeroed" if left == bytes(hole.size) else left.hex()
+
+
+def _padding_split(name: str) -> str:
+    return padding(name, flag_first("native")) if VARIANT[name].pages > 1 else "not allowed"

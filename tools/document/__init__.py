@@ -1,1 +1,0 @@
-"""The ABI document: its content as values, and one module for each way to write it down."""

@@ -1,0 +1,125 @@
+"""``runstate emit``: the layouts in other people's languages, with assertions that hold them."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from runstate_abi.layouts.abi import ABI
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import COMPAT, RUNSTATE_STRUCTS, claim
+from runstate_abi.tools import arguments, delivery
+
+if TYPE_CHECKING:
+    from runstate_abi.tools.emit.c import Macro
+
+
+class Language(NamedTuple):
+    """A word of the command line, and the function in tools/emit/ that yields its lines."""
+
+    word: str
+    module: str
+    function: str
+    summary: str
+
+
+# fmt: off
+LANGUAGES = (
+    Language("c",           "c",         "header",      "C11 header: both structs, assertions (--macro), offsets as comments"),
+    Language("c-reader",    "c",         "with_reader", "the same, and how a guest reads it: 64-bit and 32-bit, barriers and all"),
+    Language("cpp",         "cpp",       "lines",       "C++11 header: static_assert"),
+    Language("rust",        "rust",      "lines",       "Rust module: #[repr(C)] and const assertions"),
+    Language("rust-reader", "rust",      "with_reader", "the same, and how a guest reads it"),
+    Language("zig",         "zig",       "lines",       "Zig module: extern structs and a comptime proof"),
+    Language("kaitai",      "kaitai",    "lines",       "Kaitai Struct .ksy"),
+    Language("poke",        "poke",      "lines",       "GNU poke pickle"),
+    Language("cstruct",     "cstruct",   "lines",       "dissect.cstruct definitions"),
+    Language("isf",         "isf",       "lines",       "Volatility 3 intermediate symbol file (JSON)"),
+    Language("gdb",         "debuggers", "gdb",         "gdb script: the command runstate ADDRESS [native|compat]"),
+    Language("drgn",        "debuggers", "drgn",        "drgn module: runstate(prog, address, \"native\")"),
+)
+# fmt: on
+LANGUAGE = {language.word: language for language in LANGUAGES}
+
+_DESCRIPTION = "The layouts in other people's languages, with assertions that hold them."
+_EPILOG = """\
+--struct holds structs of your own headers: --struct 'struct my_info=vcpu_runstate_info' gives
+assertions alone, for --abi, with the --macro of your tree. A struct that mirrors the compat form
+may be aligned to 1 (KVM packs it) or to 4 (Xen, i386): its alignment is not asserted.
+
+exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usage,
+  3 FILE cannot be read or written
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Print one language's file, or write it, or say whether a committed one is stale."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.structs and options.language != "c":
+        parser.error("--struct is for C: emit c --struct NAME=CLAIM")
+    if options.macro and LANGUAGE[options.language].module != "c":
+        parser.error("--macro is for C: emit c, emit c-reader")
+    for text in options.structs or ():
+        tag = _c_type(text).removeprefix("struct ")
+        if not (tag.isascii() and tag.isidentifier()):
+            parser.error(f"--struct {text}: {_c_type(text)!r} is no type of C: 'struct my_info'")
+        if _claimed(text) not in RUNSTATE_STRUCTS:
+            choices = " or ".join(f"{text.partition('=')[0]}={name}" for name in RUNSTATE_STRUCTS)
+            parser.error(f"--struct {text}: say which struct it mirrors: {choices}")
+    command = " ".join(("runstate emit", *argv))
+    return delivery.deliver(_lines(options), options.output, options.check, command)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from runstate_abi.tools.emit.c import MACROS
+
+    languages = "\n".join(f"  {one.word:<12} {one.summary}" for one in LANGUAGES)
+    parser = arguments.parser("emit", f"{_DESCRIPTION}\n\nlanguages:\n{languages}", _EPILOG)
+    add = parser.add_argument
+    add("language", metavar="LANGUAGE", choices=list(LANGUAGE), help="one of the above")
+    names = ", ".join(f"{macro.name} ({macro.whose})" for macro in MACROS)
+    add("--macro", choices=[m.name for m in MACROS], metavar="NAME", help=f"for C: {names}")
+    add(
+        "--struct",
+        dest="structs",
+        action="append",
+        metavar="NAME[=CLAIM]",
+        help=f"your own struct, and which of {' or '.join(RUNSTATE_STRUCTS)} it mirrors",
+    )
+    abis = f"of --struct (default: x86_64): {', '.join(ABI)}"
+    add("--abi", choices=list(ABI), default="x86_64", metavar="ABI", help=abis)
+    delivery.add_options(parser)
+    return parser
+
+
+def _lines(options: argparse.Namespace) -> Iterator[str]:
+    from runstate_abi.tools.emit import c
+
+    macro = c.MACRO[options.macro] if options.macro else c.MACROS[0]
+    if options.structs:
+        mirrors = [c.Mirror(_c_type(text), _layout(text, options.abi)) for text in options.structs]
+        return c.mirrored(mirrors, macro)
+    return emitted(options.language, macro)
+
+
+def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
+    """Yield the lines of one language; ``macro`` is how C asserts (KeyError: no such language)."""
+    language = LANGUAGE[word]
+    module = import_module(f"runstate_abi.tools.emit.{language.module}")
+    function: Callable[..., Iterator[str]] = getattr(module, language.function)
+    return function(macro) if macro and language.module == "c" else function()
+
+
+def _claimed(text: str) -> str:
+    name, _, claimed = text.partition("=")
+    return claimed or name.removeprefix("struct ")
+
+
+def _c_type(text: str) -> str:
+    return text.partition("=")[0]
+
+
+def _layout(text: str, abi: str) -> Layout:
+    layout = claim(_claimed(text), abi)
+    return layout._replace(alignment=None) if layout.name == COMPAT.name else layout

@@ -1,0 +1,213 @@
+"""Run a shipped writer at every request, hold it against the rule book, and count.
+
+Runs that differ only in where the area lies have one verdict, which is worked out once; the code
+itself is run every time.
+
+Law of this file: pure functions from a writer and requests to a Verdict. Work is cut into chunks
+of fixed size, so that a fingerprint does not depend on how many processes there were.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.judge.asked import asked as rules_asked
+from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
+from runstate_abi.writer.rulebook.requests import Request
+from runstate_abi.writer.rules import Profile, Violation, judge_ledger
+from runstate_abi.writer.steps import Copy, Store, canonical
+from runstate_abi.writer.witnesses.observation import Observation
+
+CHUNK = 1024
+KNOWN_MAX = 100_000  # events remembered with their verdicts; a right writer has 10 000
+
+
+class Writer(Protocol):
+    """Something that can be asked for updates. ``used``: the functions played for it so far."""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The functions of the kernel that it has called."""
+
+    def takes(self, asked: Request) -> bool:
+        """Can it be asked for this at all?"""
+
+    def observe(self, asked: Request, places: bool = False) -> Observation:
+        """Make one update."""
+
+
+class Broken(NamedTuple):
+    """A rule that was broken: how often, the smallest request that does, and how."""
+
+    rule: str
+    times: int
+    request: Request
+    violation: Violation
+
+
+class Prints(NamedTuple):
+    """Three digests over all requests: bytes per epoch, every single store, every call."""
+
+    contract: str
+    stores: str
+    calls: str
+
+
+class Tally(NamedTuple):
+    """What came of some requests, in order. ``failing`` counts requests that break any rule,
+    ``tested`` those that put each rule to the test.
+    """
+
+    asked: int
+    skipped: int
+    failing: int
+    broken: dict[str, Broken]
+    prints: Prints
+    tested: Counter[str]
+    used: tuple[str, ...] = ()
+
+
+class _Known(NamedTuple):
+    violations: tuple[Violation, ...]
+    prints: tuple[bytes, bytes, bytes]
+    tested: frozenset[str]
+
+
+def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tally:
+    """Ask for each update and judge it (WitnessError: this writer cannot be judged)."""
+    known: dict[Hashable, _Known] = {}
+    digests = [hashlib.sha256() for _ in Prints._fields]
+    asked = skipped = failing = remembered = 0
+    broken: dict[str, Broken] = {}
+    tested: Counter[frozenset[str]] = Counter()
+    for request in requests:
+        if not writer.takes(request):
+            skipped += 1
+            continue
+        asked += 1
+        seen = writer.observe(request)
+        key = seen.key()
+        verdict = known.get(key)
+        if verdict is None:
+            verdict = known[key] = _judged(seen, profile)
+            remembered += len(seen.events)
+            if remembered > KNOWN_MAX:
+                known.clear()
+                remembered = 0
+        for digest, part in zip(digests, verdict.prints, strict=True):
+            digest.update(part)
+        failing += bool(verdict.violations)
+        tested[verdict.tested] += 1
+        for violation in verdict.violations:
+            _count(broken, Broken(violation.rule, 1, request, violation))
+    prints = Prints(*(digest.hexdigest() for digest in digests))
+    return Tally(asked, skipped, failing, broken, prints, _by_rule(tested), writer.used)
+
+
+def _by_rule(tested: Counter[frozenset[str]]) -> Counter[str]:
+    rules: Counter[str] = Counter()
+    for names, count in tested.items():
+        rules.update(dict.fromkeys(names, count))
+    return rules
+
+
+def _judged(seen: Observation, profile: Profile) -> _Known:
+    try:
+        book = seen.book()
+    except WitnessError as error:
+        raise WitnessError(f"cannot judge: {error}") from None
+    digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
+    prints = digests[0], digests[1], digests[2]
+    return _Known(judge_ledger(book, profile), prints, rules_asked(book))
+
+
+# The bytes of the struct where a barrier makes them visible: after the flag went up, before it
+# goes down, at the end. Stores between them have no order that anybody promises.
+def _epochs(book: Ledger) -> bytes:
+    landed = book.landed
+    if not landed:
+        return b""
+    if not book.evidence.area.update_flag:
+        return landed[-1].after
+    return landed[0].after + landed[-1].before + landed[-1].after
+
+
+# The stores as lines, counted from where the area begins in page 1; and everything else.
+def _texts(evidence: Evidence) -> tuple[bytes, bytes]:
+    offset = evidence.area.offset
+    stores = (step for step in evidence.steps if isinstance(step, Store | Copy))
+    places = [f"{s.page}+{s.offset - offset * (s.page == 1)} {s.data.hex()}" for s in stores]
+    calls = canonical(step for step in evidence.steps if not isinstance(step, Store | Copy))
+    return "\n".join(places).encode(), calls.encode()
+
+
+def _count(broken: dict[str, Broken], one: Broken) -> None:
+    old = broken.get(one.rule)
+    if old is None:
+        broken[one.rule] = one
+        return
+    first = one if _size(one.request) < _size(old.request) else old
+    broken[one.rule] = first._replace(times=old.times + one.times)
+
+
+# How much there is to understand about a request: nothing going wrong before something, not
+# atomic before atomic, the lowest offset.
+def _size(request: Request) -> tuple[bool, bool, int, bool]:
+    return bool(request.scenario.name), request.atomic, request.offset, request.abi != "native"
+
+
+def counted(number: int, what: str) -> str:
+    """Return ``1 update``, ``2 updates``."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """Yield the requests in chunks of CHUNK."""
+    for start in range(0, len(requests), CHUNK):
+        yield requests[start : start + CHUNK]
+
+
+def together(tallies: Sequence[Tally]) -> Tally:
+    """Add up the tallies of all chunks, in the order of the chunks."""
+    broken: dict[str, Broken] = {}
+    digests = [hashlib.sha256() for _ in Prints._fields]
+    for one in tallies:
+        for rule in one.broken.values():
+            _count(broken, rule)
+        for digest, part in zip(digests, one.prints, strict=True):
+            digest.update(bytes.fromhex(part))
+    return Tally(
+        sum(one.asked for one in tallies),
+        sum(one.skipped for one in tallies),
+        sum(one.failing for one in tallies),
+        broken,
+        Prints(*(digest.hexdigest()[:10] for digest in digests)),
+        sum((one.tested for one in tallies), Counter()),
+        tuple(sorted({name for one in tallies for name in one.used})),
+    )
+
+
+def judged(
+    make: Callable[[], Writer],
+    requests: Sequence[Request],
+    profile: Profile,
+    jobs: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Tally:
+    """Judge all requests in ``jobs`` processes, each with a writer of its own.
+
+    ``progress`` is told how many requests are done. WitnessError: this writer cannot be judged.
+    """
+    parts = list(chunks(requests))
+    if jobs > 1:
+        from runstate_abi.tools.judge import processes
+
+        return together(processes.run(make, parts, profile, jobs, progress))
+    writer, found, done = make(), list[Tally](), 0
+    for part in parts:
+        found.append(tally(writer, part, profile))
+        done += len(part)
+        progress(done)
+    return together(found)

@@ -1,0 +1,173 @@
+"""A Verdict for a person: what was judged, a line for each rule, and the worst of what is broken.
+
+Law of this file: lines out of values. Every broken rule is one line that grep finds.
+"""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
+from runstate_abi.tools.judge.tallies import Broken, Prints, counted
+from runstate_abi.tools.judge.verdict import Judged, Verdict
+from runstate_abi.tools.tables import aligned
+from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
+from runstate_abi.writer.steps import line
+from runstate_abi.writer.witnesses.observation import Observation
+
+WIDTH = 100
+SHORT = {NATIVE.name: "native", COMPAT.name: "compat"}
+
+
+def lines(seen: Verdict) -> Iterator[str]:
+    """Yield the whole verdict."""
+    yield from _head(seen)
+    yield ""
+    yield from aligned([*_rules(seen)])
+    yield ""
+    for one in _broken(seen):
+        yield from _explained(one, seen.shown[one.rule])
+        yield ""
+    yield _prints(seen.tally.prints)
+    yield _verdict(seen)
+
+
+def _head(seen: Verdict) -> Iterator[str]:
+    judged, tally = seen.judged, seen.tally
+    named = [judged.release, f"build-id {judged.build_id[:12]}" if judged.build_id else ""]
+    yield "  ".join([judged.path, ", ".join(filter(None, [*named, judged.compiler]))]).rstrip()
+    entry = judged.writer.entry
+    through = ", which accounts time first" if entry.accounts else ""
+    rows = [
+        ["function", f"{entry.name}, {entry.size} bytes{through}"],
+        ["layout", _layout(judged)],
+        ["called", f"{counted(len(tally.used), 'function')} played: {', '.join(tally.used)}"],
+    ]
+    if judged.patches:
+        changes = ", ".join(counted(n, what) for what, n in judged.patches.items())
+        rows.append(["unpatched", f"booting would change {changes}; judged as in the file"])
+    profile = seen.judged.profile
+    updates = counted(tally.asked, "update")
+    rows.append(["asked", f"{updates}, profile {profile.name} ({profile.summary})"])
+    if tally.skipped:
+        skipped = counted(tally.skipped, "update")
+        rows.append(["not asked", f"{skipped}: it has one cache, for one page"])
+    yield from _wrapped(rows)
+
+
+# A name and what there is to say about it, in as many lines as that takes.
+def _wrapped(rows: list[list[str]]) -> Iterator[str]:
+    width = max(len(name) for name, _ in rows)
+    for name, said in rows:
+        indent = " " * (width + 4)
+        yield from wrap(
+            said, WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=indent,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+
+def _layout(judged: Judged) -> str:
+    found = [f"{SHORT[one.name]} {_numbers(one)}" for one in judged.layouts.found]
+    said = ", ".join(found) + f" from {judged.writer.types.kind}" if found else ""
+    if judged.differences:
+        said += f": DIFFERS: {'; '.join(map(str, judged.differences))}"
+    missing = [SHORT[name] for name in RUNSTATE_STRUCTS if name in judged.layouts.missing]
+    if missing:
+        said += ", " if said else ""
+        said += f"{' and '.join(missing)} not in the debug info (clang drops it): as claimed here"
+    return said
+
+
+def _numbers(layout: Layout) -> str:
+    return f"{layout.size} ({'/'.join(str(row.offset) for row in layout.members)})"
+
+
+def _broken(seen: Verdict) -> list[Broken]:
+    return [seen.tally.broken[rule.name] for rule in RULES if rule.name in seen.tally.broken]
+
+
+def _rules(seen: Verdict) -> Iterator[list[str]]:
+    passed_over, untested = dict(seen.passed_over), dict(seen.untested)
+    weaker = {one.rule: one.why for one in seen.judged.profile.relaxed if one.instead}
+    for rule in RULES:
+        one = seen.tally.broken.get(rule.name)
+        if one:
+            count = f"{one.times} of {seen.tally.asked}"
+            yield ["BROKEN", rule.name, f"{count}, first {one.request}: {one.violation.why}"]
+        elif rule.name in passed_over:
+            yield ["-", rule.name, f"not judged: {passed_over[rule.name]}"]
+        elif rule.name in untested:
+            yield ["-", rule.name, untested[rule.name]]
+        elif rule.name in weaker:
+            yield ["ok", rule.name, f"in its weaker form: {weaker[rule.name]}"]
+        else:
+            yield ["ok", rule.name, rule.sentence]
+
+
+def _explained(one: Broken, seen: Observation) -> Iterator[str]:
+    yield f"{one.rule}: {one.request}: {one.violation.why}"
+    steps = seen.steps()
+    texts = [line(step) for step in steps]
+    width = max(map(len, texts), default=0)
+    for number, (text, place) in enumerate(zip(texts, seen.places, strict=True)):
+        mark = ">" if number == one.violation.at else " "
+        yield f"  {mark} {text:<{width}}  {place}"
+    if one.violation.at >= len(steps):
+        yield "  > return"
+
+
+def _prints(prints: Prints) -> str:
+    return f"contract {prints.contract}  stores {prints.stores}  calls {prints.calls}"
+
+
+def _verdict(seen: Verdict) -> str:
+    asked, failing = seen.tally.asked, seen.tally.failing
+    silent = f", {len(seen.untested)} not asked" if seen.untested else ""
+    if seen.right:
+        kept = len(RULES) - len(seen.passed_over) - len(seen.untested)
+        return f"right: {counted(kept, 'rule')} kept in {counted(asked, 'update')}{silent}"
+    broken = ", ".join(one.rule for one in _broken(seen)) or "none"
+    layout = "; the layout differs" if seen.judged.differences else ""
+    verb = "breaks" if failing == 1 else "break"
+    return (
+        f"WRONG: {failing} of {counted(asked, 'update')} {verb} a rule ({broken}){layout}{silent}"
+    )
+
+
+def compared(first: Verdict, second: Verdict) -> Iterator[str]:
+    """Yield how two kernels compare at a glance."""
+    yield f"{first.judged.path} and {second.judged.path}:"
+    pairs = zip(Prints._fields, first.tally.prints, second.tally.prints, strict=True)
+    yield from (
+        f"  {text}"
+        for text in aligned(
+            [[name, "the same" if a == b else "DIFFERENT", a, b] for name, a, b in pairs]
+        )
+    )
+
+
+def _kept(relaxed: Relaxed | None) -> str:
+    if relaxed is None:
+        return ""
+    return f" ({'kept in a weaker form' if relaxed.instead else 'not judged'}: see below)"
+
+
+def book(profile: Profile) -> Iterator[str]:
+    """Yield the rule book under a profile, one rule a line."""
+    relaxed = {one.rule: one for one in profile.relaxed}
+    yield f"{profile.name}: {profile.summary}"
+    yield ""
+    yield from aligned([
+        [rule.name, rule.sentence + _kept(relaxed.get(rule.name)), f"[{rule.source}]"]
+        for rule in RULES
+    ])  # fmt: skip
+    if relaxed:
+        yield ""
+        yield f"What writers of {profile.name} do not keep, and why:"
+        rows = [
+            [rule, f"{one.why}{'' if one.instead else ' (not judged)'}"]
+            for rule, one in relaxed.items()
+        ]
+        yield from aligned(rows)
+    yield ""
+    yield f"profiles: {', '.join(one.name for one in PROFILES)}"

@@ -1,1 +1,0 @@
-"""The layouts as other people's languages have them: one module a language, each yielding lines."""

@@ -1,0 +1,116 @@
+"""Man pages and shell completion of every command: made when the package is built.
+
+    python -m runstate_abi.tools.packaging.pages FOLDER
+
+writes FOLDER/share as it is installed: man/man1, and what bash, zsh and fish complete.
+
+Law of this file: everything is taken from the parsers themselves. shtab and argparse-manpage are
+needed here and nowhere at run time.
+"""
+
+import argparse
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from unittest import mock
+
+from runstate_abi.tools import cli
+
+# Where each shell looks; shtab's name of the shell, and of the file.
+SHELLS = {
+    "bash": "bash-completion/completions/runstate",
+    "zsh": "zsh/site-functions/_runstate",
+    "fish": "fish/vendor_completions.d/runstate.fish",
+}
+
+
+class _Parser(Exception):
+    """Carries a parser out of a main()."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+
+
+def parser_of(verb: cli.Verb) -> argparse.ArgumentParser:
+    """Return the parser that a verb's main() makes, caught where it would parse."""
+
+    def stop(parser: argparse.ArgumentParser, *_: object) -> None:
+        raise _Parser(parser)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_args", stop):
+        try:
+            import_module(f"runstate_abi.tools.{verb.module}").main([])
+        except _Parser as caught:
+            return caught.parser
+    raise LookupError(f"runstate {verb.name} has no parser")
+
+
+def whole() -> argparse.ArgumentParser:
+    """Return one parser with every verb as a subcommand."""
+    parser = argparse.ArgumentParser("runstate", description="Verifier of the Xen runstate ABI.")
+    parser.add_argument("--version", action="store_true", help="say which version this is")
+    verbs = parser.add_subparsers(metavar="COMMAND")
+    names = [verb.name for verb in cli.VERBS]
+    verbs.add_parser("help", help="what a command does").add_argument("command", choices=names)
+    for verb in cli.VERBS:
+        own = parser_of(verb)
+        verbs.add_parser(
+            verb.name,
+            help=verb.summary,
+            description=own.description,
+            parents=[own],
+            add_help=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    return parser
+
+
+def write(folder: Path) -> list[Path]:
+    """Write all pages and completions below ``folder``/share and return their paths."""
+    share = folder / "share"
+    pages = {f"man/man1/{name}.1": text for name, text in man_pages().items()}
+    pages |= {SHELLS[shell]: text for shell, text in completions().items()}
+    for name, text in pages.items():
+        (share / name).parent.mkdir(parents=True, exist_ok=True)
+        (share / name).write_text(text, encoding="utf-8")
+    return [share / name for name in pages]
+
+
+def completions() -> dict[str, str]:
+    """Return the completion script of each shell."""
+    import shtab
+
+    parser = whole()
+    return {shell: str(shtab.complete(parser, shell)) for shell in SHELLS}
+
+
+def man_pages() -> dict[str, str]:
+    """Return every man page: ``runstate``, ``runstate-check``, ..."""
+    overview = argparse.ArgumentParser(
+        "runstate",
+        description=cli.usage(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="runstate COMMAND [ARGUMENT ...]",
+        add_help=False,
+    )
+    pages = {"runstate": _page(overview, "verifier of the Xen runstate ABI")}
+    for verb in cli.VERBS:
+        pages[f"runstate-{verb.name}"] = _page(parser_of(verb), verb.summary)
+    return pages
+
+
+def _page(parser: argparse.ArgumentParser, summary: str) -> str:
+    from argparse_manpage.manpage import Manpage
+
+    page = Manpage(parser)
+    page.prog = parser.prog.replace(" ", "-")
+    page.description = summary
+    page.source = page.manual = "runstate-abi"
+    page.date = ""  # the same source gives the same page
+    # A line that begins with ' would be taken for a request.
+    return re.sub("^'", r"\\&'", str(page), flags=re.MULTILINE)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,104 @@
+"""Recorded stores of real hypervisors as rows of ``runstate race``.
+
+Law of this file: it reads a recording and says what it cannot use; who judges it is elsewhere.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.race.rows import Row, Wanted
+from runstate_abi.writer.guest import READERS
+from runstate_abi.writer.race import Question, Writer, ask, of_recording
+from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.steps import Steps, writes
+from runstate_abi.writer.vcpu import PAGE_SIZE, Area
+from runstate_abi.writer.witnesses.recorded import area_of, steps_of_watchpoints
+from runstate_abi.writer.witnesses.records import (
+    Malformed,
+    Record,
+    decode,
+    record_of,
+    sequence,
+    truth,
+)
+
+RECORDED = MODEL["program-order"]
+
+
+def rows(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
+    """Yield a row for each recorded update and each reader asked for; ``left_out`` counts those of
+    which a recording shows too little.
+    """
+    model = RECORDED._replace(grain=wanted.grain)
+    for writer, area in writers(path):
+        for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
+            question = Question(
+                writer, reader, model, area, wanted.updates, wanted.entry_times, None,
+                wanted.dropped,
+            )  # fmt: skip
+            answer = ask(question)
+            if not answer.searches:
+                left_out[f"{writer.name} shows too little for {reader.name} to be deceived"] += 1
+                continue
+            yield Row(question, "", answer)
+
+
+def writers(path: str) -> Iterator[tuple[Writer, Area]]:
+    """Yield the updates that write watchpoints saw: JSON Lines, a record with its stores each."""
+    used = 0
+    for number, record in _records(path):
+        if "stores" not in record:
+            shows = (
+                "images of memory" if "at" in record or "after_update" in record else "no stores"
+            )
+            raise WitnessError(
+                f"{path}: line {number}: field 'stores' is missing: this shows {shows}, which race "
+                "cannot ask about"
+            )
+        try:
+            area = area_of(record, truth(record, "update_flag"))
+            steps = steps_of_watchpoints(sequence(record, "stores"), area.offset)
+            _require_inside(steps, area)
+        except (Malformed, WitnessError) as error:
+            raise WitnessError(f"{path}: line {number}: {error}") from None
+        if not steps:
+            print(f"runstate: {path}: line {number}: no store, left out", file=sys.stderr)
+            continue
+        used += 1
+        yield of_recording(f"line {number}", steps, area), area
+    if not used:
+        raise WitnessError(f"{path}: no record with stores: nothing was asked")
+
+
+# A guest that reads the area never sees what lies outside, and a model of it has no such byte.
+def _require_inside(steps: Steps, area: Area) -> None:
+    for number, write in enumerate(writes(steps), 1):
+        start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset
+        end = start + len(write.data)
+        if start < 0 or end > area.shape.size:
+            raise Malformed(
+                f"field 'stores': store {number} is of bytes {start} to {end - 1}, and the area "
+                f"has 0 to {area.shape.size - 1}"
+            )
+
+
+def _records(path: str) -> Iterator[tuple[int, Record]]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                record = _record(path, number, line)
+                if "meta" not in record:
+                    yield number, record
+    except OSError as error:
+        raise WitnessError(f"{path}: {error.strerror}") from None
+    except UnicodeError:
+        raise WitnessError(f"{path}: no text: recorded stores are JSON Lines") from None
+
+
+def _record(path: str, number: int, line: str) -> Record:
+    try:
+        return record_of(decode(line))
+    except Malformed as error:
+        raise WitnessError(f"{path}: line {number}: {error}") from None

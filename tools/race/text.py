@@ -1,0 +1,175 @@
+"""What ``runstate race`` prints of one answer: a proof or an execution in words, or JSON.
+
+Law of this file: it renders rows and decides nothing.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from textwrap import wrap
+
+from runstate_abi.tools.memory.lines import Ink, Line
+from runstate_abi.tools.race import account, table, timeline
+from runstate_abi.tools.race.rows import Row
+from runstate_abi.writer.guest import Reader, drop
+from runstate_abi.writer.race import TORN, Question, Race, race
+from runstate_abi.writer.racing.drops import READER_DROPS
+from runstate_abi.writer.racing.ordering import is_whole
+from runstate_abi.writer.racing.patterns import ENTRY_TIMES, EQUAL
+from runstate_abi.writer.racing.placements import LINE
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
+
+WIDTH, BULLET = 100, "  - "
+
+
+def progress(rows: Iterable[Row], writers: int) -> Iterator[Row]:
+    """Pass rows on; on a terminal, show on stderr how many of the writers are done."""
+    if not sys.stderr.isatty():
+        yield from rows
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    seen: set[str] = set()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("asking", total=writers)
+        for number, row in enumerate(rows, 1):
+            seen.add(row.writer)
+            bar.update(task, completed=len(seen) - 1, description=f"{number} answers, {row.writer}")
+            yield row
+
+
+def answer(row: Row) -> Iterator[Line]:
+    """Yield the answer to one question: a proof with its assumptions, or the execution."""
+    yield from _torn(row) if row.verdict == TORN else _safe(row)
+
+
+def _safe(row: Row) -> Iterator[Line]:
+    question = row.question
+    yield (
+        Ink("safe: ", "normal"),
+        Ink(
+            f"{question.reader.name} never accepts from {row.writer} what was never true",
+            "strong",
+        ),
+    )
+    yield (Ink(f"proved: {row.answer.states} states in {row.answer.searches} searches, no race"),)
+    yield from _assuming(row)
+
+
+def _torn(row: Row) -> Iterator[Line]:
+    question = row.question
+    found = race(question, row.answer)
+    yield (
+        Ink("torn: ", "wrong"),
+        Ink(f"{question.reader.name} accepts from {row.writer} what was never true", "strong"),
+    )
+    for text in account.account(found, _reader(question)):
+        yield from ((Ink(line),) for line in wrap(text, WIDTH))
+    yield from _assuming(row)
+    yield (Ink(""),)
+    yield from timeline.timeline(found, row.writer, question.reader.name)
+    yield (Ink(""),)
+    yield (
+        Ink(
+            f"accepted, and no image ever had it ({', '.join(question.reader.uses)} are believed):"
+        ),
+    )
+    yield from timeline.accepted(found, question.reader)
+    yield (Ink(_needs(found)),)
+
+
+# Without the steps of it that are left away.
+def _reader(question: Question) -> Reader:
+    reader = question.reader
+    for name in question.dropped:
+        reader = drop(reader, name) if name in READER_DROPS else reader
+    return reader
+
+
+def _needs(found: Race) -> str:
+    if found.words:
+        return "Whole words are enough for this: what tears, tears where it is not one access."
+    return "This needs stores or loads that tear into bytes; words alone do not show it."
+
+
+def _assuming(row: Row) -> Iterator[Line]:
+    for text in (*assumptions(row.question), *table.not_shown([row])):
+        first, *rest = wrap(text, WIDTH - len(BULLET))
+        yield (Ink(BULLET, "dim"), Ink(first))
+        yield from ((Ink(" " * len(BULLET)), Ink(line)) for line in rest)
+
+
+def assumptions(question: Question) -> Iterator[str]:
+    """Yield in words what an answer rests on."""
+    area, model = question.area, question.model
+    line = area.address % LINE
+    where = f"offset {line} of a cache line, {area.offset:#x} of a page"
+    yield f"{area.abi} at {area.address:#x}: {where}"
+    yield f"{model.name}: {model.summary}"
+    yield _atomicity(question)
+    times = ENTRY_TIMES[question.entry_times]
+    ways = "" if question.entry_times == EQUAL else ", whichever of its bytes stay as they are"
+    yield f"updates in a row: {question.updates}; {times}{ways}"
+    if question.dropped:
+        yield f"without: {', '.join(question.dropped)}"
+
+
+def _atomicity(question: Question) -> str:
+    model, area = question.model, question.area
+    start = area.address + area.shape.entry_time
+    whole = is_whole(start, ENTRY_TIME_SIZE, model)
+    rule = f"within an aligned {model.grain} bytes" if model.grain else "aligned to its own size"
+    crosses = "one" if whole else "not one"
+    text = f"an access is whole {rule}: all of state_entry_time is {crosses} here"
+    assumed = any(load.whole and load.read for load in question.reader.loads)
+    if model.recorded:
+        text = f"a recorded store is one access, and {text}"
+    if assumed and not whole:
+        text += f"; {question.reader.name}'s loads of it are taken as whole all the same"
+    return text
+
+
+def as_json(row: Row) -> dict[str, object]:
+    """Return a row as JSON values; ``trace`` is the execution, empty where there is none."""
+    question = row.question
+    return {
+        "variant": question.writer.name,
+        "reader": question.reader.name,
+        "model": question.model.name,
+        "abi": question.area.abi,
+        "at": question.area.address,
+        "updates": question.updates,
+        "dropped": list(question.dropped),
+        "hidden": list(row.hidden),
+        "verdict": row.verdict,
+        "states": row.answer.states,
+        "trace": _trace(race(question, row.answer)) if row.verdict == TORN else [],
+    }
+
+
+def _trace(found: Race) -> list[dict[str, object]]:
+    layout = found.case.layout
+    before: dict[str, object] = {
+        "by": "before",
+        "what": "all",
+        "offset": 0,
+        "bytes": found.case.images[0].hex(),
+    }
+    events: list[dict[str, object]] = [
+        {
+            "by": "host" if event.step >= 0 else "guest",
+            "what": event.name or timeline.place(layout, event.offset, len(event.data)),
+            "offset": event.offset,
+            "bytes": event.data.hex(),
+        }
+        for event in found.events
+    ]
+    offsets = list(found.accepted)
+    image: dict[str, object] = {
+        "by": "guest",
+        "what": "accepted",
+        "offset": offsets[0],
+        "bytes": bytes(found.accepted.values()).hex(),
+    }
+    return [before, *events, image]

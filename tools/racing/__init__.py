@@ -1,1 +1,0 @@
-"""What `runstate race` is made of: which questions there are, who answers, how that reads."""

@@ -1,0 +1,169 @@
+"""``runstate write``: one update of a guest's area, step by step, in any of its versions."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from runstate_abi.layouts.runstate import RUNSTATES
+from runstate_abi.tools import arguments
+from runstate_abi.tools.cli import DIFFERENT, EQUAL
+from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write
+from runstate_abi.writer.memory import Window
+from runstate_abi.writer.steps import canonical
+from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, Variant
+from runstate_abi.writer.vcpu import (
+    HOSTS,
+    SHAPES,
+    TIME_COUNT,
+    U64,
+    Area,
+    Runstate,
+)
+from runstate_abi.writer.witnesses.records import (
+    Malformed,
+    Record,
+    number_of,
+    octets,
+)
+
+_DESCRIPTION = "One update of a guest's area, step by step, in any of its versions."
+_EPILOG = """\
+The default output is the canonical trace: one line a step, page-relative addresses, bytes in
+memory order. --until-barrier N stops there and prints memory as it then is. In --format table
+each step has the struct as it is after it; .. is a byte that no step has stored yet, | is where
+page 2 begins, and row 0 is what memory held before.
+
+A pattern of --fill is repeated from the first byte of page 1 on, through both pages.
+
+exit status: 0 done, 1 a version refused the area, 2 wrong usage
+"""
+
+# What the vCPU's values are if nothing is said: every byte tells which field it is of.
+_STATE = "1"
+_ENTRY_TIME = "0x1122334455667788"
+_TIMES = "0x0101010101010101,0x0202020202020202,0x0303030303030303,0x0404040404040404"
+_FILL = "a5"
+
+
+def main(argv: list[str]) -> int:
+    """Print one update, or the list of versions."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.list:
+        return _print(_listed(options.format == "json"))
+    if options.at is None:
+        parser.error("--at GPA is missing (or --list)")
+    variant = VARIANT[options.variant]
+    try:
+        vcpu, area = _vcpu(options), _area(options)
+        written = write(variant, vcpu, area, options.atomic, Window(_fill(options)))
+        if options.until_barrier is not None:
+            written = until(written, options.until_barrier)
+    except (Malformed, ValueError) as error:
+        parser.error(str(error))
+    except Refused as refused:
+        print(f"runstate write: {refused}", file=sys.stderr)
+        return DIFFERENT
+    if variant.always_flagged and not area.update_flag:
+        print(f"runstate write: {variant.name} has no switch: it flags always", file=sys.stderr)
+    return _print(_shown(options, variant, written))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.parser("write", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--variant", choices=list(VARIANT), default="upstream", metavar="NAME", help="see --list")
+    add("--abi", choices=list(SHAPES), default="native", help="the guest's ABI (native)")
+    add("--at", metavar="GPA", help="where the guest registered its area: 0xc0001ff1")
+    add("--no-update-flag", action="store_true", help="the guest did not ask for the flag")
+    add("--state", metavar="N", default=_STATE, help="the runstate to write: 0 to 3")
+    add("--entry-time", metavar="N", default=_ENTRY_TIME, help="state_entry_time, ns")
+    add("--times", metavar="A,B,C,D", default=_TIMES, help="time[], ns")
+    add("--fill", metavar="HEX", default=_FILL, help="what memory holds before")
+    add("--atomic", action="store_true", help="from the scheduler: it must not sleep")
+    add("--host", choices=HOSTS, default=HOSTS[0], help="the kernel that writes")
+    add(
+        "--format", choices=("canonical", "table", "json"), default="canonical", help="how to print"
+    )
+    add("--json", dest="format", action="store_const", const="json", help="as --format json")
+    add("--until-barrier", metavar="N", type=int, help="stop at the N-th barrier and show memory")
+    add("--memory", action="store_true", help="show memory around the area")
+    add("--list", action="store_true", help="the versions and where they come from")
+    return parser
+
+
+def _print(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(line)
+    return EQUAL
+
+
+def _vcpu(options: argparse.Namespace) -> Runstate:
+    times = [number_of(one, "--times", 0, U64) for one in options.times.split(",")]
+    return _runstate(
+        number_of(options.state, "--state", 0, len(RUNSTATES) - 1),
+        number_of(options.entry_time, "--entry-time", 0, U64),
+        times,
+        "--times",
+    )
+
+
+def _runstate(state: int, entry_time: int, times: list[int], name: str) -> Runstate:
+    if len(times) != TIME_COUNT:
+        raise Malformed(f"field '{name}': {len(times)} values, not {TIME_COUNT}")
+    return Runstate(state, entry_time, (times[0], times[1], times[2], times[3]))
+
+
+def _area(options: argparse.Namespace) -> Area:
+    address = number_of(options.at, "--at", 0, U64)
+    return Area(options.abi, address, not options.no_update_flag, options.host)
+
+
+def _fill(options: argparse.Namespace) -> bytes:
+    return _pattern({"--fill": options.fill}, "--fill")
+
+
+def _pattern(record: Record, name: str) -> bytes:
+    fill = octets(record, name)
+    if not fill:
+        raise Malformed(f"field '{name}' is empty")
+    return fill
+
+
+def _shown(options: argparse.Namespace, variant: Variant, written: Written) -> Iterator[str]:
+    memory = options.memory or options.until_barrier is not None
+    if options.format == "json":
+        yield json.dumps(as_json(written, variant, memory), indent=2)
+        return
+    if options.format == "table":
+        yield from table(written)
+    else:
+        yield from canonical(written.steps).splitlines()
+    if memory:
+        yield ""
+        yield from memory_rows(written)
+
+
+def _listed(as_values: bool) -> Iterator[str]:
+    if as_values:
+        yield json.dumps([_variant(variant) for variant in VARIANTS], indent=2)
+        return
+    rows = [(one.name, one.summary, str(one.source)) for one in VARIANTS]
+    yield from aligned(rows)
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    source = variant.source
+    return {
+        "name": variant.name,
+        "summary": variant.summary,
+        "commit": source.commit,
+        "subject": source.subject,
+        "since": source.since,
+        "message": source.message,
+        "always_flagged": variant.always_flagged,
+        "pages": variant.pages,
+    }
