@@ -3,9 +3,11 @@
 Law of this file: it holds them together and knows nothing that one of them knows.
 """
 
+from collections.abc import Generator
+
 from runstate_abi.writer.gpc import PFNCACHE_6_12, Gpc, Pfncache
-from runstate_abi.writer.host import Host
-from runstate_abi.writer.hva import Ghc
+from runstate_abi.writer.host import EFAULT, EINVAL, Host, frame_of
+from runstate_abi.writer.steps import Copy, Dirty, Step, Store
 from runstate_abi.writer.vcpu import PAGE_MASK, PAGE_SIZE
 
 
@@ -33,3 +35,53 @@ class Caches:
     def held(self) -> dict[str, int]:
         """Return how many read locks are held on each cache."""
         return {gpc.name: gpc.readers for gpc in (self.gpc1, self.gpc2)}
+
+
+class Ghc:
+    """One cache: an address that fits one page, and the generation of memslots it was found in."""
+
+    __slots__ = ("active", "generation", "gpa", "host", "hva", "size")
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.active = False
+        self.gpa = self.size = self.generation = 0
+        self.hva: int | None = None
+
+    def activate(self, gpa: int, size: int) -> int:
+        """kvm_gfn_to_hva_cache_init(), after RUNSTATE_ADDR's own check of the page: 0 or -errno."""
+        if (gpa & PAGE_MASK) + size > PAGE_SIZE:
+            return -EINVAL
+        self.gpa, self.size = gpa, size
+        self.active = self._find()
+        return 0 if self.active else -EFAULT
+
+    def current(self) -> bool:
+        """Look the slot up again if the memslots have changed: False if there is none now."""
+        return self.generation == self.host.generation or self._find()
+
+    def put(self, offset: int, data: bytes, atomic: bool) -> Generator[Step, None, bool]:
+        """__put_user(): one assignment to user space. False if it faulted: nothing is stored."""
+        page = self._page(atomic)
+        if page is not None:
+            yield Store(page, (self.gpa & PAGE_MASK) + offset, data)
+        return page is not None
+
+    def copy(self, offset: int, data: bytes, atomic: bool) -> Generator[Step, None, bool]:
+        """__copy_to_user(): False if it faulted. One page, so it is all or nothing."""
+        page = self._page(atomic)
+        if page is not None:
+            yield Copy(page, (self.gpa & PAGE_MASK) + offset, data)
+        return page is not None
+
+    def mark_dirty(self) -> Generator[Step, None, None]:
+        """mark_page_dirty_in_slot()."""
+        yield Dirty(frame_of(self.gpa))
+
+    def _page(self, atomic: bool) -> int | None:
+        return None if self.hva is None else self.host.user_page(self.hva, atomic)
+
+    def _find(self) -> bool:
+        self.generation = self.host.generation
+        self.hva = self.host.hva(frame_of(self.gpa))
+        return self.hva is not None

@@ -1,17 +1,15 @@
 """THE RULE BOOK: what an update of a guest's runstate area must obey.
 
-One book for every source of steps: the model's variants, recorded traces, emulated kernels. A
-rule is a sentence, where it comes from, and a function that looks for a counterexample.
-
-Law of this file: the two tables, and what reads them. A profile never changes a rule. It says of
-a generation of writers, with the reason, which rules it does not keep, and which weaker one it
-does keep instead.
+One book judges every source of steps: the model's variants, recorded traces, emulated kernels. A
+rule is one row of RULES. A profile never changes a rule: it names, with the reason, the rules that
+a generation of writers does not keep, and the weaker rule that it keeps instead, if any.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from runstate_abi.writer.rulebook import asked
 from runstate_abi.writer.rulebook import guest_rules as guest
 from runstate_abi.writer.rulebook import host_rules as host
 from runstate_abi.writer.rulebook.evidence import CALLS, READS, Breach, Evidence, Ledger, ledger
@@ -20,37 +18,46 @@ Judge = Callable[[Ledger], Iterator[Breach]]
 
 
 class Rule(NamedTuple):
-    """One rule. ``needs`` is what a source must record so that it can be judged ("" is stores)."""
+    """One rule of the book.
+
+    ``judge`` looks for a counterexample. ``needs`` is what a source must record so that it can be
+    judged ("" is stores). ``asked`` says whether an update could have broken the rule at all, and
+    ``wanted`` which update could, for the message where none did ("": every update could).
+    """
 
     name: str
     sentence: str
     judge: Judge
     needs: str
+    asked: Callable[[Ledger], bool]
+    wanted: str
     source: str
 
 
 _FLAG = "Xen 2529c850ea (in 4.8); 5ec3289b31ab (in v6.2)"
 _GPC = "a795cd43c5b5"
+_FLAGGED = "an update that is written, with the flag (native@0x100,flag)"
+_WRITTEN = "an update that is written (native@0x100)"
 
 # fmt: off
 RULES = (
     # What the guest sees.
-    Rule("set-first",  "The flag goes up before anything else changes: one byte, the top byte of the new entry time.",       guest.set_first,  "",    _FLAG),
-    Rule("window",     "Once up, the flag stays up until the last store.",                                                   guest.window,     "",    _FLAG),
-    Rule("complete",   "What nothing refused is written, and all of it is in place before the flag goes down.",              guest.complete,   "",    _FLAG),
-    Rule("clear-last", "The last store takes the flag down and changes nothing else.",                                       guest.clear_last, "",    _FLAG),
-    Rule("final",      "Afterwards the struct says what the hypervisor knows, and the flag is down.",                        guest.final,      "",    "xen/include/public/vcpu.h"),
-    Rule("outside",    "No byte that is not the struct's is ever stored; past the end of a page lies a stranger's.",         guest.outside,    "",    "8332f0ed4f18 (in v6.1)"),
-    Rule("padding",    "In one page the padding keeps the guest's bytes; where the struct is split it is zero: no leak.",    guest.padding,    "",    "5ec3289b31ab (in v6.2)"),
-    Rule("no-flag",    "A guest that did not ask for the flag never sees it.",                                               guest.no_flag,    "",    "d8ba8ba4c801 (in v6.2)"),
-    Rule("read",       "Guest memory is never read: nothing that a guest puts there matters.",                               guest.read,       READS, "5ec3289b31ab (in v6.2)"),
+    Rule("set-first",  "The flag goes up before anything else changes: one byte, the top byte of the new entry time.",          guest.set_first,  "",    asked.flag,        _FLAGGED,                                                             _FLAG),
+    Rule("window",     "Once up, the flag stays up until the last store.",                                                      guest.window,     "",    asked.flag,        _FLAGGED,                                                             _FLAG),
+    Rule("complete",   "What nothing refused is written, and all of it is in place before the flag goes down.",                 guest.complete,   "",    asked.completes,   "an update that nothing refuses (native@0x100)",                      _FLAG),
+    Rule("clear-last", "The last store takes the flag down and changes nothing else.",                                          guest.clear_last, "",    asked.flag,        _FLAGGED,                                                             _FLAG),
+    Rule("final",      "Afterwards the struct says what the hypervisor knows, and the flag is down.",                           guest.final,      "",    asked.writes,      _WRITTEN,                                                             "xen/include/public/vcpu.h"),
+    Rule("outside",    "No byte that is not the struct's is ever stored; past the end of a page lies a stranger's.",            guest.outside,    "",    asked.always,      "",                                                                   "8332f0ed4f18 (in v6.1)"),
+    Rule("padding",    "In one page the padding keeps the guest's bytes; where the struct is split it is zero: no leak.",       guest.padding,    "",    asked.padding,     "an update that is written, of a struct with padding (native@0x100)", "5ec3289b31ab (in v6.2)"),
+    Rule("no-flag",    "A guest that did not ask for the flag never sees it.",                                                  guest.no_flag,    "",    asked.no_flag,     "an update that is written, without the flag (native@0x100)",         "d8ba8ba4c801 (in v6.2)"),
+    Rule("read",       "Guest memory is never read: nothing that a guest puts there matters.",                                  guest.read,       READS, asked.always,      "",                                                                   "5ec3289b31ab (in v6.2)"),
     # What the hypervisor relies on.
-    Rule("locks",      "Locks are balanced, gpc1 before gpc2, and each page is written under its own.",                      host.locks,       CALLS, _GPC),
-    Rule("irqs",       "Interrupts are off while a lock is held, and at return as they were at entry.",                      host.irqs,        CALLS, _GPC),
-    Rule("atomic",     "Where it must not block (called from the scheduler) it neither sleeps nor spins.",                   host.atomic,      CALLS, "fcb732d8f8cf; bbe17c625d68"),
-    Rule("refused",    "What cannot be written is not begun: every early return is before the first store.",                 host.refused,     CALLS, _GPC),
-    Rule("dirty",      "Each page written is marked dirty after its last store, under its lock; no other page is.",          host.dirty,       CALLS, "4438355ec6e1, 78b74638eb6d"),
-    Rule("calls",      "A cache is checked under its lock before a store, and set up anew with no lock held, for the right bytes.", host.calls, CALLS, "5ec3289b31ab (in v6.2)"),
+    Rule("locks",      "Locks are balanced, gpc1 before gpc2, and each page is written under its own.",                         host.locks,       CALLS, asked.always,      "",                                                                   _GPC),
+    Rule("irqs",       "Interrupts are off while a lock is held, and at return as they were at entry.",                         host.irqs,        CALLS, asked.always,      "",                                                                   _GPC),
+    Rule("atomic",     "Where it must not block (called from the scheduler) it neither sleeps nor spins.",                      host.atomic,      CALLS, asked.atomic,      "an update by the scheduler (native@0x100,atomic)",                   "fcb732d8f8cf; bbe17c625d68"),
+    Rule("refused",    "What cannot be written is not begun: every early return is before the first store.",                    host.refused,     CALLS, asked.refused,     "an update that is refused (native@0x100,lost1)",                     _GPC),
+    Rule("dirty",      "Each page written is marked dirty after its last store, under its lock; no other page is.",             host.dirty,       CALLS, asked.dirty,       _WRITTEN,                                                             "4438355ec6e1, 78b74638eb6d"),
+    Rule("calls",      "A cache is checked under its lock before a store, and set up anew with no lock held, for the right bytes.", host.calls,       CALLS, asked.uses_caches, "an update that gets as far as a cache (native@0x100)",               "5ec3289b31ab (in v6.2)"),
 )
 # fmt: on
 RULE = {rule.name: rule for rule in RULES}
@@ -103,6 +110,11 @@ PROFILES = (
 # fmt: on
 PROFILE = {profile.name: profile for profile in PROFILES}
 NEWEST = PROFILES[0]
+
+
+def put_to_the_test(book: Ledger) -> frozenset[str]:
+    """Return the names of the rules that an update could have broken."""
+    return frozenset(rule.name for rule in RULES if rule.asked(book))
 
 
 class Violation(NamedTuple):

@@ -1,1 +1,0 @@
-"""Recorded updates, file format by file format, and the model doing what each of them recorded."""

@@ -7,7 +7,7 @@ Law of this file: each ioctl is a generator of the steps of the update that it m
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
-from runstate_abi.writer.accounting import kvm_account, total
+from replaying.accounting import kvm_account, total
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
 from runstate_abi.writer.steps import Step

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from replaying.accounting import total
 from replaying.ioctls import (
     STATE_UNCHANGED,
     Vm,
@@ -26,7 +27,6 @@ from replaying.recordings import (
     struct_in,
     written,
 )
-from runstate_abi.writer.accounting import total
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN
 from runstate_abi.writer.host import INVALID_GPA

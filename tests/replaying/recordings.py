@@ -6,9 +6,9 @@ compared in all that it says; what the clock decided is taken from the bytes, an
 
 from collections.abc import Iterator
 
+from replaying.accounting import total
 from replaying.following import Region, follows
 from replaying.outcomes import differ, differ_bytes
-from runstate_abi.writer.accounting import total
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.memory import Window, play, trace
 from runstate_abi.writer.steps import Step, Steps, line, writes

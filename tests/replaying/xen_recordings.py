@@ -8,6 +8,7 @@ times is one constant of the vCPU.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from replaying.accounting import origin
 from replaying.outcomes import Case, differ, differ_bytes
 from replaying.recordings import (
     MARGIN,
@@ -19,7 +20,6 @@ from replaying.recordings import (
     window_of,
     written,
 )
-from runstate_abi.writer.accounting import origin
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import (
     TIME_COUNT,

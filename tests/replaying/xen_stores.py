@@ -13,11 +13,11 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
+from replaying.accounting import origin
 from replaying.following import Region, follows
 from replaying.outcomes import Case, Replayed, differ
 from replaying.recordings import plausible
 from replaying.xen_recordings import XEN, area, area_origin, one_origin
-from runstate_abi.writer.accounting import origin
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.vcpu import (
     FLAG,

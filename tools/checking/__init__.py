@@ -1,1 +1,0 @@
-"""What `runstate check` is made of: witnesses asked, findings kept, whole folders surveyed."""

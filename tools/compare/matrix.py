@@ -75,9 +75,9 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     elif not options.zig:
         yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=None)
     if options.zig:
-        from runstate_abi.tools.compare import targets
+        from runstate_abi.tools.compare import grid
 
-        yield from targets.asked_of_zig()
+        yield from grid.asked_of_zig()
     if options.files:
         from runstate_abi.tools.checking import kernels
 

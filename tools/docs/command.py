@@ -2,10 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.resources import files
 from os.path import splitext
 
+from runstate_abi.layouts.invariants import STAGES, conditions_of
+from runstate_abi.layouts.runstate import COMPAT, NATIVE, update_byte
 from runstate_abi.tools import arguments, delivery
-from runstate_abi.tools.docs.blocks import Document
+from runstate_abi.tools.docs import (
+    deceptions,
+    history,
+    placements,
+    prose,
+    sources,
+    structs,
+    updates,
+)
+from runstate_abi.tools.docs.blocks import Block, Document, References
+from runstate_abi.tools.docs.sources import REFERENCES
 
 FORMATS = {
     "html": "one page that needs nothing else; reads well on a phone, and printed",
@@ -44,10 +57,76 @@ def named(path: str) -> str:
 
 def rendered(form: str) -> Iterator[str]:
     """Yield the lines of one rendering (KeyError: no such format)."""
-    from runstate_abi.tools.docs import content
 
     if form not in FORMATS:
         raise KeyError(form)
     renderer = import_module(f"runstate_abi.tools.docs.{form}")
     lines: Callable[[Document], Iterator[str]] = renderer.lines
-    return lines(content.document())
+    return lines(document())
+
+
+SECTIONS = (
+    "area",
+    "layouts",
+    "abis",
+    "states",
+    "times",
+    "update",
+    "reading",
+    "wrong",
+    "padding",
+    "pages",
+    "asserts",
+    "history",
+    "registration",
+    "sources",
+)
+TABLES = ("invariants", "xen-calls", "kvm-calls", "versions")
+MODULES = (structs, updates, placements, deceptions, prose, history)
+
+
+def document() -> Document:
+    """Return the whole document."""
+    pieces: dict[str, tuple[Block, ...]] = {
+        name: made for module in MODULES for name, made in module.pieces().items()
+    }
+    pieces |= {name: (prose.table(text(f"{name}.table"), words()),) for name in TABLES}
+    pieces["sources-list"] = (References(REFERENCES + history.references()),)
+    texts = {name: text(f"{name}.txt") for name in SECTIONS}
+    titles = {name: prose.title_of(one) for name, one in texts.items()}
+    sections = tuple(
+        prose.section(name, one, pieces, words(), titles) for name, one in texts.items()
+    )
+    return Document(
+        "runstate",
+        "The Xen runstate area",
+        "What `vcpu_runstate_info` is, byte by byte; how hypervisors write it; how a guest reads "
+        "it safely.",
+        sections,
+    )
+
+
+def text(name: str) -> str:
+    """Return a file of prose/: a section or a table."""
+    place = files("runstate_abi.tools.docs").joinpath("prose", name)
+    return place.read_text(encoding="utf-8")
+
+
+def words() -> dict[str, str]:
+    """Return what may stand in braces in the prose."""
+    (hole,) = NATIVE.padding
+    return {
+        "native.update_byte": str(update_byte(NATIVE)),
+        "compat.update_byte": str(update_byte(COMPAT)),
+        "native.size": str(NATIVE.size),
+        "native.pad": str(hole.size),
+        "native.pad_first": str(hole.offset),
+        "native.pad_last": str(hole.end - 1),
+        "stages": "; ".join(
+            f"`{stage.name}` ({len(conditions_of(index))} of them: {stage.source})"
+            for index, stage in enumerate(STAGES)
+        ),
+        **placements.words(),
+        **sources.words(),
+        **deceptions.words(),
+    }

@@ -6,6 +6,9 @@ measured says on what.
 
 from typing import NamedTuple
 
+from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.writer.xen import PHYS_ALIGNMENT
+
 
 class Reference(NamedTuple):
     """``key`` is how the text cites it, ``text`` what the list at the end says."""
@@ -53,3 +56,32 @@ REFERENCES = (
 )
 # fmt: on
 REFERENCE = {reference.key: reference for reference in REFERENCES}
+
+
+# xen/include/public/xen.h and vcpu.h.
+# fmt: off
+NUMBERS = {
+    "hypercall.vcpu_op":    24,
+    "hypercall.vm_assist":  21,
+    "vcpuop.get":           4,
+    "vcpuop.register":      5,
+    "vcpuop.register_phys": 14,
+    "vmasst.enable":        0,
+    "vmasst.flag":          5,
+}
+# fmt: on
+
+# An area that is aligned to a cache line, and no longer than one, is in one line and in one page.
+CACHE_LINE = 64
+
+
+def words() -> dict[str, str]:
+    """Return the numbers that the prose asks for."""
+    assert NATIVE.size <= CACHE_LINE
+    numbers = {
+        **NUMBERS,
+        "advice.alignment": CACHE_LINE,
+        "phys.native": PHYS_ALIGNMENT["native"],
+        "phys.compat": PHYS_ALIGNMENT["compat"],
+    }
+    return {name: str(number) for name, number in numbers.items()}

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
-from runstate_abi.tools.emit.promises import GUESTS, Promise, promises
-from runstate_abi.tools.emit.templates import filled, numbers
+from runstate_abi.tools.emit.promises import GUESTS, Promise, filled, numbers, promises
 
 
 class Macro(NamedTuple):

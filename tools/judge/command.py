@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.tools.judge import options as asking
-from runstate_abi.writer.rulebook.requests import Request
+from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ WIDTH = 32
 
 def main(argv: list[str]) -> int:
     """Judge one binary, or two, as the arguments say."""
-    parser = asking.parser()
-    options = parser.parse_args(argv)
-    asking.refuse(parser, options)
+    made = parser()
+    options = made.parse_args(argv)
+    refuse(made, options)
     if options.rules:
         from runstate_abi.tools.judge import text
 
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     try:
         return _trace(options) if options.trace else _judge(options)
     except WrongRequest as error:
-        parser.error(str(error))
+        made.error(str(error))
 
 
 def _judge(options: argparse.Namespace) -> int:
@@ -133,3 +133,99 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+_SUMMARY = "Is the writer in the kernel you ship right? Run it, and hold it against the rules."
+_EPILOG = """\
+The function that writes the runstate area is run in an emulator at every offset of a page, for both
+structs, with and without the update flag, atomic and not, in a state that goes with the offset; and
+on every failure path at a few offsets. Each update is held against the rule book. No kernel is
+booted.
+
+BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a kernel, or xen-syms;
+FILE is the vmlinux or vmlinuz it was built with, its raw BTF, or a file with its DWARF; an xen.o
+or a xen-syms may have its own.
+
+CASE is native or compat, @, the offset in the page, and any of
+  flag      the guest asked for XEN_RUNSTATE_UPDATE
+  atomic    called by the scheduler, which must not block
+and one of
+  stale1, stale2    the cache of page 1 or 2 is invalid and has to be refreshed first
+  lost1, lost2      the same, and the refresh fails
+  busy1, busy2      another CPU holds its lock
+  again             cache 1 goes stale while cache 2 is refreshed
+  no-slot           no memslot, so no page to mark dirty
+  hvm               Xen only: the guest has page tables of its own
+as in native@0xff1,flag,atomic or compat@0x100,stale1. One that would change nothing is refused.
+
+A rule that none of the updates puts to the test is "not asked", and counted so.
+
+exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
+3 cannot judge, with the reason: a call that is not known, an access to what is not there
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate judge``."""
+    made = arguments.parser("judge", _SUMMARY, _EPILOG)
+    _add_writers(made)
+    _add_questions(made)
+    _add_outputs(made)
+    return made
+
+
+def _add_writers(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms")
+    types = "where its types are: vmlinux, vmlinuz, raw BTF, DWARF (once more for --against)"
+    add("--btf", metavar="FILE", action="append", default=[], help=types)
+    add("--entry", metavar="NAME", default="", help="the function to call, if it is another one")
+    both = "judge this one too, and say whether both write the same"
+    add("--against", metavar="BINARY2", help=both)
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    profiles = f"{', '.join(PROFILE)} (default: {NEWEST.name}, for Xen xen-va)"
+    add("--profile", default="", help=f"which rules hold: {profiles}")
+    quick = "only where something changes: boundaries and failures, half a second"
+    add("--quick", action="store_true", help=quick)
+    case = "this update alone (repeatable)"
+    add("--case", metavar="CASE", action="append", type=_case, help=case)
+    add("-j", "--jobs", metavar="N", type=int, default=1, help="processes (default: 1)")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    trace = "print each update, step by step, and judge nothing"
+    add("--trace", action="store_true", help=trace)
+    form = "text, or a report as check writes it: json, junit, sarif, ..."
+    add("--format", metavar="FORMAT[=FILE]", default="text", help=form)
+    rules = "print the rule book (of --profile) and stop"
+    add("--rules", action="store_true", help=rules)
+
+
+def _case(text: str) -> Request:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse what argparse cannot see: exit status 2 and one line."""
+    from runstate_abi.tools.report import FORMATS
+
+    if options.profile and options.profile not in PROFILE:
+        parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")
+    if options.binary is None and not options.rules:
+        parser.error("which BINARY?")
+    if "-" in (options.binary, options.against, *options.btf):
+        parser.error("-: judge needs a file: standard input cannot be looked into twice")
+    if options.jobs < 1:
+        parser.error(f"-j {options.jobs}: at least one process")
+    if len(options.btf) > (2 if options.against else 1):
+        parser.error("one --btf for each binary")
+    form = options.format.partition("=")[0]
+    if form not in FORMATS:
+        parser.error(f"--format {form}: there are {', '.join(FORMATS)}")

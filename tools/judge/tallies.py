@@ -8,15 +8,16 @@ of fixed size, so that a fingerprint does not depend on how many processes there
 """
 
 import hashlib
+import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
 from typing import NamedTuple, Protocol
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.judge.asked import asked as rules_asked
 from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.rules import Profile, Violation, judge_ledger
+from runstate_abi.writer.rules import Profile, Violation, judge_ledger, put_to_the_test
 from runstate_abi.writer.steps import Copy, Store, canonical
 from runstate_abi.writer.witnesses.observation import Observation
 
@@ -120,7 +121,7 @@ def _judged(seen: Observation, profile: Profile) -> _Known:
         raise WitnessError(f"cannot judge: {error}") from None
     digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
     prints = digests[0], digests[1], digests[2]
-    return _Known(judge_ledger(book, profile), prints, rules_asked(book))
+    return _Known(judge_ledger(book, profile), prints, put_to_the_test(book))
 
 
 # The bytes of the struct where a barrier makes them visible: after the flag went up, before it
@@ -202,12 +203,70 @@ def judged(
     """
     parts = list(chunks(requests))
     if jobs > 1:
-        from runstate_abi.tools.judge import processes
-
-        return together(processes.run(make, parts, profile, jobs, progress))
+        return together(run(make, parts, profile, jobs, progress))
     writer, found, done = make(), list[Tally](), 0
     for part in parts:
         found.append(tally(writer, part, profile))
         done += len(part)
         progress(done)
     return together(found)
+
+
+Make = Callable[[], Writer]
+Chunks = Sequence[Sequence[Request]]
+Answer = tuple[int, Tally | str]
+
+
+def run(
+    make: Make, chunks: Chunks, profile: Profile, jobs: int, progress: Callable[[int], None]
+) -> list[Tally]:
+    """Return the tally of each chunk, in order (WitnessError as soon as one cannot be judged)."""
+    context = multiprocessing.get_context("fork")
+    pipes: list[Connection] = []
+    workers = []
+    for number in range(min(jobs, len(chunks))):
+        ours, theirs = context.Pipe(duplex=False)
+        mine = range(number, len(chunks), jobs)
+        worker = context.Process(target=_work, args=(make, chunks, mine, profile, theirs))
+        worker.start()
+        theirs.close()
+        workers.append(worker)
+        pipes.append(ours)
+    try:
+        return _gathered(pipes, chunks, progress)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _work(make: Make, chunks: Chunks, mine: range, profile: Profile, pipe: Connection) -> None:
+    number = mine.start
+    try:
+        writer = make()
+        for number in mine:
+            pipe.send((number, tally(writer, chunks[number], profile)))
+    except WitnessError as error:
+        pipe.send((number, str(error)))
+    pipe.close()
+
+
+def _gathered(
+    pipes: list[Connection], chunks: Chunks, progress: Callable[[int], None]
+) -> list[Tally]:
+    found: dict[int, Tally] = {}
+    while pipes:
+        for pipe in wait(pipes):
+            assert isinstance(pipe, Connection)
+            try:
+                number, answer = pipe.recv()
+            except EOFError:
+                pipes.remove(pipe)
+                continue
+            if isinstance(answer, str):
+                raise WitnessError(answer)
+            found[number] = answer
+            progress(sum(len(chunks[one]) for one in found))
+    if len(found) < len(chunks):
+        raise WitnessError(f"a process ended early: {len(found)} of {len(chunks)} chunks judged")
+    return [found[number] for number in range(len(chunks))]

@@ -13,7 +13,6 @@ from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.tools.checking.survey import Finding, NotChecked
 from runstate_abi.tools.judge import tallies
-from runstate_abi.tools.judge.asked import ASKS
 from runstate_abi.tools.judge.packed import unpacked
 from runstate_abi.tools.judge.tallies import Tally, counted
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
@@ -23,8 +22,7 @@ from runstate_abi.writer.witnesses.c_types import Types
 from runstate_abi.writer.witnesses.machine_code import KvmWriter, require_entry
 from runstate_abi.writer.witnesses.object_file import ObjectFile
 from runstate_abi.writer.witnesses.observation import RECORDS, Observation
-from runstate_abi.writer.witnesses.patching import boot_patches
-from runstate_abi.writer.witnesses.shipped import open_code, open_types
+from runstate_abi.writer.witnesses.shipped import boot_patches, open_code, open_types
 from runstate_abi.writer.witnesses.xen_code import ENTRY, XenWriter
 
 WITNESS = "machine-code"
@@ -74,11 +72,13 @@ class Verdict:
     @property
     def untested(self) -> tuple[tuple[str, str], ...]:
         """(rule, why) of each rule that none of the updates asked about."""
-        names = {rule.name for rule in RULES} - {name for name, _ in self.passed_over}
+        passed_over = {name for name, _ in self.passed_over}
         return tuple(
-            (name, f"not asked: it takes {row.wanted}")
-            for name, row in ASKS.items()
-            if name in names and not self.tally.tested[name] and name not in self.tally.broken
+            (rule.name, f"not asked: it takes {rule.wanted}")
+            for rule in RULES
+            if rule.name not in passed_over
+            and not self.tally.tested[rule.name]
+            and rule.name not in self.tally.broken
         )
 
 

@@ -1,1 +1,0 @@
-"""Guest memory: where its bytes come from, and what those of a runstate area mean."""

@@ -4,16 +4,21 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
 
-from runstate_abi.tools import ink
+from runstate_abi.tools import arguments, ink
 from runstate_abi.tools.memory.lines import Line
-from runstate_abi.tools.race import kernel, recorded, rows, table, text
-from runstate_abi.tools.race.options import parsed
+from runstate_abi.tools.race import recorded, rows, table, text
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer import race
-from runstate_abi.writer.guest import CannotDrop
-from runstate_abi.writer.variants import Refused
+from runstate_abi.writer.guest import READERS, CannotDrop
+from runstate_abi.writer.race import UPDATES_MAX
+from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
+from runstate_abi.writer.racing.ordering import GRAINS, MEASURED_GRAIN, MODELS
+from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, INCREASING
+from runstate_abi.writer.variants import VARIANTS, Refused
+from runstate_abi.writer.vcpu import SHAPES
 
 # Every answer is safe; one is torn.
 SAFE, TORN, USAGE, NOT_CHECKED = 0, 1, 2, 3
@@ -45,7 +50,7 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
     if options.recorded:
         return recorded.rows(options.recorded, asked, left_out)
     if options.kernel:
-        return kernel.rows(options.kernel, options.btf, asked, left_out)
+        return rows.of_kernel(options.kernel, options.btf, asked, left_out)
     return (rows.shipped if options.nothing_named else rows.rows)(asked, left_out)
 
 
@@ -77,3 +82,146 @@ def _lines(answered: Sequence[Row], left_out: Counter[str], in_full: bool) -> It
     if table.is_tabular(answered) and not in_full:
         return table.summary(answered, left_out)
     return table.in_full(answered, left_out)
+
+
+WIDTH = 78
+
+_SUMMARY = "Can a guest that follows a protocol accept what was never true?"
+_ABOUT = """\
+Without options: KVM's newest writer, read by 64-bit Linux on both memory models and by 32-bit
+Linux on x86-tso, at every placement that matters. An option that names a writer, reader, model,
+struct or address asks about it, and about every value of what is not named; --all asks about
+everything. One question is answered in words: a proof, or the execution. Many are answered by a
+table, writers down and readers across.
+"""
+_EXAMPLES = """\
+examples:
+  runstate race                                              the newest writer, read by Linux
+  runstate race --all                                        every writer and reader, as a table
+  runstate race --variant linux-6.1 --reader linux-64 --model x86-tso --abi compat --at 0x1038
+  runstate race --variant upstream --reader linux-64 --model weak --at 0x1000 --drop wmb-set
+  runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
+
+exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing could be asked"""
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
+    """Return the options; wrong usage exits 2 with one line."""
+    parser = arguments.parser("race", _SUMMARY, _epilog())
+    _add_who_and_where(parser)
+    _add_circumstances(parser)
+    _add_sources(parser)
+    _add_outputs(parser)
+    options = parser.parse_args(argv)
+    _check(parser, options)
+    return options
+
+
+def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--all", action="store_true", help="every writer, reader, model and placement")
+    add(
+        "--variant",
+        metavar="WRITER",
+        choices=[variant.name for variant in VARIANTS],
+        help="which version of the update writes (default: all)",
+    )
+    add(
+        "--reader",
+        metavar="READER",
+        choices=[reader.name for reader in READERS],
+        help="which protocol the guest reads by (default: all)",
+    )
+    models = [model.name for model in MODELS if not model.recorded]
+    add("--model", choices=models, help="the memory model (default: both)")
+    abis = "the guest's struct: of 64 or of 32 bits (default: both)"
+    add("--abi", choices=list(SHAPES), help=abis)
+    where = "the area's guest-physical address (default: wherever it matters)"
+    add("--at", metavar="GPA", type=arguments.address, help=where)
+
+
+def _add_circumstances(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--updates",
+        metavar="N",
+        type=int,
+        choices=range(1, UPDATES_MAX + 1),
+        default=1,
+        help=f"updates while the guest reads once, at most {UPDATES_MAX} (default: 1)",
+    )
+    add(
+        "--entry-times",
+        choices=list(ENTRY_TIMES),
+        default=INCREASING,
+        help=f"how state_entry_time changes (default: {INCREASING})",
+    )
+    drops = [*WRITER_DROPS, *READER_DROPS]
+    without = "leave away a step of writer or reader (repeatable)"
+    add("--drop", metavar="STEP", choices=drops, action="append", help=without)
+    add(
+        "--grain",
+        metavar="BYTES",
+        type=int,
+        choices=GRAINS,
+        default=MEASURED_GRAIN,
+        help="x86-tso, --recorded: an access within an aligned block of so many bytes does not "
+        f"tear: {', '.join(map(str, GRAINS))} (default: {MEASURED_GRAIN})",
+    )
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--recorded", metavar="FILE", help="the writer is a recording: JSON Lines of stores")
+    code = "the writer is the code of this kvm.ko, emulated as by judge"
+    add("--kernel", metavar="BINARY", help=code)
+    types = "with --kernel: the vmlinux or vmlinuz it was built with"
+    add("--btf", metavar="FILE", default="", help=types)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--rows", action="store_true", help="every answer in a row of its own, no summary")
+    add("--json", action="store_true", help="every answer as JSON, a race with its execution")
+    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+
+
+def _epilog() -> str:
+    models = {model.name: model.summary for model in MODELS if not model.recorded}
+    writers = ", ".join(variant.name for variant in VARIANTS)
+    return "\n".join(
+        (
+            _ABOUT,
+            "WRITER (runstate write --list says where each is from):",
+            fill(writers, WIDTH, initial_indent="  ", subsequent_indent="  "),
+            *_listed("READER:", {reader.name: reader.summary for reader in READERS}),
+            *_listed("--model:", models),
+            *_listed("--entry-times:", ENTRY_TIMES),
+            *_listed("STEP:", WRITER_DROPS | READER_DROPS),
+            "",
+            _EXAMPLES,
+        )
+    )
+
+
+def _listed(title: str, rows: Mapping[str, str]) -> list[str]:
+    width = max(map(len, rows))
+    return [title, *(f"  {name:<{width}}  {words}" for name, words in rows.items())]
+
+
+# What argparse cannot say.
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.entry_times == A_B_A and options.updates < 2:
+        parser.error("an entry time comes back after two updates: --updates 2")
+    if options.btf and not options.kernel:
+        parser.error("--btf is the types of --kernel")
+    if options.all and (options.kernel or options.recorded):
+        parser.error("--kernel and --recorded are one writer: no --all")
+    if options.kernel and (options.variant or options.recorded or options.model):
+        parser.error("--kernel is a writer, on x86-tso: no --variant, --recorded or --model")
+    if options.recorded and (options.variant or options.at is not None or options.abi):
+        parser.error("--recorded says itself who wrote where")
+    if options.recorded and options.model:
+        parser.error("--recorded stores are in the order that they have: no --model")
+    named = options.variant or options.reader or options.model or options.abi
+    options.nothing_named = not (options.all or named or options.at is not None)

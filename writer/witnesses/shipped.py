@@ -18,7 +18,7 @@ from runstate_abi.layouts.witnesses.inflate import compression, inflate
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 from runstate_abi.writer.witnesses import dwarf_types, object_file
 from runstate_abi.writer.witnesses.c_types import BtfTypes, Types
-from runstate_abi.writer.witnesses.object_file import ObjectFile
+from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, targets
 
 CODE_MAX = 128 << 20  # what a compressed module may inflate to
 
@@ -77,3 +77,33 @@ def _own(file: Elf) -> KernelImage | None:
         return None
     base = file.section(".BTF.base") or b""
     return KernelImage(file.source, "", file.abi, elf.build_id(file), blob, base)
+
+
+# Section -> what it lists, one of them, as a person would say it.
+# fmt: off
+SITES = {
+    ".altinstructions":               "alternative",
+    ".parainstructions":              "paravirt call",
+    "__mcount_loc":                   "ftrace site",
+    ".return_sites":                  "return site",
+    ".retpoline_sites":               "retpoline",
+    "__jump_table":                   "static key",
+    ".static_call_sites":             "static call",
+    ".smp_locks":                     "lock site",
+}
+# fmt: on
+
+
+def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
+    """Return how many places of a function each kind of patching would change (none: absent)."""
+    if not file.relocatable:
+        return {}
+    places = range(function.address, function.address + function.size)
+    found: dict[str, int] = {}
+    for number, section in enumerate(file.sections):
+        what = SITES.get(section.name)
+        if what and section.type != SHT_RELA:
+            count = sum(target in places for target in targets(file, number))
+            if count:
+                found[what] = count
+    return found

@@ -6,15 +6,15 @@ import pytest
 
 from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.compare import grid, targets
+from runstate_abi.tools.compare import grid
 
 
 def test_every_target_of_zig_is_an_abi_and_agrees():
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("ziglang: not installed")
-    assert {target.abi for target in targets.TARGETS} == {abi.name for abi in ABIS}
-    findings = list(targets.asked_of_zig())
-    assert [finding.abi for finding in findings] == [target.abi for target in targets.TARGETS]
+    assert {target.abi for target in grid.TARGETS} == {abi.name for abi in ABIS}
+    findings = list(grid.asked_of_zig())
+    assert [finding.abi for finding in findings] == [target.abi for target in grid.TARGETS]
     found = grid.grid(findings)
     assert grid.unasked(found) == 0
     assert list(grid.differences(found)) == []
@@ -22,6 +22,6 @@ def test_every_target_of_zig_is_an_abi_and_agrees():
 
 
 def test_without_zig_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(targets, "find_spec", lambda name: None)
+    monkeypatch.setattr(grid, "find_spec", lambda name: None)
     with pytest.raises(WitnessError, match=r"pip install 'runstate-abi\[cross\]'"):
-        list(targets.asked_of_zig())
+        list(grid.asked_of_zig())

@@ -10,7 +10,7 @@ import pytest
 from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.invariants import CONDITIONS, UNASSERTED
 from runstate_abi.layouts.runstate import CLAIMS, COMPAT, NATIVE, RUNSTATES
-from runstate_abi.tools.docs import blocks, content
+from runstate_abi.tools.docs import blocks, command
 from runstate_abi.tools.docs.sources import REFERENCES
 
 PAGE = 4096
@@ -171,8 +171,8 @@ def test_every_source_is_cited_and_every_citation_has_its_source():
 
 def test_every_piece_that_is_made_is_shown(monkeypatch):
     asked = set(re.findall(r"\{\{([a-z0-9-]+)\}\}", "".join(texts().values())))
-    made = {name for module in content.MODULES for name in module.pieces()}
-    assert asked == made | set(content.TABLES) | {"sources-list"}
+    made = {name for module in command.MODULES for name in module.pieces()}
+    assert asked == made | set(command.TABLES) | {"sources-list"}
 
 
 def strings(section):
@@ -187,7 +187,7 @@ def strings(section):
 
 
 def test_what_a_table_cites_is_among_the_sources():
-    sections = content.document().sections
+    sections = command.document().sections
     (sources,) = (b for _, b in blocks.parts(sections) if isinstance(b, blocks.References))
     keys = [key for key, _ in sources.entries]
     cited = [span for s in sections for text in strings(s) for span in blocks.spans(text)]
@@ -196,7 +196,7 @@ def test_what_a_table_cites_is_among_the_sources():
 
 
 def test_no_mark_is_left_in_the_text():
-    for section in content.document().sections:
+    for section in command.document().sections:
         for text in strings(section):
             rest = "".join(span.text for span in blocks.spans(text) if not span.mark)
             assert not re.search(r"[`{}\\]|\[\^|\[\[|\]\]|<<", rest), text

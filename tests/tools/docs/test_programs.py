@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from runstate_abi.tools.docs import blocks, content
+from runstate_abi.tools.docs import blocks, command
 
 
 def programs():
@@ -17,7 +17,7 @@ def programs():
             elif isinstance(block, blocks.Code) and block.language == "c":
                 yield "\n".join(block.lines)
 
-    sections = {section.name: section for section in content.document().sections}
+    sections = {section.name: section for section in command.document().sections}
     return [*codes(sections["layouts"]), *codes(sections["reading"])]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from runstate_abi.tools import drawing
 from runstate_abi.tools.compare import matrix
-from runstate_abi.tools.docs import content
+from runstate_abi.tools.docs import command
 
 # Names the sphinx-build of an old version: see sphinx-3.4.txt.
 OLD_SPHINX = "RUNSTATE_OLD_SPHINX"
@@ -108,7 +108,7 @@ def test_every_link_of_the_html_has_its_place(page):
     text = page("html")
     places = set(re.findall(r'id="([^"]+)"', text))
     assert set(re.findall(r'href="#([^"]+)"', text)) <= places
-    assert {section.name for section in content.document().sections} <= places
+    assert {section.name for section in command.document().sections} <= places
 
 
 def luminance(colour):
@@ -159,7 +159,7 @@ def test_man_shows_the_page_without_a_warning(tool, page, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "runstate - What vcpu_runstate_info is" in " ".join(done.stdout.split())
-    for section in content.document().sections:
+    for section in command.document().sections:
         assert section.title.upper() in done.stdout
 
 

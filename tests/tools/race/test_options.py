@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.tools.race.options import parsed
+from runstate_abi.tools.race.command import parsed
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.racing.patterns import ENTRY_TIMES

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstate_abi.writer.accounting import kvm_account, origin, total, xen_account
+from replaying.accounting import kvm_account, origin, total, xen_account
 from runstate_abi.writer.vcpu import BLOCKED, OFFLINE, RUNNABLE, RUNNING, U64, Runstate
 
 ZERO = Runstate(RUNNING, 0, (0, 0, 0, 0))
