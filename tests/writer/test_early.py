@@ -141,3 +141,15 @@ def test_6_1_without_the_khva_fix_writes_the_wrong_place_but_stays_in_the_page(v
     play(window, VARIANT["linux-6.1"].update(vcpu, Area("native", 0x100), caches, False))
     assert window.read(0x100, 48) == bytes(48)
     assert window.data[4000] == 1
+
+
+def test_5_16_ends_with_the_first_store_that_faults(vcpu):
+    variant, caches = started("linux-5.16")
+    steps = variant.update(vcpu, AREA, caches, False)
+    written = 0
+    for step in steps:
+        written += isinstance(step, Store)
+        if written == 2:  # the entry time, then state
+            break
+    caches.ghc.hva = None
+    assert [type(step) for step in steps] == [Dirty]

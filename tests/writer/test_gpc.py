@@ -207,3 +207,9 @@ def test_a_notifier_reaches_both_caches():
 
 def test_errors_have_names():
     assert [errno_name(one) for one in (-EFAULT, EINVAL)] == ["EFAULT", "EINVAL"]
+
+
+@pytest.mark.parametrize("code", EVERY, ids=lambda code: code.name)
+def test_a_refresh_elsewhere_must_fit_the_page_there(code):
+    assert active(code, gpa=256).refresh_now(48, PAGE_SIZE - 6) == -EINVAL
+    assert active(code, gpa=256).refresh_now(48, PAGE_SIZE - 48) == 0

@@ -95,3 +95,8 @@ def test_a_trace_has_the_memory_after_each_step_and_tells_barriers():
     assert [one.at_barrier for one in moments] == [False, True, False, True]
     assert [one.barriers for one in moments] == [0, 1, 1, 2]
     assert snapshots(moments, 0, 2) == (b"a\0", b"ab")
+
+
+def test_a_mask_that_is_shorter_than_its_store_is_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        stored(Window(), Store(1, 0, b"\x01\x02", keep=b"\xf0"))

@@ -418,3 +418,30 @@ def test_bytes_that_a_recording_does_not_show_are_claimed_nothing_about():
     seen = recording(stores((15, "91"), *STATE_AND_TIMES[1:], (8, "1111"), (15, "11")))
     assert seen.hidden == {0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14}
     assert isinstance(find_race(seen, LINUX, MODEL["program-order"], ALIGNED), Proof)
+
+
+# Bytes that no image has, at places where all images are equal or in the update byte itself.
+
+
+def stray_state_first(vcpu, area):
+    stray = Store(1, area.offset + area.shape.state + 3, b"\xff")
+    return (stray, Barrier(), *of_variant(VARIANT["upstream"]).steps(vcpu, area))
+
+
+def odd_update_byte_first(vcpu, area):
+    shape, at = area.shape, area.offset
+    return (
+        Store(1, at + shape.update_byte, b"\x55"),
+        Barrier(),
+        Store(1, at + shape.state, state_bytes(vcpu)),
+        Barrier(),
+        Copy(1, at + shape.time, times_bytes(vcpu)),
+        Barrier(),
+        Store(1, at + shape.entry_time, entry_bytes(vcpu.entry_time)),
+    )
+
+
+@pytest.mark.parametrize("reader", ["linux-64", "copied-time"])
+@pytest.mark.parametrize("steps", [stray_state_first, odd_update_byte_first])
+def test_a_byte_that_no_image_has_is_found_by_whoever_believes_it(steps, reader):
+    assert verdicts(Writer("stray", steps), reader=READER[reader]) == ("torn", "torn")

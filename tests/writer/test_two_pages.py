@@ -179,3 +179,11 @@ def test_a_cache_never_set_up_is_asked_for_and_refused():
         "unlock gpc1 irqrestore",
         "refresh gpc1 len=1 -> -22",
     ]
+
+
+def test_split_memcpy_copies_a_field_of_one_page_at_once(steps_of):
+    # state and the entry time end with page 1, so all of time[] is in page 2.
+    copies = [
+        step for step in steps_of("split-memcpy", "native", 4096 - 16) if isinstance(step, Copy)
+    ]
+    assert [(step.page, len(step.data)) for step in copies if step.page == 2] == [(2, 32)]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EACCES, ENXIO, INVALID_GPA, Host
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Store, line
@@ -95,3 +96,8 @@ def test_the_address_of_all_ones_takes_the_area_away(vcpu):
 def test_a_virtual_area_that_is_not_mapped_is_refused():
     with pytest.raises(Refused, match="-EFAULT"):
         prepare(VARIANT["xen-va"], Area("native", 256), Host(pages={}))
+
+
+@pytest.mark.parametrize("address", [260, 4090, INVALID_GPA])
+def test_nothing_is_written_to_an_area_that_registration_refuses(vcpu, address):
+    assert list(VARIANT["xen-phys"].update(vcpu, Area("native", address), Caches(), False)) == []
