@@ -9,6 +9,13 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar, tiled
 
+# x86's page, and arm64's as Xen runs it: an area may cross a page, one mapping of it may not.
+PAGE_SIZE = 1 << 12
+PAGE_MASK = PAGE_SIZE - 1
+CACHE_LINE = 64
+U32 = (1 << 32) - 1
+U64 = (1 << 64) - 1
+
 
 class Abi(NamedTuple):
     """One ABI: sizes and alignments in bytes.

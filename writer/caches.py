@@ -5,10 +5,10 @@ Law of this file: it holds them together and knows nothing that one of them know
 
 from collections.abc import Generator
 
+from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE
 from runstate_abi.writer.gpc import PFNCACHE_6_12, Gpc, Pfncache
 from runstate_abi.writer.host import EFAULT, EINVAL, Host, frame_of
 from runstate_abi.writer.steps import Copy, Dirty, Step, Store
-from runstate_abi.writer.vcpu import PAGE_MASK, PAGE_SIZE
 
 
 class Caches:

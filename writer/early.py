@@ -6,11 +6,11 @@ what that version did, faults of its time included.
 
 from collections.abc import Generator
 
+from runstate_abi.layouts.abi import U64
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, Step, Store
 from runstate_abi.writer.vcpu import (
-    U64,
     Area,
     Runstate,
     entry_bytes,

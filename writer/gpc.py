@@ -7,6 +7,7 @@ addresses, locks and lengths, and nothing about what is written through it.
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE
 from runstate_abi.writer.host import (
     BASE,
     EFAULT,
@@ -17,7 +18,6 @@ from runstate_abi.writer.host import (
     frame_of,
 )
 from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, Step, TryLock, Unlock
-from runstate_abi.writer.vcpu import PAGE_MASK, PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from runstate_abi.writer.vcpu import PAGE_SIZE, U64
+from runstate_abi.layouts.abi import PAGE_SIZE, U64
 
 # errno.h; the kernel returns them negated.
 ENOENT, ENXIO, EACCES, EFAULT, EINVAL, EOPNOTSUPP = 2, 6, 13, 14, 22, 95

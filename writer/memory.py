@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
-from runstate_abi.writer.vcpu import PAGE_SIZE
 
 
 class Overrun(Exception):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.guest import CannotDrop, Reader, drop
 from runstate_abi.writer.memory import Overrun, Window, play
@@ -26,7 +27,6 @@ from runstate_abi.writer.steps import Copy, Step, Steps, Store, Write
 from runstate_abi.writer.variants import Variant, update
 from runstate_abi.writer.vcpu import (
     ENTRY_TIME_SIZE,
-    PAGE_SIZE,
     TIME_COUNT,
     TIME_ELEMENT_SIZE,
     Area,

@@ -7,6 +7,7 @@ and xen.py.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
@@ -21,7 +22,7 @@ from runstate_abi.writer.two_pages import (
     two_paths,
     upstream,
 )
-from runstate_abi.writer.vcpu import PAGE_SIZE, Area, Runstate, split
+from runstate_abi.writer.vcpu import Area, Runstate, split
 from runstate_abi.writer.xen import phys_error, xen_phys, xen_va
 
 Update = Callable[[Runstate, Area, Caches, bool], Iterator[Step]]

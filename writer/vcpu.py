@@ -1,12 +1,12 @@
 """What the hypervisor knows (Runstate) and where it must write it (Area).
 
-Law of this file: values, and what follows from them by arithmetic. Offsets and sizes come from the
-table in layouts/runstate.py; a page is the one number that is said here.
+Offsets and sizes come from the table in layouts/runstate.py.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE, U32, U64
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import (
     COMPAT,
@@ -15,11 +15,6 @@ from runstate_abi.layouts.runstate import (
     XEN_RUNSTATE_UPDATE,
     update_byte,
 )
-
-PAGE_SIZE = 1 << 12  # x86's PAGE_SIZE: the area may cross a page, a mapping of it may not
-PAGE_MASK = PAGE_SIZE - 1
-U32 = (1 << 32) - 1
-U64 = (1 << 64) - 1
 
 
 class Shape(NamedTuple):

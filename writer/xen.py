@@ -7,13 +7,12 @@ mapped is not written.
 
 from collections.abc import Generator
 
+from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EACCES, ENXIO, INVALID_GPA, Host, Place, frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Step, Store
 from runstate_abi.writer.vcpu import (
     ENTRY_TIME_SIZE,
-    PAGE_MASK,
-    PAGE_SIZE,
     STATE_SIZE,
     TIME_ELEMENT_SIZE,
     Area,

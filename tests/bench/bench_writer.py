@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from runstate_abi.layouts import constructs, ctypes_structs
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.runstate import NATIVE, XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.memory import Window, play, snapshots, trace
 from runstate_abi.writer.steps import canonical
 from runstate_abi.writer.variants import VARIANT, prepare
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Area, Runstate, split
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate, split
 
 VCPU = Runstate(1, 0x1122334455667788, (1, 2, 3, 4))
 UPSTREAM = VARIANT["upstream"]

@@ -6,7 +6,8 @@ bits, as the kernel's do.
 
 from dataclasses import replace
 
-from runstate_abi.writer.vcpu import OFFLINE, RUNNABLE, RUNNING, TIME_COUNT, U64, Runstate
+from runstate_abi.layouts.abi import U64
+from runstate_abi.writer.vcpu import OFFLINE, RUNNABLE, RUNNING, TIME_COUNT, Runstate
 
 
 def kvm_account(

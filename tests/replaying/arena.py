@@ -4,8 +4,8 @@ A fill pattern runs through the whole arena, so this decides which byte of the p
 with. Page 2 lies below page 1, so that a store past the end of page 1 does not land in page 2.
 """
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.memory import Window
-from runstate_abi.writer.vcpu import PAGE_SIZE
 
 ARENA = {2: 3, 4: 6, 1: 9, 3: 12}  # guest page -> page of the arena
 

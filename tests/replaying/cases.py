@@ -18,20 +18,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from replaying.arena import window
+from runstate_abi.layouts.abi import PAGE_SIZE, U32, U64
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.tools.write.written import Written, answer, write
 from runstate_abi.writer.variants import VARIANT, Refused
-from runstate_abi.writer.vcpu import (
-    HOSTS,
-    PAGE_SIZE,
-    SHAPES,
-    TIME_COUNT,
-    U32,
-    U64,
-    Area,
-    Runstate,
-    split,
-)
+from runstate_abi.writer.vcpu import HOSTS, SHAPES, TIME_COUNT, Area, Runstate, split
 from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,

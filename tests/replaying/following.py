@@ -7,8 +7,9 @@ what it stores twice it stores twice; across a barrier nothing moves.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.steps import Steps, Write, epochs
-from runstate_abi.writer.vcpu import PAGE_SIZE, Area, field_at
+from runstate_abi.writer.vcpu import Area, field_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
 from replaying.accounting import kvm_account, total
+from runstate_abi.layouts.abi import U64
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.variants import VARIANT, Variant, is_xen, register_hva
-from runstate_abi.writer.vcpu import OFFLINE, RUNNABLE, RUNNING, U64, Area, Runstate
+from runstate_abi.writer.vcpu import OFFLINE, RUNNABLE, RUNNING, Area, Runstate
 
 Ioctl = Generator[Step, None, int]
 Times = tuple[int, int, int, int]

@@ -27,6 +27,7 @@ from replaying.recordings import (
     struct_in,
     written,
 )
+from runstate_abi.layouts.abi import PAGE_SIZE, U64
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN
 from runstate_abi.writer.host import INVALID_GPA
@@ -34,11 +35,9 @@ from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.variants import VARIANT, register_one_page
 from runstate_abi.writer.vcpu import (
     BLOCKED,
-    PAGE_SIZE,
     RUNNABLE,
     RUNNING,
     SHAPES,
-    U64,
     Area,
     Runstate,
     Shape,

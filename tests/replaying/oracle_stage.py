@@ -10,22 +10,14 @@ from typing import Any
 
 from replaying.arena import arena_bytes
 from replaying.oracle_vectors import Version
+from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE, U32, U64
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import Blocked, Gpc
 from runstate_abi.writer.host import BASE
 from runstate_abi.writer.memory import Overrun, Window, apply
 from runstate_abi.writer.steps import Activate, Copy, Dirty, Refresh, Step, Store, line
 from runstate_abi.writer.variants import VARIANT, register_one_page, register_two_pages
-from runstate_abi.writer.vcpu import (
-    PAGE_MASK,
-    PAGE_SIZE,
-    SHAPES,
-    TIME_COUNT,
-    U32,
-    U64,
-    Area,
-    Runstate,
-)
+from runstate_abi.writer.vcpu import SHAPES, TIME_COUNT, Area, Runstate
 from runstate_abi.writer.witnesses.recorded import changed_runs
 from runstate_abi.writer.witnesses.records import (
     Malformed,

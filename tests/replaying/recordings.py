@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from replaying.accounting import total
 from replaying.following import Region, follows
 from replaying.outcomes import differ, differ_bytes
+from runstate_abi.layouts.abi import PAGE_SIZE, U32, U64
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.memory import Window, play, trace
 from runstate_abi.writer.steps import Step, Steps, line, writes
 from runstate_abi.writer.variants import VARIANT, Variant
 from runstate_abi.writer.vcpu import (
     OFFLINE,
-    PAGE_SIZE,
     RUNNING,
     TIME_COUNT,
-    U32,
-    U64,
     Area,
     Runstate,
     Shape,

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replaying.accounting import kvm_account, origin, total, xen_account
-from runstate_abi.writer.vcpu import BLOCKED, OFFLINE, RUNNABLE, RUNNING, U64, Runstate
+from runstate_abi.layouts.abi import U64
+from runstate_abi.writer.vcpu import BLOCKED, OFFLINE, RUNNABLE, RUNNING, Runstate
 
 ZERO = Runstate(RUNNING, 0, (0, 0, 0, 0))
 

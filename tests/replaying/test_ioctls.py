@@ -15,6 +15,7 @@ from replaying.ioctls import (
     set_long_mode,
     set_update_flag,
 )
+from runstate_abi.layouts.abi import PAGE_SIZE, U64
 from runstate_abi.writer.host import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Copy, Store, TryLock
@@ -22,11 +23,9 @@ from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import (
     BLOCKED,
     OFFLINE,
-    PAGE_SIZE,
     RUNNABLE,
     RUNNING,
     SHAPES,
-    U64,
     Runstate,
     runstate_of,
 )

@@ -20,13 +20,9 @@ from replaying.recordings import (
     window_of,
     written,
 )
+from runstate_abi.layouts.abi import U64
 from runstate_abi.writer.variants import VARIANT
-from runstate_abi.writer.vcpu import (
-    TIME_COUNT,
-    U64,
-    Shape,
-    runstate_of,
-)
+from runstate_abi.writer.vcpu import TIME_COUNT, Shape, runstate_of
 from runstate_abi.writer.witnesses.records import Malformed, Record, known, number, truth
 
 XEN = VARIANT["xen-va"]

@@ -18,16 +18,9 @@ from replaying.following import Region, follows
 from replaying.outcomes import Case, Replayed, differ
 from replaying.recordings import plausible
 from replaying.xen_recordings import XEN, area, area_origin, one_origin
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.vcpu import (
-    FLAG,
-    PAGE_SIZE,
-    SHAPES,
-    Area,
-    Shape,
-    runstate_of,
-    unflagged,
-)
+from runstate_abi.writer.vcpu import FLAG, SHAPES, Area, Shape, runstate_of, unflagged
 from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,

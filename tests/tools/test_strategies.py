@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import HealthCheck, find, given, settings
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools import strategies
 from runstate_abi.writer import variants
 from runstate_abi.writer.memory import Window, play
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, runstate_of
+from runstate_abi.writer.vcpu import SHAPES, runstate_of
 
 QUIET = settings(database=None, suppress_health_check=list(HealthCheck), max_examples=200)
 

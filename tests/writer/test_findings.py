@@ -2,22 +2,14 @@
 
 import pytest
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, Blocked
 from runstate_abi.writer.memory import Overrun, Window, apply, play, snapshots, trace
 from runstate_abi.writer.steps import Dirty, Store, line, memory_text
 from runstate_abi.writer.two_pages import linux_6_2, reconciled, upstream
 from runstate_abi.writer.variants import VARIANT, prepare, register_two_pages
-from runstate_abi.writer.vcpu import (
-    PAGE_SIZE,
-    SHAPES,
-    Area,
-    Runstate,
-    Split,
-    flagged,
-    image,
-    split,
-)
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate, Split, flagged, image, split
 
 PLACES = [(abi, offset) for abi in SHAPES for offset in (0, 1, 256, *range(4040, PAGE_SIZE))]
 BIT_63 = Runstate(1, 0xC000000000000001, (1, 2, 3, 4))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import (
     PFNCACHE_6_1,
@@ -13,7 +14,6 @@ from runstate_abi.writer.gpc import (
 )
 from runstate_abi.writer.host import EFAULT, EINVAL, INVALID_GPA, Host, Place, errno_name
 from runstate_abi.writer.steps import Check, Lock, Refresh, TryLock, Unlock
-from runstate_abi.writer.vcpu import PAGE_SIZE
 
 EVERY = [PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_2, PFNCACHE_6_12]
 

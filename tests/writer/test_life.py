@@ -15,13 +15,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12
 from runstate_abi.writer.host import Host
 from runstate_abi.writer.memory import Overrun, Window, apply
 from runstate_abi.writer.steps import Copy, Store
 from runstate_abi.writer.variants import VARIANT, register_two_pages
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Area, Runstate
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 
 PAGES = 4
 VCPU = Runstate(1, 0x1122334455667788, (1, 2, 3, 4))

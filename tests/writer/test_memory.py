@@ -2,6 +2,7 @@
 
 import pytest
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.memory import (
     Overrun,
     Window,
@@ -12,7 +13,6 @@ from runstate_abi.writer.memory import (
     trace,
 )
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, Lock, Store
-from runstate_abi.writer.vcpu import PAGE_SIZE
 
 
 def test_a_write_at_the_very_end_of_a_page_stays_inside():

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.memory import Window, apply, play, snapshots, trace
 from runstate_abi.writer.steps import (
     Barrier,
@@ -17,7 +18,7 @@ from runstate_abi.writer.steps import (
     writes,
 )
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, prepare
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Area, Runstate
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 
 NAMES = [one.name for one in VARIANTS]
 KVM = [name for name in NAMES if not name.startswith("xen")]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.rulebook import guest_rules, host_rules
 from runstate_abi.writer.rulebook.evidence import (
     BARRIERS,
@@ -44,7 +45,7 @@ from runstate_abi.writer.steps import (
     Write,
 )
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, is_xen, prepare, register_hva
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Area, Runstate
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "rules.txt"
 ENTRY_TIME = 0x1122334455667788

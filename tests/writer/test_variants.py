@@ -3,6 +3,7 @@
 import pytest
 
 from runstate_abi.layouts import constructs, ctypes_structs
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EINVAL
 from runstate_abi.writer.memory import Window, play
@@ -17,7 +18,7 @@ from runstate_abi.writer.variants import (
     register_two_pages,
     update,
 )
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Area, split
+from runstate_abi.writer.vcpu import SHAPES, Area, split
 
 # fmt: off
 NAMES = [

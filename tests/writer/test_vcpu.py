@@ -3,8 +3,8 @@
 import pytest
 
 from runstate_abi.layouts import constructs, ctypes_structs
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.vcpu import (
-    PAGE_SIZE,
     SHAPES,
     Area,
     Runstate,

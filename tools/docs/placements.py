@@ -6,12 +6,13 @@ Law of this file: offsets follow from layouts/ and from split(); none is written
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.tools import drawing
 from runstate_abi.tools.docs import structs
 from runstate_abi.tools.docs.blocks import Block, Figure, Table
 from runstate_abi.tools.drawing import Box, Lane
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, Shape, split
+from runstate_abi.writer.vcpu import SHAPES, Shape, split
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:

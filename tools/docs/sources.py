@@ -6,6 +6,7 @@ measured says on what.
 
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.writer.xen import PHYS_ALIGNMENT
 
@@ -71,12 +72,10 @@ NUMBERS = {
 }
 # fmt: on
 
-# An area that is aligned to a cache line, and no longer than one, is in one line and in one page.
-CACHE_LINE = 64
-
 
 def words() -> dict[str, str]:
     """Return the numbers that the prose asks for."""
+    # An area that is aligned to a cache line is in one line and in one page.
     assert NATIVE.size <= CACHE_LINE
     numbers = {
         **NUMBERS,

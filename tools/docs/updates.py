@@ -7,6 +7,7 @@ they were played. No interleaving and no offset is written down here.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools import drawing
 from runstate_abi.tools.docs.blocks import Block, Figure, Table
 from runstate_abi.tools.docs.placements import flag_first
@@ -14,13 +15,7 @@ from runstate_abi.tools.drawing import Epoch
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Write, epochs
 from runstate_abi.writer.variants import VARIANT, Variant, update
-from runstate_abi.writer.vcpu import (
-    FLAG,
-    PAGE_SIZE,
-    Area,
-    Runstate,
-    image,
-)
+from runstate_abi.writer.vcpu import FLAG, Area, Runstate, image
 
 CURRENT = VARIANT["upstream"]
 FILL = 0xA5

@@ -7,13 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.race.rows import Row, Wanted
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import Question, Writer, ask, of_recording
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.steps import Steps, writes
-from runstate_abi.writer.vcpu import PAGE_SIZE, Area
+from runstate_abi.writer.vcpu import Area
 from runstate_abi.writer.witnesses.recorded import area_of, steps_of_watchpoints
 from runstate_abi.writer.witnesses.records import (
     Malformed,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
+from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.race import account, table, timeline
 from runstate_abi.tools.race.rows import Row
@@ -15,7 +16,6 @@ from runstate_abi.writer.race import TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import is_whole
 from runstate_abi.writer.racing.patterns import ENTRY_TIMES, EQUAL
-from runstate_abi.writer.racing.placements import LINE
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
 
 WIDTH, BULLET = 100, "  - "
@@ -103,7 +103,7 @@ def _assuming(row: Row) -> Iterator[Line]:
 def assumptions(question: Question) -> Iterator[str]:
     """Yield in words what an answer rests on."""
     area, model = question.area, question.model
-    line = area.address % LINE
+    line = area.address % CACHE_LINE
     where = f"offset {line} of a cache line, {area.offset:#x} of a page"
     yield f"{area.abi} at {area.address:#x}: {where}"
     yield f"{model.name}: {model.summary}"

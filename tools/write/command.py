@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from runstate_abi.layouts.abi import U64
 from runstate_abi.layouts.runstate import RUNSTATES
 from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL
@@ -14,14 +15,7 @@ from runstate_abi.tools.write.written import Written, as_json, memory_rows, tabl
 from runstate_abi.writer.memory import Window
 from runstate_abi.writer.steps import canonical
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, Variant
-from runstate_abi.writer.vcpu import (
-    HOSTS,
-    SHAPES,
-    TIME_COUNT,
-    U64,
-    Area,
-    Runstate,
-)
+from runstate_abi.writer.vcpu import HOSTS, SHAPES, TIME_COUNT, Area, Runstate
 from runstate_abi.writer.witnesses.records import (
     Malformed,
     Record,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.memory import Moment, Window, trace
 from runstate_abi.writer.steps import (
@@ -21,7 +22,7 @@ from runstate_abi.writer.steps import (
     memory_text,
 )
 from runstate_abi.writer.variants import Variant, prepare
-from runstate_abi.writer.vcpu import PAGE_SIZE, Area, Runstate, Shape, field_at
+from runstate_abi.writer.vcpu import Area, Runstate, Shape, field_at
 
 MARGIN = 16  # bytes of memory shown on both sides of the area
 ROW = 16  # bytes a row

@@ -7,9 +7,10 @@ set is the first store that puts the flag up, the clear is the last one that tak
 from collections.abc import Sequence
 from dataclasses import replace
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.guest import CannotDrop
 from runstate_abi.writer.steps import Barrier, Step, Steps, Store, Write
-from runstate_abi.writer.vcpu import FLAG, PAGE_SIZE, Area
+from runstate_abi.writer.vcpu import FLAG, Area
 
 # fmt: off
 WRITER_DROPS = {

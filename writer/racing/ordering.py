@@ -12,10 +12,10 @@ Law of this file: it splits and orders accesses; it knows no value and runs noth
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guest import Load, ReadBarrier, Reader
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
-from runstate_abi.writer.vcpu import PAGE_SIZE
 
 # Within what a machine makes an access of up to 8 bytes in one piece. AMD's manual promises no
 # more than an aligned quadword; Intel's a cache line. A Zen 4 was measured: accesses that cross

@@ -7,11 +7,12 @@ or as its neighbour: within what a machine makes in one piece only alignment cou
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, PAGE_SIZE, SHAPES
+from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES
 
-LINE, HALF_LINE = 64, 32  # a cache line, and what a Zen 4 makes in one piece
-PAGE = 0x1000  # the guest frame of the default addresses
-FIRST = 4 * LINE  # the aligned area's offset in it
+HALF_LINE = 32  # bytes that a Zen 4 stores or loads in one piece
+FRAME = PAGE_SIZE  # the guest frame of the default addresses: any but the first
+FIRST = 4 * CACHE_LINE  # the aligned area's offset in it
 
 KINDS = {
     "aligned": "at a cache line",
@@ -32,8 +33,8 @@ def placements(abi: str) -> Iterator[Placement]:
     """Yield the placements that matter for ``native`` or ``compat``."""
     shape = SHAPES[abi]
     before = shape.entry_time + ENTRY_TIME_SIZE // 2
-    yield Placement("aligned", PAGE + FIRST)
-    yield Placement("half-line", PAGE + FIRST + HALF_LINE - before)
-    yield Placement("line", PAGE + FIRST + LINE - before)
+    yield Placement("aligned", FRAME + FIRST)
+    yield Placement("half-line", FRAME + FIRST + HALF_LINE - before)
+    yield Placement("line", FRAME + FIRST + CACHE_LINE - before)
     for inside in reversed(range(1, shape.size)):
-        yield Placement("page", PAGE + PAGE_SIZE - inside)
+        yield Placement("page", FRAME + PAGE_SIZE - inside)

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE, U64
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.host import EFAULT
 from runstate_abi.writer.vcpu import (
     BLOCKED,
     OFFLINE,
-    PAGE_SIZE,
     RUNNABLE,
     RUNNING,
     SHAPES,
-    U64,
     Area,
     Runstate,
     Shape,

@@ -8,7 +8,7 @@ by side. A third page stands for a mapping that is no longer the guest's.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.writer.vcpu import PAGE_SIZE
+from runstate_abi.layouts.abi import PAGE_SIZE
 
 BASE = 0x7000_0000
 STALE = 4  # the page that a stale cache points to

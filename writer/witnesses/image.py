@@ -6,10 +6,10 @@ one that nobody gives a meaning gets a place where touching it stops the code.
 
 from collections.abc import Callable, Iterator, Mapping
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.object_file import (
-    PAGE,
     SHF_ALLOC,
     SHF_EXECINSTR,
     ObjectFile,
@@ -25,7 +25,7 @@ OBJECTS    = 0x4000_0000   # the objects of other files that mean something
 STRANGERS  = 0x5000_0000   # those that mean nothing here: 4 KiB each, and not mapped
 # fmt: on
 SLOT, POINTER = 16, 8
-SLOTS_MAX, OBJECTS_SIZE, STRANGERS_MAX = 4096, 2 * PAGE, 1 << 14
+SLOTS_MAX, OBJECTS_SIZE, STRANGERS_MAX = 4096, 2 * PAGE_SIZE, 1 << 14
 PARAVIRT_SLOTS = 128  # paravirt_patch_template has 50 members
 ADDRESS_MASK = (1 << 52) - 1  # what the engine keeps of an address
 LATE_PAGES_MAX = 1024
@@ -76,13 +76,13 @@ class Image:
         """Yield (address, memory, is it code) of what is there besides the file's own sections."""
         yield STUBS, self._stubs, True
         yield REAL, self._real, True
-        yield PARAVIRT, bytearray(stubs.RETURN * PAGE), True
+        yield PARAVIRT, bytearray(stubs.RETURN * PAGE_SIZE), True
         yield OBJECTS, self.objects, False
 
     def noticed(self) -> Iterator[tuple[int, int]]:
         """Yield the first and the last address of what is a call to notice."""
         yield STUBS, STUBS + SLOT * SLOTS_MAX - 1
-        yield PARAVIRT, PARAVIRT + PAGE - 1
+        yield PARAVIRT, PARAVIRT + PAGE_SIZE - 1
         yield from ((address, address) for address in self.replaced)
 
     def name_at(self, address: int) -> str:
@@ -93,7 +93,7 @@ class Image:
 
     def stranger_at(self, address: int) -> str:
         """Return the name of the object whose place, where nothing is mapped, this is."""
-        number = (address - STRANGERS) // PAGE
+        number = (address - STRANGERS) // PAGE_SIZE
         return self._strangers[number] if 0 <= number < len(self._strangers) else ""
 
     def at(self, address: int) -> tuple[int, bytearray, bool] | None:
@@ -102,7 +102,7 @@ class Image:
         A section of a relocatable file comes as a whole, a linked file a page at a time.
         """
         if not self.file.relocatable:
-            return self._page(address & -PAGE)
+            return self._page(address & -PAGE_SIZE)
         for number, section in enumerate(self.file.sections):
             code = bool(section.flags & SHF_EXECINSTR)
             if section.address <= address < section.address + section.size and (
@@ -117,18 +117,18 @@ class Image:
         for address in self.replaced:
             if section.address <= address < section.address + len(data):
                 data[address - section.address] = stubs.RETURN[0]
-        return data.ljust(-(-len(data) // PAGE) * PAGE, b"\0")
+        return data.ljust(-(-len(data) // PAGE_SIZE) * PAGE_SIZE, b"\0")
 
     def _page(self, page: int) -> tuple[int, bytearray, bool] | None:
-        memory, found, code = bytearray(PAGE), False, False
+        memory, found, code = bytearray(PAGE_SIZE), False, False
         for start, section in self._sections.items():
-            low, high = max(page, start), min(page + PAGE, start + section.size)
+            low, high = max(page, start), min(page + PAGE_SIZE, start + section.size)
             if low < high:
                 found, code = True, code or bool(section.flags & SHF_EXECINSTR)
                 data = self.file.content(section)[low - start : high - start]
                 memory[low - page : low - page + len(data)] = data
         for address in self.replaced:
-            if page <= address & ADDRESS_MASK < page + PAGE:
+            if page <= address & ADDRESS_MASK < page + PAGE_SIZE:
                 memory[(address & ADDRESS_MASK) - page] = stubs.RETURN[0]
         return (page, memory, code) if found else None
 
@@ -149,7 +149,7 @@ class Image:
         if len(self._strangers) >= STRANGERS_MAX:
             raise WitnessError(f"{self.file.source}: refers to more than {STRANGERS_MAX} objects")
         self._strangers.append(name)
-        return STRANGERS + PAGE * (len(self._strangers) - 1)
+        return STRANGERS + PAGE_SIZE * (len(self._strangers) - 1)
 
     def _object(self, content: bytes) -> int:
         start = self._object_end

@@ -3,10 +3,11 @@
 Law of this file: it notes and never answers. The Machine calls it, and whoever plays the kernel.
 """
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.rulebook.evidence import Read
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import IrqRestore, IrqSave
-from runstate_abi.writer.vcpu import PAGE_SIZE, split
+from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import guest_pages, stubs
 from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
 from runstate_abi.writer.witnesses.machine import Machine

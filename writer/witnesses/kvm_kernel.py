@@ -9,6 +9,7 @@ Law of this file: it answers as the kernel does and never says whether asking wa
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from runstate_abi.layouts.abi import PAGE_SIZE, U64
 from runstate_abi.writer.host import EFAULT, EINVAL
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import (
@@ -22,7 +23,7 @@ from runstate_abi.writer.steps import (
     TryLock,
     Unlock,
 )
-from runstate_abi.writer.vcpu import PAGE_SIZE, U64, split
+from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Types
 from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal

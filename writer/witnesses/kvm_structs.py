@@ -8,9 +8,10 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.vcpu import PAGE_SIZE, TIME_SIZE, Runstate, split
+from runstate_abi.writer.vcpu import TIME_SIZE, Runstate, split
 from runstate_abi.writer.witnesses.c_types import Type, member
 from runstate_abi.writer.witnesses.guest_pages import STALE, GuestPages
 

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Callable
 from typing import Any
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.image import (
@@ -21,7 +22,6 @@ from runstate_abi.writer.witnesses.image import (
     Handler,
     Image,
 )
-from runstate_abi.writer.witnesses.object_file import PAGE
 
 # fmt: off
 STACK      = 0x3000_0000
@@ -177,11 +177,11 @@ class Machine:
     def _map_all(self) -> None:
         self._stack = bytearray(STACK_FILL * STACK_SIZE)
         self.map(STACK, self._stack)
-        self.map(RETURN_TO, bytearray(HLT * PAGE), code=True)
+        self.map(RETURN_TO, bytearray(HLT * PAGE_SIZE), code=True)
         for address, memory, code in self.image.memory():
             self.map(address, memory, code)
         # The canary of gcc's kernel ABI is at an absolute per-CPU address.
-        fixed = bytearray(PAGE)
+        fixed = bytearray(PAGE_SIZE)
         fixed[stubs.CANARY_AT_GS : stubs.CANARY_AT_GS + len(stubs.CANARY)] = stubs.CANARY
         self.map(GS_BASE, fixed)
         self.map(GS_BASE + OBJECTS, self.image.objects)
@@ -239,7 +239,7 @@ class Machine:
         shadow = stubs.KASAN_SHADOW_OFFSET & ADDRESS_MASK
         late = self.image.at(address)
         if late is None and shadow <= address < shadow + (1 << 32 - stubs.KASAN_SHADOW_SCALE):
-            late = address & -PAGE, bytearray(PAGE), False
+            late = address & -PAGE_SIZE, bytearray(PAGE_SIZE), False
         self._mapped_late += 1
         if late is None or self._mapped_late > LATE_PAGES_MAX:
             return False

@@ -10,10 +10,10 @@ not are in stubs.py, each with what it is.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.vcpu import PAGE_SIZE
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types
 from runstate_abi.writer.witnesses.image import Image, paravirt_table

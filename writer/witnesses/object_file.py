@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.elf import Elf
@@ -41,7 +42,6 @@ R_PLT32    = 4
 # fmt: on
 
 BASE = 0x1000_0000  # where a relocatable object begins: everything lies below 2 GB
-PAGE = 0x1000
 ALIGNMENT_MAX = 1 << 21
 LOADED_MAX = 32 << 20  # kvm.ko has 3 MB
 SYMBOLS_MAX = 1 << 20  # a vmlinux has 200 000
@@ -139,7 +139,7 @@ def _sections(file: Elf, relocatable: bool) -> tuple[Section, ...]:
 # In whole pages, so that each section can be mapped as what it is.
 def _alignment(said: int) -> int:
     is_power_of_two = said & (said - 1) == 0
-    return min(max(said, PAGE), ALIGNMENT_MAX) if is_power_of_two else PAGE
+    return min(max(said, PAGE_SIZE), ALIGNMENT_MAX) if is_power_of_two else PAGE_SIZE
 
 
 def _up(address: int, alignment: int) -> int:

@@ -9,11 +9,11 @@ Law of this file: it translates addresses into steps and checks that they add up
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.evidence import CALLS, READS, Evidence, Ledger, Read, ledger
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Copy, Step, Steps, Store
-from runstate_abi.writer.vcpu import PAGE_SIZE
 from runstate_abi.writer.witnesses.guest_pages import Written
 
 Event = Written | Step

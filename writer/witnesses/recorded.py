@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from runstate_abi.layouts.abi import PAGE_SIZE, U64
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.steps import (
     Activate,
@@ -25,7 +26,7 @@ from runstate_abi.writer.steps import (
     TryLock,
     Unlock,
 )
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, U64, Area
+from runstate_abi.writer.vcpu import SHAPES, Area
 from runstate_abi.writer.witnesses.records import Record, choice, number
 
 Event = Mapping[str, Any]

@@ -11,10 +11,11 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.host import Host
 from runstate_abi.writer.rulebook.requests import FINE, HVM, Request
-from runstate_abi.writer.vcpu import PAGE_SIZE, SHAPES, image
+from runstate_abi.writer.vcpu import SHAPES, image
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types, member
 from runstate_abi.writer.witnesses.guest_pages import GuestPages

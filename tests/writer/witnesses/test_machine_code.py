@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.evidence import ledger
 from runstate_abi.writer.rulebook.requests import (
@@ -26,7 +27,7 @@ from runstate_abi.writer.steps import (
     Unlock,
 )
 from runstate_abi.writer.variants import VARIANT, prepare
-from runstate_abi.writer.vcpu import PAGE_SIZE, Area
+from runstate_abi.writer.vcpu import Area
 
 DATA = Path(__file__).parent.parent.parent / "data"
 GOLDEN = Path(__file__).parent.parent.parent / "golden" / "rules_c_writer.txt"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.judge.tallies import judged
 from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, judge
-from runstate_abi.writer.vcpu import PAGE_SIZE, Runstate
+from runstate_abi.writer.vcpu import Runstate
 from runstate_abi.writer.witnesses.guest_pages import Written
 
 pytestmark = pytest.mark.network
