@@ -44,8 +44,8 @@ STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 def main(argv: list[str]) -> int:
     """Search one image; return the exit code."""
     options = _parser().parse_args(argv)
-    image = sources.opened(options.image, options.base, options.raw)
-    earlier = sources.opened(options.before, options.base, options.raw) if options.before else None
+    image = sources.asked(options.image, options)
+    earlier = sources.asked(options.before, options) if options.before else None
     plain = options.plain or not scan.has_numpy()
     if plain and not options.plain and image.size >= WORTH_NUMPY:
         text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
@@ -61,17 +61,10 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("find", DESCRIPTION, EPILOG)
-    add, address = parser.add_argument, arguments.address
+    add = parser.add_argument
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
-    add(
-        "--base",
-        type=address,
-        default=0,
-        metavar="ADDR",
-        help="address of a raw image's byte 0",
-    )
-    add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
+    sources.add_options(parser)
     add("--limit", type=_count, default=20, metavar="N", help="show so many; 0 is all (20)")
     add("--plain", action="store_true", help="search without numpy")
     add("--json", action="store_true", help="one JSON value")
@@ -151,7 +144,7 @@ def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]
 
     ``base`` is the address of a raw image's first byte, whose offset is 0.
     """
-    option = "--gpa" if image.machine else "--at"
+    option = "--gpa" if image.placed else "--at"
     name = "-" if image.source == "standard input" else quote(image.source)
     for number, item in enumerate(found, 1):
         yield (

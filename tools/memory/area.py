@@ -149,6 +149,11 @@ def values(layout: Layout, data: bytes) -> Values:
     return Values(state, entry, tuple(times), padding)
 
 
+def packed(seen: Values) -> bytes:
+    """Return the numbers as native has them in memory."""
+    return _PACKED[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
+
+
 def window(image: Image, address: int, second: Span | None = None) -> Window:
     """Read where an area begins; ``second`` is the other page's bytes if it is elsewhere.
 

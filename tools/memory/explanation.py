@@ -86,7 +86,7 @@ def _earlier(options: argparse.Namespace, place: Place) -> Window | None:
     if not options.before:
         return None
     name, address = options.before
-    image = sources.opened(name, options.base, options.raw)
+    image = sources.asked(name, options)
     return _window(options, image, place if address is None else Place(address))
 
 
