@@ -26,18 +26,22 @@ FOUND, NOTHING = 0, 1
 SCHEMA = "runstate-find/1"
 
 DESCRIPTION = """\
-Look for runstate areas in a memory image, at every byte: raw, an ELF core, or pasted text. Each
-candidate comes with its reasons, best first; "since" is its state_entry_time, on the host's clock.
---before, an earlier dump of the same machine, tells most. Native at A and compat at A+4 read the
-same, and are one candidate."""
+Look for runstate areas in a memory image, at every byte: raw, an ELF core (of a process too, by
+virtual addresses), a LiME dump, either of them compressed, or pasted text. Each candidate comes
+with its reasons, best first; "since" is its state_entry_time, on the host's clock. --before, an
+earlier dump of the same machine, tells most, and what was an area there stays one. Native at A and
+compat at A+4 read the same, and are one candidate. An area in two pages that are not neighbours is
+not found: hexdump --pages shows it."""
 EPILOG = """\
-Each reason has a weight. A candidate is likely from 6 on, which takes a second dump, a copy of
-Xen's, or times that add up as KVM keeps them; a hypervisor copy is Xen's own record of a vCPU, in
-front of which stands a pointer of Xen's; unlikely is what something speaks against.
+Each reason has a weight, and each candidate their total; below 0 it is unlikely. The first 20 come
+with their reasons, --json has all. A candidate is likely from 6 on, which takes a second dump, a
+copy of Xen's, or times that add up as KVM keeps them; a hypervisor copy is Xen's own record of a
+vCPU, in front of which stands a pointer of Xen's; unlikely is what something speaks against.
 
 exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read, or
   not all of it and nothing was found"""
 WORTH_NUMPY = 64 << 20  # bytes: what takes seconds without it
+EXPLAINED, UNLIKELY_EXPLAINED = 20, 5  # candidates that are printed with their reasons
 STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 
 
@@ -50,7 +54,7 @@ def main(argv: list[str]) -> int:
     if plain and not options.plain and image.size >= WORTH_NUMPY:
         text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
         print(f"runstate: {text}", file=sys.stderr)
-    bar = Bar(image.size)
+    bar = Bar(image.size + (earlier.size if earlier else 0))
     search = finding.find(image, earlier, plain, bar.advance)
     bar.close()
     if not search.found and image.partial:
@@ -107,6 +111,8 @@ class Bar:
 
 def _print(options: argparse.Namespace, image: Image, search: finding.Search) -> None:
     shown = search.found[: options.limit or None]
+    for text in image.notes:
+        print(f"runstate: {image.source}: {text}", file=sys.stderr)
     if options.json:
         value = {
             "schema": SCHEMA,
@@ -119,10 +125,17 @@ def _print(options: argparse.Namespace, image: Image, search: finding.Search) ->
         }
         print(json.dumps(value, indent=2))
         return
-    for text in image.notes:
-        print(f"runstate: {image.source}: {text}", file=sys.stderr)
-    ink.write(table(shown, image, options.base), options.color)
+    ink.write(table(shown, image, options.base, _carried(options)), options.color)
     print(f"runstate: {_summary(options, search, len(shown))}", file=sys.stderr)
+
+
+# What the command that explains a candidate needs as this one did.
+def _carried(options: argparse.Namespace) -> str:
+    words = ["--before", quote(options.before)] if options.before not in (None, "-") else []
+    words += ["--raw"] if options.raw else []
+    words += ["--base", f"{options.base:#x}"] if options.base else []
+    words += ["--text", options.text] if options.text else []
+    return "".join(f" {word}" for word in words)
 
 
 def _summary(options: argparse.Namespace, search: finding.Search, shown: int) -> str:
@@ -139,10 +152,12 @@ def _summary(options: argparse.Namespace, search: finding.Search, shown: int) ->
     return text
 
 
-def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]:
+def table(found: list[Candidate], image: Image, base: int = 0, carried: str = "") -> Iterator[Line]:
     """Yield the candidates for a person, each with its reasons and the command that explains it.
 
-    ``base`` is the address of a raw image's first byte, whose offset is 0.
+    ``base`` is the address of a raw image's first byte, whose offset is 0. ``carried`` are more
+    options of the command. Behind EXPLAINED candidates, and for unlikely ones behind the first
+    few, a line is enough.
     """
     option = "--gpa" if image.placed else "--at"
     name = "-" if image.source == "standard input" else quote(image.source)
@@ -154,7 +169,10 @@ def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]
             Ink(f"{state_name(item.seen.state) or '?':<9}", "state"),
             Ink(f"since {words(item.seen.entry)}"),
             Ink("  UPDATE=1" if item.seen.updating else "", "flag"),
+            Ink(f"  total {item.weight:+d}", "dim"),
         )
+        if number > (UNLIKELY_EXPLAINED if item.verdict == UNLIKELY else EXPLAINED):
+            continue
         for reason in item.reasons:
             yield (Ink(f"      {reason.weight:+3d}  {reason.text}", "dim"),)
         if item.doubt is not None:
@@ -165,7 +183,7 @@ def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]
         abi = " --abi compat" if item.doubt is not None and item.layout is COMPAT else ""
         yield (
             Ink(
-                f"           runstate hexdump {name} {option} {place:#x}{abi}",
+                f"           runstate hexdump {name} {option} {place:#x}{abi}{carried}",
                 "strong",
             ),
         )

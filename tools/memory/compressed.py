@@ -56,7 +56,7 @@ def _write(pieces: Iterator[bytes], file: IO[bytes], source: str) -> None:
         size += len(piece)
         if size > STREAM_MAX:
             raise WitnessError(
-                f"{source} data inflates to over {STREAM_MAX >> 30} GiB: unpack it, and give the file"
+                f"{source} data inflates to over {STREAM_MAX >> 30} GiB: unpack it, and give that"
             )
         if piece.count(0) == len(piece):
             file.seek(len(piece), 1)

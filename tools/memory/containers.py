@@ -2,6 +2,7 @@
 
 Taken as raw bytes they would give offsets of the file for addresses, so none of them is.
 """
+# ruff: noqa: E501
 
 import struct
 from collections.abc import Iterator

@@ -35,8 +35,8 @@ class Shape(NamedTuple):
 # fmt: off
 SHAPES = {
     #           e_type, e_machine ..  e_phoff, e_shoff ..  e_phentsize, e_phnum, e_shentsize
-    32: Shape("<HH 4x 4x              II 4x 2x             HHH", "<IIIIIII4x", (0, 1, 2, 3, 4, 5), 28),
-    64: Shape("<HH 4x 8x              QQ 4x 2x             HHH", "<IIQQQQQ8x", (0, 2, 3, 4, 5, 6), 44),
+    32: Shape("<HH 4x 4x              II 4x 2x             HHH", "<7I4x",   (0, 1, 2, 3, 4, 5), 28),
+    64: Shape("<HH 4x 8x              QQ 4x 2x             HHH", "<II5Q8x", (0, 2, 3, 4, 5, 6), 44),
 }
 # fmt: on
 

@@ -23,7 +23,7 @@ _REWRITTEN = (
 # fmt: off
 _IN_FRONT = re.compile(
     r"(?:\s+"
-    r"|>(?: |(?=>)|(?=\s*$))"                                 # a mail's quote, a shell's second prompt
+    r"|>(?: |(?=>)|(?=\s*$))"                                 # a mail's quote, a second prompt
     r"|(?://|\*|;|--) "                                       # a comment
     r"|<\d+>|\d+,\d+,\d+,[-c];"                               # /dev/kmsg
     r"|[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d[.\d]* \S+ "          # syslog

@@ -24,6 +24,7 @@ _STATE = re.compile(rf"\bstate\s*[=:]\s*{_CAST}(?:RUNSTATE_)?(\w+)", re.I)
 _ENTRY = re.compile(rf"\bstate_entry_time\s*[=:]\s*{_CAST}(\w+)", re.I)
 _TIMES = re.compile(rf"\btime\s*[=:]\s*{_CAST}[\[{{(]([^{{}}()]{{1,400}})[\]}})]", re.I)
 _INDEX = re.compile(r"\[(?:\d+|0x[0-9a-f]+|RUNSTATE_\w+)\]\s*=\s*")
+_BARE_ROWS = re.compile(r"(?:^0x[0-9a-f]+,[^\n]*(?:\n|\Z))+(?:^0x[0-9a-f]+$)?", re.I | re.M)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*")
 
 # gdb and Python repeat: {0x0 <repeats 9 times>, 0x10}, '\000' <repeats 15 times>.
@@ -31,7 +32,7 @@ _REPEATED = r"(?:\s*<repeats (\d+) times>)?"
 _LIST = re.compile(r"[\[{(]([^\[\]{}()]*)[\]})]")
 _ITEM = re.compile(rf"([^\s,]+){_REPEATED}[\s,]*")
 _QUOTED = re.compile(
-    rf"""(b?)(?:"((?:[^"\\\n]|\\.)*+)"|'((?:[^'\\\n]|\\.)*+)'){_REPEATED}[\s,)(]*""", re.I
+    rf"""(b?)(?:"((?:[^"\\\n]|\\.)*+)"|'((?:[^'\\\n]|\\.)*+)'){_REPEATED}[ ,)(]*\n?[ ,)(]*""", re.I
 )
 # The C, Rust and numpy names of integers, wide ones first: "unsigned long" has "unsigned" in it.
 _TYPES = (
@@ -135,13 +136,15 @@ def _times(digits: str | None, source: str) -> int:
 
 def _arrays(text: str, source: str) -> Iterator[bytes]:
     text = _COMMENT.sub("", text)
-    lists = list(_LIST.finditer(text))
-    for match in lists:
+    found = False
+    for match in _LIST.finditer(text):
         line = text.rfind("\n", 0, match.start()) + 1
-        yield from _array(match[1], text[line : match.start()], source)
-    if not lists:
-        rows = (line for line in text.split("\n") if re.match(r"0x[0-9a-f]+,", line, re.I))
-        yield from _array(" ".join(rows), "", source)
+        for value in _array(match[1], text[line : match.start()], source):
+            found = True
+            yield value
+    if not found:
+        for rows in _BARE_ROWS.finditer(text):
+            yield from _array(rows[0], "", source)
 
 
 def _array(listed: str, declared: str, source: str) -> Iterator[bytes]:

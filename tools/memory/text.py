@@ -1,7 +1,7 @@
 """Memory as people paste it: what a dump printed, found among prompts and prose, as an Image.
 
-Law of this file: a line of a dump is understood whole or refused with its number; what is no part of
-a dump is passed over, and two readings of one place must agree.
+Law of this file: a line of a dump is understood whole or refused with its number; what is no part
+of a dump is passed over, and two readings of one place must agree.
 """
 
 from collections import Counter
@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory import byte_order, forms, paste
+from runstate_abi.tools.memory.addresses import Line, agree, number_of, pieces
 from runstate_abi.tools.memory.area import SMALLEST
 from runstate_abi.tools.memory.forms import BARE, BARE_LEAST, BITS, BYTES, FORMS, OD, Form, Row
-from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
-from runstate_abi.tools.memory.printed import printed
+from runstate_abi.tools.memory.image import Image, Piece, arranged
+from runstate_abi.tools.memory.printed import STRUCT, printed
 
 # More text than this is not pasted, and the image that it was printed from should be given.
 TEXT_MOST = 16 << 20
@@ -25,17 +26,7 @@ KNOWN = (
     "xxd (-b -e -g -i -p), hexdump, od, gdb x and p, lldb, crash rd and struct, WinDbg d, QEMU xp, "
     "print_hex_dump, plain hex, arrays, bytes literals"
 )
-BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
-SAME_MOST = 1 << 20  # bytes of two readings that are compared
-
-
-class Line(NamedTuple):
-    """One line: its number in the text, its address as printed, and its bytes in memory order."""
-
-    number: int
-    address: str
-    data: bytes
-    squeezed: bool
+STRUCT_KIND = f"{STRUCT} text"
 
 
 class Dump(NamedTuple):
@@ -87,11 +78,11 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     rows = list(_rows(dump, lines, source))
     way = byte_order.order(dump.form, rows, order, source)
     read = tuple(_line(dump.form, made, way, source) for made in rows)
-    pieces = tuple(_pieces(read, _base(read), source))
-    _agree(pieces, source)
-    if not pieces:
+    found = tuple(pieces(read, source))
+    agree(found, source)
+    if not found:
         raise WitnessError(f"{source}: {dump.form.name} text without any bytes")
-    return Image(source, f"{dump.form.name} text", arranged(pieces))
+    return Image(source, f"{dump.form.name} text", arranged(found))
 
 
 def _of_values(found: Sequence[bytes], kind: str, source: str) -> Image:
@@ -151,7 +142,7 @@ def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
     if dump.form is BARE:
         return any(sum(map(len, made.groups)) >= BARE_LEAST for made in rows)
-    steps = [_number(b.address, 16) - _number(a.address, 16) for a, b in pairwise(rows)]
+    steps = [number_of(b.address, 16) - number_of(a.address, 16) for a, b in pairwise(rows)]
     if dump.form is BITS and not all(made.shown.strip() for made in rows):
         return bool(steps) and steps[0] == len(rows[0].groups)
     if dump.form is OD:
@@ -165,8 +156,8 @@ def _meant(dump: Dump, lines: Sequence[str]) -> bool:
 
 def _steady(rows: Sequence[Row]) -> bool:
     sizes = (sum(map(len, made.groups)) // 2 for made in rows)
-    ends = [_number(made.address, 16) + size for made, size in zip(rows, sizes, strict=True)]
-    begins = [_number(made.address, 16) for made in rows[1:]]
+    ends = [number_of(made.address, 16) + size for made, size in zip(rows, sizes, strict=True)]
+    begins = [number_of(made.address, 16) for made in rows[1:]]
     return len(rows) > 1 and ends[:-1] == begins
 
 
@@ -232,82 +223,3 @@ def _joined(form: Form, run: Sequence[Row], order: str | None, source: str) -> b
     long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
     way = BYTES if long and form is BARE else byte_order.order(form, run, order, source)
     return b"".join(forms.in_order(form, made, way, source) for made in run)
-
-
-# The base in which every line begins where the one before it ends; hexadecimal if none does.
-def _base(lines: tuple[Line, ...]) -> int:
-    return next((base for base in BASES if _continuous(lines, base)), BASES[0])
-
-
-def _continuous(lines: tuple[Line, ...], base: int) -> bool:
-    reached: int | None = None
-    previous = b""
-    for line in lines:
-        address = _number(line.address, base)
-        if address < 0:
-            return False
-        again = line.address == lines[0].address
-        if (
-            reached is not None
-            and not again
-            and not _follows(line, address - reached, len(previous))
-        ):
-            return False
-        reached, previous = address + len(line.data), line.data
-    return True
-
-
-def _number(digits: str, base: int) -> int:
-    try:
-        return int(digits, base)
-    except ValueError:
-        return -1
-
-
-# `gap`: how far behind the end of the line before, of `length` bytes, the line begins.
-def _follows(line: Line, gap: int, length: int) -> bool:
-    if line.squeezed:
-        return gap > 0 and length > 0 and gap % length == 0
-    # An address alone ends the text. It may lie inside the last word, which was filled up.
-    return gap == 0 or (not line.data and -8 < gap < 0)
-
-
-def _pieces(lines: Iterable[Line], base: int, source: str) -> Iterator[Piece]:
-    start, held = 0, bytearray()
-    previous = b""
-    for line in lines:
-        reached = start + len(held)
-        address = int(line.address, base)
-        if address + len(line.data) > ADDRESS_END:
-            raise WitnessError(f"{source}: line {line.number}: an address beyond 2^64")
-        if line.squeezed and previous and address > reached:
-            yield Piece(reached, address - reached, memoryview(previous))
-        if not line.data and start < address < reached:
-            del held[address - start :]  # The last word was filled up; the end address knows.
-            continue
-        if address != reached:
-            if held:
-                yield Piece(start, len(held), memoryview(bytes(held)))
-            start, held = address, bytearray()
-        held += line.data
-        previous = line.data or previous
-    if held:
-        yield Piece(start, len(held), memoryview(bytes(held)))
-
-
-# The piece that reaches farthest covers what the next one has in common with all before it.
-def _agree(pieces: Iterable[Piece], source: str) -> None:
-    far: Piece | None = None
-    for piece in sorted(pieces, key=lambda piece: piece.address):
-        if far is not None and piece.address < far.end:
-            end = min(far.end, piece.end, piece.address + SAME_MOST)
-            for address, pair in enumerate(
-                zip(far.cut(piece.address, end), piece.cut(piece.address, end), strict=True),
-                piece.address,
-            ):
-                if pair[0] != pair[1]:
-                    raise WitnessError(
-                        f"{source}: address {address:#x} is given twice, with other bytes: two "
-                        "readings? paste one"
-                    )
-        far = piece if far is None or piece.end > far.end else far
