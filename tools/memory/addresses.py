@@ -1,4 +1,4 @@
-"""Lines of a dump put where their addresses say: which base those are in, and which lines repeat."""
+"""Lines of a dump put where their addresses say, in the base that makes them follow each other."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

@@ -92,8 +92,8 @@ def lime(data: memoryview, source: str) -> Image:
     pieces = tuple(_ranges(data, source))
     whole = sum(piece.size for piece in pieces)
     held = sum(len(piece.data) for piece in pieces)
-    notes = () if whole == held else (f"truncated: {whole - held:#x} bytes of its last range are",)
-    notes = tuple(f"{note} not in it" for note in notes)
+    lacks = f"truncated: {whole - held:#x} bytes of its last range are not in it"
+    notes = (lacks,) if whole != held else ()
     present = (Piece(piece.address, len(piece.data), piece.data) for piece in pieces if piece.data)
     kept = arranged(present)
     if not kept:

@@ -26,10 +26,11 @@ _IN_FRONT = re.compile(
     r"|>(?: |(?=>)|(?=\s*$))"                                 # a mail's quote, a second prompt
     r"|(?://|\*|;|--) "                                       # a comment
     r"|<\d+>|\d+,\d+,\d+,[-c];"                               # /dev/kmsg
-    r"|[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d[.\d]* \S+ "          # syslog
-    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\S* (?:\S+ )?"            # journalctl -o short-iso
-    r"|kernel: ?"
-    r"|\[ *\d+\.\d+\] ?(?:\[ *[CT]\d+\] ?)?"                  # printk.time, printk's caller
+    r"|[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d[.\d]* (?:\S+ (?=kernel))?"    # syslog
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\S* (?:\S+ (?=kernel))?"        # journalctl, dmesg: iso
+    r"|kernel: ?|kern +:\w+ *: ?"
+    r"|\[ *\+?\d+\.\d+\] ?(?:\[ *[CT]\d+\] ?)?"               # printk.time, printk's caller
+    r"|\[[A-Z][a-z]{2}\d+ \d\d:\d\d\] ?"                       # dmesg -H
     r"|\[[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:.]+ \d{4}\] ?"  # dmesg -T
     r"|\((?:gdb|lldb|qemu|rr|XEN)\) ?|\(XEN\) \[[^\]]*\] ?"
     r"|\d+: ?k?d?> ?|(?:\d+: )?l?kd> ?|\d+:\d{3}(?::\w+)?> ?"
@@ -67,7 +68,9 @@ def decoded(data: bytes) -> str:
 def _answered(text: str) -> str:
     if '"return"' not in text or len(text) > 1 << 20:
         return text
-    start = text.find("{")
+    start = text.rfind("{", 0, text.find('"return"'))
+    if start < 0:
+        return text
     try:
         answer, end = json.JSONDecoder().raw_decode(text, start)
         return text[:start] + str(answer["return"]) + text[end:]

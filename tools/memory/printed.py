@@ -20,9 +20,11 @@ REPEATS_MOST = 1 << 16
 
 _NUMBER = re.compile(r"(0x[0-9a-f]+|[0-9]+)(?:u?l{0,2}|_?[ui](?:8|16|32|64))", re.I)
 _CAST = r"(?:\([\w \[\]]{1,40}\) ?)?"
-_STATE = re.compile(rf"\bstate\s*[=:]\s*{_CAST}(?:RUNSTATE_)?(\w+)", re.I)
-_ENTRY = re.compile(rf"\bstate_entry_time\s*[=:]\s*{_CAST}(\w+)", re.I)
-_TIMES = re.compile(rf"\btime\s*[=:]\s*{_CAST}[\[{{(]([^{{}}()]{{1,400}})[\]}})]", re.I)
+_STATE = re.compile(rf"\bstate['\"]?\s*[=:]\s*{_CAST}(?:RUNSTATE_)?(\w+)", re.I)
+_ENTRY = re.compile(rf"\bstate_entry_time['\"]?\s*[=:]\s*{_CAST}(\w+)", re.I)
+_TIMES = re.compile(
+    rf"\btime['\"]?\s*[=:]\s*{_CAST}(?:\[([^][]{{1,400}})\]|[{{(]([^{{}}()]{{1,400}})[}})])", re.I
+)
 _INDEX = re.compile(r"\[(?:\d+|0x[0-9a-f]+|RUNSTATE_\w+)\]\s*=\s*")
 _BARE_ROWS = re.compile(r"(?:^0x[0-9a-f]+,[^\n]*(?:\n|\Z))+(?:^0x[0-9a-f]+$)?", re.I | re.M)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*")
@@ -70,7 +72,7 @@ def _structs(text: str, source: str) -> Iterator[bytes]:
         times = _TIMES.search(text, match.end(), end)
         if not states or times is None:
             raise WitnessError(f"{source}: a printed struct without its state, or its four times")
-        names = _INDEX.sub("", times[1])
+        names = _INDEX.sub("", times[1] or times[2])
         numbers = [_number(item) for item in re.split(r"[,\s]+", names.strip(" ,\n"))]
         values = (_state(states[-1][1]), _number(match[1]), *numbers)
         if len(numbers) != len(RUNSTATES) or None in values:

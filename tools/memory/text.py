@@ -4,9 +4,10 @@ Law of this file: a line of a dump is understood whole or refused with its numbe
 of a dump is passed over, and two readings of one place must agree.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
@@ -15,12 +16,14 @@ from runstate_abi.tools.memory.addresses import Line, agree, number_of, pieces
 from runstate_abi.tools.memory.area import SMALLEST
 from runstate_abi.tools.memory.forms import BARE, BARE_LEAST, BITS, BYTES, FORMS, OD, Form, Row
 from runstate_abi.tools.memory.image import Image, Piece, arranged
-from runstate_abi.tools.memory.printed import STRUCT, printed
+from runstate_abi.tools.memory.printed import STRUCT, Printed, printed
 
 # More text than this is not pasted, and the image that it was printed from should be given.
 TEXT_MOST = 16 << 20
-HEAD = 1 << 13  # bytes that tell whether a file is text
+HEAD = 1 << 15  # bytes that tell whether a file is text
 LINE_MOST = 1 << 14
+PREFIX_MOST = 80
+_GAP = re.compile(r"[ :]+")
 CHOSEN_BY = 400  # lines tell the form of all
 KNOWN = (
     "xxd (-b -e -g -i -p), hexdump, od, gdb x and p, lldb, crash rd and struct, WinDbg d, QEMU xp, "
@@ -41,9 +44,17 @@ def is_text(data: memoryview) -> bool:
     head = bytes(data[:HEAD])
     if not paste.readable(head):
         return False
-    whole = bytes(data) if len(data) <= TEXT_MOST else head
-    lines = paste.lines(whole)
-    return _dump(lines) is not None or printed("\n".join(lines), "") is not None
+    return _has_memory(head) or (is_prose(data) and _has_memory(bytes(data)))
+
+
+def _has_memory(data: bytes) -> bool:
+    lines = paste.lines(data)
+    if _dump(lines) is not None:
+        return True
+    try:
+        return printed("\n".join(lines), "") is not None
+    except WitnessError:
+        return True  # It is said when the text is read.
 
 
 def is_prose(data: memoryview) -> bool:
@@ -68,7 +79,7 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     lines = paste.lines(bytes(data))
     dump = _dump(lines)
     if dump is None or (not dump.form.addressed and dump.form is not BARE):
-        whole = printed("\n".join(lines), source)
+        whole = _printed(lines, source, alone=dump is None)
         if whole is not None:
             return _of_values(whole.found, whole.kind, source)
     if dump is None:
@@ -83,6 +94,16 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     if not found:
         raise WitnessError(f"{source}: {dump.form.name} text without any bytes")
     return Image(source, f"{dump.form.name} text", arranged(found))
+
+
+# Prose about a dump may name the members of the struct.
+def _printed(lines: Sequence[str], source: str, alone: bool) -> Printed | None:
+    try:
+        return printed("\n".join(lines), source)
+    except WitnessError:
+        if alone:
+            raise
+        return None
 
 
 def _of_values(found: Sequence[bytes], kind: str, source: str) -> Image:
@@ -126,21 +147,14 @@ def _dumps(line: str) -> Iterator[Dump]:
 # print_hex_dump() puts a name in front of its lines, "runstate: " or "runstate 00000000: ".
 def _prefixes(line: str) -> Iterator[str]:
     yield ""
-    start = 0
-    for _ in range(3):
-        end = line.find(" ", start, start + 48)
-        if end < 0:
-            return
-        start = end + 1
-        while line[start : start + 1] == " ":
-            start += 1
-        yield line[:start]
+    for match in islice(_GAP.finditer(line, 0, PREFIX_MOST), 4):
+        yield line[: match.end()]
 
 
 # Some forms are another in disguise, and what all their lines say together tells.
 def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
-    if dump.form is BARE:
+    if not dump.form.addressed:
         return any(sum(map(len, made.groups)) >= BARE_LEAST for made in rows)
     steps = [number_of(b.address, 16) - number_of(a.address, 16) for a, b in pairwise(rows)]
     if dump.form is BITS and not all(made.shown.strip() for made in rows):

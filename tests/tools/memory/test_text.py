@@ -217,7 +217,7 @@ def test_a_line_of_words_whose_characters_are_all_dots_is_read_as_its_neighbours
 
 def test_words_that_no_character_tells_from_bytes_are_refused():
     data = memoryview("\n".join(xxd_e(bytes(range(0x80, 0xB0)))).encode())
-    with pytest.raises(WitnessError, match="bytes or words\\?.*--text bytes"):
+    with pytest.raises(WitnessError, match=r"bytes or words\?.*--text bytes"):
         text.image(data, "paste")
 
 
