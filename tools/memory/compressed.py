@@ -77,7 +77,7 @@ def _pieces(data: memoryview, name: str, source: str) -> Iterator[bytes]:
         while rest:
             if stream.eof:
                 stream = _decompressor(name)
-            yield from _bounded(stream, rest)
+            yield from _bounded(stream, rest, name)
             rest = stream.unused_data.lstrip(b"\0") if stream.eof else b""
     if not stream.eof:
         raise WitnessError(f"{source}: truncated: its {name} data ends early")
@@ -106,8 +106,8 @@ def _decompressor(name: str) -> Any:
 
 
 # The standard library's decompressors give PIECE bytes at a time, each in its own way.
-def _bounded(stream: Any, piece: bytes) -> Iterator[bytes]:
-    if hasattr(stream, "unconsumed_tail"):
+def _bounded(stream: Any, piece: bytes, name: str) -> Iterator[bytes]:
+    if name == "gzip":
         while piece and not stream.eof:
             yield stream.decompress(piece, PIECE)
             piece = stream.unconsumed_tail
