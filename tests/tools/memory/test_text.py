@@ -141,6 +141,7 @@ def test_prompts_and_terminal_codes_around_a_paste_are_passed_over():
         ("00000000: 0102 034  ....\n", "odd number of digits"),
         ("0x10:\t0x01\t0x0203\n", "all bytes, or all words"),
         ("fffffffffffffffff0: 0x01 0x02\n", "beyond 2\\^64"),
+        ("0xffffffffffffffff:\t0x01\t0x02\n", "beyond 2\\^64"),
         ("00000000  00 00\n0x10: 0x01 0x02\n00000002  00 00\n", "line 2 is no line of od"),
     ],
 )
@@ -225,3 +226,7 @@ def test_zeros_are_the_same_either_way():
     assert read(text.image(memoryview("\n".join(xxd_e(bytes(32))).encode()), "p"), 0, 32) == bytes(
         32
     )
+
+
+def test_the_last_byte_of_all_addresses_may_be_there():
+    assert read(image("0xffffffffffffffff:\t0x07\n"), (1 << 64) - 1, 1) == b"\7"
