@@ -54,6 +54,9 @@ def main(argv: list[str]) -> int:
     if plain and not options.plain and image.size >= WORTH_NUMPY:
         text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
         print(f"runstate: {text}", file=sys.stderr)
+    for one in filter(None, (image, earlier)):
+        for text in one.notes:
+            print(f"runstate: {one.source}: {text}", file=sys.stderr)
     bar = Bar(image.size + (earlier.size if earlier else 0))
     search = finding.find(image, earlier, plain, bar.advance)
     bar.close()
@@ -111,8 +114,6 @@ class Bar:
 
 def _print(options: argparse.Namespace, image: Image, search: finding.Search) -> None:
     shown = search.found[: options.limit or None]
-    for text in image.notes:
-        print(f"runstate: {image.source}: {text}", file=sys.stderr)
     if options.json:
         value = {
             "schema": SCHEMA,
