@@ -9,29 +9,32 @@ from collections.abc import Callable, Sequence
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, SMALLEST, state_name, values
 from runstate_abi.tools.memory.decision import EXACT, NONE, ORDERED, standing
-from runstate_abi.tools.memory.forms import BYTES, WORDS, Form, Row, in_order
+from runstate_abi.tools.memory.forms import BYTES, EITHER, WORDS, Form, Row, in_order
 
 LOOKED_AT = 1 << 12  # bytes of a dump in which an area is looked for
 
 
-def order(form: Form, rows: Sequence[Row], asked: str | None, source: str) -> str:
-    """Return BYTES or WORDS for the groups of all rows (WitnessError: nothing tells)."""
-    if form.order in (BYTES, WORDS):
-        return form.order
-    read = {
-        way: tuple(in_order(form, made, way, source) for made in rows) for way in (BYTES, WORDS)
-    }
-    if asked or read[BYTES] == read[WORDS]:
-        return asked or BYTES
-    told = _by_characters(rows, read[BYTES], read[WORDS], source) or _by_area(read)
-    if told or form.lean:
-        return told or form.lean
-    if _as_xxd(rows):
-        return BYTES
-    raise WitnessError(
-        f"{source}: bytes or words? neither the characters nor the numbers of its {form.name} text "
-        "tell: --text bytes takes its groups as printed, --text words as little-endian numbers"
-    )
+def read(form: Form, rows: Sequence[Row], asked: str | None, source: str) -> tuple[bytes, ...]:
+    """Return the bytes of each row in memory order (WitnessError: nothing tells the order)."""
+    if form.order != EITHER:
+        return _all(form, rows, form.order, source)
+    if asked or all(len(group) == 2 for made in rows for group in made.groups):
+        return _all(form, rows, asked or BYTES, source)
+    both = {way: _all(form, rows, way, source) for way in (BYTES, WORDS)}
+    if both[BYTES] == both[WORDS]:
+        return both[BYTES]
+    told = _by_characters(rows, both[BYTES], both[WORDS], source) or _by_area(both) or form.lean
+    if not told and not _as_xxd(rows):
+        raise WitnessError(
+            f"{source}: bytes or words? neither the characters nor the numbers of its {form.name} "
+            "text tell: --text bytes takes its groups as printed, --text words as little-endian "
+            "words"
+        )
+    return both[told or BYTES]
+
+
+def _all(form: Form, rows: Sequence[Row], order: str, source: str) -> tuple[bytes, ...]:
+    return tuple(in_order(form, made, order, source) for made in rows)
 
 
 # Each line says so for itself; one whose characters are all dots may be either.

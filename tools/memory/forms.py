@@ -85,6 +85,8 @@ BARE_LEAST = 16  # digits of the first line: a word of prose may have fewer, "ad
 SIZES = {2: (1, 16), 4: (2, 16), 8: (4, 16), 16: (8, 16)}
 OD_SIZES = SIZES | {3: (1, 8), 6: (2, 8), 11: (4, 8), 22: (8, 8), 5: (2, 10)}
 
+# What a line of any form begins with: a word of digits.
+BEGINS = re.compile(rf"(?:0x)?{_H}+(?:[ :-]|$)", re.IGNORECASE)
 SQUEEZED = "*"
 NO_ACCESS = re.compile(rf"(?:{_H}+: )?(?:Cannot access memory|error: memory read).*", re.IGNORECASE)
 # A line that begins as a dump's does, and yet is of no form: something of the dump is lost.
@@ -101,7 +103,7 @@ def row(form: Form, number: int, line: str, squeezed: bool = False) -> Row | Non
         return None
     found = match.groupdict()
     text = (found["groups"] or "").lower().replace("0x", "")
-    groups = tuple(re.split(r"[ :-]+", text.strip())) if text.strip() else ()
+    groups = tuple(text.replace(":", " ").replace("-", " ").split())
     if form is BITS:
         groups = tuple(re.findall("[01]{8}", text))
     address = (found.get("address") or "").lower().removeprefix("0x")
@@ -149,8 +151,9 @@ def in_order(form: Form, made: Row, order: str, source: str) -> bytes:
         return _of_base(made.groups, *sizes[digits.pop()], where)
     if any(count % 2 for count in digits):
         raise WitnessError(f"{where}: half a byte (an odd number of digits)")
-    step = -1 if order == WORDS else 1
-    return b"".join(bytes.fromhex(group)[::step] for group in made.groups)
+    if order != WORDS or digits <= {2}:
+        return bytes.fromhex("".join(made.groups))
+    return b"".join(bytes.fromhex(group)[::-1] for group in made.groups)
 
 
 def _of_base(groups: tuple[str, ...], size: int, base: int, where: str) -> bytes:

@@ -12,11 +12,12 @@ _HEX = "[0-9a-fA-F]"
 
 # The same bytes, printed with another separator: WinDbg parts 64 bits, and eight bytes from eight.
 _REWRITTEN = (
-    (re.compile(rf"(?<={_HEX}{{8}})`(?={_HEX}{{8}})"), ""),
-    (re.compile(rf"(?<= {_HEX}{{2}})-(?={_HEX}{{2}} )"), " "),
-    (re.compile(rf"(?<=[{_HEX[1:-1]}:>])\t+(?=(?:0x)?{_HEX}{{2}})"), " "),
-    (re.compile(r"\t"), "  "),
-    (re.compile("[\u00a0\u2007\u202f]"), " "),
+    ("\x1b", _ESCAPES, ""),
+    ("`", re.compile(rf"(?<={_HEX}{{8}})`(?={_HEX}{{8}})"), ""),
+    ("-", re.compile(rf"(?<= {_HEX}{{2}})-(?={_HEX}{{2}} )"), " "),
+    ("\t", re.compile(rf"(?<=[{_HEX[1:-1]}:>])\t+(?=(?:0x)?{_HEX}{{2}})"), " "),
+    ("\t", re.compile(r"\t"), "  "),
+    ("\u00a0", re.compile("\u00a0"), " "),
 )
 
 # What stands in front of a dump on its own lines, each as often as it does.
@@ -40,6 +41,8 @@ _IN_FRONT = re.compile(
     r")"
 )
 # fmt: on
+# Nothing stands in front of an address.
+_DUMPED = re.compile(rf"(?:0x)?{_HEX}{{5,}}:?(?: |$)")
 _FRONT_MOST = 12  # so many of them are taken off one line
 
 TEXT_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
@@ -47,7 +50,11 @@ TEXT_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xf
 
 def lines(data: bytes) -> list[str]:
     """Return the lines of a text as they would stand alone; libvirt's JSON answer is opened."""
-    return [_alone(line) for line in _answered(decoded(data)).split("\n")]
+    text = _answered(decoded(data))
+    for sign, pattern, instead in _REWRITTEN:
+        if sign in text:
+            text = pattern.sub(instead, text)
+    return [_alone(line.strip()) for line in text.split("\n")]
 
 
 def decoded(data: bytes) -> str:
@@ -79,9 +86,8 @@ def _answered(text: str) -> str:
 
 
 def _alone(line: str) -> str:
-    line = _ESCAPES.sub("", line).rstrip()
-    for pattern, instead in _REWRITTEN:
-        line = pattern.sub(instead, line)
+    if _DUMPED.match(line):
+        return line
     start = 0
     for _ in range(_FRONT_MOST):
         match = _IN_FRONT.match(line, start)

@@ -6,6 +6,7 @@ A struct's numbers come back as native has them, its padding zero.
 
 import codecs
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ STRUCT, ARRAY, LITERAL = "printed struct", "array", "bytes literal"
 LEAST = 16  # bytes: fewer are hardly meant as memory
 TEXT_MOST = 1 << 20
 REPEATS_MOST = 1 << 16
+DECLARED_MOST = 200  # characters in front of an array, in which its type may be
 
 _NUMBER = re.compile(r"(0x[0-9a-f]+|[0-9]+)(?:u?l{0,2}|_?[ui](?:8|16|32|64))", re.I)
 _CAST = r"(?:\([\w \[\]]{1,40}\) ?)?"
@@ -27,7 +29,7 @@ _TIMES = re.compile(
 )
 _INDEX = re.compile(r"\[(?:\d+|0x[0-9a-f]+|RUNSTATE_\w+)\]\s*=\s*")
 _BARE_ROWS = re.compile(r"(?:^0x[0-9a-f]+,[^\n]*(?:\n|\Z))+(?:^0x[0-9a-f]+$)?", re.I | re.M)
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*")
+_COMMENT = re.compile(r"/\*[^*\n]{0,200}\*/|//[^\n]*")
 
 # gdb and Python repeat: {0x0 <repeats 9 times>, 0x10}, '\000' <repeats 15 times>.
 _REPEATED = r"(?:\s*<repeats (\d+) times>)?"
@@ -66,19 +68,21 @@ def printed(text: str, source: str) -> Printed | None:
 # Each state_entry_time begins a reading: its state is the last one before it, its times are behind.
 def _structs(text: str, source: str) -> Iterator[bytes]:
     entries = list(_ENTRY.finditer(text))
+    states = list(_STATE.finditer(text))
+    begins = [match.start() for match in states]
     ends = [match.start() for match in entries[1:]] + [len(text)]
     for match, end in zip(entries, ends, strict=False):
-        states = list(_STATE.finditer(text, 0, match.start()))
+        state = bisect_left(begins, match.start()) - 1
         times = _TIMES.search(text, match.end(), end)
-        if not states or times is None:
+        if state < 0 or times is None:
             raise WitnessError(f"{source}: a printed struct without its state, or its four times")
         names = _INDEX.sub("", times[1] or times[2])
         numbers = [_number(item) for item in re.split(r"[,\s]+", names.strip(" ,\n"))]
-        values = (_state(states[-1][1]), _number(match[1]), *numbers)
+        values = (_state(states[state][1]), _number(match[1]), *numbers)
         if len(numbers) != len(RUNSTATES) or None in values:
             raise WitnessError(f"{source}: a printed struct whose members are no plain numbers")
-        state, entry, *rest = (value % (1 << 64) for value in values if value is not None)
-        yield packed(Values(state % (1 << 32), entry, tuple(rest), bytes(SHIFT)))
+        first, entry, *rest = (value % (1 << 64) for value in values if value is not None)
+        yield packed(Values(first % (1 << 32), entry, tuple(rest), bytes(SHIFT)))
 
 
 def _state(text: str) -> int | None:
@@ -140,8 +144,8 @@ def _arrays(text: str, source: str) -> Iterator[bytes]:
     text = _COMMENT.sub("", text)
     found = False
     for match in _LIST.finditer(text):
-        line = text.rfind("\n", 0, match.start()) + 1
-        for value in _array(match[1], text[line : match.start()], source):
+        declared = text[max(match.start() - DECLARED_MOST, 0) : match.start()].rpartition("\n")[2]
+        for value in _array(match[1], declared, source):
             found = True
             yield value
     if not found:

@@ -87,8 +87,11 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     if not dump.form.addressed:
         return _of_runs(dump, lines, source, order)
     rows = list(_rows(dump, lines, source))
-    way = byte_order.order(dump.form, rows, order, source)
-    read = tuple(_line(dump.form, made, way, source) for made in rows)
+    data = byte_order.read(dump.form, rows, order, source)
+    read = tuple(
+        Line(made.number, made.address, part, made.squeezed)
+        for made, part in zip(rows, data, strict=True)
+    )
     found = tuple(pieces(read, source))
     agree(found, source)
     if not found:
@@ -134,6 +137,8 @@ def _dumps(line: str) -> Iterator[Dump]:
     if not line or len(line) > LINE_MOST:
         return
     for prefix in _prefixes(line):
+        if not forms.BEGINS.match(line, len(prefix)):
+            continue
         fit = [
             form
             for form in FORMS
@@ -205,11 +210,6 @@ def _no_row(dump: Dump, number: int, line: str, source: str) -> None:
         raise WitnessError(f"{source}: line {number} is no line of {dump.form.name}: {line[:40]!r}")
 
 
-def _line(form: Form, made: Row, way: str, source: str) -> Line:
-    data = forms.in_order(form, made, way, source)
-    return Line(made.number, made.address, data, made.squeezed)
-
-
 # Without addresses, prose parts one reading from the next; so does a blank line between two areas.
 def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -> Image:
     runs: list[list[Row]] = [[]]
@@ -235,5 +235,5 @@ def _size(run: Sequence[Row]) -> int:
 def _joined(form: Form, run: Sequence[Row], order: str | None, source: str) -> bytes:
     # Lines of more digits than a number has are bytes: xxd -p, and bytes.hex().
     long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
-    way = BYTES if long and form is BARE else byte_order.order(form, run, order, source)
-    return b"".join(forms.in_order(form, made, way, source) for made in run)
+    asked = BYTES if long and form is BARE else order
+    return b"".join(byte_order.read(form, run, asked, source))
