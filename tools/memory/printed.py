@@ -167,7 +167,7 @@ def _array(listed: str, declared: str, source: str) -> Iterator[bytes]:
     size = _size(values, digits, declared) if len(values) > 4 else 0
     if size * len(values) >= LEAST and max(values) < 1 << 8 * size:
         yield b"".join(value.to_bytes(size, "little") for value in values)
-    elif len(values) * 8 >= COMPAT.size:
+    elif len(values) * 8 >= COMPAT.size and max(values) >> 8:
         raise WitnessError(f"{source}: an array of {len(values)} numbers: of how many bytes each?")
 
 
@@ -179,6 +179,8 @@ def _size(values: list[int], digits: set[int], declared: str) -> int:
         if name.search(declared):
             return size
     for area in (NATIVE.size, COMPAT.size):
-        if area % len(values) == 0 and area // len(values) in (1, 2, 4, 8):
-            return area // len(values)
+        size = area // len(values)
+        # Six small numbers in a sentence are no times.
+        if area == size * len(values) and size in (1, 2, 4, 8) and max(values) >> 4 * size:
+            return size
     return 1 if len(values) > NATIVE.size and max(values) < 1 << 8 else 0

@@ -157,6 +157,7 @@ def test_a_line_that_is_not_understood_is_refused_with_its_number(paste, said):
         b"",
         b"\0" * 100,
         b"hello, world\n",
+        b"see lines (1, 2, 3, 4, 5, 6) of [7, 8, 9, 10, 11, 12]\n",
         b"A" * 100_000,
         b"00000000: 41" + b"41" * 9999,
     ],
