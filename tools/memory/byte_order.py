@@ -11,6 +11,8 @@ from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, SMALLEST, state_name,
 from runstate_abi.tools.memory.decision import EXACT, NONE, ORDERED, standing
 from runstate_abi.tools.memory.forms import BYTES, EITHER, WORDS, Form, Row, in_order
 
+NUMBER = 8  # bytes
+DIFFERENT_LEAST = 3  # numbers that the order changes
 LOOKED_AT = 1 << 12  # bytes of a dump in which an area is looked for
 
 
@@ -60,7 +62,12 @@ def _shows(data: bytes, shown: str) -> bool:
 
 def _by_area(read: dict[str, tuple[bytes, ...]]) -> str:
     joined = {way: b"".join(parts) for way, parts in read.items()}
-    for judge in (_exact, _standing, _state):
+    numbers = range(0, len(joined[BYTES]), NUMBER)
+    differ = sum(
+        joined[BYTES][at : at + NUMBER] != joined[WORDS][at : at + NUMBER] for at in numbers
+    )
+    # One number or two are small enough in either order.
+    for judge in (_exact, _standing, _state) if differ >= DIFFERENT_LEAST else (_state,):
         found = {way: judge(data) for way, data in joined.items()}
         best, other = sorted(found, key=lambda way: found[way], reverse=True)
         if found[best] > found[other] and (found[best] >= ORDERED or found[other] == NONE):

@@ -17,6 +17,9 @@ _REWRITTEN = (
     ("-", re.compile(rf"(?<= {_HEX}{{2}})-(?={_HEX}{{2}} )"), " "),
     ("\t", re.compile(rf"(?<=[{_HEX[1:-1]}:>])\t+(?=(?:0x)?{_HEX}{{2}})"), " "),
     ("\t", re.compile(r"\t"), "  "),
+    # hexyl draws its columns.
+    ("\u250a", re.compile("\u250a"), " "),
+    ("\u2502", re.compile(rf"\u2502({_HEX}{{8,}})\u2502([^\u2502\n]*)\u2502", re.M), r"\1 \2|"),
     ("\u00a0", re.compile("\u00a0"), " "),
 )
 
@@ -103,9 +106,9 @@ def readable(data: bytes) -> bool:
     Memory that repeats one byte above 0x7f is printable Latin-1, and no text.
     """
     text = decoded(data)
-    marked = any(data.startswith(mark) for mark, _ in TEXT_MARKS)
+    # Latin-1 has a byte for each character; UTF-8 and UTF-16 have more, and are no chance.
     plain = sum(character.isascii() for character in text)
-    if not marked and 2 * plain < len(text):
+    if len(text) == len(data) and 2 * plain < len(text):
         return False
     return all(_printable(line) for line in text.split("\n"))
 

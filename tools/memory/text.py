@@ -217,6 +217,11 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
         made = _row_of(dump, number, line)
         if made is not None and (runs[-1] or sum(map(len, made.groups)) >= BARE_LEAST):
             runs[-1].append(made)
+        elif line == forms.SQUEEZED and runs[-1]:
+            raise WitnessError(
+                f"{source}: line {number}: repeated lines are left out, and no address says how "
+                "many (od -v prints them)"
+            )
         elif runs[-1]:
             runs.append([])
     sized = [run for run in runs if run]
