@@ -87,10 +87,10 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     if not dump.form.addressed:
         return _of_runs(dump, lines, source, order)
     rows = list(_rows(dump, lines, source))
-    data = byte_order.read(dump.form, rows, order, source)
+    parts = byte_order.read(dump.form, rows, order, source)
     read = tuple(
         Line(made.number, made.address, part, made.squeezed)
-        for made, part in zip(rows, data, strict=True)
+        for made, part in zip(rows, parts, strict=True)
     )
     found = tuple(pieces(read, source))
     agree(found, source)
