@@ -26,31 +26,38 @@ FOUND, NOTHING = 0, 1
 SCHEMA = "runstate-find/1"
 
 DESCRIPTION = """\
-Look for runstate areas in a memory image, at every byte: raw, an ELF core, or pasted text. Each
-candidate comes with its reasons, best first; "since" is its state_entry_time, on the host's clock.
---before, an earlier dump of the same machine, tells most. Native at A and compat at A+4 read the
-same, and are one candidate."""
+Look for runstate areas in a memory image, at every byte: raw, an ELF core (of a process too, by
+virtual addresses), a LiME dump, either of them compressed, or pasted text. Each candidate comes
+with its reasons, best first; "since" is its state_entry_time, on the host's clock. --before, an
+earlier dump of the same machine, tells most, and what was an area there stays one. Native at A and
+compat at A+4 read the same, and are one candidate. An area in two pages that are not neighbours is
+not found: hexdump --pages shows it."""
 EPILOG = """\
-Each reason has a weight. A candidate is likely from 6 on, which takes a second dump, a copy of
-Xen's, or times that add up as KVM keeps them; a hypervisor copy is Xen's own record of a vCPU, in
-front of which stands a pointer of Xen's; unlikely is what something speaks against.
+Each reason has a weight, and each candidate their total; below 0 it is unlikely. The first 20 come
+with their reasons, --json has all. A candidate is likely from 6 on, which takes a second dump, a
+copy of Xen's, or times that add up as KVM keeps them; a hypervisor copy is Xen's own record of a
+vCPU, in front of which stands a pointer of Xen's; unlikely is what something speaks against.
 
 exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read, or
   not all of it and nothing was found"""
 WORTH_NUMPY = 64 << 20  # bytes: what takes seconds without it
+EXPLAINED, UNLIKELY_EXPLAINED = 20, 5  # candidates that are printed with their reasons
 STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 
 
 def main(argv: list[str]) -> int:
     """Search one image; return the exit code."""
     options = _parser().parse_args(argv)
-    image = sources.opened(options.image, options.base, options.raw)
-    earlier = sources.opened(options.before, options.base, options.raw) if options.before else None
+    image = sources.asked(options.image, options)
+    earlier = sources.asked(options.before, options) if options.before else None
     plain = options.plain or not scan.has_numpy()
     if plain and not options.plain and image.size >= WORTH_NUMPY:
         text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
         print(f"runstate: {text}", file=sys.stderr)
-    bar = Bar(image.size)
+    for one in filter(None, (image, earlier)):
+        for text in one.notes:
+            print(f"runstate: {one.source}: {text}", file=sys.stderr)
+    bar = Bar(image.size + (earlier.size if earlier else 0))
     search = finding.find(image, earlier, plain, bar.advance)
     bar.close()
     if not search.found and image.partial:
@@ -61,17 +68,10 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("find", DESCRIPTION, EPILOG)
-    add, address = parser.add_argument, arguments.address
+    add = parser.add_argument
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
-    add(
-        "--base",
-        type=address,
-        default=0,
-        metavar="ADDR",
-        help="address of a raw image's byte 0",
-    )
-    add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
+    sources.add_options(parser)
     add("--limit", type=_count, default=20, metavar="N", help="show so many; 0 is all (20)")
     add("--plain", action="store_true", help="search without numpy")
     add("--json", action="store_true", help="one JSON value")
@@ -126,10 +126,17 @@ def _print(options: argparse.Namespace, image: Image, search: finding.Search) ->
         }
         print(json.dumps(value, indent=2))
         return
-    for text in image.notes:
-        print(f"runstate: {image.source}: {text}", file=sys.stderr)
-    ink.write(table(shown, image, options.base), options.color)
+    ink.write(table(shown, image, options.base, _carried(options)), options.color)
     print(f"runstate: {_summary(options, search, len(shown))}", file=sys.stderr)
+
+
+# What the command that explains a candidate needs as this one did.
+def _carried(options: argparse.Namespace) -> str:
+    words = ["--before", quote(options.before)] if options.before not in (None, "-") else []
+    words += ["--raw"] if options.raw else []
+    words += ["--base", f"{options.base:#x}"] if options.base else []
+    words += ["--text", options.text] if options.text else []
+    return "".join(f" {word}" for word in words)
 
 
 def _summary(options: argparse.Namespace, search: finding.Search, shown: int) -> str:
@@ -146,12 +153,14 @@ def _summary(options: argparse.Namespace, search: finding.Search, shown: int) ->
     return text
 
 
-def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]:
+def table(found: list[Candidate], image: Image, base: int = 0, carried: str = "") -> Iterator[Line]:
     """Yield the candidates for a person, each with its reasons and the command that explains it.
 
-    ``base`` is the address of a raw image's first byte, whose offset is 0.
+    ``base`` is the address of a raw image's first byte, whose offset is 0. ``carried`` are more
+    options of the command. Behind EXPLAINED candidates, and for unlikely ones behind the first
+    few, a line is enough.
     """
-    option = "--gpa" if image.machine else "--at"
+    option = "--gpa" if image.placed else "--at"
     name = "-" if image.source == "standard input" else quote(image.source)
     for number, item in enumerate(found, 1):
         yield (
@@ -161,7 +170,10 @@ def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]
             Ink(f"{state_name(item.seen.state) or '?':<9}", "state"),
             Ink(f"since {words(item.seen.entry)}"),
             Ink("  UPDATE=1" if item.seen.updating else "", "flag"),
+            Ink(f"  total {item.weight:+d}", "dim"),
         )
+        if number > (UNLIKELY_EXPLAINED if item.verdict == UNLIKELY else EXPLAINED):
+            continue
         for reason in item.reasons:
             yield (Ink(f"      {reason.weight:+3d}  {reason.text}", "dim"),)
         if item.doubt is not None:
@@ -172,7 +184,7 @@ def table(found: list[Candidate], image: Image, base: int = 0) -> Iterator[Line]
         abi = " --abi compat" if item.doubt is not None and item.layout is COMPAT else ""
         yield (
             Ink(
-                f"           runstate hexdump {name} {option} {place:#x}{abi}",
+                f"           runstate hexdump {name} {option} {place:#x}{abi}{carried}",
                 "strong",
             ),
         )

@@ -16,7 +16,8 @@ from runstate_abi.tools.memory.image import PAGE_SIZE, Image
 
 DESCRIPTION = """\
 Explain the runstate area in a memory image, an ELF core (QEMU's dump-guest-memory, Xen's
-dump-core), a text that xxd, hexdump, od, gdb's x or QEMU's xp printed, or a live QEMU."""
+dump-core), a LiME dump, either of them compressed, a live QEMU, or a text: xxd, hexdump, od, gdb,
+lldb, crash, WinDbg, QEMU's xp, print_hex_dump, bare hex, an array, a printed struct."""
 EPILOG = """\
 examples:
   runstate find guest.elfcore                          where are the areas?
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
         return watching.main(options)
     if options.drgn or options.percpu:
         return _dumped(options)
-    image = sources.opened(options.file or "-", options.base, options.raw)
+    image = sources.asked(options.file or "-", options)
     place = _place(parser, options, image)
     return explanation.explain(options, image, place)
 
@@ -100,19 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where the area begins in a raw image",
     )
     add("--gpa", type=address, metavar="ADDR", help="its guest-physical address")
-    add(
-        "--base",
-        type=address,
-        default=0,
-        metavar="ADDR",
-        help="address of a raw image's byte 0",
-    )
     add("--abi", choices=list(LAYOUTS), help="the layout; without it, evidence decides")
     add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help="its other page, elsewhere")
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
     where = "an earlier dump of it (there, or at ADDR): what changed, and by which rule"
     add("--before", type=_earlier, metavar="FILE[:ADDR]", help=where)
-    add("--raw", action="store_true", help="take the file as raw bytes, whatever it looks like")
+    sources.add_options(parser)
     add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
     add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
     add("--interval", type=float, default=0.5, metavar="SECONDS", help="between reads (0.5)")
@@ -170,9 +164,9 @@ def _asked(options: argparse.Namespace) -> Place | None:
 
 def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image) -> Place:
     asked = _asked(options)
-    if image.machine is not None and options.at is not None and not options.pages:
+    if image.placed and options.at is not None and not options.pages:
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
-    if image.machine is not None and asked is None:
+    if image.placed and asked is None:
         parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
     if asked is None and image.kind == raw.KIND and image.size > LARGEST:
         name = "-" if options.file in (None, "-") else options.file

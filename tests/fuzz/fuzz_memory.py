@@ -1,4 +1,4 @@
-"""Fuzz what reads strangers' bytes: cores, pasted text, and everything that is made of an area.
+"""Fuzz what reads strangers' bytes: cores, LiME, compressed dumps, pasted text, and what follows.
 
     python tests/fuzz/fuzz_memory.py -max_total_time=60
 
@@ -7,6 +7,8 @@ finding, and so is an input that takes longer than a second (-timeout) or a giga
 (-rss_limit_mb): pass libFuzzer's own options behind the file's name.
 """
 
+import gzip
+import lzma
 import sys
 import tempfile
 from pathlib import Path
@@ -15,15 +17,45 @@ import atheris
 
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.tools.memory import elfcore, json_view, lines, raw, text
+    from runstate_abi.tools.memory import (
+        compressed,
+        containers,
+        elfcore,
+        json_view,
+        lines,
+        raw,
+        sources,
+        text,
+    )
     from runstate_abi.tools.memory.area import LAYOUTS, area, window
     from runstate_abi.tools.memory.comparison import compare, deltas
     from runstate_abi.tools.memory.decision import decide
     from runstate_abi.tools.memory.observations import observe
     from runstate_abi.tools.searching import finding
 
-READERS = (raw.image, text.image, elfcore.image)
-HEADS = (b"", b"", b"\x7fELF\2\1\1" + bytes(9) + b"\4\0\x3e\0")
+
+def unpacked(data, source):
+    """What a compressed file holds, as any other file."""
+    known = compressed.how(data)
+    if known is None:
+        raise WitnessError("not compressed")
+    return anything(compressed.inflated(data, known, source), source)
+
+
+def anything(data, source):
+    """A file of any kind."""
+    return sources._of_kind(data, source, 0, None)
+
+
+def words(data, source):
+    """Text whose groups are words because an option says so."""
+    return text.image(data, source, "words")
+
+
+compressed.STREAM_MAX = 1 << 20
+READERS = (raw.image, text.image, elfcore.image, containers.lime, unpacked, anything, words)
+CORE = b"\x7fELF\2\1\1" + bytes(9) + b"\4\0\x3e\0"
+HEADS = (b"", b"", CORE, b"EMiL\1\0\0\0", b"", b"", b"")
 DATA = Path(__file__).parent.parent / "data" / "pages"
 FIND_MOST = 1 << 16
 
@@ -74,8 +106,22 @@ def seeds(folder):
         ),
         "\n".join(f"{at:016x}: " + " ".join(f"0x{b:02x}" for b in row) for at, row in rows),
     )
-    inputs = [b"\0" + bytes(8) + page, b"\2" + bytes(8) + core[len(HEADS[2]) :]]
+    inputs = [b"\0" + bytes(8) + page, b"\2" + bytes(8) + core[len(CORE) :]]
+    texts += (
+        page.hex(),
+        page.hex(" "),
+        repr(page),
+        "unsigned char a[] = {" + ", ".join(f"{byte:#04x}" for byte in page) + "};",
+        "$1 = {state = 0x0, state_entry_time = 0xe8, time = {0x1, 0x2, 0x3, 0x4}}",
+        "\n".join(f"[    1.5] rs: {at:08x}: {row[::-1].hex()}  ..." for at, row in rows),
+        "\n".join(f"ffff8880`{at:08x}  {row.hex(' ')}  ................" for at, row in rows),
+        "\n".join(f"{at:07o} {row[1]:03o} {row[2]:03o}" for at, row in rows),
+        '{"return":"0000000000000010: 0x01 0x02\\r\\n","id":"libvirt-1"}',
+    )
     inputs += [b"\1" + bytes(8) + one_text.encode() for one_text in texts]
+    inputs += [b"\5" + bytes(8) + texts[0].encode("utf-16"), b"\6" + bytes(8) + texts[2].encode()]
+    inputs += [b"\3" + bytes(8) + bytes(8) + b"\x7f" + bytes(15) + page]
+    inputs += [b"\4" + bytes(8) + pack(page) for pack in (gzip.compress, lzma.compress)]
     for number, content in enumerate(inputs):
         (Path(folder) / f"seed{number}").write_bytes(content)
 

@@ -211,6 +211,70 @@ def test_each_candidate_comes_with_its_reasons_and_the_command_that_explains_it(
     assert cli.main(command.group().split()[1:]) == 0
 
 
+@pytest.mark.parametrize("kind", ["busy", "idle"])
+def test_a_guest_whose_times_are_nonsense_now_is_not_lost(compose, capsys, tmp_path, kind):
+    before, _ = compose(kind, 1)
+    path, places = compose(kind, 3)
+    image = bytearray(Path(path).read_bytes())
+    areas = [place for place, what in places.items() if what.startswith(("dom0", "per-CPU"))]
+    for place in areas:
+        (stolen,) = struct.unpack_from("<Q", image, place + 24)
+        struct.pack_into("<Q", image, place + 24, stolen + (1 << 62))
+    nonsense = tmp_path / "nonsense.img"
+    nonsense.write_bytes(image)
+    assert not set(areas) & ranks(capsys, str(nonsense)).keys()
+    found = ranks(capsys, str(nonsense), "--before", before)
+    assert areas
+    for place in areas:
+        rank, item = found[place]
+        assert rank < len(places)
+        assert item["verdict"] in ("likely", "possible")
+        assert item["fields"]["time"][1] > 1 << 62
+
+
+@pytest.mark.parametrize("options", [[], ["--base", "0x100000"], ["--raw"]])
+def test_the_command_that_explains_keeps_the_earlier_dump(compose, capsys, options):
+    path, _ = compose("busy", 3)
+    assert cli.main(["find", path, "--before", compose("busy", 1)[0], *options]) == 0
+    command = re.search(r"runstate hexdump (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert cli.main(["hexdump", *command[1].split()]) == 0
+    shown = capsys.readouterr().out
+    assert "time[0] running" in shown
+    assert "since " in shown
+
+
+def test_many_candidates_are_a_line_each_behind_the_first(capsys, tmp_path):
+    image = bytearray(350 * 4096)
+    for number in range(350):
+        times = [(number + 3) * prime for prime in (10_000_019, 20_000_003, 7_000_003, 5_000_011)]
+        record = struct.pack("<II5Q", 0, 0, sum(times) + 887_654_321 + number, *times)
+        image[number * 4096 + 64 : number * 4096 + 112] = record
+    path = tmp_path / "many.img"
+    path.write_bytes(image)
+    assert cli.main(["find", str(path), "--limit", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = [line for line in lines if " total " in line]
+    assert len(heads) >= 350
+    assert len(lines) < len(heads) + 20 * 10
+
+
+def test_more_against_than_for_a_candidate_is_unlikely(compose, capsys):
+    path, _ = compose("idle", 2)
+    for _, item in ranks(capsys, path).values():
+        total = sum(reason["weight"] for reason in item["reasons"])
+        assert item["verdict"] in ("unlikely", "hypervisor copy") or total >= 0
+    assert cli.main(["find", path]) == 0
+    out = capsys.readouterr().out
+    for head in re.findall(r"^ +\d+ possible .* total ([+-]\d+)$", out, re.MULTILINE):
+        assert int(head) >= 0
+
+
+def test_help_says_what_is_not_found(capsys):
+    assert cli.main(["find", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "An area in two pages that are not neighbours is not found" in said
+
+
 def test_memory_without_an_area_ends_with_1(tmp_path, capsys):
     path = tmp_path / "zeros"
     path.write_bytes(bytes(100_000))

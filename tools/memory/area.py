@@ -149,6 +149,11 @@ def values(layout: Layout, data: bytes) -> Values:
     return Values(state, entry, tuple(times), padding)
 
 
+def packed(seen: Values) -> bytes:
+    """Return the numbers as native has them in memory."""
+    return _PACKED[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
+
+
 def window(image: Image, address: int, second: Span | None = None) -> Window:
     """Read where an area begins; ``second`` is the other page's bytes if it is elsewhere.
 
@@ -159,7 +164,9 @@ def window(image: Image, address: int, second: Span | None = None) -> Window:
     here = PAGE_SIZE - address % PAGE_SIZE
     if second is None:
         data = memory.available(image, address, LARGEST)
-        if len(data) < SMALLEST:
+        if 0 < len(data) < SMALLEST:
+            raise WitnessError(missing(image.source, address, len(data)))
+        if not data:
             memory.read(image, address, SMALLEST)
         return Window((Span(address, data),), in_front)
     head = Span(address, memory.read(image, address, here))
@@ -167,6 +174,14 @@ def window(image: Image, address: int, second: Span | None = None) -> Window:
     if len(head.data) + len(tail.data) < SMALLEST:
         raise WitnessError(f"{image.source}: the second page holds {len(tail.data)} bytes, too few")
     return Window((head, tail), in_front)
+
+
+def missing(source: str, address: int, count: int) -> str:
+    """Say that only ``count`` bytes of an area are there."""
+    return (
+        f"{source}: {count} of {LARGEST} bytes at {address:#x}: {LARGEST - count} are missing at "
+        f"its end (compat has {SMALLEST}: --abi compat)"
+    )
 
 
 def area(layout: Layout, seen: Window) -> Area:

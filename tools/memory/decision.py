@@ -99,6 +99,16 @@ def decide(seen: Window, machine: str | None = None) -> Decision:
     return _by_machine(machine, f"native and compat fit alike: {why}")
 
 
+def short_of_native(seen: Window) -> bool:
+    """Tell whether native's last bytes are missing: with zeros there it fits better than compat."""
+    size = len(seen.data)
+    if not COMPAT.size <= size < NATIVE.size:
+        return False
+    compat = standing(values(COMPAT, seen.data))
+    native = standing(values(NATIVE, seen.data.ljust(NATIVE.size, b"\0")))
+    return native > compat or (native == compat and size > COMPAT.size)
+
+
 def _sane(seen: Values) -> int:
     return sum(0 < number < AGE_MOST for number in (seen.entry, *seen.times))
 

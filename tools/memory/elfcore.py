@@ -26,8 +26,8 @@ class Shape(NamedTuple):
     """Where an ELF class keeps what is read here, as struct formats without the byte order."""
 
     header: str  # e_type e_machine e_phoff e_shoff e_phentsize e_phnum e_shentsize, from byte 16
-    segment: str  # p_type, p_offset, p_paddr, p_filesz, p_memsz in the order of `order`
-    order: tuple[int, int, int, int, int]
+    segment: str  # p_type and the fields of Segment, in the order of `order`
+    order: tuple[int, int, int, int, int, int]
     info: int  # offset of sh_info in a section header
 
 
@@ -35,16 +35,20 @@ class Shape(NamedTuple):
 # fmt: off
 SHAPES = {
     #           e_type, e_machine ..  e_phoff, e_shoff ..  e_phentsize, e_phnum, e_shentsize
-    32: Shape("<HH 4x 4x              II 4x 2x             HHH", "<IIIIIII4x", (0, 1, 3, 4, 5), 28),
-    64: Shape("<HH 4x 8x              QQ 4x 2x             HHH", "<IIQQQQQ8x", (0, 2, 4, 5, 6), 44),
+    32: Shape("<HH 4x 4x              II 4x 2x             HHH", "<7I4x",   (0, 1, 2, 3, 4, 5), 28),
+    64: Shape("<HH 4x 8x              QQ 4x 2x             HHH", "<II5Q8x", (0, 2, 3, 4, 5, 6), 44),
 }
 # fmt: on
 
 
 class Segment(NamedTuple):
-    """One PT_LOAD: ``filesz`` bytes at file ``offset`` are the memory at ``paddr``."""
+    """One PT_LOAD: ``filesz`` bytes at file ``offset`` are the memory at ``paddr``.
+
+    A process core has no physical addresses: all its ``paddr`` are 0, and ``vaddr`` tells.
+    """
 
     offset: int
+    vaddr: int
     paddr: int
     filesz: int
     memsz: int
@@ -105,24 +109,38 @@ def _many_segments(data: memoryview, source: str, shoff: int, shape: Shape) -> i
 
 def _from_segments(data: memoryview, source: str, header: Header, machine: str) -> Image:
     pieces: list[Piece] = []
-    absent, partial = 0, False
-    for number, segment in _segments(data, source, header):
+    absent, partial = 0, 0
+    segments = list(_segments(data, source, header))
+    kind = f"ELF{header.elf_class} core"
+    notes: list[str] = []
+    if _of_a_process([segment for _, segment in segments]):
+        segments = [(number, item._replace(paddr=item.vaddr)) for number, item in segments]
+        kind = f"ELF{header.elf_class} process core"
+        notes.append("no segment has a physical address: addresses are virtual, --gpa takes them")
+    for number, segment in segments:
         if segment.paddr + max(segment.filesz, segment.memsz) > ADDRESS_END:
             raise WitnessError(
                 f"{source}: program header {number}: memory at {segment.paddr:#x} of "
                 f"{segment.memsz:#x} bytes ends beyond 2^64"
             )
         held = max(0, min(segment.filesz, len(data) - segment.offset))
-        absent += max(segment.filesz, segment.memsz) - held
-        partial |= held < segment.filesz
+        absent += max(0, segment.memsz - segment.filesz)
+        partial += segment.filesz - held
         if held:
             part = data[segment.offset : segment.offset + held]
             pieces.append(Piece(segment.paddr, held, part))
     if not pieces:
         raise WitnessError(f"{source}: no PT_LOAD of {header.phnum} program headers has any bytes")
-    notes = () if not absent else (f"{absent:#x} bytes that its headers promise are not in it",)
-    kind = f"ELF{header.elf_class} core"
-    return Image(source, kind, arranged(pieces), machine, notes, partial)
+    if partial:
+        notes.append(f"truncated: {partial:#x} bytes that its headers promise are not in it")
+    if absent:
+        notes.append(f"{absent:#x} bytes of memory were not dumped")
+    return Image(source, kind, arranged(pieces), machine, tuple(notes), partial > 0)
+
+
+# gdb's gcore and the kernel's core dumps of processes; a machine's memory begins at 0 only once.
+def _of_a_process(segments: list[Segment]) -> bool:
+    return not any(item.paddr for item in segments) and any(item.vaddr for item in segments)
 
 
 def _segments(data: memoryview, source: str, header: Header) -> Iterator[tuple[int, Segment]]:
@@ -138,9 +156,9 @@ def _segments(data: memoryview, source: str, header: Header) -> Iterator[tuple[i
             f"{source}: truncated: the program headers end at {end:#x}, the file at {len(data):#x}"
         )
     for number, fields in enumerate(row.iter_unpack(data[header.phoff : end])):
-        kind, offset, paddr, filesz, memsz = (fields[index] for index in shape.order)
+        kind, *rest = (fields[index] for index in shape.order)
         if kind == PT_LOAD:
-            yield number, Segment(offset, paddr, filesz, memsz)
+            yield number, Segment(*rest)
 
 
 # The format: Xen's docs/misc/dump-core-format.txt.

@@ -22,14 +22,24 @@ from runstate_abi.tools.memory.area import (
     Span,
     Window,
     area,
+    missing,
     rival,
     values,
     window,
 )
 from runstate_abi.tools.memory.comparison import compare, deltas, told
-from runstate_abi.tools.memory.decision import ORDERED, Decision, Reading, decide, doubted, standing
+from runstate_abi.tools.memory.decision import (
+    ORDERED,
+    Decision,
+    Reading,
+    decide,
+    doubted,
+    short_of_native,
+    standing,
+)
 from runstate_abi.tools.memory.image import PAGE_SIZE, Image
 from runstate_abi.tools.memory.observations import NORMAL, WRONG, Observation, note, observe, worst
+from runstate_abi.tools.memory.text import STRUCT_KIND
 
 FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3
 
@@ -48,10 +58,14 @@ def explain(
 
     ``torn`` says that the bytes changed while they were read, and stands for what they would tell.
     """
+    if image.kind == STRUCT_KIND and options.abi == "compat" and not place.address:
+        place = Place(SHIFT)  # The numbers were put where native has them.
     seen = _window(options, image, place)
     earlier = _earlier(options, place)
     for text in image.notes:
         print(f"runstate: {image.source}: {text}", file=sys.stderr)
+    if not options.abi and short_of_native(seen):
+        raise WitnessError(missing(image.source, seen.address, len(seen.data)))
     decision = decided(options, seen, earlier, image.machine)
     if not options.abi:
         decision = doubted(decision, seen, _near(image, seen))
@@ -86,7 +100,7 @@ def _earlier(options: argparse.Namespace, place: Place) -> Window | None:
     if not options.before:
         return None
     name, address = options.before
-    image = sources.opened(name, options.base, options.raw)
+    image = sources.asked(name, options)
     return _window(options, image, place if address is None else Place(address))
 
 

@@ -22,8 +22,8 @@ FACTS = {
     "new":       "KVM writes state 0 and zeros when the area is registered before the first KVM_RUN",
     "same-time": "KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADJUST with a delta of 0, and a clock that does not advance, change an area without a new state_entry_time",
     "migration": "live migration makes a new vCPU, whose times begin at 0 (Linux commit 5e25f5db6abb exists for that)",
-    "monotonic": "a time that a state was given is never taken back",
-    "stuck":     "an update takes microseconds; Linux before v5.17 could return after a fault with the flag set, and a guest then spins in xen_get_runstate_snapshot()",
+    "monotonic": "a hypervisor only adds to a time; Xen begins at 0 again where it makes the vCPU anew, at a migration or a restore (Linux commit 5e25f5db6abb exists for that)",
+    "stuck":     "an update takes microseconds; Linux before commit a795cd43c5b5 could return after a fault with the flag set, and a guest then spins in xen_get_runstate_snapshot()",
     "stopped":   "while the machine is stopped, nothing can finish an update",
 }
 # fmt: on

@@ -21,6 +21,7 @@ PAGE_SIZE = 0x1000
 CACHE_LINE = 0x40
 
 ADDRESS_END = 1 << 64
+LIME_KIND = "LiME dump"
 
 
 class Piece(NamedTuple):
@@ -60,6 +61,11 @@ class Image(NamedTuple):
     machine: str | None = None
     notes: tuple[str, ...] = ()
     partial: bool = False
+
+    @property
+    def placed(self) -> bool:
+        """Whether the file says where its memory is, so that --gpa and not --at names a place."""
+        return self.machine is not None or self.kind == LIME_KIND
 
     @property
     def size(self) -> int:

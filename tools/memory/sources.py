@@ -1,20 +1,38 @@
 """A name on the command line becomes an Image: the one place that knows every kind of source."""
 
+import argparse
+
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.memory import elfcore, raw, text
+from runstate_abi.tools.memory import compressed, containers, elfcore, forms, raw, text
 from runstate_abi.tools.memory.image import Image
 
-# makedumpfile's and QEMU's compressed dumps; Xen's dump-core is an ELF file.
-KDUMP_MAGIC = (b"KDUMP   ", b"makedumpfile")
+NESTED_MOST = 2  # a compressed dump may be compressed again, by mistake
 
 
-def is_kdump(data: memoryview) -> bool:
-    """Tell whether the data begin as a compressed kernel dump does."""
-    return any(bytes(data[: len(magic)]) == magic for magic in KDUMP_MAGIC)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how a file is read: --base, --raw and --text."""
+    from runstate_abi.tools import arguments
+
+    add = parser.add_argument
+    add(
+        "--base",
+        type=arguments.address,
+        default=0,
+        metavar="ADDR",
+        help="address of a raw image's byte 0",
+    )
+    add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
+    order = "pasted text: its groups of digits are bytes as printed, or little-endian words"
+    add("--text", choices=(forms.BYTES, forms.WORDS), help=order)
 
 
-def opened(name: str, base: int = 0, as_raw: bool = False) -> Image:
-    """Return the memory of a file or of ``-``: an ELF core, pasted text, or raw bytes.
+def asked(name: str, options: argparse.Namespace) -> Image:
+    """Return the memory of a file as the options of add_options() say."""
+    return opened(name, options.base, options.raw, options.text)
+
+
+def opened(name: str, base: int = 0, as_raw: bool = False, order: str | None = None) -> Image:
+    """Return the memory of a file or of ``-``: an ELF core, a LiME dump, pasted text, raw bytes.
 
     ``base`` is the address of a raw image's first byte. WitnessError says what is wrong.
     """
@@ -22,14 +40,23 @@ def opened(name: str, base: int = 0, as_raw: bool = False) -> Image:
     source = "standard input" if name == "-" else name
     if as_raw:
         return raw.image(data, source, base)
+    for _ in range(NESTED_MOST):
+        known = compressed.how(data)
+        if known is not None:
+            data = compressed.inflated(data, known, source)
+    return _of_kind(data, source, base, order)
+
+
+def _of_kind(data: memoryview, source: str, base: int, order: str | None) -> Image:
     if elfcore.is_elf(data):
         return elfcore.image(data, source)
-    if is_kdump(data):
-        raise WitnessError(
-            f"{source}: a compressed kernel dump; hexdump --drgn reads it (extra `drgn`)"
-        )
+    if containers.is_lime(data):
+        return containers.lime(data, source)
+    containers.refuse(data, source)
     if text.is_text(data):
-        return text.image(data, source)
+        return text.image(data, source, order)
     if text.is_prose(data):
-        raise WitnessError(f"{source}: text, but of no form known here; --raw takes it as bytes")
+        raise WitnessError(
+            f"{source}: text, but of no form known here ({text.KNOWN}); --raw takes it as bytes"
+        )
     return raw.image(data, source, base)

@@ -1,270 +1,244 @@
-"""Memory as people paste it: xxd, hexdump, od, gdb's x and QEMU's xp, told apart by their text.
+"""Memory as people paste it: what a dump printed, found among prompts and prose, as an Image.
 
-Tools that print words print them as numbers; here they come back in memory order, little-endian,
-as every machine that Xen runs on is.
-
-Law of this file: a line is understood whole or refused with its number; nothing is guessed at.
+Law of this file: a line of a dump is understood whole or refused with its number; what is no part
+of a dump is passed over, and two readings of one place must agree.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
+from runstate_abi.tools.memory import byte_order, forms, paste
+from runstate_abi.tools.memory.addresses import Line, agree, number_of, pieces
+from runstate_abi.tools.memory.area import SMALLEST
+from runstate_abi.tools.memory.forms import BARE, BARE_LEAST, BITS, BYTES, FORMS, OD, Form, Row
+from runstate_abi.tools.memory.image import Image, Piece, arranged
+from runstate_abi.tools.memory.printed import STRUCT, Printed, printed
 
 # More text than this is not pasted, and the image that it was printed from should be given.
 TEXT_MOST = 16 << 20
-LINE_MOST = 4096
-
-
-class Form(NamedTuple):
-    """One way of printing memory: what a line looks like, and whether its groups are numbers.
-
-    ``least`` is how long the first line must be, where it could be anything.
-    """
-
-    name: str
-    line: re.Pattern[str]
-    words: bool
-    least: int = 0
-
-
-# In this order: the first that matches the first line is the text's form.
-_HEX = r"[0-9a-f]"
-_NUMBERS = rf"(?P<groups>(?:\s+0x{_HEX}+)+)\s*"
-_GDB = rf"0x(?P<address>{_HEX}+)(?: <.*>)?:{_NUMBERS}"
-_QEMU = rf"(?P<address>{_HEX}+):{_NUMBERS}"
-# Possessive: digits that may or may not be parted by a blank could be parted in 2^n ways.
-_XXD = rf"(?P<address>{_HEX}+): (?P<groups>(?: ?{_HEX}{{2,}}+)++) ?(?:  ?(?P<ascii>.*))?"
-_PLAIN = rf"(?P<address>)(?P<groups>{_HEX}{{2,}})"
-_OD = rf"(?P<address>{_HEX}{{6,16}})(?P<groups>(?: {{1,8}}{_HEX}{{2,}})*) *(?:[|>].*)?"
-# fmt: off
-FORMS = (
-    #    name           line                      words  least
-    Form("gdb x",       re.compile(_GDB, re.I),   True),
-    Form("QEMU xp",     re.compile(_QEMU, re.I),  True),
-    Form("xxd",         re.compile(_XXD, re.I),   False),
-    Form("plain hex",   re.compile(_PLAIN, re.I), False, 16),
-    Form("od, hexdump", re.compile(_OD, re.I),    True),
+HEAD = 1 << 15  # bytes that tell whether a file is text
+LINE_MOST = 1 << 14
+PREFIX_MOST = 80
+_GAP = re.compile(r"[ :]+")
+CHOSEN_BY = 400  # lines tell the form of all
+KNOWN = (
+    "xxd (-b -e -g -i -p), hexdump, od, gdb x and p, lldb, crash rd and struct, WinDbg d, QEMU xp, "
+    "print_hex_dump, plain hex, arrays, bytes literals"
 )
-# fmt: on
-SQUEEZED = "*"
-WORD_DIGITS = (2, 4, 8, 16)
-BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
-
-# A mail quotes with these; and a few lines of prose may lead to the memory.
-_QUOTE = re.compile(r"(?:> ?)+")
-LEAD_MOST = 12
-
-# What surrounds a paste: prompts with the command behind them, a shell's, a comment.
-_AROUND = re.compile(r"\s*|\((?:gdb|qemu)\).*|[$#>] .*|\[.*\][$#] .*")
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_NO_ACCESS = re.compile(rf"(?:{_HEX}+: )?Cannot access memory.*", re.I)
+STRUCT_KIND = f"{STRUCT} text"
 
 
-class Line(NamedTuple):
-    """One line: its number in the text, its address as printed, and its bytes in memory order.
+class Dump(NamedTuple):
+    """The form of a text, and what stands in front of each of its lines."""
 
-    ``squeezed`` says that ``*`` stood before it: the line before is repeated up to this address.
-    """
-
-    number: int
-    address: str
-    data: bytes
-    squeezed: bool
+    form: Form
+    prefix: str
 
 
 def is_text(data: memoryview) -> bool:
-    """Tell whether the data begin with a line of one of FORMS."""
-    return form_of(data) is not None
+    """Tell whether the data are text with a dump in it, not a raw image."""
+    head = bytes(data[:HEAD])
+    if not paste.readable(head):
+        return False
+    return _has_memory(head) or (is_prose(data) and _has_memory(bytes(data)))
+
+
+def _has_memory(data: bytes) -> bool:
+    lines = paste.lines(data)
+    if _dump(lines) is not None:
+        return True
+    try:
+        return printed("\n".join(lines), "") is not None
+    except WitnessError:
+        return True  # It is said when the text is read.
 
 
 def is_prose(data: memoryview) -> bool:
     """Tell whether a small file is all printable: what memory hardly is, and a paste always."""
-    heads = (bytes(data[:LINE_MOST]), bytes(data)) if len(data) <= TEXT_MOST else ()
-    return bool(heads) and all(_printable(head) for head in heads)
+    return (
+        len(data) <= TEXT_MOST
+        and paste.readable(bytes(data[:HEAD]))
+        and paste.readable(bytes(data))
+    )
 
 
-def _printable(data: bytes) -> bool:
-    return all(line.replace("\t", " ").isprintable() for line in _lines(data))
+def image(data: memoryview, source: str, order: str | None = None) -> Image:
+    """Return the memory that a text shows, at the addresses it shows (WitnessError).
 
-
-def form_of(data: memoryview) -> Form | None:
-    """Return the form of the first line that has one, behind prompts and a few lines of prose."""
-    found = _first(_lines(bytes(data[: 2 * LINE_MOST])))
-    return None if found is None else found[1]
-
-
-# The number of the first line that has a form, from 0 on, and its form.
-def _first(lines: Iterable[str]) -> tuple[int, Form] | None:
-    left = LEAD_MOST
-    for number, line in enumerate(lines):
-        if len(line) > LINE_MOST or not left or not line.replace("\t", " ").isprintable():
-            return None
-        form = next((form for form in FORMS if _begins(form, line)), None)
-        if form is not None:
-            return number, form
-        left -= not _AROUND.fullmatch(line)
-    return None
-
-
-def _begins(form: Form, line: str) -> bool:
-    return len(line) >= form.least and form.line.fullmatch(line) is not None
-
-
-def image(data: memoryview, source: str) -> Image:
-    """Return the memory that a text shows, at the addresses it shows (WitnessError)."""
-    form = form_of(data)
-    if form is None:
-        raise WitnessError(f"{source}: its first line is of no form known here ({_names()})")
+    ``order`` says whether groups of digits are BYTES or WORDS, and not evidence.
+    """
     if len(data) > TEXT_MOST:
         raise WitnessError(
-            f"{source}: {len(data) >> 20} MiB of {form.name} text, at most {TEXT_MOST >> 20} are "
-            "read; give the image that it was printed from"
+            f"{source}: {len(data) >> 20} MiB of text, at most {TEXT_MOST >> 20} are read; give "
+            "the image that it was printed from"
         )
-    whole = _lines(bytes(data))
-    first, _ = _first(whole) or (0, form)
-    matched = tuple(_matched(form, enumerate(whole[first:], first + 1), source))
-    lines = tuple(_parsed(form, matched, source))
-    pieces = arranged(_pieces(lines, _base(lines), source))
-    if not pieces:
-        raise WitnessError(f"{source}: {form.name} text without any bytes")
-    return Image(source, f"{form.name} text", pieces)
+    lines = paste.lines(bytes(data))
+    dump = _dump(lines)
+    if dump is None or (not dump.form.addressed and dump.form is not BARE):
+        whole = _printed(lines, source, alone=dump is None)
+        if whole is not None:
+            return _of_values(whole.found, whole.kind, source)
+    if dump is None:
+        raise WitnessError(f"{source}: text, but of no form known here ({KNOWN})")
+    if not dump.form.addressed:
+        return _of_runs(dump, lines, source, order)
+    rows = list(_rows(dump, lines, source))
+    parts = byte_order.read(dump.form, rows, order, source)
+    read = tuple(
+        Line(made.number, made.address, part, made.squeezed)
+        for made, part in zip(rows, parts, strict=True)
+    )
+    found = tuple(pieces(read, source))
+    agree(found, source)
+    if not found:
+        raise WitnessError(f"{source}: {dump.form.name} text without any bytes")
+    return Image(source, f"{dump.form.name} text", arranged(found))
 
 
-def _names() -> str:
-    return "; ".join(form.name for form in FORMS)
-
-
-def _lines(text: bytes) -> list[str]:
-    lines = [_ESCAPES.sub("", line).rstrip() for line in text.decode("latin-1").split("\n")]
-    quoted = [line for line in lines if line]
-    if quoted and all(line.startswith(">") for line in quoted[:-1] or quoted):
-        return [_QUOTE.sub("", line, count=1) for line in lines]
-    return lines
-
-
-class Matched(NamedTuple):
-    """A line that has the text's form; ``squeezed`` as in Line."""
-
-    number: int
-    match: re.Match[str]
-    squeezed: bool
-
-
-def _matched(form: Form, lines: Iterable[tuple[int, str]], source: str) -> Iterator[Matched]:
-    squeezed = False
-    for number, line in lines:
-        if _AROUND.fullmatch(line) or _NO_ACCESS.fullmatch(line):
-            continue
-        if line == SQUEEZED:
-            squeezed = True
-            continue
-        match = form.line.fullmatch(line) if len(line) <= LINE_MOST else None
-        if match is None:
-            raise WitnessError(f"{source}: line {number} is no line of {form.name}: {line[:40]!r}")
-        yield Matched(number, match, squeezed)
-        squeezed = False
-
-
-def _parsed(form: Form, matched: tuple[Matched, ...], source: str) -> Iterator[Line]:
-    words = form.words or _reversed([line.match for line in matched], source)
-    for number, match, squeezed in matched:
-        yield Line(number, match["address"], _bytes(words, form, match, number, source), squeezed)
-
-
-def _groups(match: re.Match[str]) -> list[str]:
-    return [group.lower().removeprefix("0x") for group in match["groups"].split()]
-
-
-def _bytes(words: bool, form: Form, match: re.Match[str], number: int, source: str) -> bytes:
-    groups = _groups(match)
-    digits = {len(group) for group in groups}
-    if not groups:
-        return b""
-    if form.words and (len(digits) > 1 or digits.pop() not in WORD_DIGITS):
-        raise WitnessError(f"{source}: line {number}: groups that are not all bytes, or all words")
-    if any(len(group) % 2 for group in groups):
-        raise WitnessError(f"{source}: line {number}: half a byte (an odd number of digits)")
-    order = -1 if words else 1
-    return b"".join(bytes.fromhex(group)[::order] for group in groups)
-
-
-# `xxd -e` prints words, and only the characters at the end of its lines say so: of all lines
-# together, because one whose characters are all dots may be either.
-def _reversed(matches: list[re.Match[str]], source: str) -> bool:
-    straight = turned = either = False
-    for match in matches:
-        shown = match.groupdict().get("ascii")
-        groups = [bytes.fromhex(group) for group in _groups(match) if len(group) % 2 == 0]
-        if shown:
-            as_is = _shows(b"".join(groups), shown)
-            back = _shows(b"".join(group[::-1] for group in groups), shown)
-            straight, turned = straight or as_is > back, turned or back > as_is
-            either |= as_is and back and any(len(g) > 2 and g != g[::-1] for g in groups)
-    if straight and turned:
-        raise WitnessError(f"{source}: the characters of some lines fit words, of others bytes")
-    if either and not straight and not turned:
-        raise WitnessError(f"{source}: bytes, or words (xxd -e)? no line's characters tell")
-    return turned
-
-
-def _shows(data: bytes, shown: str) -> bool:
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data).startswith(shown)
-
-
-# The base in which every line begins where the one before it ends; hexadecimal if none does.
-def _base(lines: tuple[Line, ...]) -> int:
-    return next((base for base in BASES if _continuous(lines, base)), BASES[0])
-
-
-def _continuous(lines: tuple[Line, ...], base: int) -> bool:
-    reached: int | None = None
-    previous = b""
-    for line in lines:
-        address = _number(line.address, base)
-        if address is None:
-            return False
-        if reached is not None and not _follows(line, address - reached, len(previous)):
-            return False
-        reached, previous = address + len(line.data), line.data
-    return True
-
-
-def _number(digits: str, base: int) -> int | None:
+# Prose about a dump may name the members of the struct.
+def _printed(lines: Sequence[str], source: str, alone: bool) -> Printed | None:
     try:
-        return int(digits, base)
-    except ValueError:
+        return printed("\n".join(lines), source)
+    except WitnessError:
+        if alone:
+            raise
         return None
 
 
-# `gap`: how far behind the end of the line before, of `length` bytes, the line begins.
-def _follows(line: Line, gap: int, length: int) -> bool:
-    if line.squeezed:
-        return gap > 0 and length > 0 and gap % length == 0
-    # An address alone ends the text. It may lie inside the last word, which was filled up.
-    return gap == 0 or (not line.data and -8 < gap < 0)
+def _of_values(found: Sequence[bytes], kind: str, source: str) -> Image:
+    if any(value != found[0] for value in found):
+        raise WitnessError(f"{source}: {len(found)} readings ({kind}), and they differ: paste one")
+    return Image(source, f"{kind} text", (Piece(0, len(found[0]), memoryview(found[0])),))
 
 
-def _pieces(lines: Iterable[Line], base: int, source: str) -> Iterator[Piece]:
-    start, held = 0, bytearray()
-    previous = b""
+# The form that most lines have; where several have as many, the first in the table.
+def _dump(lines: Sequence[str]) -> Dump | None:
+    count: Counter[Dump] = Counter()
+    left = CHOSEN_BY
     for line in lines:
-        reached = start + len(held)
-        address = int(line.address, base) if line.address else reached
-        if address + len(line.data) > ADDRESS_END:
-            raise WitnessError(f"{source}: line {line.number}: an address beyond 2^64")
-        if line.squeezed and previous and address > reached:
-            yield Piece(reached, address - reached, memoryview(previous))
-        if not line.data and start < address < reached:
-            del held[address - start :]  # The last word was filled up; the end address knows.
+        dumps = tuple(_dumps(line))
+        count.update(dumps)
+        left -= bool(dumps)
+        if not left:
+            break
+    for dump in sorted(
+        count, key=lambda dump: (-count[dump], len(dump.prefix), FORMS.index(dump.form))
+    ):
+        if _meant(dump, lines):
+            return dump
+    return None
+
+
+def _dumps(line: str) -> Iterator[Dump]:
+    if not line or len(line) > LINE_MOST:
+        return
+    for prefix in _prefixes(line):
+        if not forms.BEGINS.match(line, len(prefix)):
             continue
-        if address != reached:
-            if held:
-                yield Piece(start, len(held), memoryview(bytes(held)))
-            start, held = address, bytearray()
-        held += line.data
-        previous = line.data or previous
-    if held:
-        yield Piece(start, len(held), memoryview(bytes(held)))
+        fit = [
+            form
+            for form in FORMS
+            if (made := forms.row(form, 0, line[len(prefix) :])) and made.groups
+        ]
+        yield from (Dump(form, prefix) for form in fit)
+        if fit:
+            return
+
+
+# print_hex_dump() puts a name in front of its lines, "runstate: " or "runstate 00000000: ".
+def _prefixes(line: str) -> Iterator[str]:
+    yield ""
+    for match in islice(_GAP.finditer(line, 0, PREFIX_MOST), 4):
+        yield line[: match.end()]
+
+
+# Some forms are another in disguise, and what all their lines say together tells.
+def _meant(dump: Dump, lines: Sequence[str]) -> bool:
+    rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
+    if not dump.form.addressed:
+        return any(sum(map(len, made.groups)) >= BARE_LEAST for made in rows)
+    steps = [number_of(b.address, 16) - number_of(a.address, 16) for a, b in pairwise(rows)]
+    if dump.form is BITS and not all(made.shown.strip() for made in rows):
+        return bool(steps) and steps[0] == len(rows[0].groups)
+    if dump.form is OD:
+        alike = all(len(made.address) == len(made.groups[0]) for made in rows)
+        spaced = any(
+            dump.prefix + made.address + "  " in line for made in rows[:1] for line in lines
+        )
+        return not alike or spaced or _steady(rows)
+    return True
+
+
+def _steady(rows: Sequence[Row]) -> bool:
+    sizes = (sum(map(len, made.groups)) // 2 for made in rows)
+    ends = [number_of(made.address, 16) + size for made, size in zip(rows, sizes, strict=True)]
+    begins = [number_of(made.address, 16) for made in rows[1:]]
+    return len(rows) > 1 and ends[:-1] == begins
+
+
+def _row_of(dump: Dump, number: int, line: str, squeezed: bool = False) -> Row | None:
+    if not line.startswith(dump.prefix) or len(line) > LINE_MOST:
+        return None
+    return forms.row(dump.form, number, line[len(dump.prefix) :], squeezed)
+
+
+def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[Row]:
+    squeezed = begun = False
+    for number, line in enumerate(lines, 1):
+        made = _row_of(dump, number, line, squeezed)
+        if made is not None and (begun or made.groups):
+            yield made
+            begun, squeezed = True, False
+        elif line == forms.SQUEEZED:
+            squeezed = begun
+        else:
+            _no_row(dump, number, line, source)
+
+
+# A line between, before or behind the dump's: prose and commands are passed over, and what may be
+# a part of it, or another dump, is not.
+def _no_row(dump: Dump, number: int, line: str, source: str) -> None:
+    if forms.NO_ACCESS.fullmatch(line):
+        return
+    other = next((item for item in _dumps(line) if item.form.addressed), None)
+    rest = line.removeprefix(dump.prefix)
+    if other or forms.BROKEN.fullmatch(rest) or len(line) > LINE_MOST or not line.isprintable():
+        raise WitnessError(f"{source}: line {number} is no line of {dump.form.name}: {line[:40]!r}")
+
+
+# Without addresses, prose parts one reading from the next; so does a blank line between two areas.
+def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -> Image:
+    runs: list[list[Row]] = [[]]
+    for number, line in enumerate(lines, 1):
+        made = _row_of(dump, number, line)
+        if made is not None and (runs[-1] or sum(map(len, made.groups)) >= BARE_LEAST):
+            runs[-1].append(made)
+        elif line == forms.SQUEEZED and runs[-1]:
+            raise WitnessError(
+                f"{source}: line {number}: repeated lines are left out, and no address says how "
+                "many (od -v prints them)"
+            )
+        elif runs[-1]:
+            runs.append([])
+    sized = [run for run in runs if run]
+    whole = [run for run in sized if _size(run) >= SMALLEST]
+    if not whole and len(sized) > 1:
+        whole = [max(sized, key=_size)]
+    taken = whole or sized
+    found = [_joined(dump.form, run, order, source) for run in taken]
+    return _of_values(found, dump.form.name, source)
+
+
+def _size(run: Sequence[Row]) -> int:
+    return sum(len(group) for made in run for group in made.groups) // 2
+
+
+def _joined(form: Form, run: Sequence[Row], order: str | None, source: str) -> bytes:
+    # Lines of more digits than a number has are bytes: xxd -p, and bytes.hex().
+    long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
+    asked = BYTES if long and form is BARE else order
+    return b"".join(byte_order.read(form, run, asked, source))

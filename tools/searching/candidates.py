@@ -32,6 +32,7 @@ GUEST_POINTERS = range(0xFFFF_8800_0000_0000, 0xFFFF_FFFF_FFFF_F000)
 GUEST_POINTERS_32 = range(0x8000_0000, 0xFFFF_F000)
 POINTERS_MOST = 6  # words in front of a record, from Xen's pointer on
 WEIGHT_LIKELY = 6
+GOING_ON = 3  # of the five numbers
 OLD = 1 << 58  # ns: 9 years
 POINTER = struct.Struct("<Q")
 _FIVE = struct.Struct("<5Q")
@@ -213,6 +214,27 @@ def _pointers(data: bytes) -> tuple[int, ...]:
     return tuple(pointer for (pointer,) in POINTER.iter_unpack(whole))
 
 
+def lost(was: Candidate, image: Image) -> Candidate | None:
+    """Return a candidate of the earlier dump, with the numbers that a later one has in its place.
+
+    The later search did not find it. A likely one was an area, and stays one whatever its numbers
+    are now; of one that was possible most of the five must have gone on, as they do in an area.
+    """
+    data = memory.available(image, was.address, was.layout.size)
+    if len(data) < was.layout.size or was.verdict == UNLIKELY:
+        return None
+    now = values(was.layout, data)
+    moved = deltas(was.seen, now)
+    steps = (now.entry - was.seen.entry, *moved.times)
+    went_on = sum(0 <= step < OLD for step in steps) >= GOING_ON and now.state < len(RUNSTATES)
+    if was.verdict != LIKELY and not (went_on and moved.entry > 0):
+        return None
+    text = f"it was an area in the earlier dump ({was.verdict}, {was.weight:+d})"
+    after = Reason(-1, "its numbers now are no area's: hexdump --before says which are wrong")
+    reasons = (Reason(was.weight, text), after)
+    return was._replace(seen=now, reasons=reasons)
+
+
 def since(found: Candidate, earlier: Image) -> Candidate:
     """Judge a candidate by what was in its place in an earlier dump."""
     data = memory.available(earlier, found.address, found.layout.size)
@@ -226,11 +248,19 @@ def since(found: Candidate, earlier: Image) -> Candidate:
     moved = deltas(old, found.seen)
     if moved.offsets[0] != moved.offsets[1] or moved.entry <= 0 or min(moved.times) < 0:
         text = "it did not move as an area does since the earlier dump"
+        if _was_likely(found, earlier):
+            return found.because(Reason(-2, f"{text}, which has an area here"))
         return found.because(Reason(-8, text), verdict=UNLIKELY)
     text = f"entry time - sum stayed {words(moved.offsets[0])} while {words(moved.entry)} passed"
     if found.verdict == UNLIKELY:
         return found.because(Reason(1, text))
     return promoted(found.because(Reason(8, text)))
+
+
+def _was_likely(found: Candidate, earlier: Image) -> bool:
+    entry_address = found.address + found.layout.offsetof("state_entry_time")
+    was = candidate(earlier, entry_address)
+    return was is not None and promoted(was).verdict == LIKELY
 
 
 def ranked(found: Iterable[Candidate]) -> list[Candidate]:
@@ -244,9 +274,10 @@ def rank(item: Candidate) -> tuple[int, int, int]:
 
 
 def promoted(item: Candidate) -> Candidate:
-    """Return the candidate as likely, if it was possible and enough speaks for it.
+    """Return a possible candidate as likely if enough speaks for it, unlikely if more against it.
 
-    What speaks for it must outweigh what speaks against it; one dump's ordered numbers never do.
+    One dump's ordered numbers never are enough.
     """
-    likely = item.verdict == POSSIBLE and item.weight >= WEIGHT_LIKELY
-    return item._replace(verdict=LIKELY) if likely else item
+    if item.verdict != POSSIBLE or 0 <= item.weight < WEIGHT_LIKELY:
+        return item
+    return item._replace(verdict=LIKELY if item.weight > 0 else UNLIKELY)

@@ -34,18 +34,41 @@ class Search(NamedTuple):
 
 def find(image: Image, earlier: Image | None, plain: bool, progress: scan.Progress) -> Search:
     """Search an image, and hold what is found against an earlier dump if there is one."""
-    found: list[Candidate] = []
-    judged = 0
     plain = plain or image.size <= PLAIN_MOST
-    for one in _judged(image, earlier, plain, progress):
-        found.append(one)
-        judged += 1
-        if len(found) > 2 * MOST:
-            found = sorted(candidates.ranked(found)[:MOST], key=lambda item: item.address)
-        if judged == JUDGED_MOST:
-            break
+    found, judged = _kept(_judged(image, earlier, plain, progress))
+    if earlier is not None:
+        before, _ = _kept(_judged(earlier, None, plain, progress))
+        found = sorted([*found, *_lost(before, found, image)], key=_address)
     ended = candidates.ranked(kin.together(found))
-    return Search(ended, image.size, judged - len(ended), judged == JUDGED_MOST)
+    return Search(ended, image.size, max(judged - len(ended), 0), judged == JUDGED_MOST)
+
+
+# The best of them, in address order, and how many there were.
+def _kept(judged: Iterator[Candidate]) -> tuple[list[Candidate], int]:
+    found: list[Candidate] = []
+    count = 0
+    for one in judged:
+        found.append(one)
+        count += 1
+        if len(found) > 2 * MOST:
+            found = sorted(candidates.ranked(found)[:MOST], key=_address)
+        if count == JUDGED_MOST:
+            break
+    return found, count
+
+
+def _address(item: Candidate) -> int:
+    return item.address
+
+
+# What the earlier dump has, and the later search did not find under either layout.
+def _lost(before: list[Candidate], found: list[Candidate], image: Image) -> Iterator[Candidate]:
+    places = {place for item in found for place in (item.address, item.doubt)}
+    for was in before:
+        if was.address not in places:
+            one = candidates.lost(candidates.promoted(was), image)
+            if one is not None:
+                yield one
 
 
 def _judged(

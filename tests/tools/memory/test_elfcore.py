@@ -59,7 +59,7 @@ def test_the_real_core_and_the_real_page_of_one_moment_are_equal(data):
 def test_memory_that_a_header_promises_and_the_file_lacks_is_a_hole():
     seen = image(core([(0x5000, b"abcd", 0x1000)]))
     assert available(seen, 0x5000, 100) == b"abcd"
-    assert "0xffc bytes that its headers promise are not in it" in seen.notes[0]
+    assert "0xffc bytes of memory were not dumped" in seen.notes[0]
 
 
 def xen_core(pages, section=".xen_pfn"):

@@ -1,0 +1,119 @@
+"""Files that hold memory in a form of their own: told by their magic, and LiME read.
+
+Taken as raw bytes they would give offsets of the file for addresses, so none of them is.
+"""
+# ruff: noqa: E501
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.memory.image import ADDRESS_END, LIME_KIND, Image, Piece, arranged
+
+ELF = "have the memory written as an ELF core (virsh dump --memory-only, dump-guest-memory)"
+CONVERT = "convert it to an ELF core, or to raw memory, first"
+
+
+class Container(NamedTuple):
+    """A format: ``magic`` stands at ``offset`` of the file; ``advice`` is what to do instead."""
+
+    offset: int
+    magic: bytes
+    name: str
+    advice: str
+
+
+# Sources: QEMU migration/qemu-file-types.h and block/*.c; libvirt src/qemu/qemu_saveimage.h; crash
+# vmware_vmss.h; AVML src/image.rs; Xen docs/specs/libxc-migration-stream.pandoc and
+# tools/xl/xl_vmcontrol.c; makedumpfile diskdump_mod.h; Windows' wdbgexts.h and minidumpapiset.h.
+# fmt: off
+CONTAINERS = (
+    Container(0, b"KDUMP   ",                    "a compressed kernel dump",          "hexdump --drgn reads it (extra `drgn`)"),
+    Container(0, b"makedumpfile",                "a compressed kernel dump",          "hexdump --drgn reads it (extra `drgn`)"),
+    Container(0, b"DISKDUMP",                    "a diskdump",                        CONVERT),
+    Container(0, b"QEVM",                        "a QEMU migration stream",           ELF),
+    Container(0, b"LibvirtQemudSave",            "a libvirt save image",              ELF),
+    Container(0, b"LibvirtQemudPart",            "a libvirt save image, incomplete",  ELF),
+    Container(0, b"QFI\xfb",                     "a qcow2 disk image",                ELF),
+    Container(0, b"KDMV",                        "a VMDK disk image",                 CONVERT),
+    Container(0, b"vhdxfile",                    "a VHDX disk image",                 CONVERT),
+    Container(0, b"conectix",                    "a VHD disk image",                  CONVERT),
+    Container(0x40, b"\x7f\x10\xda\xbe",         "a VDI disk image",                  CONVERT),
+    Container(0, b"\xd0\xbe\xd0\xbe",            "a VMware suspended state (VMSS)",   CONVERT),
+    Container(0, b"\xd1\xba\xd1\xbe",            "a VMware suspended state (VMSS)",   CONVERT),
+    Container(0, b"\xd2\xbe\xd2\xbe",            "a VMware suspended state (VMSS)",   CONVERT),
+    Container(0, b"\xd0\xbe\xd2\xbe",            "a VMware suspended state (VMSS)",   CONVERT),
+    Container(0, b"\xd3\xbe\xd3\xbe",            "a VMware suspended state (VMSS)",   CONVERT),
+    Container(0, b"\xd1\xba\xd1\xba",            "a VMware suspended state (VMSS)",   CONVERT),
+    Container(0, b"AVML",                        "an AVML dump, compressed",          "avml-convert makes LiME of it"),
+    Container(0, b"PAGEDU64",                    "a Windows crash dump (PAGEDU64)",   CONVERT),
+    Container(0, b"PAGEDUMP",                    "a Windows crash dump (PAGEDUMP)",   CONVERT),
+    Container(0, b"MDMP",                        "a Windows minidump",                CONVERT),
+    Container(0, b"hibr",                        "a Windows hibernation file",        CONVERT),
+    Container(0, b"HIBR",                        "a Windows hibernation file",        CONVERT),
+    Container(0, b"Xen saved domain",            "a saved domain of Xen's",           "xl dump-core writes an ELF core"),
+    Container(0, b"\xff" * 8 + b"XENF",          "a migration stream of Xen's",       "xl dump-core writes an ELF core"),
+    Container(0, b"LibxlFmt",                    "a migration stream of libxl's",     "xl dump-core writes an ELF core"),
+    Container(0, b"\x7fVirtualBox SavedState",   "a VirtualBox saved state",          "VBoxManage debugvm dumpvmcore writes an ELF core"),
+    Container(0, b"\xcf\xfa\xed\xfe",            "a Mach-O file",                     CONVERT),
+    Container(0, b"EVF\x09\x0d\x0a\xff\x00",     "an Expert Witness image",           CONVERT),
+    Container(0, b"PK\x03\x04",                  "a zip archive",                     "unpack it first"),
+    Container(0, b"7z\xbc\xaf\x27\x1c",          "a 7z archive",                      "unpack it first"),
+    Container(0, b"\xff\x06\x00\x00sNaPpY",      "compressed with snappy",            "unpack it first"),
+    Container(0x101, b"ustar",                   "a tar archive",                     "unpack it first"),
+)
+# fmt: on
+
+LIME_MAGIC = b"EMiL"
+LIME_VERSION = 1
+# LiME doc/README.md, "Spec": magic, version, first and last address, eight reserved bytes.
+LIME = struct.Struct("<4sIQQ8x")
+RANGES_MOST = 1 << 16
+
+
+def refuse(data: memoryview, source: str) -> None:
+    """Raise WitnessError if the data are of a container that is not read."""
+    for known in CONTAINERS:
+        if data[known.offset : known.offset + len(known.magic)] == known.magic:
+            raise WitnessError(
+                f"{source}: this is {known.name}, not raw memory: {known.advice} (--raw: take its "
+                "bytes as they are)"
+            )
+
+
+def is_lime(data: memoryview) -> bool:
+    """Tell whether the data begin as a LiME dump does."""
+    return bytes(data[: len(LIME_MAGIC)]) == LIME_MAGIC
+
+
+def lime(data: memoryview, source: str) -> Image:
+    """Return the physical memory of a LiME dump: a header, and its bytes, for each range."""
+    pieces = tuple(_ranges(data, source))
+    whole = sum(piece.size for piece in pieces)
+    held = sum(len(piece.data) for piece in pieces)
+    lacks = f"truncated: {whole - held:#x} bytes of its last range are not in it"
+    notes = (lacks,) if whole != held else ()
+    present = (Piece(piece.address, len(piece.data), piece.data) for piece in pieces if piece.data)
+    kept = arranged(present)
+    if not kept:
+        raise WitnessError(f"{source}: LiME: truncated: no range has any bytes")
+    return Image(source, LIME_KIND, kept, None, notes, whole != held)
+
+
+# ``size`` of a piece is what its header says, even if the file ends before.
+def _ranges(data: memoryview, source: str) -> Iterator[Piece]:
+    place = 0
+    for _ in range(RANGES_MOST):
+        if place == len(data):
+            return
+        if len(data) - place < LIME.size:
+            raise WitnessError(f"{source}: LiME: truncated: it ends inside a header at {place:#x}")
+        magic, version, first, last = LIME.unpack_from(data, place)
+        if magic != LIME_MAGIC or version != LIME_VERSION or not first <= last < ADDRESS_END:
+            raise WitnessError(f"{source}: LiME: no header of version 1 at {place:#x}")
+        size = last - first + 1
+        place += LIME.size
+        yield Piece(first, size, data[place : place + size])
+        place = min(place + size, len(data))
+    raise WitnessError(f"{source}: LiME: more than {RANGES_MOST} ranges")
