@@ -6,10 +6,10 @@ text is what a person would have asked for next, the rows side by side or the an
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from runstate_abi.layouts.abi import ABI, X86_64
-from runstate_abi.layouts.model import Field, Layout, Layouts, Scalar, tiled
+from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
@@ -134,31 +134,18 @@ def _fail(text: str) -> NoReturn:
 
 # A mirror of the struct in somebody's own Python, for the ABI that Python runs on.
 def _of_ctypes(mirror: type[ctypes.Structure], name: str) -> Finding:
-    if hasattr(mirror, "_swappedbytes_"):
-        _fail(f"runstate: {mirror.__qualname__} is big-endian, and the area is little-endian")
-    rows = []
-    for member, kind, *width in mirror._fields_:
-        if width:
-            raise ValueError(f"{mirror.__qualname__}.{member}: bitfields are not to be built")
-        descriptor = getattr(mirror, member)
-        count = getattr(kind, "_length_", 1)
-        element = getattr(kind, "_type_", kind) if hasattr(kind, "_length_") else kind
-        scalar = Scalar(element.__name__, descriptor.size // count, _is_signed(element))
-        rows.append(Field(descriptor.offset, member, scalar, count))
-    layout = tiled(name, X86_64.name, ctypes.sizeof(mirror), ctypes.alignment(mirror), rows)
+    from runstate_abi.layouts import ctypes_structs
+
+    try:
+        layout = ctypes_structs.layout_of(mirror, name, X86_64.name)
+    except (WitnessError, LayoutError) as error:
+        raise ValueError(str(error)) from None
     claimed = claim(name, X86_64.name)
     if layout.alignment and name == COMPAT.name:
         # KVM packs it, Xen and i386 align it to 4; a mirror may do either.
         claimed = claimed._replace(alignment=layout.alignment if layout.alignment < 8 else 1)
     seen = Layouts("ctypes", f"class {mirror.__qualname__}", (layout,))
     return survey.holding("ctypes", seen, {name: claimed}, ABI[X86_64.name])
-
-
-def _is_signed(element: Any) -> bool | None:
-    try:
-        return bool(element(-1).value < 0)
-    except (TypeError, ValueError, AttributeError):
-        return None  # not an integer
 
 
 def _explained(name: str, wrong: Sequence[Finding]) -> Iterator[str]:

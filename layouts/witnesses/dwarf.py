@@ -16,6 +16,12 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import (
+    BIG_ENDIAN,
+    FLOATING,
+    INTEGER,
+    POINTER,
+    STRUCT,
+    UNION,
     Field,
     Layout,
     LayoutError,
@@ -248,9 +254,23 @@ def _row(offset: int, name: str, seen: "drgn.Type", refuse: str) -> Field:
         size = drgn.sizeof(seen)
     except TypeError as error:
         raise WitnessError(f"{refuse}member {name}: {_one_line(error)}") from None
-    floating = seen.kind == drgn.TypeKind.FLOAT
-    scalar = Scalar(typedef or seen.type_name(), size, signed, floating=floating)
+    scalar = Scalar(typedef or seen.type_name(), size, signed, kind=_kind(seen))
     return Field(offset, name, scalar, count)
+
+
+def _kind(seen: "drgn.Type") -> str:
+    import drgn
+
+    if signed_kind := {
+        drgn.TypeKind.FLOAT: FLOATING,
+        drgn.TypeKind.POINTER: POINTER,
+        drgn.TypeKind.STRUCT: STRUCT,
+        drgn.TypeKind.CLASS: STRUCT,
+        drgn.TypeKind.UNION: UNION,
+    }.get(seen.kind):
+        return signed_kind
+    integer = seen.type if seen.kind == drgn.TypeKind.ENUM else seen
+    return INTEGER if integer.byteorder == "little" else BIG_ENDIAN
 
 
 def _one_line(error: Exception) -> str:

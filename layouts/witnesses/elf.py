@@ -35,7 +35,10 @@ SHAPES = {
     32: Shape("HH 4x  4x 4x          I       4x 2x 2x 2x HHH", "III 4x II 4x 4x 4x 4x"),
     64: Shape("HH 4x  8x 8x          Q       4x 2x 2x 2x HHH", "IIQ 8x QQ 4x 4x 8x 8x"),
 }
-MACHINES = {3: "i386", 22: "s390", 40: "arm", 62: "x86-64", 183: "arm64", 243: "riscv", 247: "bpf"}
+MACHINES = {
+    3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390", 40: "arm", 62: "x86-64",
+    183: "arm64", 243: "riscv", 247: "bpf", 258: "loongarch",
+}
 # fmt: on
 
 
@@ -63,13 +66,18 @@ class Elf(NamedTuple):
 
     @property
     def abi(self) -> Abi | None:
-        """The ABI that class and machine stand for; None for one that ABIS does not have."""
-        return abi_of_elf(self.elf_class, self.machine)
+        """The ABI that class and machine stand for; None for one that ABIS does not have.
+
+        All that it has are little-endian.
+        """
+        return abi_of_elf(self.elf_class, self.machine) if self.byteorder == "little" else None
 
     @property
     def description(self) -> str:
         """``ELF64 x86-64``, for a person."""
-        return f"ELF{self.elf_class} {MACHINES.get(self.machine, f'machine {self.machine}')}"
+        order = "" if self.byteorder == "little" else ", big-endian"
+        machine = MACHINES.get(self.machine, f"machine {self.machine}")
+        return f"ELF{self.elf_class} {machine}{order}"
 
     def has(self, name: str) -> bool:
         """Tell whether there is a section of this name, with bytes in the file or without."""

@@ -221,7 +221,7 @@ def test_a_users_header_is_held_against_the_claims(run, header):
 def test_a_users_header_that_differs_is_exit_1(run, header):
     code, out, _ = run("--header", header, "--struct", "wrong=vcpu_runstate_info")
     assert code == 1
-    assert "signedness-mismatch vcpu_runstate_info.state [x86_64] spec=signed" in out
+    assert "note: struct vcpu_runstate_info: state is unsigned here and signed in the claim" in out
     assert "count-mismatch vcpu_runstate_info.time [x86_64] spec=4 seen=5 (" in out
 
 
@@ -275,7 +275,7 @@ def test_a_floating_type_is_told_in_every_format(run, tmp_path, monkeypatch):
     for form in report.FORMATS:
         argv = ["--header", path, "--struct", "mine=vcpu_runstate_info", "--format", form]
         code, out, _ = run(*argv)
-        assert (code, "type-mismatch" in out, "signedness-mismatch vcpu" in out) == (1, True, False)
+        assert (code, "type-mismatch" in out) == (1, True)
 
 
 @pytest.mark.parametrize("form", LINE)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Difference, Layout, WitnessError
+from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
 from runstate_abi.tools.checking.completeness import kinds
 from runstate_abi.tools.checking.survey import Finding, NotChecked
 
@@ -85,6 +85,7 @@ def _of_layout(witness: str, layout: Layout) -> Iterator[Line]:
     yield Line(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
     for row in layout.members:
         sign = {True: " signed", False: " unsigned", None: ""}[row.type.signed]
+        sign = sign if row.type.kind == INTEGER else f" {row.type.kind}"
         text = f"{row.offset:#04x} {row.count}x{row.type.size}{sign}"
         yield Line(witness, layout.abi, f"{layout.name}.{row.name}", text)
 

@@ -200,6 +200,8 @@ def _has_dwarf(image: KernelImage) -> bool:
 
 def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     abi = image.abi or question.abi
+    if image.foreign and not question.abi_given:
+        return _of_no_abi(WITNESS, image.path, image.foreign, question)
     try:
         seen = btf.observe(reading, RUNSTATE_STRUCTS, abi)
     except WitnessError as error:
@@ -216,12 +218,8 @@ def _asked_for_dwarf(source: "dwarf.Source", question: Question) -> Finding:
     from runstate_abi.layouts.witnesses import dwarf
 
     abi = source.file.abi or question.abi
-    # What the machine says is believed; of one without a claim only the user can say the ABI.
-    foreign = source.file.abi is None or source.file.byteorder == "big"
-    if foreign and not question.abi_given:
-        why = f"{source.path}: {source.file.byteorder}-endian {source.file.description}"
-        why += ": no ABI here is that machine's; --abi says which to compare with"
-        return unchecked(DWARF, source.path, why, DWARF not in question.allowed)
+    if source.file.abi is None and not question.abi_given:
+        return _of_no_abi(DWARF, source.path, source.file.description, question)
     try:
         reading = dwarf.read(source)
         seen = dwarf.observe(reading, RUNSTATE_STRUCTS, abi)
@@ -234,6 +232,12 @@ def _asked_for_dwarf(source: "dwarf.Source", question: Question) -> Finding:
         unrecorded=(*finding.unrecorded, DWARF_UNRECORDED) if finding.found else (),
     )
     return _conditions(finding, abi, lambda: dwarf.observe(reading, (KVM_VCPU_XEN,), abi).found)
+
+
+# What the machine says is believed; of one without a claim only the user can say the ABI.
+def _of_no_abi(witness: str, path: str, machine: str, question: Question) -> Finding:
+    why = f"{path}: {machine}: no ABI here is that machine's; --abi says which to compare with"
+    return unchecked(witness, path, why, witness not in question.allowed)
 
 
 def _held(witness: str, seen: Layouts, abi: Abi, assumed: bool) -> Finding:

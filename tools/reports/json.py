@@ -83,6 +83,7 @@ def _struct(layout: Layout) -> dict[str, object]:
             {
                 "name": row.name,
                 "type": row.type.name,
+                "kind": row.type.kind,
                 "offset": row.offset,
                 "size": row.size,
                 "count": row.count,
