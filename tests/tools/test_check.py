@@ -90,7 +90,6 @@ def test_a_base_comes_through_a_pipe(kernel_object, declarations):
 
 
 def test_a_pipe_that_has_dwarf_is_asked_for_it(compiled_object, declarations):
-    pytest.importorskip("drgn", reason="the DWARF needs it")
     binary = compiled_object("both", [declarations["NATIVE"], declarations["COMPAT"]])
     code, out, err = command("-", stdin=binary)
     assert (code, err) == (0, "")

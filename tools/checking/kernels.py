@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 WITNESS = "btf"
 DWARF = "dwarf"
 DWARF_SECTIONS = (".debug_info", ".zdebug_info")
-# drgn gives the first definition of a name and no DW_AT_alignment.
-DWARF_UNRECORDED = "other definitions of the same name"
 
 
 class Question(NamedTuple):
@@ -221,17 +219,15 @@ def _asked_for_dwarf(source: "dwarf.Source", question: Question) -> Finding:
     if source.file.abi is None and not question.abi_given:
         return _of_no_abi(DWARF, source.path, source.file.description, question)
     try:
-        reading = dwarf.read(source)
-        seen = dwarf.observe(reading, RUNSTATE_STRUCTS, abi)
+        seen = dwarf.observe(source, RUNSTATE_STRUCTS, abi)
     except WitnessError as error:
         return unchecked(DWARF, source.path, str(error), DWARF not in question.allowed)
     finding = _held(DWARF, seen, abi, source.file.abi is None and not question.abi_given)
     finding = finding._replace(
         source=f"{source.path}: {dwarf.description(source)}, {_short(dwarf.identity(source))}",
         path=source.path,
-        unrecorded=(*finding.unrecorded, DWARF_UNRECORDED) if finding.found else (),
     )
-    return _conditions(finding, abi, lambda: dwarf.observe(reading, (KVM_VCPU_XEN,), abi).found)
+    return _conditions(finding, abi, lambda: dwarf.observe(source, (KVM_VCPU_XEN,), abi).found)
 
 
 # What the machine says is believed; of one without a claim only the user can say the ABI.

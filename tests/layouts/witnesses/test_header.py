@@ -102,8 +102,6 @@ def lines(text):
 @pytest.mark.parametrize("body", OTHERS)
 @pytest.mark.parametrize("command", COMMANDS, indirect=True)
 def test_whatever_the_struct_is_it_is_measured(command, body, mine):
-    if command.startswith("clang"):
-        pytest.importorskip("drgn", reason="clang's DWARF needs drgn")
     differing, observed = seen_in(mine(f"struct mine {{ {body} }};"), command)
     assert (differing, observed.unrecorded) == (lines(OTHERS[body]), ())
 

@@ -114,7 +114,6 @@ BODIES = (
 def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tmp_path):
     if shutil.which(command) is None:
         pytest.skip(f"{command}: not installed")
-    pytest.importorskip("drgn", reason="the DWARF needs it")
     struct = f"struct {NATIVE.name} {{ {body} }};"
     binary = kernel_object("kernel", [struct], keep_dwarf=True)
     btf, dwarf = kernels.asked_of_files([binary], kernels.Question(X86_64, False))
