@@ -115,7 +115,7 @@ def _holds_files(path: str) -> bool:
 
 # As archives.is_archive() does, without the import.
 def _named_tar(path: str) -> bool:
-    return ".tar" in path or path.endswith(("tgz", "txz", "tzst", "tbz", "tbz2"))
+    return ".tar" in path or path.endswith(("tgz", "txz", "tzst", "tbz", "tbz2", ".deb", ".udeb"))
 
 
 # What could not be read at all is said on stderr, once, as a line; the table leaves it out.
