@@ -58,7 +58,7 @@ def checker(
         told = [f for f in findings if any(layout.name == name for layout in f.found)]
         if not told:
             _missing(name, against, findings, allowed, said)
-        silent = _silent(findings, told)
+        silent = _silent(findings, told, name)
         if silent:
             said(f"not checked: struct {name} against {against}: {silent}")
         if silent and against not in allowed:
@@ -73,11 +73,18 @@ def checker(
     return check
 
 
-# Who was named and could say nothing at all, while others told: a file that is not there.
-def _silent(findings: Sequence[Finding], told: Sequence[Finding]) -> str:
+# Who was named and could not say this, while others told: a file that is not there, a kernel that
+# does not have the struct.
+def _silent(findings: Sequence[Finding], told: Sequence[Finding], name: str) -> str:
     heard = {finding.path for finding in told if finding.path}
-    mute = (f for f in findings if not f.found and f.path not in heard)
-    return "; ".join(item.why for f in mute for item in f.not_checked if item.fails)
+    reasons = [
+        item.why
+        for finding in findings
+        for item in finding.not_checked
+        if item.what == f"struct {name}"
+        or (item.fails and not finding.found and finding.path not in heard)
+    ]
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _asked(
@@ -101,9 +108,11 @@ def _asked(
 def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
     from runstate_abi.tools.checking.kernels import Question, asked_of_files
 
-    for finding in asked_of_files(paths, Question(X86_64, abi_given=False)):
-        if finding.witness == kind or not finding.found:
-            yield finding
+    findings = list(asked_of_files(paths, Question(X86_64, abi_given=False)))
+    yield from (f for f in findings if f.witness == kind or not f.found)
+    other = {f.path for f in findings if f.witness != kind and f.found}
+    for path in sorted(other - {f.path for f in findings if f.witness == kind}):
+        yield survey.unchecked(kind, path, f"{path}: no {kind.upper()} in it")
 
 
 def _missing(

@@ -94,8 +94,8 @@ def header_unit(header: str, structs: Sequence[tuple[str, str]]) -> Unit:
 def observe(unit: Unit, command: str, abi: Abi | None = None) -> Observation:
     """Compile ``unit`` with ``command`` (``gcc -m32``) and return what the compiler says.
 
-    The ABI is read from the object file unless ``abi`` says which; WitnessError if the compiler
-    cannot be run, does not compile the unit, or is for an ABI that layouts/abi.py does not know.
+    The ABI is read from the object file; ``abi`` is that of a machine which layouts/abi.py does
+    not know. WitnessError if the compiler cannot be run or does not compile the unit.
     """
     refused: tuple[Condition, ...] = ()
     result = compiled(unit, command)
@@ -115,7 +115,7 @@ def _refused(assertions: tuple[Condition, ...], complaint: str) -> tuple[Conditi
 def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Observation:
     """Return what stands in the object that ``command`` made of ``unit`` (WitnessError)."""
     seen = _read_object(data, command, len(unit.subjects))
-    target = abi or seen.machine
+    target = (abi or seen.machine) if isinstance(seen.machine, str) else seen.machine
     if isinstance(target, str):
         raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
     order = "<" if seen.order == "little" else ">"

@@ -16,6 +16,7 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.inflate import compression
 from runstate_abi.tools.checking.streams import PIECE, Stream, inflated
+from runstate_abi.tools.printable import one_line
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK = 512
@@ -119,12 +120,7 @@ def _kept(
             piece = stream.exactly(min(size, PIECE))
             out.write(piece)
             size -= len(piece)
-    return Extracted(printable(member), target)
-
-
-def printable(name: str) -> str:
-    """Return a name without what would end a line or move a terminal's cursor."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return Extracted(one_line(member), target)
 
 
 def _tar_stream(file: IO[bytes], path: str) -> Stream:

@@ -10,7 +10,9 @@ nothing, and one that waives nothing is said.
 """
 
 import datetime
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -98,6 +100,8 @@ _WAIVER = re.compile(
 
 def _read(path: str) -> Golden:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise WitnessError(f"{path}: not a regular file")  # a pipe may never end
         with open(path, encoding="utf-8") as file:
             text = file.read(SIZE_MAX + 1)
     except OSError as error:
@@ -199,7 +203,7 @@ def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
     for finding in findings:
         passed = [(d, w) for d in finding.differences for w in valid if _covers(w, d)]
         used.update(w for _, w in passed)
-        skipped = tuple(NotChecked(str(d), _passed(w), False) for d, w in passed)
+        skipped = tuple(NotChecked(str(d), _passed(w), False, "waived") for d, w in passed)
         waived = {d for d, _ in passed}
         settled.append(
             finding._replace(

@@ -208,6 +208,7 @@ def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     finding = finding._replace(
         source=f"{image.path}: {image.kind}, {_short(vmlinuz.identity(image))}",
         path=image.path,
+        base=question.btf_base or "" if image.split and not image.distilled_base else "",
     )
     return _conditions(finding, abi, lambda: btf.observe(reading, (KVM_VCPU_XEN,), abi).found)
 

@@ -72,13 +72,13 @@ def render(findings: Sequence[Finding]) -> str:
 
 
 def _said(result: Result) -> bool:
-    return result.outcome is not Outcome.SKIPPED
+    return result.outcome is not Outcome.NOT_ASKED
 
 
 # What was allowed to be absent is said, and is no alert.
 def _skip(result: Result) -> dict[str, object]:
     text = f"{result.name}: {'; '.join(result.lines)}"
-    return {"level": "note", "message": {"text": f"skipped: {text}"}}
+    return {"level": "note", "message": {"text": f"not asked: {text}"}}
 
 
 def _results(result: Result) -> Iterator[dict[str, object]]:
@@ -101,14 +101,15 @@ def _results(result: Result) -> Iterator[dict[str, object]]:
 
 def _result(rule: str, text: str, result: Result) -> dict[str, object]:
     # The same alert in the next run, whatever the build-id: the text up to its source.
-    stable = f"{rule} {result.name} {text.partition(' (')[0] if result.differences else ''}"
+    what = text.partition(" (")[0] if result.differences else ""
+    stable = f"{rule} {result.place} {result.name} {what}"
     return {
         "ruleId": rule,
         "ruleIndex": list(RULES).index(rule),
         "level": "error",
         "kind": "fail",
         "message": {"text": text},
-        "partialFingerprints": {"runstate/v1": hashlib.sha256(stable.encode()).hexdigest()},
+        "partialFingerprints": {"runstate/v1": hashlib.sha256(os.fsencode(stable)).hexdigest()},
     }
 
 
@@ -117,7 +118,7 @@ def _file(path: str, line: int = 1) -> dict[str, object]:
     path = path.partition("!")[0] if not os.path.exists(path) else path
     absolute = os.path.abspath(path)
     inside = os.path.relpath(absolute)
-    uri = quote(inside) if not inside.startswith("..") else Path(absolute).as_uri()
+    uri = quote(os.fsencode(inside)) if not inside.startswith("..") else Path(absolute).as_uri()
     place = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}
     return {"physicalLocation": place}
 
