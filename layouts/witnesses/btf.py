@@ -39,6 +39,8 @@ HOPS_MAX = 32  # typedef of const of typedef ...
 DEPTH_MAX = 8  # anonymous struct in anonymous struct, pointer to pointer
 COUNT_MAX = 1 << 32
 
+# What pahole makes integers of unless it is told that the kernel knows BTF_KIND_FLOAT (v5.13).
+FLOATS = ("float", "double", "long double")
 QUALIFIERS = (form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
 DEFINING = (form.STRUCT, form.UNION, form.TYPEDEF)
 KINDS = {form.STRUCT: STRUCT, form.UNION: UNION, form.FLOAT: FLOATING}
@@ -177,6 +179,8 @@ def _scalar(record: Record, typedef: str, member: str, question: Question) -> Sc
             raise question.refuse(
                 f"member {member} is a bitfield; bitfields and unions are not to be built"
             )
+        if record.name in FLOATS:
+            return Scalar(name, record.size, None, kind=FLOATING)
         signed = bool(record.parts[0] >> INT_ENCODING_SHIFT & INT_SIGNED)
         return Scalar(name, record.size, signed, kind=number)
     if record.kind in (form.ENUM, form.ENUM64):

@@ -153,6 +153,11 @@ def test_an_enum_has_its_size_and_sign(assembler, kind, words, flag, signed):
     assert facts(member(assembler, make)) == ("enum mode", 4, signed, 1)
 
 
+def test_a_float_that_was_encoded_as_an_integer_is_told_by_its_name(assembler):
+    for name in ("float", "double", "long double"):
+        assert member(assembler, lambda btf, name=name: btf.int(name, 8)).type.kind == FLOATING
+
+
 def test_a_float_has_no_sign_and_is_no_integer(assembler):
     row = member(assembler, lambda btf: btf.type("FLOAT", "double", 8))
     assert facts(row) == ("double", 8, None, 1)
