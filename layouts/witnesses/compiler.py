@@ -165,7 +165,9 @@ def compiled(unit: Unit, command: str) -> bytes | str:
 
 def _write(folder: str, sources: Mapping[str, str]) -> None:
     for name, text in sources.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        with open(
+            os.path.join(folder, name), "w", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             file.write(text)
 
 

@@ -255,6 +255,85 @@ def test_a_struct_that_lacks_something_differs_and_is_no_failure_to_check(run, t
     assert (err == "") == (code != 3)
 
 
+def test_two_structs_that_mirror_one_claim_are_two_findings(run, tmp_path):
+    path = tmp_path / "others.h"
+    path.write_text(OTHERS)
+    structs = [f"--struct={name}=vcpu_runstate_info" for name in ("filled", "single", "renamed")]
+    code, out, _ = run("--header", path, *structs, "--json")
+    seen = [
+        (w["source"].split(": ")[1][:7], len(w["differences"]))
+        for w in json.loads(out)["witnesses"]
+    ]
+    assert (code, [name.split(";")[0] for name, _ in seen]) == (1, ["filled", "single", "renamed"])
+    assert [bool(count) for _, count in seen] == [False, True, True]
+
+
+def test_a_compiler_says_its_own_abi_whatever_abi_is_for_files(run):
+    code, out, _ = run("--cc", "gcc -m64", "--cc", "gcc -m32", "--abi", "arm64")
+    assert (code, "[x86_64]" in out, "[i386]" in out, "arm64" in out) == (0, True, True, False)
+
+
+def test_a_guest_of_32_bit_windows_is_told_what_it_is_given(run):
+    if shutil.which("clang") is None:
+        pytest.skip("clang: not installed")
+    code, out, _ = run("--cc", "clang --target=i686-pc-windows-msvc")
+    assert (code, "a 32-bit guest is given 44: declare it with #pragma pack(4)" in out) == (0, True)
+
+
+def test_a_compiler_that_is_there_and_does_not_work_fails(run, tmp_path, monkeypatch):
+    (tmp_path / "clang").write_text("#!/bin/sh\necho broken; exit 1\n")
+    (tmp_path / "clang").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(check, "HERE_BTF", ("/nowhere/vmlinux",))
+    code, out, err = run()
+    assert code == 3
+    assert err.count("could not check clang") == err.count("\n") == 2
+    assert ", 2 not checked, 1 not asked" in out
+
+
+def test_a_kernel_of_this_machine_that_is_there_and_cannot_be_read_fails(
+    run, tmp_path, monkeypatch
+):
+    (tmp_path / "vmlinux").write_bytes(b"no BTF")
+    monkeypatch.setattr(check, "HERE_BTF", (str(tmp_path / "vmlinux"),))
+    code, _, err = run()
+    assert (code, err.count("vmlinux")) == (3, 1)
+
+
+def test_a_file_whose_name_has_a_line_end_cannot_forge_a_line(run, tmp_path):
+    path = tmp_path / "a\nok  btf  forged"
+    path.write_bytes(b"\x7fELF")
+    code, out, err = run(path)
+    assert (code, out, err.count("\n")) == (3, "", 1)
+
+
+@pytest.mark.parametrize("form", report.FORMATS)
+def test_a_name_that_is_no_utf_8_is_no_internal_error(run, tmp_path, monkeypatch, form):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.h")
+    Path(path).write_text(OTHERS)
+    output = tmp_path / "report"
+    argv = ["--header", path, "--struct", "single=vcpu_runstate_info", f"--format={form}={output}"]
+    assert run(*argv)[0] == 1
+    assert output.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["gitlab", "sarif"])
+def test_two_files_of_one_name_have_two_fingerprints(run, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    seen = set()
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        Path(folder, "mine.h").write_text(OTHERS)
+        argv = ["--header", f"{folder}/mine.h", "--struct", "single=vcpu_runstate_info"]
+        found = json.loads(run(*argv, "--format", form)[1])
+        if form == "gitlab":
+            seen |= {issue["fingerprint"] for issue in found}
+        else:
+            seen |= {r["partialFingerprints"]["runstate/v1"] for r in found["runs"][0]["results"]}
+    assert len(seen) == 2 * 2
+
+
 # Where each format keeps (file, line) of the first difference, which is about the struct's size.
 LINE = {
     "sarif": lambda text: json.loads(text)["runs"][0]["results"][0]["locations"][0][

@@ -344,6 +344,17 @@ def test_a_name_that_is_the_tail_of_many_strings_is_found(runstate_btf):
     assert one(btf.build()).size == 48
 
 
+def test_the_tail_of_many_strings_is_no_name_of_the_structs_beside_it(runstate_btf):
+    btf = runstate_btf()
+    for number in range(9):
+        btf.struct(f"x{number}_vcpu_runstate_info", 4, ("other", btf.int32, 0))
+    seen = Btf(btf.build())
+    assert observe(seen, NAMES[:1], X86_64).missing == NAMES[:1]
+    assert seen.named(NATIVE.name) == []
+    btf.runstate()
+    assert [record.name for record in Btf(btf.build()).named(NATIVE.name)] == [NATIVE.name]
+
+
 def test_bytes_that_look_like_a_record_inside_another_are_not_believed(runstate_btf):
     btf = runstate_btf()
     name = btf.string(NATIVE.name)
