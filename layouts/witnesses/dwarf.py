@@ -289,7 +289,7 @@ def _resolved(entries: Entries, seen: Entry | None) -> tuple[Entry | None, str, 
         if seen.tag == dwarf_entries.TYPEDEF:
             typedef = typedef or entries.name(seen)
         elif seen.tag == dwarf_entries.ARRAY:
-            typedef, count = "", count * _elements(entries, seen)
+            typedef, count = "", min(count * _elements(entries, seen), COUNT_MAX + 1)
         elif seen.tag not in QUALIFIERS:
             return seen, typedef, count
         seen = entries.type_of(seen)
@@ -305,7 +305,7 @@ def _elements(entries: Entries, array: Entry) -> int:
             )
             bound = -1 if bound in ((1 << 32) - 1, (1 << 64) - 1) else bound
             known = whole if isinstance(whole, int) else bound + 1 if isinstance(bound, int) else 0
-            count *= max(known, 0)
+            count = min(count * max(known, 0), COUNT_MAX + 1)
     return count
 
 

@@ -15,6 +15,7 @@ import struct
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
@@ -22,7 +23,8 @@ from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.inflate import LIMIT, compression, inflate
 
 # Bounds that no honest file comes near, so that a hostile one costs no more.
-PLACES_MAX = 1 << 16
+UNITS_MAX, PLACES_MAX, ENTRIES_MAX = 1 << 17, 1 << 16, 1 << 22
+STRINGS_MAX, TYPES_MAX, ABBREVIATIONS_MAX = 64, 256, 1 << 22
 
 # DWARF 5, 7.5.3 (tags), 7.5.4 (attributes), 7.5.5 (forms); the last two tables of GNU's are split
 # DWARF as version 4 had it, and dwz.
@@ -35,6 +37,7 @@ SIBLING, NAME, BYTE_SIZE, BIT_OFFSET, BIT_SIZE = 0x01, 0x03, 0x0b, 0x0c, 0x0d
 COMP_DIR, CONST_VALUE, UPPER_BOUND, COUNT, LOCATION = 0x1b, 0x1c, 0x2f, 0x37, 0x38
 DECLARATION, ENCODING, EXTERNAL, TYPE, ENDIANITY = 0x3c, 0x3e, 0x3f, 0x49, 0x65
 DATA_BIT_OFFSET, STR_OFFSETS_BASE, DWO_NAME, GNU_DWO_NAME = 0x6b, 0x72, 0x76, 0x2130
+GNU_DWO_NAME_BYTES = b"\xb0\x42"
 STRING, STRP, IMPLICIT, INDIRECT = 0x08, 0x0e, 0x21, 0x16
 FIXED = {0x0b: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1e: 16, 0x0c: 1, 0x19: 0, 0x21: 0,  # data, flag
          0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8, 0x20: 8, 0x1c: 4, 0x24: 8,            # references
@@ -76,6 +79,7 @@ class Unit(NamedTuple):
     abbreviations: int
     signature: bytes  # of a type unit, and where in it the type is
     type_offset: int
+    skeleton: bool  # whether its other half may be in a .dwo file
 
 
 class Entry(NamedTuple):
@@ -106,14 +110,21 @@ class Entries:
         self.info, self.abbrev, self.str, self.str_offsets = (
             _section(file, f".debug_{name}{kind}") for name in names
         )
-        self.units = list(self._units())
+        self.gnu_split = bool(re.search(GNU_DWO_NAME_BYTES, self.abbrev))
+        self.units = list(islice(self._units(), UNITS_MAX))
+        if len(self.units) == UNITS_MAX:
+            raise WitnessError(f"{path}: its DWARF has over {UNITS_MAX} units")
         self.starts = [unit.start for unit in self.units]
         self._tables: dict[tuple[int, ...], dict[int, Abbreviation]] = {}
+        self._known = 0  # abbreviations, in all tables
 
     def named(self, name: str) -> Iterator[Entry]:
         """Yield every struct, class, union and typedef of this name, declarations too."""
         wanted = name.encode() + b"\0"
-        places = [m.start() for m in re.finditer(re.escape(wanted), self.str)][:PLACES_MAX]
+        found = islice(re.finditer(re.escape(wanted), self.str), STRINGS_MAX + 1)
+        places = [hit.start() for hit in found]
+        if len(places) > STRINGS_MAX:
+            raise WitnessError(f"{self.path}: its DWARF has the string {name} too often")
         places_of: dict[Unit, set[int]] = {}
         for unit, start in self._places(wanted, places):
             places_of.setdefault(unit, set()).add(start)
@@ -185,6 +196,8 @@ class Entries:
     def other_halves(self) -> Iterator[tuple[str, str]]:
         """Yield (folder, name) of each .dwo file that a unit was split into."""
         for unit in self.units:
+            if not unit.skeleton:
+                continue
             root = self.entry(unit, unit.first)
             for attribute in (DWO_NAME, GNU_DWO_NAME):
                 if name := self.text(root, attribute):
@@ -210,7 +223,8 @@ class Entries:
             raise WitnessError(f"{self.path}: DWARF of version {version}: known are 2 to 5")
         if version < 5:
             place, address = struct.unpack_from(f"{self.order}{word}B", self.info, at + 2)
-            return Unit(start, at + 3 + width, end, version, width, address, place, b"", 0)
+            first = at + 3 + width
+            return Unit(start, first, end, version, width, address, place, b"", 0, self.gnu_split)
         address, place = struct.unpack_from(f"{self.order}B{word}", self.info, at + 3)
         at += 4 + width
         signature, offset = b"", 0
@@ -218,7 +232,8 @@ class Entries:
             signature = bytes(self.info[at : at + 8])
             (offset,) = struct.unpack_from(f"{self.order}{word}", self.info, at + 8)
         at += {2: 8 + width, 6: 8 + width, 4: 8, 5: 8}.get(kind, 0)
-        return Unit(start, at, end, version, width, address, place, signature, offset)
+        skeleton = kind == 4  # DW_UT_skeleton
+        return Unit(start, at, end, version, width, address, place, signature, offset, skeleton)
 
     def _unit_at(self, place: int) -> Unit:
         number = bisect_right(self.starts, place) - 1
@@ -228,13 +243,13 @@ class Entries:
 
     # Where an entry begins whose name is one of these strings, or stands in it.
     def _places(self, wanted: bytes, strings: list[int]) -> Iterator[tuple[Unit, int]]:
-        looked_for = [(STRING, 0, wanted)]
+        looked_for = [(STRING, 0, re.escape(wanted))]
         for width, word in ((4, "I"), (8, "Q")):
             if any(unit.width == width for unit in self.units):
-                packed = (struct.pack(self.order + word, place) for place in strings)
-                looked_for += [(STRP, width, pattern) for pattern in packed]
+                packed = [struct.pack(self.order + word, place) for place in strings]
+                looked_for += [(STRP, width, b"|".join(map(re.escape, packed)))] if packed else []
         for form, width, pattern in looked_for:
-            for count, hit in enumerate(re.finditer(re.escape(pattern), self.info)):
+            for count, hit in enumerate(re.finditer(pattern, self.info)):
                 if count >= PLACES_MAX:
                     raise WitnessError(f"{self.path}: its DWARF has a name too often")
                 unit = self._unit_at(hit.start())
@@ -282,7 +297,9 @@ class Entries:
     # amid another entry, so all are stepped over from the unit's first on.
     def _types(self, unit: Unit, end: int) -> Iterator[int]:
         at, table, info = unit.first, self._table(unit), self.info
-        while at < end:
+        for _ in range(ENTRIES_MAX):
+            if at >= end:
+                return
             start, code = at, info[at]
             code, at = (code, at + 1) if code < 0x80 else uleb(info, at)
             if code == 0:
@@ -296,6 +313,7 @@ class Entries:
             for _, form, _ in known.attributes:
                 if form != IMPLICIT:
                     at = self._value(unit, form, at)[1]
+        raise WitnessError(f"{self.path}: its DWARF has a unit of over {ENTRIES_MAX} entries")
 
     def _base(self, unit: Unit) -> int:
         default = 8 if unit.version >= 5 else 0
@@ -312,7 +330,12 @@ class Entries:
     def _table(self, unit: Unit) -> dict[int, Abbreviation]:
         key = (unit.abbreviations, unit.version, unit.width, unit.address)
         if key not in self._tables:
-            self._tables[key] = dict(_abbreviations(self.abbrev, unit))
+            table = dict(islice(_abbreviations(self.abbrev, unit), ABBREVIATIONS_MAX))
+            self._known += len(table)
+            types = sum(known.tag in NAMED for known in table.values())
+            if self._known > ABBREVIATIONS_MAX or types > TYPES_MAX:
+                raise WitnessError(f"{self.path}: its DWARF has more abbreviations than any")
+            self._tables[key] = table
         return self._tables[key]
 
     def _value(self, unit: Unit, form: int, at: int) -> tuple[Any, int]:
