@@ -1,4 +1,4 @@
-"""Fuzz what `runstate check` reads: BTF, DWARF, ELF, packages, tarballs, configuration, golden files.
+"""Fuzz what `runstate check` reads: BTF, DWARF, ELF, packages, configuration, golden files.
 
     python tests/fuzz/fuzz_check.py -max_total_time=60
 
