@@ -10,7 +10,16 @@ from typing import Any
 
 from construct import Array, Bytes, Int32sl, Int64ul, Struct
 
-from runstate_abi.layouts.model import Field, Layout, Layouts, Scalar
+from runstate_abi.layouts.model import (
+    BIG_ENDIAN,
+    FLOATING,
+    INTEGER,
+    STRUCT,
+    Field,
+    Layout,
+    Layouts,
+    Scalar,
+)
 
 # What Xen's public vcpu.h declares, on an ABI that aligns a 64-bit integer to 8.
 vcpu_runstate_info = Struct(
@@ -60,11 +69,11 @@ def observe(names: tuple[str, ...], abi: str) -> Layouts:
     return Layouts("construct", "layouts/constructs.py", found)
 
 
-# Parse an image in which every byte holds its own offset: a little-endian integer's low byte is
-# then where it was read from. An image of all ones tells signed from unsigned.
+# Parse an image in which every byte holds its own offset: an integer's bytes then say where it was
+# read from, and in which order. An image of all ones tells signed from unsigned.
 def _observe(name: str, abi: str) -> Layout:
     struct = STRUCTS[name]
-    size = struct.sizeof()
+    size, reached = struct.sizeof(), 0
     offsets = struct.parse(bytes(range(size)))
     ones = struct.parse(b"\xff" * size)
     rows = []
@@ -72,11 +81,20 @@ def _observe(name: str, abi: str) -> Layout:
         value, sample = offsets[member.name], ones[member.name]
         if isinstance(value, bytes):
             rows.append(Field(value[0], member.name, _scalar(1, False), len(value), padding=True))
+            reached += len(value)
             continue
         count = len(value) if isinstance(value, list) else 1
         first, one = (value[0], sample[0]) if isinstance(value, list) else (value, sample)
-        element = _scalar(member.sizeof() // count, one < 0)
-        rows.append(Field(first & 0xFF, member.name, element, count))
+        width = member.sizeof() // count
+        if isinstance(first, int):
+            image = first.to_bytes(width, "little", signed=one < 0)
+            reached, kind = min(image), INTEGER if image[0] == min(image) else BIG_ENDIAN
+            element = _scalar(width, one < 0)._replace(kind=kind)
+        else:
+            kind = FLOATING if isinstance(first, float) else STRUCT
+            element = Scalar(f"{kind} of {width} bytes", width, None, kind=kind)
+        rows.append(Field(reached, member.name, element, count))
+        reached += member.sizeof()
     return Layout(name, abi, size, None, tuple(rows))
 
 

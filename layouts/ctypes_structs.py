@@ -6,10 +6,24 @@ instead of blaming the claim.
 """
 
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
+from runstate_abi.layouts.model import (
+    BIG_ENDIAN,
+    FLOATING,
+    INTEGER,
+    OTHER,
+    POINTER,
+    STRUCT,
+    UNION,
+    Layout,
+    Layouts,
+    Scalar,
+    WitnessError,
+    tiled,
+)
 from runstate_abi.layouts.model import Field as Row
-from runstate_abi.layouts.model import Layout, Layouts, Scalar, WitnessError, tiled
 
 
 class vcpu_runstate_info(ctypes.LittleEndianStructure):
@@ -56,21 +70,57 @@ def observe(names: tuple[str, ...], abi: str) -> Layouts:
             "ctypes: this machine's ABI does not align a 64-bit integer to 8, "
             "so it cannot express the native struct"
         )
-    return Layouts("ctypes", "layouts/ctypes_structs.py", tuple(_observe(n, abi) for n in names))
+    found = tuple(layout_of(STRUCTS[name], name, abi) for name in names)
+    return Layouts("ctypes", "layouts/ctypes_structs.py", found)
 
 
-def _observe(name: str, abi: str) -> Layout:
-    struct = STRUCTS[name]
-    rows = []
-    for member, type_ in ((field[0], field[1]) for field in struct._fields_):
-        descriptor = getattr(struct, member)
-        element, count = _element(type_)
-        rows.append(Row(descriptor.offset, member, element, count))
+def layout_of(struct: Any, name: str, abi: str) -> Layout:
+    """Return what ctypes makes of any ``ctypes.Structure``; WitnessError if it has bitfields."""
+    rows = [row for row in _rows(struct, 0) if row.size]
     return tiled(name, abi, ctypes.sizeof(struct), ctypes.alignment(struct), rows)
+
+
+# The fields of the classes that it inherits from come first; those of an anonymous member are the
+# struct's own.
+def _rows(struct: Any, start: int) -> Iterator[Row]:
+    for class_ in reversed(struct.__mro__):
+        for member, type_, *width in class_.__dict__.get("_fields_", ()):
+            if width:
+                where = f"{struct.__qualname__}.{member}"
+                raise WitnessError(f"{where}: bitfields and unions are not to be built")
+            offset = start + class_.__dict__[member].offset
+            element, count = _element(type_)
+            if member not in class_.__dict__.get("_anonymous_", ()):
+                yield Row(offset, member, element, count)
+            elif element.kind.endswith(STRUCT):
+                yield from _rows(type_, offset)
+            else:
+                where = f"{struct.__qualname__}.{member}"
+                raise WitnessError(f"{where}: bitfields and unions are not to be built")
+
+
+# The format letters of ctypes' simple types, which Python's struct module has as well.
+_INTEGERS = "bBhHiIlLqQn?"
+_LETTERS = dict.fromkeys(_INTEGERS, INTEGER) | dict.fromkeys("fdgFDG", FLOATING)
+_LETTERS |= dict.fromkeys("PzZOX", POINTER)
 
 
 def _element(type_: Any) -> tuple[Scalar, int]:
     if issubclass(type_, ctypes.Array):
-        return _element(type_._type_)[0], type_._length_
-    signed = type_(-1).value < 0
-    return Scalar(type_.__name__, ctypes.sizeof(type_), signed), 1
+        element, count = _element(type_._type_)
+        return element, count * type_._length_
+    kind, size = _kind(type_), ctypes.sizeof(type_)
+    signed = type_._type_ in "bhilqn" if kind in (INTEGER, BIG_ENDIAN) else None
+    return Scalar(type_.__name__, size, signed, kind=kind), 1
+
+
+def _kind(type_: Any) -> str:
+    if issubclass(type_, ctypes.Structure | ctypes.Union):
+        order = f"{BIG_ENDIAN} " if hasattr(type_, "_swappedbytes_") else ""
+        return order + (STRUCT if issubclass(type_, ctypes.Structure) else UNION)
+    if not issubclass(type_, ctypes._SimpleCData):
+        return POINTER  # to data or to a function
+    kind = _LETTERS.get(type_._type_, OTHER)
+    # A type of one byte is its own swapped type.
+    big, little = (getattr(type_, f"__ctype_{order}__", None) for order in ("be", "le"))
+    return BIG_ENDIAN if kind == INTEGER and big is type_ and little is not type_ else kind

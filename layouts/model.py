@@ -20,18 +20,25 @@ class WitnessError(Exception):
     """A source could not be read: names it, what was looked for and where it stopped."""
 
 
+# What a member is, apart from its size. An enumeration, a typedef of an integer, a character and a
+# _Bool are integers; an integer in the other byte order is something else, for it reads as another
+# number. BIG_ENDIAN is put before the kind of a struct as well, where a source says so.
+INTEGER, BIG_ENDIAN, FLOATING = "integer", "big-endian", "floating"
+POINTER, STRUCT, UNION, OTHER = "pointer", "struct", "union", "no number"
+
+
 class Scalar(NamedTuple):
     """A C type with a size: ``uint64_t``. ``alignment`` is set where the type itself declares one.
 
     ``signed`` is None where the source does not say, or where the type is not an integer;
-    ``floating`` is True for float, double and their like.
+    ``kind`` is one of INTEGER, BIG_ENDIAN, FLOATING, POINTER, STRUCT, UNION, OTHER.
     """
 
     name: str
     size: int
     signed: bool | None
     alignment: int | None = None
-    floating: bool = False
+    kind: str = INTEGER
 
 
 class Field(NamedTuple):
@@ -208,7 +215,7 @@ class Fact(NamedTuple):
 
     kind: str
     member: str
-    value: int | bool | str | None  # a signedness is True, False or "floating"
+    value: int | bool | str | None  # a signedness is True, False or the kind of what has none
 
 
 def facts(layout: Layout) -> Iterator[Fact]:
@@ -219,7 +226,8 @@ def facts(layout: Layout) -> Iterator[Fact]:
         yield Fact("offset", row.name, row.offset)
         yield Fact("element-size", row.name, row.type.size)
         yield Fact("count", row.name, row.count)
-        yield Fact("signedness", row.name, "floating" if row.type.floating else row.type.signed)
+        kind = row.type.kind
+        yield Fact("signedness", row.name, row.type.signed if kind == INTEGER else kind)
 
 
 class Difference(NamedTuple):
@@ -259,15 +267,18 @@ def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
 
     seen_names = {row.name for row in seen.members}
     for fact in facts(claim):
-        if fact.value is None or (fact.member and fact.member not in seen_names):
+        if fact.member and fact.member not in seen_names:
             continue
         value = observed[fact.kind, fact.member]
-        if value is None:
+        if fact.value is None and not isinstance(value, str):
+            continue
+        # None beside a kind: an integer of unknown sign, and something that is none.
+        if value is None and not isinstance(fact.value, str):
             unknown.append(f"{fact.kind} {fact.member}".rstrip())
             continue
         compared += 1
         if value != fact.value:
-            kind = "type" if "floating" in (value, fact.value) else fact.kind
+            kind = "type" if isinstance(value, str) or isinstance(fact.value, str) else fact.kind
             differ(f"{kind}-mismatch", fact.member, _text(fact), _text(fact._replace(value=value)))
     for row in claim.members:
         if row.name not in seen_names:
@@ -297,4 +308,4 @@ def _strangers(claim: Layout, seen: Layout) -> Iterator[Field]:
 def _text(fact: Fact) -> str:
     if fact.kind == "signedness" and fact.value in (True, False):
         return "signed" if fact.value else "unsigned"
-    return str(fact.value)
+    return INTEGER if fact.value is None else str(fact.value)

@@ -6,10 +6,10 @@ text is what a person would have asked for next, the rows side by side or the an
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from runstate_abi.layouts.abi import ABI, X86_64
-from runstate_abi.layouts.model import Field, Layout, Layouts, Scalar, tiled
+from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
@@ -58,7 +58,7 @@ def checker(
         told = [f for f in findings if any(layout.name == name for layout in f.found)]
         if not told:
             _missing(name, against, findings, allowed, said)
-        silent = _silent(findings, told)
+        silent = _silent(findings, told, name)
         if silent:
             said(f"not checked: struct {name} against {against}: {silent}")
         if silent and against not in allowed:
@@ -73,11 +73,18 @@ def checker(
     return check
 
 
-# Who was named and could say nothing at all, while others told: a file that is not there.
-def _silent(findings: Sequence[Finding], told: Sequence[Finding]) -> str:
+# Who was named and could not say this, while others told: a file that is not there, a kernel that
+# does not have the struct.
+def _silent(findings: Sequence[Finding], told: Sequence[Finding], name: str) -> str:
     heard = {finding.path for finding in told if finding.path}
-    mute = (f for f in findings if not f.found and f.path not in heard)
-    return "; ".join(item.why for f in mute for item in f.not_checked if item.fails)
+    reasons = [
+        item.why
+        for finding in findings
+        for item in finding.not_checked
+        if item.what == f"struct {name}"
+        or (item.fails and not finding.found and finding.path not in heard)
+    ]
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _asked(
@@ -101,9 +108,11 @@ def _asked(
 def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
     from runstate_abi.tools.checking.kernels import Question, asked_of_files
 
-    for finding in asked_of_files(paths, Question(X86_64, abi_given=False)):
-        if finding.witness == kind or not finding.found:
-            yield finding
+    findings = list(asked_of_files(paths, Question(X86_64, abi_given=False)))
+    yield from (f for f in findings if f.witness == kind or not f.found)
+    other = {f.path for f in findings if f.witness != kind and f.found}
+    for path in sorted(other - {f.path for f in findings if f.witness == kind}):
+        yield survey.unchecked(kind, path, f"{path}: no {kind.upper()} in it")
 
 
 def _missing(
@@ -134,31 +143,18 @@ def _fail(text: str) -> NoReturn:
 
 # A mirror of the struct in somebody's own Python, for the ABI that Python runs on.
 def _of_ctypes(mirror: type[ctypes.Structure], name: str) -> Finding:
-    if hasattr(mirror, "_swappedbytes_"):
-        _fail(f"runstate: {mirror.__qualname__} is big-endian, and the area is little-endian")
-    rows = []
-    for member, kind, *width in mirror._fields_:
-        if width:
-            raise ValueError(f"{mirror.__qualname__}.{member}: bitfields are not to be built")
-        descriptor = getattr(mirror, member)
-        count = getattr(kind, "_length_", 1)
-        element = getattr(kind, "_type_", kind) if hasattr(kind, "_length_") else kind
-        scalar = Scalar(element.__name__, descriptor.size // count, _is_signed(element))
-        rows.append(Field(descriptor.offset, member, scalar, count))
-    layout = tiled(name, X86_64.name, ctypes.sizeof(mirror), ctypes.alignment(mirror), rows)
+    from runstate_abi.layouts import ctypes_structs
+
+    try:
+        layout = ctypes_structs.layout_of(mirror, name, X86_64.name)
+    except (WitnessError, LayoutError) as error:
+        raise ValueError(str(error)) from None
     claimed = claim(name, X86_64.name)
     if layout.alignment and name == COMPAT.name:
         # KVM packs it, Xen and i386 align it to 4; a mirror may do either.
         claimed = claimed._replace(alignment=layout.alignment if layout.alignment < 8 else 1)
     seen = Layouts("ctypes", f"class {mirror.__qualname__}", (layout,))
     return survey.holding("ctypes", seen, {name: claimed}, ABI[X86_64.name])
-
-
-def _is_signed(element: Any) -> bool | None:
-    try:
-        return bool(element(-1).value < 0)
-    except (TypeError, ValueError, AttributeError):
-        return None  # not an integer
 
 
 def _explained(name: str, wrong: Sequence[Finding]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import WitnessError
@@ -12,6 +12,7 @@ from runstate_abi.tools import report
 from runstate_abi.tools.checking import options as words
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.tools.printable import one_line
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
 
@@ -68,12 +69,26 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
 def _of_header(options: argparse.Namespace, commands: list[str]) -> Iterator[Finding]:
     abi = ABI[options.abi] if options.abi else None
-    mirrored = [words.mirrored(text) for text in options.structs]
     for command in commands:
-        try:
-            yield survey.asked_of_header(command, options.header, mirrored, abi)
-        except WitnessError as error:
-            yield survey.unchecked(command, options.header, str(error))
+        for mirrored in _apart(options.structs):
+            try:
+                yield survey.asked_of_header(command, options.header, mirrored, abi)
+            except WitnessError as error:
+                yield survey.unchecked(command, options.header, str(error))
+
+
+# Two structs that mirror one claim are two questions; a native and a compat one are asked together,
+# because the kernel's conditions are about both.
+def _apart(texts: Iterable[str]) -> list[list[tuple[str, str]]]:
+    questions: list[list[tuple[str, str]]] = []
+    for name, claim in map(words.mirrored, texts):
+        for question in questions:
+            if all(other != claim for _, other in question):
+                question.append((name, claim))
+                break
+        else:
+            questions.append([(name, claim)])
+    return questions
 
 
 def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
@@ -88,7 +103,7 @@ def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
 def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Iterator[Finding]:
     from runstate_abi.tools.checking import kernels
 
-    allowed = options.allow_missing if fails else (*RUNSTATE_STRUCTS, "btf", "dwarf")
+    allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
     abi = ABI[options.abi] if options.abi else X86_64
     question = kernels.Question(abi, bool(options.abi), options.btf_base, frozenset(allowed))
     if options.jobs or options.dask or any(map(_holds_files, paths)):
@@ -115,10 +130,10 @@ def _holds_files(path: str) -> bool:
 
 # As archives.is_archive() does, without the import.
 def _named_tar(path: str) -> bool:
-    return ".tar" in path or path.endswith(("tgz", "txz", "tzst", "tbz", "tbz2"))
+    return ".tar" in path or path.endswith(("tgz", "txz", "tzst", "tbz", "tbz2", ".deb", ".udeb"))
 
 
 # What could not be read at all is said on stderr, once, as a line; the table leaves it out.
 def _talk(finding: Finding) -> None:
     if report.unreadable(finding):
-        print(f"runstate: could not check {report.complaint(finding)}", file=sys.stderr)
+        print(f"runstate: could not check {one_line(report.complaint(finding))}", file=sys.stderr)

@@ -12,6 +12,12 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import (
+    BIG_ENDIAN,
+    FLOATING,
+    INTEGER,
+    POINTER,
+    STRUCT,
+    UNION,
     Field,
     Layout,
     LayoutError,
@@ -33,8 +39,11 @@ HOPS_MAX = 32  # typedef of const of typedef ...
 DEPTH_MAX = 8  # anonymous struct in anonymous struct, pointer to pointer
 COUNT_MAX = 1 << 32
 
+# What pahole makes integers of unless it is told that the kernel knows BTF_KIND_FLOAT (v5.13).
+FLOATS = ("float", "double", "long double")
 QUALIFIERS = (form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
 DEFINING = (form.STRUCT, form.UNION, form.TYPEDEF)
+KINDS = {form.STRUCT: STRUCT, form.UNION: UNION, form.FLOAT: FLOATING}
 TAGS = {form.STRUCT: "struct ", form.UNION: "union ", form.ENUM: "enum ", form.ENUM64: "enum "}
 
 # struct btf_member: name_off type offset. With the flag set, the offset's high byte is the width
@@ -163,19 +172,24 @@ def _resolved(btf: Btf, id_: int) -> tuple[Record, str, int]:
 
 def _scalar(record: Record, typedef: str, member: str, question: Question) -> Scalar:
     name = typedef or TAGS.get(record.kind, "") + (record.name or "{...}")
+    number = INTEGER if record.blob.order == "<" else BIG_ENDIAN
     if record.kind == form.INT:
         if record.parts[0] & INT_OFFSET or record.parts[0] & INT_BITS != record.size * 8:
             # Before v4.20 a bitfield was an integer type with fewer bits than its size.
             raise question.refuse(
                 f"member {member} is a bitfield; bitfields and unions are not to be built"
             )
-        return Scalar(name, record.size, bool(record.parts[0] >> INT_ENCODING_SHIFT & INT_SIGNED))
+        if record.name in FLOATS:
+            return Scalar(name, record.size, None, kind=FLOATING)
+        signed = bool(record.parts[0] >> INT_ENCODING_SHIFT & INT_SIGNED)
+        return Scalar(name, record.size, signed, kind=number)
     if record.kind in (form.ENUM, form.ENUM64):
-        return Scalar(name, record.size, bool(record.flag))
-    if record.kind in (form.STRUCT, form.UNION, form.FLOAT):
-        return Scalar(name, record.size, None, floating=record.kind == form.FLOAT)
+        return Scalar(name, record.size, bool(record.flag), kind=number)
+    if record.kind in KINDS:
+        return Scalar(name, record.size, None, kind=KINDS[record.kind])
     if record.kind == form.PTR:
-        return Scalar(typedef or _pointer(record, 0), question.abi.pointer_size, None)
+        pointer = typedef or _pointer(record, 0)
+        return Scalar(pointer, question.abi.pointer_size, None, kind=POINTER)
     raise question.refuse(
         f"member {member} is of BTF type {record.id}, {record.kind_name}, which has no size"
     )

@@ -13,11 +13,18 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi, Member
 from runstate_abi.layouts.invariants import CONDITIONS, Condition, applies
 from runstate_abi.layouts.model import (
+    BIG_ENDIAN,
+    FLOATING,
+    INTEGER,
+    OTHER,
+    POINTER,
+    STRUCT,
+    UNION,
     Field,
     Layout,
     LayoutError,
@@ -32,6 +39,7 @@ from runstate_abi.layouts.witnesses.probe import Numbers, Subject, Unit
 __all__ = ["OURS", "Observation", "Subject", "Unit", "header_unit", "observe"]
 
 TIMEOUT_S = 60
+ByteOrder = Literal["little", "big"]
 
 
 class Observation(NamedTuple):
@@ -86,8 +94,8 @@ def header_unit(header: str, structs: Sequence[tuple[str, str]]) -> Unit:
 def observe(unit: Unit, command: str, abi: Abi | None = None) -> Observation:
     """Compile ``unit`` with ``command`` (``gcc -m32``) and return what the compiler says.
 
-    The ABI is read from the object file unless ``abi`` says which; WitnessError if the compiler
-    cannot be run, does not compile the unit, or is for an ABI that layouts/abi.py does not know.
+    The ABI is read from the object file; ``abi`` is that of a machine which layouts/abi.py does
+    not know. WitnessError if the compiler cannot be run or does not compile the unit.
     """
     refused: tuple[Condition, ...] = ()
     result = compiled(unit, command)
@@ -106,12 +114,16 @@ def _refused(assertions: tuple[Condition, ...], complaint: str) -> tuple[Conditi
 
 def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Observation:
     """Return what stands in the object that ``command`` made of ``unit`` (WitnessError)."""
-    seen = _read_object(data, command)
-    target = abi or seen.machine
+    seen = _read_object(data, command, len(unit.subjects))
+    target = (abi or seen.machine) if isinstance(seen.machine, str) else seen.machine
     if isinstance(target, str):
         raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
-    values = list(struct.unpack(f"{seen.order}{len(seen.numbers) // 8}Q", seen.numbers))
-    layouts = tuple(_layout(subject, values, target, command) for subject in unit.subjects)
+    order = "<" if seen.order == "little" else ">"
+    values = list(struct.unpack(f"{order}{len(seen.numbers) // 8}Q", seen.numbers))
+    layouts = tuple(
+        _layout(subject, values, image, seen.order, target, command)
+        for subject, image in zip(unit.subjects, seen.images, strict=True)
+    )
     asserted = tuple(c for c in unit.assertions if applies(c, target.name))
     source = f"{command}, {seen.version}"
     return Observation(Layouts("compiler", source, layouts), target, asserted, ())
@@ -153,7 +165,9 @@ def compiled(unit: Unit, command: str) -> bytes | str:
 
 def _write(folder: str, sources: Mapping[str, str]) -> None:
     for name, text in sources.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        with open(
+            os.path.join(folder, name), "w", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             file.write(text)
 
 
@@ -172,30 +186,36 @@ def _first_error(complaint: str) -> str:
 
 
 class _Object(NamedTuple):
-    order: str  # of bytes, as struct writes it
+    order: ByteOrder
     machine: Abi | str  # what the object is for; a name where there is no Abi
     numbers: bytes
     version: str
+    images: tuple[bytes, ...]  # of each subject, every integer 1; empty where all have its order
 
 
-def _read_object(data: bytes, command: str) -> _Object:
-    names = (probe.SECTION, probe.VERSION_SECTION)
+def _read_object(data: bytes, command: str, subjects: int) -> _Object:
+    images = (f"{probe.IMAGE_SECTION}{number}" for number in range(subjects))
+    names = (probe.SECTION, probe.VERSION_SECTION, *images)
     machine: Abi | str
+    order: ByteOrder
     sections: list[bytes | memoryview | None]
     if coff.is_i386(data):
-        machine, order = ABI["i386-windows"], "<"
+        machine, order = ABI["i386-windows"], "little"
         sections = [coff.section(data, name) for name in names]
     else:
         file = elf.parse(data, f"the object of {command}")
-        machine, order = file.abi or file.description, "<" if file.byteorder == "little" else ">"
+        machine, order = file.abi or file.description, file.byteorder
         sections = [file.section(name) for name in names]
-    numbers, version = (bytes(section or b"") for section in sections)
+    numbers, version, *found = (bytes(section or b"") for section in sections)
     if not numbers or not version:
         raise WitnessError(f"{command}: no section {names[0]} in its object file (built for LTO?)")
-    return _Object(order, machine, numbers, version.split(b"\0")[0].decode(errors="replace"))
+    text = version.split(b"\0")[0].decode(errors="replace")
+    return _Object(order, machine, numbers, text, tuple(found))
 
 
-def _layout(subject: Subject, values: list[int], abi: Abi, command: str) -> Layout:
+def _layout(
+    subject: Subject, values: list[int], image: bytes, order: ByteOrder, abi: Abi, command: str
+) -> Layout:
     size, alignment, type_class = (values.pop(0) for _ in range(3))
     numbers = [Numbers(*(values.pop(0) for _ in Numbers._fields)) for _ in subject.members]
     if type_class != probe.STRUCT:
@@ -203,7 +223,12 @@ def _layout(subject: Subject, values: list[int], abi: Abi, command: str) -> Layo
         raise WitnessError(f"{command}: {subject.c_type} is {what}; a layout is a struct's")
     # A member without bytes (``uint64_t time[0];``) has no row.
     rows = [
-        Field(seen.offset, member.name, _scalar(member, seen), seen.whole // seen.element)
+        Field(
+            seen.offset,
+            member.name,
+            _scalar(member, seen, image, order),
+            seen.whole // seen.element,
+        )
         for member, seen in zip(subject.members, numbers, strict=True)
         if seen.whole
     ]
@@ -213,15 +238,23 @@ def _layout(subject: Subject, values: list[int], abi: Abi, command: str) -> Layo
         raise WitnessError(f"{command}: {error}") from None
 
 
-# A name that says what is known: the compiler gives no names of types.
-_NAMES = {probe.POINTER: "pointer", probe.STRUCT: "struct", probe.UNION: "union"}
+# What a class that is no integer's is called here: the compiler gives no names of types.
+_KINDS = {
+    probe.POINTER: POINTER,
+    probe.REAL: FLOATING,
+    probe.COMPLEX: FLOATING,
+    probe.STRUCT: STRUCT,
+    probe.UNION: UNION,
+}
 
 
-def _scalar(member: Member, seen: Numbers) -> Scalar:
+def _scalar(member: Member, seen: Numbers, image: bytes, order: ByteOrder) -> Scalar:
     size, signed = seen.element, bool(seen.signed)
-    if seen.type_class in (probe.REAL, probe.COMPLEX):
-        return Scalar(f"float{size * 8}", size, None, floating=True)
-    if seen.type_class >= probe.POINTER:
-        return Scalar(_NAMES.get(seen.type_class, f"{size} bytes"), size, None)
+    if not probe.INTEGER <= seen.type_class < probe.POINTER:
+        kind = _KINDS.get(seen.type_class, OTHER)
+        return Scalar(f"{kind} of {size} bytes", size, None, kind=kind)
     same = (size, signed) == (member.type.size, member.type.signed)
-    return Scalar(member.type.name if same else f"{'s' if signed else 'u'}{size * 8}", size, signed)
+    name = member.type.name if same else f"{'s' if signed else 'u'}{size * 8}"
+    one = image[seen.offset : seen.offset + size] or (1).to_bytes(size, order)
+    kind = INTEGER if one == (1).to_bytes(size, "little") else BIG_ENDIAN
+    return Scalar(name, size, signed, kind=kind)

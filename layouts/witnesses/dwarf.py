@@ -1,21 +1,30 @@
-"""The witness of a compiler's full debug info: what DWARF says about a struct, read by drgn.
+"""The witness of a compiler's full debug info: what DWARF says about a struct.
 
-A vmlinux, a kvm.ko or another relocatable object, xen-syms, a user's own .o: DWARF 4 and 5, split
-or not. drgn gives one definition of a name, the first it meets, and no alignment.
+A vmlinux, a kvm.ko or another relocatable object, xen-syms, a user's own .o: DWARF 2 to 5, split
+or not. DWARF rarely records an alignment. Structs are read by dwarf_entries.py; read() hands a file
+to drgn, which judge asks about functions.
 
-Law of this file: drgn is an extra, imported here and nowhere at load. What it says in its log is
-part of its answer: a name that is missing beside a .dwo file that is missing is an error.
+Law of this file: drgn is an extra, imported here and nowhere at load. A .dwo file that is missing
+is an error: nobody knows what its unit defines.
 """
 
 import mmap
 import os
 import stat
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import (
+    BIG_ENDIAN,
+    FLOATING,
+    INTEGER,
+    OTHER,
+    POINTER,
+    STRUCT,
+    UNION,
     Field,
     Layout,
     LayoutError,
@@ -24,19 +33,23 @@ from runstate_abi.layouts.model import (
     WitnessError,
     tiled,
 )
-from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses import dwarf_entries, elf
+from runstate_abi.layouts.witnesses.dwarf_entries import Entries, Entry
 from runstate_abi.layouts.witnesses.inflate import compression, inflate
 
 if TYPE_CHECKING:
     import drgn
 
 EXTRA = "its DWARF needs drgn: pip install 'runstate-abi[dwarf]'"
-SECTIONS = (".debug_info", ".zdebug_info")
+SECTIONS = (".debug_info", ".zdebug_info", ".debug_info.dwo")
 
 # Bounds that no honest file comes near.
 DEPTH_MAX = 8  # anonymous struct in anonymous struct
+HOPS_MAX = 32  # typedef of const of typedef ...
+MEMBERS_MAX = 1024
 COUNT_MAX = 1 << 32
 BITS = 8
+_NOT_BUILT = "bitfields and unions are not to be built"
 
 
 class Source(NamedTuple):
@@ -95,38 +108,72 @@ def identity(source: Source) -> str:
 class Dwarf(NamedTuple):
     """A file that drgn has taken; ``log`` is what it passed over, one line each."""
 
-    path: str
+    source: Source
     program: "drgn.Program"
     log: list[str]
 
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self.source.path
 
-def observe(dwarf: Dwarf, names: Sequence[str], abi: Abi) -> Layouts:
-    """Return what the DWARF of a file says of each ``struct name``; a typedef's name will do.
 
-    Raises WitnessError for DWARF that drgn cannot read, for split DWARF whose .dwo file is
-    missing, and for a struct with bitfields or unions.
+def observe(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
+    """Return what the DWARF of a file says of each ``struct name``: every definition, once.
+
+    A typedef's name will do, and a struct in a namespace. Raises WitnessError for DWARF that is
+    damaged, for split DWARF whose .dwo file is missing, and for a struct with bitfields or unions.
     """
+    try:
+        return _observed(source, names, abi)
+    except (LookupError, ValueError, struct.error, OverflowError) as error:
+        raise WitnessError(f"{source.path}: its DWARF is damaged: {_one_line(error)}") from None
+
+
+def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
+    main = dwarf_entries.Entries(source.file, source.path)
+    halves = [main]
+    lost: list[str] = []
+    for folder, name in dict.fromkeys(main.other_halves()):
+        path = os.path.join(folder, name)
+        other = opened(path)
+        halves += [dwarf_entries.Entries(other.file, path)] if other else []
+        lost += [] if other else [f"{source.path}: split DWARF file {path} not found"]
     found: list[Layout] = []
     missing: list[str] = []
-    with _log_of_drgn(dwarf.log):
-        for name in names:
-            try:
-                seen = _definition(dwarf, name)
-                found += [_layout(seen, name, abi, dwarf.path)] if seen else []
-                missing += [] if seen else [name]
-            except WitnessError:
-                raise
-            except Exception as error:
-                # drgn reads a type when it is looked at, and has many ways to say it is broken.
-                raise WitnessError(f"{dwarf.path}: drgn: {_one_line(error)}") from None
-    absent = [line for line in dwarf.log if "split DWARF" in line]
-    if missing and absent:
-        raise WitnessError(f"{dwarf.path}: {_without_path(absent[0], dwarf.path)}")
-    return Layouts("dwarf", dwarf.path, tuple(found), tuple(missing))
+    for name in names:
+        layouts = dict.fromkeys(layout for half in halves for layout in _named(half, name, abi))
+        found += layouts
+        missing += [] if layouts else [name]
+    # Of units that are not here nobody knows what they define.
+    if lost:
+        raise WitnessError(lost[0])
+    return Layouts("dwarf", source.path, tuple(found), tuple(missing))
 
 
-def _without_path(line: str, path: str) -> str:
-    return line.removeprefix(f"{os.path.realpath(path)}: ").removeprefix(f"{path}: ")
+def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:
+    for found in entries.named(name):
+        seen, _, _ = _resolved(entries, found)
+        if seen and seen.tag in STRUCTS and not seen.get(dwarf_entries.DECLARATION):
+            yield _layout(entries, seen, name, abi)
+
+
+STRUCTS = (dwarf_entries.STRUCTURE, dwarf_entries.CLASS)
+POINTERS = (
+    dwarf_entries.POINTER,
+    dwarf_entries.REFERENCE,
+    dwarf_entries.RVALUE,
+    dwarf_entries.PTR_TO_MEMBER,
+)
+QUALIFIERS = (
+    dwarf_entries.CONST,
+    dwarf_entries.VOLATILE,
+    dwarf_entries.RESTRICT,
+    dwarf_entries.ATOMIC,
+)
+# DW_ATE_*: complex_float, float, imaginary_float, decimal_float; signed, signed_char.
+FLOATS, SIGNED, BIG, LITTLE = (0x03, 0x04, 0x09, 0x0F), (0x05, 0x06), 1, 2
+PLUS_UCONST = 0x23  # DW_OP_plus_uconst, how DWARF 2 says where a member is
 
 
 # drgn says on Python's log what it passes over; here it is kept, and goes no further.
@@ -165,7 +212,7 @@ def read(source: Source) -> Dwarf:
     if module.wants_debug_file():
         why = f": {log[0]}" if log else ""
         raise WitnessError(f"{source.path}: drgn finds no DWARF in it that it can read{why}")
-    return Dwarf(source.path, program, log)
+    return Dwarf(source, program, log)
 
 
 # The bytes as an open file: the source itself, or what it inflates to.
@@ -183,74 +230,124 @@ def _file(source: Source) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _definition(dwarf: Dwarf, name: str) -> "drgn.Type | None":
-    import drgn
-
-    for spelling in (f"struct {name}", name):
-        try:
-            seen = dwarf.program.type(spelling)
-        except (LookupError, SyntaxError):
-            continue
-        while seen.kind == drgn.TypeKind.TYPEDEF:
-            seen = seen.type
-        # A declaration without members is no definition.
-        if seen.kind == drgn.TypeKind.STRUCT and seen.is_complete():
-            return seen
-    return None
-
-
-def _layout(seen: "drgn.Type", name: str, abi: Abi, path: str) -> Layout:
-    refuse = f"{path}: struct {name}: "
+def _layout(entries: Entries, seen: Entry, name: str, abi: Abi) -> Layout:
+    refuse = f"{entries.path}: struct {name}: "
     try:
-        rows = [row for row in _rows(seen, 0, 0, refuse) if row.size]
-        return tiled(name, abi.name, seen.size, None, rows)
+        rows = [row for row in _rows(entries, seen, 0, 0, refuse) if row.size]
+        return tiled(name, abi.name, seen.get(dwarf_entries.BYTE_SIZE) or 0, None, rows)
     except LayoutError as error:
         raise WitnessError(f"{refuse}{error}") from None
 
 
-# The members of a struct that begins at byte `start`; those of an anonymous struct are its own.
-def _rows(seen: "drgn.Type", start: int, depth: int, refuse: str) -> Iterator[Field]:
-    import drgn
+# The members of a struct that begins at byte `start`; those of an anonymous struct, and of a class
+# that it inherits from, are its own.
+def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) -> Iterator[Field]:
+    for count, member in enumerate(entries.children(seen)):
+        if count > MEMBERS_MAX or depth > DEPTH_MAX:
+            raise WitnessError(f"{refuse}it has more than {MEMBERS_MAX} members")
+        if member.tag == dwarf_entries.VARIANT_PART:
+            raise WitnessError(f"{refuse}it has variants; {_NOT_BUILT}")
+        inherited = member.tag == dwarf_entries.INHERITANCE
+        if member.tag != dwarf_entries.MEMBER and not inherited:
+            continue
+        if member.get(dwarf_entries.EXTERNAL) or member.get(dwarf_entries.DECLARATION):
+            continue  # a static member of C++ is not in the struct
+        name = entries.name(member)
+        offset = start + _offset(member, name, refuse)
+        if name:
+            yield _row(entries, member, offset, name, refuse)
+            continue
+        inner, _, _ = _resolved(entries, entries.type_of(member))
+        if inner is None or inner.tag not in STRUCTS:
+            raise WitnessError(
+                f"{refuse}the member at byte {offset} is an anonymous union; {_NOT_BUILT}"
+            )
+        yield from _rows(entries, inner, offset, depth + 1, refuse)
 
-    for member in seen.members or ():
-        label = member.name or f"at bit {member.bit_offset}"
-        offset, bits = divmod(member.bit_offset, BITS)
-        if member.bit_field_size is not None or bits:
-            raise WitnessError(f"{refuse}member {label} is a bitfield; {_NOT_BUILT}")
-        if member.name:
-            yield _row(start + offset, member.name, member.type, refuse)
-        elif member.type.unaliased_kind() == drgn.TypeKind.STRUCT and depth < DEPTH_MAX:
-            yield from _rows(member.type.unaliased(), start + offset, depth + 1, refuse)
-        else:
-            raise WitnessError(f"{refuse}the member {label} is an anonymous union; {_NOT_BUILT}")
+
+def _offset(member: Entry, name: str, refuse: str) -> int:
+    bits = member.get(dwarf_entries.DATA_BIT_OFFSET) or 0
+    sized = (dwarf_entries.BIT_SIZE, dwarf_entries.BIT_OFFSET)
+    if bits % BITS or any(member.get(attribute) is not None for attribute in sized):
+        raise WitnessError(f"{refuse}member {name} is a bitfield; {_NOT_BUILT}")
+    place = member.get(dwarf_entries.LOCATION)
+    if place is None:
+        return int(bits) // BITS
+    if isinstance(place, int):
+        return place
+    if not place or place[0] != PLUS_UCONST:
+        raise WitnessError(f"{refuse}where member {name or 'of a base class'} is, is computed")
+    return dwarf_entries.uleb(place, 1)[0]
 
 
-_NOT_BUILT = "bitfields and unions are not to be built"
+# A type without its typedefs, qualifiers and array dimensions: (type, outermost typedef, count).
+def _resolved(entries: Entries, seen: Entry | None) -> tuple[Entry | None, str, int]:
+    typedef, count = "", 1
+    for _ in range(HOPS_MAX):
+        if seen is None:
+            return None, typedef, count
+        if seen.tag == dwarf_entries.TYPEDEF:
+            typedef = typedef or entries.name(seen)
+        elif seen.tag == dwarf_entries.ARRAY:
+            typedef, count = "", min(count * _elements(entries, seen), COUNT_MAX + 1)
+        elif seen.tag not in QUALIFIERS:
+            return seen, typedef, count
+        seen = entries.type_of(seen)
+    raise WitnessError(f"{entries.path}: its DWARF has a chain of types that does not end")
 
 
-def _row(offset: int, name: str, seen: "drgn.Type", refuse: str) -> Field:
-    import drgn
+def _elements(entries: Entries, array: Entry) -> int:
+    count = 1
+    for dimension in entries.children(array):
+        if dimension.tag == dwarf_entries.SUBRANGE:
+            bound, whole = (
+                dimension.get(x) for x in (dwarf_entries.UPPER_BOUND, dwarf_entries.COUNT)
+            )
+            bound = -1 if bound in ((1 << 32) - 1, (1 << 64) - 1) else bound
+            known = whole if isinstance(whole, int) else bound + 1 if isinstance(bound, int) else 0
+            count = min(count * max(known, 0), COUNT_MAX + 1)
+    return count
 
-    count, typedef = 1, ""
-    while seen.kind in (drgn.TypeKind.ARRAY, drgn.TypeKind.TYPEDEF):
-        if seen.kind == drgn.TypeKind.ARRAY:
-            count, typedef = count * (seen.length or 0), ""
-        else:
-            typedef = typedef or seen.name
-        seen = seen.type
-        if count > COUNT_MAX:
-            raise WitnessError(f"{refuse}member {name} has {count} elements")
-    signed = None
-    if seen.kind in (drgn.TypeKind.INT, drgn.TypeKind.BOOL, drgn.TypeKind.ENUM):
-        integer = seen.type if seen.kind == drgn.TypeKind.ENUM else seen
-        signed = integer.is_signed if integer.kind == drgn.TypeKind.INT else False
-    try:
-        size = drgn.sizeof(seen)
-    except TypeError as error:
-        raise WitnessError(f"{refuse}member {name}: {_one_line(error)}") from None
-    floating = seen.kind == drgn.TypeKind.FLOAT
-    scalar = Scalar(typedef or seen.type_name(), size, signed, floating=floating)
-    return Field(offset, name, scalar, count)
+
+def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -> Field:
+    seen, typedef, count = _resolved(entries, entries.type_of(member))
+    if count > COUNT_MAX:
+        raise WitnessError(f"{refuse}member {name} has {count} elements")
+    size = seen.get(dwarf_entries.BYTE_SIZE) if seen else None
+    if seen and seen.tag in POINTERS:
+        size = seen.unit.address if size is None else size
+    if seen is None or not isinstance(size, int):
+        raise WitnessError(f"{refuse}member {name} is of a type that has no size")
+    kind, signed = _kind(entries, member, seen)
+    return Field(
+        offset, name, Scalar(typedef or entries.name(seen), size, signed, kind=kind), count
+    )
+
+
+def _kind(entries: Entries, member: Entry, seen: Entry) -> tuple[str, bool | None]:
+    if seen.tag in POINTERS:
+        return POINTER, None
+    if seen.tag in STRUCTS:
+        return STRUCT, None
+    if seen.tag not in (dwarf_entries.BASE, dwarf_entries.ENUMERATION):
+        return (UNION if seen.tag == dwarf_entries.UNION else OTHER), None
+    encoding = seen.get(dwarf_entries.ENCODING)
+    if encoding in FLOATS:
+        return FLOATING, None
+    orders = (seen.get(dwarf_entries.ENDIANITY), member.get(dwarf_entries.ENDIANITY))
+    big = BIG in orders or (entries.big and LITTLE not in orders)
+    signed = encoding in SIGNED
+    if seen.tag == dwarf_entries.ENUMERATION and encoding is None:
+        signed = _is_signed_enumeration(entries, seen)
+    return (BIG_ENDIAN if big else INTEGER), signed
+
+
+# clang names the integer that it is; older compilers leave it to the values.
+def _is_signed_enumeration(entries: Entries, seen: Entry) -> bool:
+    integer, _, _ = _resolved(entries, entries.type_of(seen))
+    if integer:
+        return integer.get(dwarf_entries.ENCODING) in SIGNED
+    return any((value.get(dwarf_entries.CONST_VALUE) or 0) < 0 for value in entries.children(seen))
 
 
 def _one_line(error: Exception) -> str:

@@ -25,17 +25,20 @@ class Shape(NamedTuple):
     """Where an ELF class keeps what is read here, as struct formats without the byte order."""
 
     header: str  # e_type e_machine e_shoff e_shentsize e_shnum e_shstrndx, from byte 16 on
-    section: str  # sh_name sh_type sh_flags sh_offset sh_size, and the rest skipped
+    section: str  # sh_name sh_type sh_flags sh_offset sh_size sh_link sh_info
 
 
 # The System V gABI, chapters "ELF header" and "Sections"; "x" is a byte of no interest here.
 # fmt: off
 SHAPES = {
     #  EI_CLASS  e_type, e_machine     e_shoff  flags...  shentsize, shnum, shstrndx
-    32: Shape("HH 4x  4x 4x          I       4x 2x 2x 2x HHH", "III 4x II 4x 4x 4x 4x"),
-    64: Shape("HH 4x  8x 8x          Q       4x 2x 2x 2x HHH", "IIQ 8x QQ 4x 4x 8x 8x"),
+    32: Shape("HH 4x  4x 4x          I       4x 2x 2x 2x HHH", "III 4x II II 4x 4x"),
+    64: Shape("HH 4x  8x 8x          Q       4x 2x 2x 2x HHH", "IIQ 8x QQ II 8x 8x"),
 }
-MACHINES = {3: "i386", 22: "s390", 40: "arm", 62: "x86-64", 183: "arm64", 243: "riscv", 247: "bpf"}
+MACHINES = {
+    3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390", 40: "arm", 62: "x86-64",
+    183: "arm64", 243: "riscv", 247: "bpf", 258: "loongarch",
+}
 # fmt: on
 
 
@@ -47,6 +50,8 @@ class Section(NamedTuple):
     flags: int
     offset: int
     size: int
+    link: int
+    info: int
 
 
 class Elf(NamedTuple):
@@ -63,17 +68,29 @@ class Elf(NamedTuple):
 
     @property
     def abi(self) -> Abi | None:
-        """The ABI that class and machine stand for; None for one that ABIS does not have."""
-        return abi_of_elf(self.elf_class, self.machine)
+        """The ABI that class and machine stand for; None for one that ABIS does not have.
+
+        All that it has are little-endian.
+        """
+        return abi_of_elf(self.elf_class, self.machine) if self.byteorder == "little" else None
 
     @property
     def description(self) -> str:
         """``ELF64 x86-64``, for a person."""
-        return f"ELF{self.elf_class} {MACHINES.get(self.machine, f'machine {self.machine}')}"
+        order = "" if self.byteorder == "little" else ", big-endian"
+        machine = MACHINES.get(self.machine, f"machine {self.machine}")
+        return f"ELF{self.elf_class} {machine}{order}"
 
     def has(self, name: str) -> bool:
         """Tell whether there is a section of this name, with bytes in the file or without."""
         return bool(_named(self, name))
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of the section of this name that has bytes (WitnessError: two have)."""
+        found = [section for section in _named(self, name) if section.type != SHT_NOBITS]
+        if len(found) > 1:
+            raise WitnessError(f"{self.source}: {len(found)} sections are called {name}")
+        return self.sections.index(found[0]) if found else None
 
     def section(self, name: str) -> memoryview | None:
         """Return the bytes of section ``name``; None if there is none, or none in this file.
@@ -81,14 +98,13 @@ class Elf(NamedTuple):
         A file of separated debug info keeps the headers of the sections that it left behind.
         Raises WitnessError if the name is not unique or the section is compressed.
         """
-        found = [section for section in _named(self, name) if section.type != SHT_NOBITS]
-        if not found:
+        number = self.number_of(name)
+        if number is None:
             return None
-        if len(found) > 1:
-            raise WitnessError(f"{self.source}: {len(found)} sections are called {name}")
-        if found[0].flags & SHF_COMPRESSED:
+        found = self.sections[number]
+        if found.flags & SHF_COMPRESSED:
             raise WitnessError(f"{self.source}: section {name} is compressed")
-        return self.data[found[0].offset : found[0].offset + found[0].size]
+        return self.data[found.offset : found.offset + found.size]
 
 
 def parse(data: Buffer, source: str) -> Elf:

@@ -141,4 +141,4 @@ def _in_dwarf(data: bytes, name: str, abi: Abi) -> Iterator[Layout]:
         file.flush()
         source = dwarf.opened(file.name)
         if source:
-            yield from dwarf.observe(dwarf.read(source), (name,), abi).found
+            yield from dwarf.observe(source, (name,), abi).found

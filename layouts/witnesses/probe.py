@@ -18,6 +18,11 @@ from runstate_abi.layouts.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDAT
 PROBE, QUESTIONS = "runstate-probe.c", "runstate-probe.h"
 SECTION, VERSION_SECTION = ".rs_abi", ".rs_ver"  # 8 characters are what a COFF name can hold
 
+# One object for each struct, in a section of its own: every member that is an integer is 1 in it,
+# and its bytes tell its order (GCC's scalar_storage_order). A compiler that has no such attribute
+# is not asked: clang refuses braces around the initialiser of an _Atomic integer.
+IMAGE_SECTION = ".rs_im"
+
 # What __builtin_classify_type() says, in GCC's typeclass.h and so in clang: from INTEGER up to
 # POINTER are integers, characters, enumerations and _Bool. A vector is -1.
 INTEGER, POINTER, REAL, COMPLEX, STRUCT, UNION = 1, 5, 8, 9, 12, 13
@@ -77,6 +82,13 @@ def _questions(unit: Unit) -> Iterator[str]:
         yield from (f"\t{expression}," for expression in _expressions(subject, f"rs_{number}"))
     yield from (f"\t{expression}," for expression in unit.asked)
     yield "\t0\n};"  # C has no empty array
+    yield "#if !defined(__clang__) || __has_attribute(scalar_storage_order)"
+    for number, subject in enumerate(unit.subjects):
+        if subject.members:  # without, it may be no struct at all
+            yield f'__attribute__((section("{IMAGE_SECTION}{number}"), used))'
+            ones = ", ".join(_ones(subject, f"rs_{number}"))
+            yield f"static const {subject.c_type} rs_image_{number} = {{ {ones} }};"
+    yield "#endif"
     yield f'__attribute__((section("{VERSION_SECTION}"), used))'
     yield "static const char rs_ver[] = __VERSION__;"
 
@@ -143,6 +155,14 @@ def _expressions(subject: Subject, prefix: str) -> Iterator[str]:
             f"class_(of_type_({element}))",
             f"is_signed_(of_type_({element}))",
         )
+
+
+# Zero in braces initialises whatever is no integer.
+def _ones(subject: Subject, prefix: str) -> Iterator[str]:
+    for number, member in enumerate(subject.members):
+        element = f"of_type_({prefix}_{number}_{DIMENSIONS})"
+        one = f"__builtin_choose_expr(is_integer_({element}), 1, 0)"
+        yield f".{member.name} = {{ {one} }}"
 
 
 # The names that the kernel's conditions use. vx is struct kvm_vcpu_xen *, of which two members

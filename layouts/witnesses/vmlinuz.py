@@ -62,6 +62,7 @@ IMAGES = (
 class KernelImage(NamedTuple):
     """One file: ``btf`` is its BTF, never empty; ``abi`` is None where nothing says which.
 
+    ``foreign`` says what machine a file is for that has no ABI here, "" if that is not known.
     ``distilled_base`` is the .BTF.base section that modules built out of tree bring along.
     """
 
@@ -72,6 +73,7 @@ class KernelImage(NamedTuple):
     btf: bytes | memoryview
     distilled_base: bytes | memoryview = b""
     is_module: bool = False
+    foreign: str = ""
 
     @property
     def split(self) -> bool:
@@ -143,8 +145,9 @@ def _opened(path: str, contents: _Contents) -> KernelImage:
     if data[:4] == elf.MAGIC:
         return _from_elf(path, contents)
     if bytes(data[:2]) in btf_header.ORDERS:
-        btf_header.header(data, path)
-        return KernelImage(path, _kind("raw BTF", contents.compressed), None, None, data)
+        order = btf_header.header(data, path).order
+        kind = _kind("raw BTF", "" if order == "<" else "big-endian", contents.compressed)
+        return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
     if _has(data, *BOOT_MAGIC):
         return _from_bzimage(path, data)
     if _has(data, 0, b"MZ") and _has(data, *ZBOOT_MAGIC):
@@ -180,7 +183,8 @@ def _from_elf(path: str, contents: _Contents, bzimage: str = "") -> KernelImage:
     if contents.compressed:
         # So that 58 MB of inflated kernel are not kept for the sake of 5.
         btf, base = memoryview(bytes(btf)), bytes(base)
-    return KernelImage(path, kind, file.abi, elf.build_id(file), btf, base, is_module)
+    foreign = "" if file.abi else file.description
+    return KernelImage(path, kind, file.abi, elf.build_id(file), btf, base, is_module, foreign)
 
 
 def _from_bzimage(path: str, data: memoryview) -> KernelImage:

@@ -1,10 +1,10 @@
-"""Fuzz what `runstate check` reads: BTF, ELF, packages and tarballs, configuration, golden files.
+"""Fuzz what `runstate check` reads: BTF, DWARF, ELF, packages, configuration, golden files.
 
     python tests/fuzz/fuzz_check.py -max_total_time=60
 
 atheris (PyPI) drives it by coverage. Anything but an answer or a WitnessError of one line is a
 finding, and so is an input that takes longer than ten seconds or half a gigabyte; libFuzzer's own
-options may follow the file's name. drgn reads DWARF in C and is left out.
+options may follow the file's name.
 """
 
 import argparse
@@ -22,14 +22,12 @@ with atheris.instrument_imports(include=["runstate_abi"]):
 DATA = Path(__file__).parent.parent / "data" / "btf"
 FOLDER = tempfile.TemporaryDirectory()
 PLACE = Path(FOLDER.name)
-QUESTION = kernels.Question(X86_64, abi_given=False, allowed=frozenset(["dwarf"]))
+QUESTION = kernels.Question(X86_64, abi_given=False)
 OPEN = dict.fromkeys(key.option for key in config.KEYS)
 
 
 def image(path):
     """A kernel, a module, an ELF file, a BTF blob."""
-    kernels._dwarf_alone = lambda path: None
-    kernels._has_dwarf = lambda image: False
     list(kernels.asked_of_files([path], QUESTION))
 
 
@@ -79,9 +77,11 @@ def one(data):
 
 
 def seeds(folder):
-    """Real BTF, behind the byte that chooses its reader."""
+    """Real BTF and DWARF, behind the byte that chooses its reader."""
     for path in DATA.glob("*.btf"):
         (folder / path.name).write_bytes(b"\1" + path.read_bytes()[4:])
+    for path in DATA.parent.glob("cases/*/*.o"):
+        (folder / path.name).write_bytes(b"\0" + path.read_bytes()[16:])
     (folder / "key").write_bytes(b"\4abi = 'i386'\nfiles = ['a']\n")
     (folder / "waiver").write_bytes(b"\5waive a b [c] until 2027-01-01: d\n")
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstate_abi.layouts import constructs
-from runstate_abi.layouts.model import LayoutError, differences
+from runstate_abi.layouts.model import differences
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
 
 BY_NAME = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
@@ -59,12 +59,25 @@ def test_an_unsigned_state_is_seen(monkeypatch):
     assert [d.kind for d in differences(COMPAT, seen, "construct")] == ["signedness-mismatch"]
 
 
-def test_a_big_endian_definition_is_refused(monkeypatch):
-    big = construct.Struct(
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [
+        (construct.Int64ub, "big-endian"),
+        (construct.Int64sb, "big-endian"),
+        (construct.Float64l, "floating"),
+        (construct.Struct("ns" / construct.Int64ul), "struct"),
+    ],
+)
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_definition_of_another_kind_is_seen(monkeypatch, other, kind, place):
+    members = [
         "state" / construct.Int32sl,
-        "state_entry_time" / construct.Int64ub,
+        "state_entry_time" / construct.Int64ul,
         "time" / construct.Array(4, construct.Int64ul),
-    )
-    monkeypatch.setitem(constructs.STRUCTS, COMPAT.name, big)
-    with pytest.raises(LayoutError, match="state_entry_time"):
-        constructs.observe((COMPAT.name,), "x86_64")
+    ]
+    changed = members[place].name / (other if place == 1 else construct.Array(4, other))
+    members[place] = changed
+    monkeypatch.setitem(constructs.STRUCTS, COMPAT.name, construct.Struct(*members))
+    (seen,) = constructs.observe((COMPAT.name,), "x86_64").found
+    differing = [(d.kind, d.member, d.seen) for d in differences(COMPAT, seen, "construct")]
+    assert differing == [("type-mismatch", changed.name, kind)]

@@ -132,3 +132,8 @@ def test_a_text_with_anything_but_arithmetic_is_refused():
     condition = CONDITIONS[0]._replace(text="__import__('os') != 0")
     with pytest.raises(ValueError, match="not a condition"):
         evaluate(condition, CLAIMED)
+
+
+def test_only_the_three_of_config_x86_64_are_left_out_elsewhere():
+    marked = {c.id for c in (*CONDITIONS, *UNASSERTED) if c.x86_64_only}
+    assert marked == {"A4", "A5", "A6"}

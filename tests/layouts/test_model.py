@@ -120,7 +120,7 @@ DIFFERENT = {
         "element-size-mismatch vcpu_runstate_info.time [x86_64] spec=8 seen=4",
     ),
     "a floating type": (
-        _with(NATIVE, "time", type=Scalar("double", 8, None, floating=True)),
+        _with(NATIVE, "time", type=Scalar("double", 8, None, kind="floating")),
         "type-mismatch vcpu_runstate_info.time [x86_64] spec=unsigned seen=floating",
     ),
     "a missing member": (
@@ -152,7 +152,7 @@ def test_a_difference_is_one_line_that_names_it(case):
 
 
 def test_an_integer_in_place_of_a_floating_type_is_told_as_well():
-    floating = _with(NATIVE, "time", type=Scalar("double", 8, None, floating=True))
+    floating = _with(NATIVE, "time", type=Scalar("double", 8, None, kind="floating"))
     result = compare(floating, NATIVE, "x")
     assert [str(d) for d in result.differences] == [
         "type-mismatch vcpu_runstate_info.time [x86_64] spec=floating seen=unsigned (x)"
@@ -162,9 +162,23 @@ def test_an_integer_in_place_of_a_floating_type_is_told_as_well():
     )
 
 
-def test_a_type_of_no_known_kind_is_no_mismatch_and_not_recorded():
-    pointer = _with(NATIVE, "time", type=Scalar("void *", 8, None))
-    result = compare(NATIVE, pointer, "x")
+@pytest.mark.parametrize(
+    "kind",
+    ["pointer", "struct", "union", "floating", "no number", "big-endian", "big-endian struct"],
+)
+def test_what_is_no_little_endian_integer_differs_from_one_and_is_equal_to_itself(kind):
+    other = _with(NATIVE, "time", type=Scalar("x", 8, None, kind=kind))
+    unknown = _with(NATIVE, "time", type=Scalar("x", 8, None))
+    for claimed in (NATIVE, unknown):
+        (there,), (back,) = differences(claimed, other, "x"), differences(other, claimed, "x")
+        assert (there.kind, there.seen, back.spec) == ("type-mismatch", kind, kind)
+    assert compare(other, other, "x").compared == 14
+    assert differences(other, other, "x") == ()
+
+
+def test_an_integer_of_unknown_sign_is_no_mismatch_and_not_recorded():
+    unsaid = _with(NATIVE, "time", type=Scalar("long", 8, None))
+    result = compare(NATIVE, unsaid, "x")
     assert (result.compared, result.differences) == (13, ())
     assert result.unknown == ("signedness time",)
 

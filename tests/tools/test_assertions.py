@@ -96,7 +96,7 @@ def test_a_bitfield_is_refused():
         _fields_ = (("state", ctypes.c_int, 3),)
 
     check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    with pytest.raises(ValueError, match=r"Bits\.state: bitfields are not to be built"):
+    with pytest.raises(ValueError, match=r"Bits\.state: bitfields and unions are not to be built"):
         check("native", Bits)
 
 
@@ -109,5 +109,5 @@ def test_a_mirror_of_the_other_byte_order_is_refused():
         )
 
     check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    with pytest.raises(pytest.fail.Exception, match="Mine is big-endian"):
+    with pytest.raises(pytest.fail.Exception, match=r"seen=big-endian .*Mine"):
         check("native", Mine)

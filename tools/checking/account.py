@@ -27,7 +27,7 @@ def lines(finding: Finding) -> Iterator[str]:
     yield from (f"  {line.place} {line.text}" for line in seen_lines([finding]))
     yield from (f"  {_condition(evaluation)}" for evaluation in finding.evaluations)
     yield from (f"  not recorded: {text}" for text in finding.unrecorded)
-    yield from (f"  not checked: {item.what}: {item.why}" for item in finding.not_checked)
+    yield from (f"  {item.told}: {item.what}: {item.why}" for item in finding.not_checked)
 
 
 # A condition is the text of a BUILD_BUG_ON(), which holds where that is false.

@@ -55,7 +55,7 @@ class Answers:
             hashes = [self.hash(path) for path in paths]
         except OSError:
             return None
-        asked = (question.abi.name, question.abi_given, sorted(question.allowed))
+        asked = (*question[:3], sorted(question.allowed))
         # A file's kind is told from its bytes, a compressed tarball's from its name as well.
         kinds = [archives.is_archive(path) for path in paths]
         return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())
@@ -104,15 +104,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-# The claims as they are, and the source text of everything between a file and its Findings.
+# The claims as they are, and the source text of all that reads: layouts/ and the rooms of check.
 def _program() -> str:
-    root = Path(runstate.__file__).parent
-    sources = [*sorted(root.rglob("*.py")), *(Path(survey.__file__).parent / n for n in _READERS)]
-    texts = [path.read_bytes() for path in sources]
+    rooms = (Path(runstate.__file__).parent, Path(survey.__file__).parent)
+    texts = [path.read_bytes() for room in rooms for path in sorted(room.rglob("*.py"))]
     return digest(b"\0".join((repr((runstate.CLAIMS, invariants.CONDITIONS)).encode(), *texts)))
-
-
-_READERS = ("survey.py", "kernels.py", "archives.py", "streams.py", "units.py", "fleet.py")
 
 
 def _label(number: int) -> str:

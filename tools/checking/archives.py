@@ -1,7 +1,7 @@
 """Kernels in Debian packages and tarballs, streamed: only the files that are wanted reach the disk.
 
 A kernel package has 100 MB and more, of which the kernel and kvm.ko are 12: ar, then xz, zstd or
-gzip, then tar are read as a stream, which ends at the last file wanted.
+gzip, then tar are read as a stream, to its end: a second kernel may stand behind the first.
 
 Law of this file: nothing is believed. Every length has a limit, names from an archive never become
 paths, and what is truncated or corrupt is a WitnessError that says where.
@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import btf_header, elf
+from runstate_abi.layouts.witnesses.inflate import compression
 from runstate_abi.tools.checking.streams import PIECE, Stream, inflated
+from runstate_abi.tools.printable import one_line
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK = 512
+START = BLOCK + 8  # what a kind of file is told from
 # Debian's kernels with all debug info: a vmlinux of 360 MB in a package of 5 GB.
 FILE_MAX = 512 << 20
 HEADER_MAX = 64 << 10  # a long name, or a set of pax records
@@ -25,7 +29,7 @@ HEADER_MAX = 64 << 10  # a long name, or a set of pax records
 WANTED = re.compile(
     r"(vmlinu[xz].*|Image(\..*)?|kvm(-intel|-amd)?\.ko(\.(xz|zst|gz|debug))?|xen-syms.*)"
 )
-TARBALL = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tzst|tbz2?)$")
+NAMED_SO = re.compile(r"\.(u?deb|tar(\.\w+)?|tgz|txz|tzst|tbz2?)$")
 # What a build leaves beside them, the decompressor's own ELF file above all.
 UNWANTED = re.compile(
     r"(.*/)?(boot/compressed/vmlinux|[^/]*\.(o|a|h|lds|bin|syms|map|config|efi|signed|sig|p7[bcs]))"
@@ -40,15 +44,36 @@ class Extracted(NamedTuple):
 
 
 def is_archive(path: str) -> bool:
-    """Tell a package or a tarball from its first bytes; a compressed or empty one by its name."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
-            start = file.read(BLOCK) or b""
-    except OSError:
+    """Tell a package or a tarball from its first bytes; a compressed or damaged one by its name."""
+    if not os.path.isfile(path):
         return False
+    start = first_bytes(path)
     if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == b"ustar":
         return True
-    return bool(start) and bool(TARBALL.search(path))
+    return bool(NAMED_SO.search(path))
+
+
+def first_bytes(path: str) -> bytes:
+    """Return what a file begins with; nothing if it cannot be read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+            return file.read(START) or b""
+    except OSError:
+        return b""
+
+
+def begins_like_a_kernel(start: bytes) -> bool:
+    """Tell a kernel image or a BTF blob of any name from its first START bytes.
+
+    ELF files are not told so, or every program would be a kernel.
+    """
+    if start[: len(elf.MAGIC)] == elf.MAGIC or compression(start):
+        return False
+    boot = (start[0x202:0x206], start[0x38:0x3C], start[0x04:0x08])
+    known = (b"HdrS", b"ARM\x64", b"zimg")
+    if any(seen == magic for seen, magic in zip(boot, known, strict=True)):
+        return True
+    return start[:2] in btf_header.ORDERS and start[2:3] == bytes([btf_header.VERSION])
 
 
 def wanted(member: str) -> bool:
@@ -62,10 +87,10 @@ def extract(path: str, folder: str) -> list[Extracted]:
     try:
         with open(path, "rb") as file:
             for member, size, stream in _members(_tar_stream(file, path), path):
-                if wanted(member):
-                    found.append(_kept(member, size, stream, folder, len(found)))
-                if _complete(found):
-                    break
+                start = stream.exactly(min(size, START)) if size <= FILE_MAX else b""
+                named = not UNWANTED.fullmatch(member) and begins_like_a_kernel(start)
+                if named or wanted(member):
+                    found.append(_kept(member, size, start, stream, folder, len(found)))
     except WitnessError:
         raise
     except ImportError:
@@ -81,24 +106,21 @@ def extract(path: str, folder: str) -> list[Extracted]:
 _ZSTD = "pip install 'runstate-abi[zstd]'"
 
 
-# A kernel and its kvm.ko are all there is to ask, so the rest of the package need not be read.
-def _complete(found: list[Extracted]) -> bool:
-    names = [os.path.basename(item.member) for item in found]
-    kernel = any(name.startswith("vmlinu") for name in names)
-    return kernel and any(re.match(r"kvm\.ko", name) for name in names)
-
-
-def _kept(member: str, size: int, stream: "Stream", folder: str, number: int) -> Extracted:
+def _kept(
+    member: str, size: int, start: bytes, stream: "Stream", folder: str, number: int
+) -> Extracted:
     if size > FILE_MAX:
         raise WitnessError(f"{stream.path}: {member} has {size} bytes, over {FILE_MAX}")
     # Named by its place in the archive: a name from there could lead anywhere.
     target = os.path.join(folder, str(number))
     with open(target, "wb") as out:
+        out.write(start)
+        size -= len(start)
         while size:
             piece = stream.exactly(min(size, PIECE))
             out.write(piece)
             size -= len(piece)
-    return Extracted(member, target)
+    return Extracted(one_line(member), target)
 
 
 def _tar_stream(file: IO[bytes], path: str) -> Stream:

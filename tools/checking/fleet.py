@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +21,7 @@ from runstate_abi.tools.checking import archives, kernels
 from runstate_abi.tools.checking.answers import Answers, relabelled
 from runstate_abi.tools.checking.kernels import Question
 from runstate_abi.tools.checking.survey import Finding, unchecked
-from runstate_abi.tools.checking.units import Unit, units
+from runstate_abi.tools.checking.units import Unit, several, units
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -132,14 +132,25 @@ def ask(unit: Unit, question: Question) -> list[Finding]:
                 continue
             labels |= {x.path: f"{path}!{x.member.removeprefix('./')}" for x in inside}
             paths += [x.path for x in inside]
-        try:
-            findings += kernels.asked_of_files(paths, question)
-        except WitnessError as error:
-            findings.append(unchecked(WITNESS, unit.paths[0], str(error)))
+        for group in _kernels(paths, labels):
+            try:
+                findings += kernels.asked_of_files(group, question)
+            except WitnessError as error:
+                findings.append(unchecked(WITNESS, unit.paths[0], str(error)))
         if not findings:
             why = f"{unit.paths[0]}: no kernel, kvm.ko or xen-syms in this archive"
             findings.append(unchecked(WITNESS, unit.paths[0], why))
         return [relabelled(finding, labels) for finding in findings]
+
+
+# An archive may hold several kernels, and what one of them lacks is no other's to have.
+def _kernels(paths: Sequence[str], labels: Mapping[str, str]) -> Iterator[Sequence[str]]:
+    names = {f"/{labels[path].partition('!')[2]}": path for path in paths if path in labels}
+    if len(names) < len(paths):  # files beside the archives, or two of one name
+        yield paths
+        return
+    for group in several(list(names)):
+        yield [names[name] for name in group]
 
 
 def _executor(workers: Workers, count: int) -> AbstractContextManager[Executor | None]:

@@ -10,11 +10,13 @@ nothing, and one that waives nothing is said.
 """
 
 import datetime
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Difference, Layout, WitnessError
+from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
 from runstate_abi.tools.checking.completeness import kinds
 from runstate_abi.tools.checking.survey import Finding, NotChecked
 
@@ -85,6 +87,7 @@ def _of_layout(witness: str, layout: Layout) -> Iterator[Line]:
     yield Line(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
     for row in layout.members:
         sign = {True: " signed", False: " unsigned", None: ""}[row.type.signed]
+        sign = sign if row.type.kind == INTEGER else f" {row.type.kind}"
         text = f"{row.offset:#04x} {row.count}x{row.type.size}{sign}"
         yield Line(witness, layout.abi, f"{layout.name}.{row.name}", text)
 
@@ -97,6 +100,8 @@ _WAIVER = re.compile(
 
 def _read(path: str) -> Golden:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise WitnessError(f"{path}: not a regular file")  # a pipe may never end
         with open(path, encoding="utf-8") as file:
             text = file.read(SIZE_MAX + 1)
     except OSError as error:
@@ -198,7 +203,7 @@ def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
     for finding in findings:
         passed = [(d, w) for d in finding.differences for w in valid if _covers(w, d)]
         used.update(w for _, w in passed)
-        skipped = tuple(NotChecked(str(d), _passed(w), False) for d, w in passed)
+        skipped = tuple(NotChecked(str(d), _passed(w), False, "waived") for d, w in passed)
         waived = {d for d, _ in passed}
         settled.append(
             finding._replace(

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 WITNESS = "btf"
 DWARF = "dwarf"
 DWARF_SECTIONS = (".debug_info", ".zdebug_info")
-# drgn gives the first definition of a name and no DW_AT_alignment.
-DWARF_UNRECORDED = "other definitions of the same name"
 
 
 class Question(NamedTuple):
@@ -200,6 +198,8 @@ def _has_dwarf(image: KernelImage) -> bool:
 
 def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     abi = image.abi or question.abi
+    if image.foreign and not question.abi_given:
+        return _of_no_abi(WITNESS, image.path, image.foreign, question)
     try:
         seen = btf.observe(reading, RUNSTATE_STRUCTS, abi)
     except WitnessError as error:
@@ -208,6 +208,7 @@ def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
     finding = finding._replace(
         source=f"{image.path}: {image.kind}, {_short(vmlinuz.identity(image))}",
         path=image.path,
+        base=question.btf_base or "" if image.split and not image.distilled_base else "",
     )
     return _conditions(finding, abi, lambda: btf.observe(reading, (KVM_VCPU_XEN,), abi).found)
 
@@ -216,24 +217,24 @@ def _asked_for_dwarf(source: "dwarf.Source", question: Question) -> Finding:
     from runstate_abi.layouts.witnesses import dwarf
 
     abi = source.file.abi or question.abi
-    # What the machine says is believed; of one without a claim only the user can say the ABI.
-    foreign = source.file.abi is None or source.file.byteorder == "big"
-    if foreign and not question.abi_given:
-        why = f"{source.path}: {source.file.byteorder}-endian {source.file.description}"
-        why += ": no ABI here is that machine's; --abi says which to compare with"
-        return unchecked(DWARF, source.path, why, DWARF not in question.allowed)
+    if source.file.abi is None and not question.abi_given:
+        return _of_no_abi(DWARF, source.path, source.file.description, question)
     try:
-        reading = dwarf.read(source)
-        seen = dwarf.observe(reading, RUNSTATE_STRUCTS, abi)
+        seen = dwarf.observe(source, RUNSTATE_STRUCTS, abi)
     except WitnessError as error:
         return unchecked(DWARF, source.path, str(error), DWARF not in question.allowed)
     finding = _held(DWARF, seen, abi, source.file.abi is None and not question.abi_given)
     finding = finding._replace(
         source=f"{source.path}: {dwarf.description(source)}, {_short(dwarf.identity(source))}",
         path=source.path,
-        unrecorded=(*finding.unrecorded, DWARF_UNRECORDED) if finding.found else (),
     )
-    return _conditions(finding, abi, lambda: dwarf.observe(reading, (KVM_VCPU_XEN,), abi).found)
+    return _conditions(finding, abi, lambda: dwarf.observe(source, (KVM_VCPU_XEN,), abi).found)
+
+
+# What the machine says is believed; of one without a claim only the user can say the ABI.
+def _of_no_abi(witness: str, path: str, machine: str, question: Question) -> Finding:
+    why = f"{path}: {machine}: no ABI here is that machine's; --abi says which to compare with"
+    return unchecked(witness, path, why, witness not in question.allowed)
 
 
 def _held(witness: str, seen: Layouts, abi: Abi, assumed: bool) -> Finding:

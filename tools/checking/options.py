@@ -4,6 +4,7 @@ Law of this file: words in, one namespace out; whoever reads it needs no default
 """
 
 import argparse
+from collections.abc import Collection
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
@@ -15,7 +16,8 @@ PROJECT = "pyproject.toml"
 _EPILOG = """\
 Without FILE: the encodings written by hand, the C layout rule, the kernel's BUILD_BUG_ON
 conditions, every compiler found (gcc and clang, -m64 and -m32) and this machine's kernel.
-What the machine does not offer is listed as not checked.
+What the machine does not offer is told as "not asked"; a witness that is there and cannot be
+asked is "not checked", which is exit 3, and so is whatever was named.
 
 With FILE: those files, a vmlinux or vmlinuz and its kvm.ko together (vmlinuz kvm.ko.xz); a file
 that has DWARF is asked for that too; - is standard input. With a folder, a Debian package or a
@@ -142,16 +144,25 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
             choices = " or ".join(f"{name}={struct}" for struct in RUNSTATE_STRUCTS)
             parser.error(f"--struct {text}: say which struct it mirrors: {choices}")
     if options.require:
-        _refuse_unknown(parser, options.require)
+        from runstate_abi.tools.checking import completeness
+
+        _refuse_unknown(parser, "require", options.require, completeness.KINDS)
+    _refuse_unknown(parser, "allow-missing", options.allow_missing, ALLOWABLE)
 
 
-def _refuse_unknown(parser: argparse.ArgumentParser, require: list[str]) -> None:
-    from runstate_abi.tools.checking import completeness, config
+# The structs, and the debug info that a file may be without.
+ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
 
-    for word in require:
-        if word not in completeness.KINDS:
-            near = config.nearest(word, completeness.KINDS)
-            parser.error(f"--require {word}: no such witness{near}")
+
+def _refuse_unknown(
+    parser: argparse.ArgumentParser, option: str, words: list[str], known: Collection[str]
+) -> None:
+    for word in words:
+        if word not in known:
+            from runstate_abi.tools.checking import config
+
+            what = "struct or witness" if option == "allow-missing" else "witness"
+            parser.error(f"--{option} {word}: no such {what}{config.nearest(word, known)}")
 
 
 def mirrored(text: str) -> tuple[str, str]:

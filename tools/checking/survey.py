@@ -1,7 +1,7 @@
 """Ask witnesses about the structs and hold what they say against the claims.
 
 Law of this file: pure functions that return Findings, one per witness. Nothing here prints, and
-nothing is passed over: what a witness could not be asked is in its Finding as not checked.
+nothing is passed over: what a witness could not be asked is in its Finding, as NotChecked.
 """
 
 import os
@@ -18,6 +18,7 @@ from runstate_abi.layouts.invariants import (
     evaluate_all,
 )
 from runstate_abi.layouts.model import (
+    Comparison,
     Difference,
     Layout,
     LayoutError,
@@ -36,11 +37,22 @@ from runstate_abi.layouts.runstate import (
 
 
 class NotChecked(NamedTuple):
-    """Something that could not be compared. ``fails`` is False where that is allowed."""
+    """Something that could not be compared, and whether that fails.
+
+    One rule for every format: what a person named, or a witness that was found and could not be
+    asked, is "not checked" and fails. What this machine does not offer, and what --allow-missing
+    names, is told as "not asked".
+    """
 
     what: str
     why: str
     fails: bool
+    otherwise: str = "not asked"
+
+    @property
+    def told(self) -> str:
+        """What it is called."""
+        return "not checked" if self.fails else self.otherwise
 
 
 class Finding(NamedTuple):
@@ -51,6 +63,7 @@ class Finding(NamedTuple):
     ``path`` is the file, if it is one. ``compared`` counts facts; ``unrecorded`` are those that
     this kind of witness does not know. ``about`` says what it is about, if not about structs.
     ``names`` are (the claim's name, what the file calls that struct), where it is another.
+    ``base`` is the file that split BTF was read with, if one was given.
     """
 
     witness: str
@@ -67,20 +80,23 @@ class Finding(NamedTuple):
     path: str = ""
     about: str = ""
     names: tuple[tuple[str, str], ...] = ()
+    base: str = ""
 
 
 def holding(
     witness: str, seen: Layouts, claims: Mapping[str, Layout], abi: Abi, assumed: bool = False
 ) -> Finding:
     """Compare every definition that a witness has with the claim of its name."""
-    results = [
+    every = [
         (layout, compare(claims[layout.name], layout, seen.source))
         for layout in seen.found
         if layout.name in claims
     ]
+    results = [(layout, _without_signs(result)) for layout, result in every]
     unrecorded = [text for _, result in results for text in result.unknown]
     notes = [_other_abi(layout) for layout, result in results if result.differences]
     notes += [note for layout, _ in results for note in _in_padding(claims[layout.name], layout)]
+    notes += [_of_sign(d) for _, result in every for d in result.differences if d.kind == SIGN]
     return Finding(
         witness,
         seen.source,
@@ -91,6 +107,21 @@ def holding(
         differences=tuple(d for _, result in results for d in result.differences),
         unrecorded=tuple(dict.fromkeys(unrecorded)),
         notes=tuple(dict.fromkeys(filter(None, notes))),
+    )
+
+
+# A sign changes no byte, and KVM's own selftest has an unsigned state: it is told, and is no fault.
+SIGN = "signedness-mismatch"
+
+
+def _without_signs(result: Comparison) -> Comparison:
+    return result._replace(differences=tuple(d for d in result.differences if d.kind != SIGN))
+
+
+def _of_sign(sign: Difference) -> str:
+    return (
+        f"struct {sign.struct}: {sign.member} is {sign.seen} here and {sign.spec} in the claim: "
+        "equal by bytes"
     )
 
 
@@ -157,7 +188,9 @@ def encodings() -> Iterator[Finding]:
         try:
             seen = module.observe(RUNSTATE_STRUCTS, X86_64.name)
         except (WitnessError, LayoutError) as error:
-            yield unchecked(name, f"layouts/{module.__name__.rsplit('.')[-1]}.py", str(error))
+            # A WitnessError says that this machine's ABI cannot express the structs.
+            file, fails = module.__name__.rsplit(".")[-1], isinstance(error, LayoutError)
+            yield unchecked(name, f"layouts/{file}.py", str(error), fails)
             continue
         yield holding(name, seen, as_i386_aligns, X86_64)
     yield c_rule()
@@ -194,7 +227,7 @@ def compilers_here() -> tuple[str, ...]:
 
 
 def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) -> Iterator[Finding]:
-    """Yield what each compiler makes of our declarations; ``named`` ones must work."""
+    """Yield what each compiler makes of our declarations; ``named`` ones must be there."""
     import shutil
 
     from runstate_abi.layouts.witnesses import compiler
@@ -206,7 +239,7 @@ def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) ->
         try:
             observed = compiler.observe(compiler.OURS, command, abi)
         except WitnessError as error:
-            yield unchecked(command, "", str(error).removeprefix(f"{command}: "), fails=named)
+            yield unchecked(command, "", str(error).removeprefix(f"{command}: "))
             continue
         claims = CLAIMS[observed.abi.name]
         xen_name = f"xen_{COMPAT.name}"
@@ -215,7 +248,7 @@ def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) ->
             COMPAT.name: claims.compat_kvm,
             xen_name: claims.compat_xen._replace(name=xen_name),
         }
-        finding = holding(command, observed.layouts, expected, observed.abi)
+        finding = _as_guests_get_it(holding(command, observed.layouts, expected, observed.abi))
         refused = {condition.id for condition in observed.refused}
         yield judged(
             finding,
@@ -224,6 +257,18 @@ def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) ->
                 for c in observed.asserted
             ),
         )
+
+
+# A driver for 32-bit Windows that declares the struct as Xen's header does reads it 4 bytes off.
+def _as_guests_get_it(finding: Finding) -> Finding:
+    native = any(x.name == NATIVE.name and x.size == NATIVE.size for x in finding.found)
+    if finding.abi != "i386-windows" or not native:
+        return finding
+    note = (
+        f"struct {NATIVE.name} is {NATIVE.size} bytes here, as Microsoft's compilers align it; a "
+        f"32-bit guest is given {COMPAT.size}: declare it with #pragma pack(4)"
+    )
+    return finding._replace(notes=(*finding.notes, note))
 
 
 def asked_of_header(
@@ -243,7 +288,7 @@ def asked_of_header(
         expected[COMPAT.name] = claims.compat_xen
     names = ", ".join(name for name, _ in structs)
     layouts = Layouts("compiler", f"{header}: {names}; {seen[0].layouts.source}", found)
-    finding = holding(command, layouts, expected, found_abi)
+    finding = _as_guests_get_it(holding(command, layouts, expected, found_abi))
     unrecorded = [text for observed in seen for text in observed.unrecorded]
     finding = finding._replace(
         path=header,

@@ -9,8 +9,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.witnesses import btf_header, elf
-from runstate_abi.layouts.witnesses.inflate import compression
 from runstate_abi.tools.checking import archives
 
 
@@ -51,22 +49,16 @@ def _is_candidate(path: str) -> bool:
         return True
     if archives.wanted(path) and os.path.isfile(path):
         return True
-    start = _start(path)
-    if start[: len(elf.MAGIC)] == elf.MAGIC or compression(start):
-        return False
-    boot = (start[0x202:0x206], start[0x38:0x3C], start[0x04:0x08])
-    known = (b"HdrS", b"ARM\x64", b"zimg")
-    if any(seen == magic for seen, magic in zip(boot, known, strict=True)):
-        return True
-    return start[:2] in btf_header.ORDERS and start[2:3] == bytes([btf_header.VERSION])
+    return archives.begins_like_a_kernel(archives.first_bytes(path))
 
 
-def _start(path: str) -> bytes:
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
-            return file.read(archives.BLOCK + 8) or b""
-    except OSError:
-        return b""
+def several(names: Sequence[str]) -> list[list[str]]:
+    """Return the files of an archive, by name, as the kernels that they are: one list for each.
+
+    One list of all where that leaves a module without a kernel: its BTF says which it belongs to.
+    """
+    groups = list(_grouped(names))
+    return groups if all(any(not _is_module(f) for f in group) for group in groups) else [[*names]]
 
 
 _PACKAGE = re.compile(

@@ -77,11 +77,12 @@ SECTIONS = (
     "padding",
     "pages",
     "asserts",
+    "checks",
     "history",
     "registration",
     "sources",
 )
-TABLES = ("invariants", "xen-calls", "kvm-calls", "versions")
+TABLES = ("invariants", "xen-calls", "kvm-calls", "versions", "witnesses")
 MODULES = (structs, updates, placements, deceptions, prose, history)
 
 

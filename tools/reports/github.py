@@ -31,10 +31,10 @@ def render(findings: Sequence[Finding]) -> str:
         rest = len(lines) - ANNOTATIONS_MAX + 1
         more = f"::error title=runstate check::and {rest} more: see the step's summary"
         lines[ANNOTATIONS_MAX - 1 :] = [more]
-    skipped = [r for r in found if r.outcome is Outcome.SKIPPED]
+    skipped = [r for r in found if r.outcome is Outcome.NOT_ASKED]
     if skipped:
         text = "\n".join(f"{r.name}: {'; '.join(r.lines)}" for r in skipped)
-        lines.append(f"::notice title=runstate check%3A {len(skipped)} skipped::{_message(text)}")
+        lines.append(f"::notice title=runstate check%3A {len(skipped)} not asked::{_message(text)}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -21,7 +21,7 @@ def render(findings: Sequence[Finding]) -> str:
 
 def _issues(result: Result) -> Iterator[dict[str, object]]:
     for difference in result.differences:
-        stable = f"{result.name} {str(difference).partition(' (')[0]}"
+        stable = f"{result.place} {result.name} {str(difference).partition(' (')[0]}"
         place = place_of(difference)
         if result.path:
             place = Place(
@@ -32,7 +32,7 @@ def _issues(result: Result) -> Iterator[dict[str, object]]:
         text = f"{result.name}: {'; '.join(result.lines)}"
         # Relative: GitLab shows it beside the files of the merge request.
         path = os.path.relpath(result.path) if result.path else "layouts/runstate.py"
-        yield _issue("not-checked", text, text, Place(path, 1))
+        yield _issue("not-checked", text, f"{result.place} {text}", Place(path, 1))
 
 
 def _issue(kind: str, text: str, stable: str, place: Place) -> dict[str, object]:
@@ -42,6 +42,6 @@ def _issue(kind: str, text: str, stable: str, place: Place) -> dict[str, object]
         "description": text,
         "categories": ["Compatibility"],
         "severity": "critical",
-        "fingerprint": hashlib.sha256(f"{kind} {stable}".encode()).hexdigest(),
+        "fingerprint": hashlib.sha256(os.fsencode(f"{kind} {stable}")).hexdigest(),
         "location": {"path": place.file, "lines": {"begin": place.line}},
     }

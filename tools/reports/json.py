@@ -43,6 +43,7 @@ def _finding(finding: Finding) -> dict[str, object]:
         "witness": finding.witness,
         "source": finding.source,
         "input": _input(finding.path),
+        "btf_base": _input(finding.base),
         "abi": finding.abi or None,
         "abi_assumed": finding.assumed,
         "structs": [_struct(layout) for layout in finding.found],
@@ -83,6 +84,7 @@ def _struct(layout: Layout) -> dict[str, object]:
             {
                 "name": row.name,
                 "type": row.type.name,
+                "kind": row.type.kind,
                 "offset": row.offset,
                 "size": row.size,
                 "count": row.count,

@@ -1,7 +1,7 @@
 """Findings as JUnit XML: what GitLab (``reports: junit``) and Jenkins show.
 
-A suite is a witness of one source, a case one of its results. A skipped case was allowed to be
-absent; whatever else could not be checked is a failure.
+A suite is a witness of one source, a case one of its results. A skipped case was not asked (see
+NotChecked); whatever could not be checked is a failure.
 """
 
 import xml.etree.ElementTree as ElementTree
@@ -39,7 +39,7 @@ def _counts(found: Sequence[Result]) -> dict[str, str]:
         "tests": str(len(found)),
         "failures": str(sum(result.failed for result in found)),
         "errors": "0",
-        "skipped": str(counted(found, Outcome.SKIPPED)),
+        "skipped": str(counted(found, Outcome.NOT_ASKED)),
         "time": "0",
     }
 
@@ -51,7 +51,7 @@ def _case(result: Result) -> ElementTree.Element:
     if result.failed:
         message = {"type": result.rule, "message": _printable(result.lines[0])}
         ElementTree.SubElement(case, "failure", message).text = text
-    elif result.outcome is Outcome.SKIPPED:
+    elif result.outcome is Outcome.NOT_ASKED:
         ElementTree.SubElement(case, "skipped", {"message": text})
     if result.source:
         ElementTree.SubElement(case, "system-out").text = _printable(result.source)

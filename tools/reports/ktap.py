@@ -19,7 +19,7 @@ def _lines(found: Sequence[Result]) -> Iterator[str]:
     yield "KTAP version 1"
     yield f"1..{len(found)}"
     for number, result in enumerate(found, 1):
-        if result.outcome is Outcome.SKIPPED:
+        if result.outcome is Outcome.NOT_ASKED:
             yield f"ok {number} {_description(result)} # SKIP {_one_line('; '.join(result.lines))}"
             continue
         yield from (f"# {_one_line(line)}" for line in result.lines)

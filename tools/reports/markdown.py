@@ -17,7 +17,7 @@ MARKS = {
     Outcome.PASSED: "ok",
     Outcome.DIFFERS: "**differs**",
     Outcome.UNCHECKED: "**not checked**",
-    Outcome.SKIPPED: "skipped",
+    Outcome.NOT_ASKED: "not asked",
 }
 
 

@@ -18,12 +18,12 @@ from runstate_abi.tools.report import EQUAL, exit_code
 
 
 class Outcome(Enum):
-    """What became of a result; UNCHECKED fails, SKIPPED was allowed."""
+    """What became of a result; UNCHECKED fails, NOT_ASKED does not (see NotChecked)."""
 
     PASSED = "passed"
     DIFFERS = "differs"
     UNCHECKED = "not checked"
-    SKIPPED = "skipped"
+    NOT_ASKED = "not asked"
 
 
 class Result(NamedTuple):
@@ -50,6 +50,11 @@ class Result(NamedTuple):
         abi = f"[{self.abi}]" if self.abi else ""
         subject = "" if self.subject == self.witness else self.subject
         return " ".join(part for part in (self.witness, file, subject, abi) if part)
+
+    @property
+    def place(self) -> str:
+        """The folder of its file, as seen from here: two files may have one name."""
+        return os.path.dirname(os.path.relpath(self.path)) if self.path else ""
 
     @property
     def failed(self) -> bool:
@@ -106,7 +111,7 @@ def _compared(finding: Finding, subject: str, differences: tuple[Difference, ...
 
 def _not_checked(finding: Finding, item: NotChecked) -> Result:
     subject = "" if item.what == finding.witness else item.what
-    outcome = Outcome.UNCHECKED if item.fails else Outcome.SKIPPED
+    outcome = Outcome.UNCHECKED if item.fails else Outcome.NOT_ASKED
     source = finding.source or finding.witness
     path = finding.path
     if not path and os.path.exists(finding.source):

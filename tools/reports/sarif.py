@@ -30,8 +30,7 @@ RULES = {
     "offset-mismatch":       "A member is not where the ABI says.",
     "element-size-mismatch": "A member, or an element of it, is not as wide as the ABI says.",
     "count-mismatch":        "An array has not as many elements as the ABI says.",
-    "type-mismatch":         "A member is a floating-point number where the ABI has an integer.",
-    "signedness-mismatch":   "A member is signed where the ABI says unsigned, or the other way.",
+    "type-mismatch":         "A member is no little-endian integer, and the ABI has one there.",
     "missing-member":        "A member of the ABI is absent.",
     "extra-member":          "There is a member that the ABI does not have.",
     "condition-false":       "One of the kernel's own BUILD_BUG_ON conditions is violated.",
@@ -73,13 +72,13 @@ def render(findings: Sequence[Finding]) -> str:
 
 
 def _said(result: Result) -> bool:
-    return result.outcome is not Outcome.SKIPPED
+    return result.outcome is not Outcome.NOT_ASKED
 
 
 # What was allowed to be absent is said, and is no alert.
 def _skip(result: Result) -> dict[str, object]:
     text = f"{result.name}: {'; '.join(result.lines)}"
-    return {"level": "note", "message": {"text": f"skipped: {text}"}}
+    return {"level": "note", "message": {"text": f"not asked: {text}"}}
 
 
 def _results(result: Result) -> Iterator[dict[str, object]]:
@@ -102,14 +101,15 @@ def _results(result: Result) -> Iterator[dict[str, object]]:
 
 def _result(rule: str, text: str, result: Result) -> dict[str, object]:
     # The same alert in the next run, whatever the build-id: the text up to its source.
-    stable = f"{rule} {result.name} {text.partition(' (')[0] if result.differences else ''}"
+    what = text.partition(" (")[0] if result.differences else ""
+    stable = f"{rule} {result.place} {result.name} {what}"
     return {
         "ruleId": rule,
         "ruleIndex": list(RULES).index(rule),
         "level": "error",
         "kind": "fail",
         "message": {"text": text},
-        "partialFingerprints": {"runstate/v1": hashlib.sha256(stable.encode()).hexdigest()},
+        "partialFingerprints": {"runstate/v1": hashlib.sha256(os.fsencode(stable)).hexdigest()},
     }
 
 
@@ -118,7 +118,7 @@ def _file(path: str, line: int = 1) -> dict[str, object]:
     path = path.partition("!")[0] if not os.path.exists(path) else path
     absolute = os.path.abspath(path)
     inside = os.path.relpath(absolute)
-    uri = quote(inside) if not inside.startswith("..") else Path(absolute).as_uri()
+    uri = quote(os.fsencode(inside)) if not inside.startswith("..") else Path(absolute).as_uri()
     place = {"artifactLocation": {"uri": uri}, "region": {"startLine": line}}
     return {"physicalLocation": place}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
 from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.tools.printable import one_line
 from runstate_abi.tools.report import unreadable
 from runstate_abi.tools.tables import aligned
 
@@ -21,12 +22,12 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
     readable = [finding for finding in findings if not unreadable(finding)]
     table = [[_mark(f), f.witness, _abi(f), _summary(f)] for f in readable]
     for line, finding in zip(aligned(table), readable, strict=True):
-        yield line
-        yield from map(str, finding.differences)
-        yield from (f"    note: {note}" for note in finding.notes)
+        yield one_line(line)
+        yield from (one_line(str(difference)) for difference in finding.differences)
+        yield from (one_line(f"    note: {note}") for note in finding.notes)
         for item in finding.not_checked:
             if item.what != finding.witness:
-                yield f"    not checked: {item.what}: {item.why}"
+                yield one_line(f"    {item.told}: {item.what}: {item.why}")
     if readable:
         yield ""
         yield _total(findings)
@@ -59,8 +60,8 @@ def _summary(finding: Finding) -> str:
         parts.append(f"{true} of {len(finding.evaluations)} conditions hold")
     if finding.unrecorded:
         parts.append(f"{', '.join(finding.unrecorded)} not recorded")
-    own = [item.why for item in finding.not_checked if item.what == finding.witness]
-    parts += [f"not checked: {why}" for why in own]
+    own = [item for item in finding.not_checked if item.what == finding.witness]
+    parts += [f"{item.told}: {item.why}" for item in own]
     summary = "; ".join(part for part in parts if part)
     return f"{summary}  ({finding.source})" if finding.source else summary
 
@@ -72,11 +73,12 @@ def _total(findings: Sequence[Finding]) -> str:
     differing = sum(len(f.differences) for f in findings)
     unchecked = [item for f in findings for item in f.not_checked]
     failing = sum(item.fails for item in unchecked)
+    others = sum(item.told == "not asked" for item in unchecked)
     counts = (
         _counted(compared, "fact compared", "facts compared"),
         _counted(conditions, "condition evaluated", "conditions evaluated"),
         _counted(differing, "difference", "differences"),
-        f"{len(unchecked)} not checked" + (f" ({failing} of them had to be)" if failing else ""),
+        f"{failing} not checked" + (f", {others} not asked" if others else ""),
     )
     return f"{_counted(asked, 'witness', 'witnesses')}: {', '.join(counts)}"
 

@@ -104,7 +104,7 @@ class DwarfTypes:
 
     def layouts(self, names: Sequence[str]) -> Layouts:
         """Return what it says of the structs of these names (WitnessError)."""
-        return dwarf.observe(self.dwarf, names, X86_64)
+        return dwarf.observe(self.dwarf.source, names, X86_64)
 
 
 def open_dwarf(path: str) -> DwarfTypes | None:

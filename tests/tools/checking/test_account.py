@@ -53,7 +53,7 @@ def test_a_condition_that_does_not_hold_is_said_so(finding, evaluation, text):
 def test_what_was_not_checked_is_said():
     assert list(account.lines(unchecked("clang", "", "not installed", fails=False))) == [
         "asked clang: 0 facts, 0 conditions",
-        "  not checked: clang: not installed",
+        "  not asked: clang: not installed",
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,21 @@ def test_other_bytes_and_other_questions_have_none(answers, kernel, tmp_path):
     (tmp_path / "vmlinux").write_bytes(b"other!")
     keys.add(answers.key([kernel], QUESTION))
     assert len(keys) == 7
+
+
+@pytest.mark.parametrize("file", ["layouts/new.py", "tools/checking/account.py"])
+def test_a_changed_file_of_the_program_asks_again(answers, kernel, monkeypatch, tmp_path, file):
+    house = tmp_path / "house"
+    for module in (runstate, survey):
+        old = Path(module.__file__)
+        room = house / old.parent.relative_to(old.parents[2 if module is survey else 1])
+        shutil.copytree(old.parent, room, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr(module, "__file__", str(room / old.name))
+    key = Answers(str(answers.folder)).key([kernel], QUESTION)
+    assert key == answers.key([kernel], QUESTION)
+    with open(house / file, "a") as changed:
+        changed.write("# changed\n")
+    assert Answers(str(answers.folder)).key([kernel], QUESTION) != key
 
 
 def test_a_changed_claim_asks_again(answers, kernel, monkeypatch):

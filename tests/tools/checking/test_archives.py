@@ -5,6 +5,7 @@ import io
 import lzma
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -116,13 +117,49 @@ def test_a_link_is_no_file(tmp_path):
     assert extracted(made(tmp_path, (link, b"")), tmp_path / "out") == {}
 
 
-def test_the_rest_of_the_archive_is_not_read(tree, tmp_path):
+def test_an_archive_that_ends_behind_a_kernel_and_its_module_is_not_taken_for_whole(tree, tmp_path):
     path = tmp_path / "kernel.tar"
     order = [*WANTED, "boot/config-6.12"]
     subprocess.run(["tar", "cf", path, "-C", tree, *order], check=True)
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"CONFIG_KVM_XEN")])
-    assert extracted(path, tmp_path / "out") == WANTED
+    with pytest.raises(WitnessError, match="truncated"):
+        extracted(path, tmp_path / "out")
+
+
+def test_a_kernel_of_any_name_is_told_by_its_bytes(tmp_path):
+    boot = bytearray(600)
+    boot[0x202:0x206] = b"HdrS"
+    files = {"bzImage": bytes(boot), "linux": b"MZ\0\0zimg" + bytes(90), "elf": b"\x7fELF"}
+    files["btf"] = b"\x9f\xeb\x01\0"
+    path = made(tmp_path, *((entry(name, data), data) for name, data in files.items()))
+    del files["elf"]
+    assert extracted(path, tmp_path / "out") == files
+
+
+def test_a_name_that_would_forge_a_line_is_escaped(tmp_path):
+    path = made(tmp_path, (entry("a\nok  btf\x1b[2J/vmlinux", KERNEL), KERNEL))
+    (item,) = archives.extract(str(path), str(tmp_path))
+    assert item.member == "a\\nok  btf\\x1b[2J/vmlinux"
+
+
+def test_without_a_reader_of_zstd_a_package_is_one_line(tree, tmp_path, monkeypatch):
+    path = tmp_path / "kernel.tar.zst"
+    subprocess.run([*TARS["tar.zst"], path, "-C", tree, "."], check=True)
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+    with pytest.raises(WitnessError, match=r"zst: zstd before Python 3\.14: pip install"):
+        archives.extract(str(path), str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"junk"])
+def test_a_damaged_package_or_tarball_is_one_by_its_name(tmp_path, content):
+    for name in ("a.deb", "b.tar.gz", "c.txz"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert archives.is_archive(str(path))
+        with pytest.raises(WitnessError):
+            archives.extract(str(path), str(tmp_path))
 
 
 def test_streams_put_together_are_read_on(tmp_path, tree):

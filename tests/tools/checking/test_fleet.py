@@ -139,6 +139,50 @@ def test_an_archives_files_are_named_by_it(kernels, tmp_path):
     assert exit_code([finding]) == 0
 
 
+@pytest.fixture(params=["btf", "dwarf"])
+def pairs(request, kernel_object, compiled_object, declarations):
+    """Return five pairs of a kernel and its kvm.ko, as {name in an archive: file}; e differs."""
+    native, compat, kvm = (declarations[name] for name in ("NATIVE", "COMPAT", "KVM"))
+    wrong = compat.replace(" __attribute__((packed))", "")
+    found = {}
+    for version in "abcde":
+        own = f"struct only_{version} {{ int {version}; }};"
+        second = [wrong if version == "e" else compat, kvm, own]
+        if request.param == "btf":
+            kernel = kernel_object(f"kernel-{version}", [native, own])
+            module = kernel_object(f"kvm-{version}", [native, *second], base=kernel)
+        else:
+            kernel = compiled_object(f"kernel-{version}", [native, own])
+            module = compiled_object(f"kvm-{version}", second)
+        found[version] = {
+            f"boot/vmlinux-6.{version}-amd64": kernel,
+            f"lib/modules/6.{version}-amd64/kernel/arch/x86/kvm/kvm.ko": module,
+        }
+    return found
+
+
+# Archives of 1, 2 and 5 kernels; in each place the one that differs, or one without its module.
+ORDERS = ["a", "e", "ab", "ae", "ea", "abcd", "eabcd", "aebcd", "abecd", "abced", "abcde"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", ["w:gz", "w"])
+def test_every_kernel_of_an_archive_is_asked(pairs, tmp_path, order, kind):
+    for lacking in ("", *order):
+        path = tmp_path / f"{order}{lacking}.tar"
+        with tarfile.open(path, kind) as archive:
+            for version in order:
+                for name, file in pairs[version].items():
+                    if version != lacking or "kvm" not in name:
+                        archive.add(file, name)
+        findings = fleet.ask(Unit((str(path),)), QUESTION)
+        assert len(findings) == 2 * len(order) - bool(lacking)
+        differs = "e" in order and lacking != "e"
+        assert exit_code(findings) == (1 if differs else 3 if lacking else 0)
+        unheard = [i.what for f in findings for i in f.not_checked]
+        assert unheard == (["struct compat_vcpu_runstate_info"] if lacking else [])
+
+
 def test_a_kernel_and_its_module_may_be_in_two_packages(kernel_object, declarations, tmp_path):
     kernel = kernel_object("kernel", [declarations["NATIVE"]])
     texts = [declarations[name] for name in ("NATIVE", "COMPAT", "KVM")]

@@ -1,6 +1,7 @@
 """Golden files: a change is a difference, and a waiver has a reason and a last day."""
 
 import datetime
+import os
 
 import pytest
 
@@ -33,6 +34,18 @@ def test_it_is_text_that_a_person_can_read(golden):
         "btf x86_64 vcpu_runstate_info.state_entry_time 0x08 1x8 unsigned",
         "btf x86_64 vcpu_runstate_info.time 0x10 4x8 unsigned",
     ]
+
+
+def test_a_golden_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WitnessError, match="pipe: not a regular file"):
+        settled(tmp_path / "pipe", SEEN)
+
+
+def test_a_member_of_another_kind_is_seen():
+    pointer = NATIVE.rows[3]._replace(type=NATIVE.rows[3].type._replace(kind="pointer"))
+    layout = NATIVE._replace(rows=(*NATIVE.rows[:3], pointer))
+    assert str(goldens.seen_lines([SEEN._replace(found=(layout,))])[-1]).endswith("4x8 pointer")
 
 
 def test_the_same_is_equal(golden):

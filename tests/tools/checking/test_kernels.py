@@ -226,15 +226,11 @@ def test_files_with_dwarf_alone_are_one_question(compiled_object, declarations):
     assert [item.what for item in alone.not_checked] == ["struct compat_vcpu_runstate_info"]
 
 
-def test_without_drgn_a_file_with_dwarf_could_not_be_checked(
-    compiled_object, declarations, monkeypatch
-):
+def test_a_file_with_dwarf_is_checked_without_drgn(compiled_object, declarations, monkeypatch):
     monkeypatch.setitem(sys.modules, "drgn", None)
-    path = compiled_object("kernel", [declarations["NATIVE"]])
-    findings = ask(path)
-    assert unreadable(findings[0])
-    assert complaint(findings[0]).endswith("needs drgn: pip install 'runstate-abi[dwarf]'")
-    assert exit_code(findings) == 3
+    path = compiled_object("kernel", [declarations["NATIVE"], declarations["COMPAT"]])
+    (finding,) = ask(path)
+    assert (finding.witness, finding.compared, exit_code([finding])) == ("dwarf", 26, 0)
 
 
 def test_a_compressed_module_keeps_its_dwarf(kernel_object, declarations, tmp_path):
@@ -290,15 +286,22 @@ def test_a_struct_there_is_no_word_for_hides_no_other_files_difference(kernel_ob
     assert exit_code(findings) == 1
 
 
-@pytest.mark.parametrize(("place", "value"), [(18, 22), (18, 21)])
+# ELF class and e_machine of machines that have no ABI here, and one of ours in the wrong class.
+FOREIGN = [(2, 8), (2, 21), (2, 22), (2, 40), (2, 258), (2, 247), (2, 3), (2, 0)]
+
+
+@pytest.mark.parametrize("machine", FOREIGN)
+@pytest.mark.parametrize("witness", ["btf", "dwarf"])
 def test_a_machine_without_an_abi_is_not_compared_as_another(
-    compiled_object, declarations, tmp_path, place, value
+    compiled_object, kernel_object, declarations, tmp_path, machine, witness
 ):
-    data = bytearray(Path(compiled_object("native", [declarations["NATIVE"]])).read_bytes())
-    data[place] = value
+    build = kernel_object if witness == "btf" else compiled_object
+    data = bytearray(Path(build("native", [declarations["NATIVE"]])).read_bytes())
+    data[18:20] = machine[1].to_bytes(2, "little")
+    if witness == "dwarf":
+        data[16] = 2  # an executable: nothing is relocated
     foreign = tmp_path / "foreign.o"
     foreign.write_bytes(data)
     (finding,) = ask(str(foreign))
-    assert unreadable(finding)
+    assert (finding.witness, unreadable(finding), exit_code([finding])) == (witness, True, 3)
     assert "no ABI here is that machine's" in complaint(finding)
-    assert exit_code([finding]) == 3

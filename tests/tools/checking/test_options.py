@@ -32,6 +32,8 @@ REFUSED = {
     "--format ktap --json":            "on stdout: give one a file",
     "--coverage --format ktap":        "--coverage is text: --format ktap=FILE leaves stdout to it",
     "--require btf,dwarv":             "--require dwarv: no such witness: did you mean dwarf?",
+    "--allow-missing compat_vcpu_runstat": "no such struct or witness: did you mean compat_vcpu_",
+    "--allow-missing nonsense":        "there are vcpu_runstate_info, compat_vcpu_runstate_info",
     "--abi m68k":                      "no ABI 'm68k': there are x86_64, i386,",
     "-j 0":                            "argument -j: 0 processes",
     "-j many":                         "argument -j/--jobs: invalid int value: 'many'",

@@ -74,7 +74,7 @@ def test_what_was_skipped_is_a_note_and_no_alert(findings):
     run = run_of([findings.equal, findings.allowed])
     assert run["results"] == []
     (note,) = run["invocations"][0]["toolExecutionNotifications"]
-    assert note["message"]["text"] == "skipped: clang: not installed"
+    assert note["message"]["text"] == "not asked: clang: not installed"
 
 
 def test_an_alert_is_the_same_in_the_next_build(findings):

@@ -1,0 +1,425 @@
+"""DWARF's entries, as far as a struct needs them: found by name, and read one at a time.
+
+A kernel's .debug_info is 300 MB, and a struct's name is in few of its units. This reader looks for
+references to the name's place in the string section, and believes a place only if an abbreviation
+of its unit says that an entry with that name begins there. DWARF 2 to 5, 32 and 64 bits, both byte
+orders, compressed sections, relocatable files and the other half of split DWARF.
+
+Law of this file: it knows where entries are, and nothing of C. A form or a relocation that is not
+known is an error where a struct needs it.
+"""
+
+import os
+import re
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses.elf_bytes import section_bytes
+
+# Bounds that no honest file comes near, so that a hostile one costs no more.
+UNITS_MAX, PLACES_MAX, ENTRIES_MAX = 1 << 17, 1 << 16, 1 << 22
+STRINGS_MAX, TYPES_MAX, ABBREVIATIONS_MAX = 64, 256, 1 << 22
+
+# DWARF 5, 7.5.3 (tags), 7.5.4 (attributes), 7.5.5 (forms); the last two tables of GNU's are split
+# DWARF as version 4 had it, and dwz.
+# fmt: off
+ARRAY, CLASS, ENUMERATION, MEMBER, POINTER, REFERENCE = 0x01, 0x02, 0x04, 0x0d, 0x0f, 0x10
+STRUCTURE, TYPEDEF, UNION, INHERITANCE, PTR_TO_MEMBER = 0x13, 0x16, 0x17, 0x1c, 0x1f
+SUBRANGE, BASE, CONST, ENUMERATOR, VOLATILE, RESTRICT = 0x21, 0x24, 0x26, 0x28, 0x35, 0x37
+RVALUE, ATOMIC, VARIANT_PART = 0x42, 0x47, 0x33
+SIBLING, NAME, BYTE_SIZE, BIT_OFFSET, BIT_SIZE = 0x01, 0x03, 0x0b, 0x0c, 0x0d
+COMP_DIR, CONST_VALUE, UPPER_BOUND, COUNT, LOCATION = 0x1b, 0x1c, 0x2f, 0x37, 0x38
+DECLARATION, ENCODING, EXTERNAL, TYPE, ENDIANITY = 0x3c, 0x3e, 0x3f, 0x49, 0x65
+DATA_BIT_OFFSET, STR_OFFSETS_BASE, DWO_NAME, GNU_DWO_NAME = 0x6b, 0x72, 0x76, 0x2130
+GNU_DWO_NAME_BYTES = b"\xb0\x42"
+STRING, STRP, IMPLICIT, INDIRECT = 0x08, 0x0e, 0x21, 0x16
+FIXED = {0x0b: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1e: 16, 0x0c: 1, 0x19: 0, 0x21: 0,  # data, flag
+         0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8, 0x20: 8, 0x1c: 4, 0x24: 8,            # references
+         0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4, 0x29: 1, 0x2a: 2, 0x2b: 3, 0x2c: 4}   # indices
+OFFSETS = (STRP, 0x17, 0x1d, 0x1f, 0x1f20, 0x1f21)  # as wide as the unit's offsets; 0x10 from 3 on
+INDEXED = (0x1a, 0x25, 0x26, 0x27, 0x28, 0x1f02)
+UNIT_REFERENCES, SECTION_REFERENCE, SIGNATURE = (0x11, 0x12, 0x13, 0x14, 0x15), 0x10, 0x20
+BLOCKS = {0x0a: 1, 0x03: 2, 0x04: 4}
+ULEB, SLEB = (0x0f, 0x15, 0x1a, 0x1b, 0x22, 0x23, 0x1f01, 0x1f02), (0x0d,)
+# fmt: on
+NAMED = (STRUCTURE, CLASS, UNION, TYPEDEF)
+
+
+class Abbreviation(NamedTuple):
+    """What an entry of one code consists of: (attribute, form, value that needs no bytes).
+
+    ``size`` is how many bytes all of it has in its unit, None if its bytes say so themselves.
+    """
+
+    tag: int
+    children: bool
+    attributes: tuple[tuple[int, int, int], ...]
+    size: int | None
+
+
+class Unit(NamedTuple):
+    """A unit: where its header, its first entry and its end are; the sizes that it decides."""
+
+    start: int
+    first: int
+    end: int
+    version: int
+    width: int  # of an offset in bytes: 4 or 8
+    address: int
+    abbreviations: int
+    signature: bytes  # of a type unit, and where in it the type is
+    type_offset: int
+    skeleton: bool  # whether its other half may be in a .dwo file
+
+
+class Entry(NamedTuple):
+    """One entry (DIE): ``attributes`` by number, as (form, value); ``end`` is behind them."""
+
+    unit: Unit
+    start: int
+    tag: int
+    children: bool
+    attributes: dict[int, tuple[int, Any]]
+    end: int
+
+    def get(self, attribute: int) -> Any:
+        """Return the value of an attribute, None if the entry does not have it."""
+        return self.attributes.get(attribute, (0, None))[1]
+
+
+class Entries:
+    """The DWARF of one ELF file. It has a life: abbreviations are read once."""
+
+    def __init__(self, file: elf.Elf, path: str) -> None:
+        """Find the sections and the units (WitnessError)."""
+        self.path, self.big = path, file.byteorder == "big"
+        self.order = ">" if self.big else "<"
+        self.split = file.has(".debug_info.dwo")
+        kind = ".dwo" if self.split else ""
+        names = ("info", "abbrev", "str", "str_offsets")
+        self.info, self.abbrev, self.str, self.str_offsets = (
+            section_bytes(file, f".debug_{name}{kind}") for name in names
+        )
+        self.gnu_split = bool(re.search(GNU_DWO_NAME_BYTES, self.abbrev))
+        self.units = list(islice(self._units(), UNITS_MAX))
+        if len(self.units) == UNITS_MAX:
+            raise WitnessError(f"{path}: its DWARF has over {UNITS_MAX} units")
+        self.starts = [unit.start for unit in self.units]
+        self._tables: dict[tuple[int, ...], dict[int, Abbreviation]] = {}
+        self._known = 0  # abbreviations, in all tables
+
+    def named(self, name: str) -> Iterator[Entry]:
+        """Yield every struct, class, union and typedef of this name, declarations too."""
+        wanted = name.encode() + b"\0"
+        found = islice(re.finditer(re.escape(wanted), self.str), STRINGS_MAX + 1)
+        places = [hit.start() for hit in found]
+        if len(places) > STRINGS_MAX:
+            raise WitnessError(f"{self.path}: its DWARF has the string {name} too often")
+        places_of: dict[Unit, set[int]] = {}
+        for unit, start in self._places(wanted, places):
+            places_of.setdefault(unit, set()).add(start)
+        indexing = set(self._indexing(places))
+        for unit in sorted({*places_of, *indexing}):
+            last = unit.end if unit in indexing else max(places_of[unit]) + 1
+            for start in self._types(unit, last):
+                if unit in indexing or start in places_of[unit]:
+                    entry = self.entry(unit, start)
+                    if self.name(entry) == name:
+                        yield entry
+
+    def entry(self, unit: Unit, start: int) -> Entry:
+        """Return the entry that begins at ``start``; WitnessError if none can."""
+        code, at = uleb(self.info, start)
+        found = self._table(unit).get(code)
+        if not found or not unit.first <= start < unit.end:
+            raise WitnessError(f"{self.path}: its DWARF is damaged: no entry at {start:#x}")
+        attributes = {}
+        for attribute, form, implicit in found.attributes:
+            value, at = self._value(unit, form, at) if form != IMPLICIT else (implicit, at)
+            attributes[attribute] = form, value
+        return Entry(unit, start, found.tag, found.children, attributes, at)
+
+    def children(self, entry: Entry) -> Iterator[Entry]:
+        """Yield the entries right below one, in their order."""
+        at, depth = entry.end, 0
+        while entry.children and at < entry.unit.end:
+            if self.info[at] == 0:
+                at, depth = at + 1, depth - 1
+                if depth < 0:
+                    return
+                continue
+            child = self.entry(entry.unit, at)
+            if depth == 0:
+                yield child
+            at, depth = child.end, depth + child.children
+
+    def type_of(self, entry: Entry) -> Entry | None:
+        """Return the entry of a type that another refers to; None is void."""
+        form, value = entry.attributes.get(TYPE, (0, None))
+        if value is None:
+            return None
+        if form in UNIT_REFERENCES:
+            return self.entry(entry.unit, entry.unit.start + value)
+        if form == SECTION_REFERENCE:
+            return self.entry(self._unit_at(value), value)
+        for unit in self.units if form == SIGNATURE else ():
+            if unit.signature == value:
+                return self.entry(unit, unit.start + unit.type_offset)
+        raise WitnessError(f"{self.path}: its DWARF refers to a type that is not in this file")
+
+    def name(self, entry: Entry) -> str:
+        """Return an entry's name, "" if it has none."""
+        return self.text(entry, NAME)
+
+    def text(self, entry: Entry, attribute: int) -> str:
+        """Return an attribute that is a string, "" if there is none."""
+        form, value = entry.attributes.get(attribute, (0, None))
+        if value is None or form == 0x1F:  # a path in .debug_line_str
+            return ""
+        if form in INDEXED:
+            value = self._string_offset(entry.unit, value)
+        elif form not in (STRING, STRP):
+            raise WitnessError(f"{self.path}: its DWARF has names in another file (dwz)")
+        data = self.info if form == STRING else self.str
+        return bytes(data[value : _end(data, value) - 1]).decode("ascii", "backslashreplace")
+
+    def other_halves(self) -> Iterator[tuple[str, str]]:
+        """Yield (folder, name) of each .dwo file that a unit was split into."""
+        for unit in self.units:
+            if not unit.skeleton:
+                continue
+            root = self.entry(unit, unit.first)
+            for attribute in (DWO_NAME, GNU_DWO_NAME):
+                if name := self.text(root, attribute):
+                    yield self.text(root, COMP_DIR) or os.path.dirname(self.path), name
+
+    def _units(self) -> Iterator[Unit]:
+        at = 0
+        while at + 12 <= len(self.info):
+            start, width = at, 4
+            (length,) = struct.unpack_from(f"{self.order}I", self.info, at)
+            if length == 0xFFFFFFFF:
+                width, (length,) = 8, struct.unpack_from(f"{self.order}Q", self.info, at + 4)
+            body = at + (4 if width == 4 else 12)
+            at = body + length
+            if at > len(self.info) or length < 7:
+                raise WitnessError(f"{self.path}: its DWARF is truncated: the unit at {start:#x}")
+            yield self._unit(start, body, at, width)
+
+    def _unit(self, start: int, at: int, end: int, width: int) -> Unit:
+        word = "I" if width == 4 else "Q"
+        version, kind = struct.unpack_from(f"{self.order}HB", self.info, at)
+        if not 2 <= version <= 5:
+            raise WitnessError(f"{self.path}: DWARF of version {version}: known are 2 to 5")
+        if version < 5:
+            place, address = struct.unpack_from(f"{self.order}{word}B", self.info, at + 2)
+            first = at + 3 + width
+            return Unit(start, first, end, version, width, address, place, b"", 0, self.gnu_split)
+        address, place = struct.unpack_from(f"{self.order}B{word}", self.info, at + 3)
+        at += 4 + width
+        signature, offset = b"", 0
+        if kind in (2, 6):  # DW_UT_type, DW_UT_split_type
+            signature = bytes(self.info[at : at + 8])
+            (offset,) = struct.unpack_from(f"{self.order}{word}", self.info, at + 8)
+        at += {2: 8 + width, 6: 8 + width, 4: 8, 5: 8}.get(kind, 0)
+        skeleton = kind == 4  # DW_UT_skeleton
+        return Unit(start, at, end, version, width, address, place, signature, offset, skeleton)
+
+    def _unit_at(self, place: int) -> Unit:
+        number = bisect_right(self.starts, place) - 1
+        if number < 0 or place >= self.units[number].end:
+            raise WitnessError(f"{self.path}: its DWARF is damaged: no unit at {place:#x}")
+        return self.units[number]
+
+    # Where an entry begins whose name is one of these strings, or stands in it.
+    def _places(self, wanted: bytes, strings: list[int]) -> Iterator[tuple[Unit, int]]:
+        looked_for = [(STRING, 0, re.escape(wanted))]
+        for width, word in ((4, "I"), (8, "Q")):
+            if any(unit.width == width for unit in self.units):
+                packed = [struct.pack(self.order + word, place) for place in strings]
+                looked_for += [(STRP, width, b"|".join(map(re.escape, packed)))] if packed else []
+        for form, width, pattern in looked_for:
+            for count, hit in enumerate(re.finditer(pattern, self.info)):
+                if count >= PLACES_MAX:
+                    raise WitnessError(f"{self.path}: its DWARF has a name too often")
+                unit = self._unit_at(hit.start())
+                if width in (0, unit.width) and hit.start() >= unit.first:
+                    yield from self._begins(unit, form, hit.start())
+
+    # The abbreviations by which an entry begins a few bytes before its name.
+    def _begins(self, unit: Unit, form: int, place: int) -> Iterator[tuple[Unit, int]]:
+        for code, known in self._table(unit).items():
+            if known.tag not in NAMED:
+                continue
+            before = 0
+            for attribute, how, _ in known.attributes:
+                if attribute == NAME:
+                    packed = _packed(code)
+                    start = place - before - len(packed)
+                    if how == form and self.info[start : start + len(packed)] == packed:
+                        yield unit, start
+                    break
+                size = _size(unit, how)
+                if size is None:
+                    break
+                before += size
+
+    # The units whose names are indices into a table that has one of these strings.
+    def _indexing(self, places: list[int]) -> Iterator[Unit]:
+        hits = sorted(
+            hit.start()
+            for place in places
+            for word in "IQ"
+            for hit in re.finditer(
+                re.escape(struct.pack(self.order + word, place)), self.str_offsets
+            )
+        )
+        for unit in self.units if hits else ():
+            base = self._base(unit)
+            end = len(self.str_offsets)
+            if unit.version >= 5 and unit.width == 4 and base >= 8:
+                (length,) = struct.unpack_from(f"{self.order}I", self.str_offsets, base - 8)
+                end = base - 4 + length
+            if bisect_left(hits, base) < bisect_left(hits, end):
+                yield unit
+
+    # Where the entries of NAMED tags in a unit begin. A place that was found by its bytes may lie
+    # amid another entry, so all are stepped over from the unit's first on.
+    def _types(self, unit: Unit, end: int) -> Iterator[int]:
+        at, table, info = unit.first, self._table(unit), self.info
+        for _ in range(ENTRIES_MAX):
+            if at >= end:
+                return
+            start, code = at, info[at]
+            code, at = (code, at + 1) if code < 0x80 else uleb(info, at)
+            if code == 0:
+                continue
+            known = table[code]
+            if known.tag in NAMED:
+                yield start
+            if known.size is not None:
+                at += known.size
+                continue
+            for _, form, _ in known.attributes:
+                if form != IMPLICIT:
+                    at = self._value(unit, form, at)[1]
+        raise WitnessError(f"{self.path}: its DWARF has a unit of over {ENTRIES_MAX} entries")
+
+    def _base(self, unit: Unit) -> int:
+        default = 8 if unit.version >= 5 else 0
+        if self.split:
+            return default
+        return self.entry(unit, unit.first).get(STR_OFFSETS_BASE) or default
+
+    def _string_offset(self, unit: Unit, index: int) -> int:
+        word = "I" if unit.width == 4 else "Q"
+        place = self._base(unit) + index * unit.width
+        (offset,) = struct.unpack_from(self.order + word, self.str_offsets, place)
+        return int(offset)
+
+    def _table(self, unit: Unit) -> dict[int, Abbreviation]:
+        key = (unit.abbreviations, unit.version, unit.width, unit.address)
+        if key not in self._tables:
+            table = dict(islice(_abbreviations(self.abbrev, unit), ABBREVIATIONS_MAX))
+            self._known += len(table)
+            types = sum(known.tag in NAMED for known in table.values())
+            if self._known > ABBREVIATIONS_MAX or types > TYPES_MAX:
+                raise WitnessError(f"{self.path}: its DWARF has more abbreviations than any")
+            self._tables[key] = table
+        return self._tables[key]
+
+    def _value(self, unit: Unit, form: int, at: int) -> tuple[Any, int]:
+        if form == INDIRECT:
+            form, at = uleb(self.info, at)
+        size = _size(unit, form)
+        if size is not None:
+            raw = self.info[at : at + size]
+            if form == SIGNATURE:
+                return bytes(raw), at + size
+            return (int.from_bytes(raw, "big" if self.big else "little") if size else 1), at + size
+        if form == STRING:
+            return at, _end(self.info, at)
+        if form in ULEB:
+            return uleb(self.info, at)
+        if form in SLEB:
+            return _sleb(self.info, at)
+        if form in BLOCKS:
+            raw = self.info[at : at + BLOCKS[form]]
+            length, at = int.from_bytes(raw, "big" if self.big else "little"), at + BLOCKS[form]
+        elif form in (0x09, 0x18):  # block, exprloc
+            length, at = uleb(self.info, at)
+        else:
+            raise WitnessError(f"{self.path}: its DWARF has a form {form:#x}, which is not known")
+        return self.info[at : at + length], at + length
+
+
+# How many bytes a value of this form has; None if its bytes say so themselves.
+def _size(unit: Unit, form: int) -> int | None:
+    if form in OFFSETS:
+        return unit.width
+    if form == SECTION_REFERENCE:
+        return unit.address if unit.version == 2 else unit.width
+    return unit.address if form == 0x01 else FIXED.get(form)
+
+
+_NUL = re.compile(b"\0")
+
+
+# Behind the string that begins here.
+def _end(data: Any, at: int) -> int:
+    found = _NUL.search(data, at)
+    if not found:
+        raise ValueError("a string without an end")
+    return found.end()
+
+
+def _abbreviations(data: Any, unit: Unit) -> Iterator[tuple[int, Abbreviation]]:
+    at = unit.abbreviations
+    while True:
+        code, at = uleb(data, at)
+        if code == 0:
+            return
+        tag, at = uleb(data, at)
+        children, at, attributes = bool(data[at]), at + 1, []
+        while True:
+            attribute, at = uleb(data, at)
+            form, at = uleb(data, at)
+            implicit, at = _sleb(data, at) if form == IMPLICIT else (0, at)
+            if attribute == form == 0:
+                break
+            attributes.append((attribute, form, implicit))
+        sizes = [_size(unit, form) for _, form, _ in attributes]
+        size = None if None in sizes else sum(filter(None, sizes))
+        yield code, Abbreviation(tag, children, tuple(attributes), size)
+
+
+def uleb(data: Any, at: int) -> tuple[int, int]:
+    """Return an unsigned LEB128 number and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+        if shift > 70:
+            raise ValueError("a number of more than 64 bits")
+
+
+def _sleb(data: Any, at: int) -> tuple[int, int]:
+    value, end = uleb(data, at)
+    bits = 7 * (end - at)
+    return (value - (1 << bits) if data[end - 1] & 0x40 else value), end
+
+
+def _packed(code: int) -> bytes:
+    out = bytearray()
+    while code >= 0x80:
+        out.append(code & 0x7F | 0x80)
+        code >>= 7
+    return bytes((*out, code))
