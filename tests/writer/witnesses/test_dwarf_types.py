@@ -25,7 +25,7 @@ def compiled(tmp_path_factory):
 
     def compile_(*flags):
         output = folder / f"one{len(flags)}.o"
-        subprocess.run(["gcc", *flags, "-c", folder / "one.c", "-o", output], check=True)
+        subprocess.run(["gcc", "-m64", *flags, "-c", folder / "one.c", "-o", output], check=True)
         return str(output)
 
     return compile_

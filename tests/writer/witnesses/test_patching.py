@@ -24,7 +24,7 @@ def built(tmp_path):
             f"void other(void) {{ {listed('.altinstructions')} }}\n"
         )
         output = tmp_path / "one"
-        subprocess.run(["gcc", "-O2", *flags, tmp_path / "one.c", "-o", output], check=True)
+        subprocess.run(["gcc", "-m64", "-O2", *flags, tmp_path / "one.c", "-o", output], check=True)
         return open_code(str(output))
 
     return build

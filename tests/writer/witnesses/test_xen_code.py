@@ -16,7 +16,7 @@ from runstate_abi.writer.rules import PROFILE, judge
 SOURCE = Path(__file__).parents[2] / "data" / "judge" / "xen_writer.c"
 # Xen's own addresses are in the high half.
 FLAGS = (
-    *("-O2", "-g", "-mcmodel=kernel", "-fno-pic", "-mgeneral-regs-only", "-ffreestanding"),
+    *("-m64", "-O2", "-g", "-mcmodel=kernel", "-fno-pic", "-mgeneral-regs-only", "-ffreestanding"),
     *("-fcf-protection=none", "-fno-stack-protector", "-nostdlib", "-static", "-no-pie"),
     *("-fno-tree-loop-distribute-patterns", "-Wl,-e,update_runstate_area"),
     *("-Wl,-Ttext=0xffff82d040200000", "-Wl,--build-id=none"),
