@@ -58,20 +58,27 @@ def overlay(name: str, memory: bytearray, at: int = 0) -> Any:
     """Return ``struct name`` laid over ``memory`` from byte ``at`` on, at any alignment.
 
     Reading and writing its fields reads and writes the bytearray. Raises ValueError if the struct
-    does not fit.
+    does not fit, and WitnessError for the native struct where the host cannot express it.
     """
+    if name == vcpu_runstate_info.__name__:
+        _refuse_other_hosts()
     return STRUCTS[name].from_buffer(memory, at)
 
 
 def observe(names: tuple[str, ...], abi: str) -> Layouts:
     """Return what ctypes makes of the structures (WitnessError if the host cannot express them)."""
+    _refuse_other_hosts()
+    found = tuple(layout_of(STRUCTS[name], name, abi) for name in names)
+    return Layouts("ctypes", "layouts/ctypes_structs.py", found)
+
+
+# On an i386 host the native struct would begin to be wrong at its second member, without a word.
+def _refuse_other_hosts() -> None:
     if ctypes.sizeof(ctypes.c_int32) != 4 or ctypes.alignment(ctypes.c_uint64) != 8:
         raise WitnessError(
             "ctypes: this machine's ABI does not align a 64-bit integer to 8, "
             "so it cannot express the native struct"
         )
-    found = tuple(layout_of(STRUCTS[name], name, abi) for name in names)
-    return Layouts("ctypes", "layouts/ctypes_structs.py", found)
 
 
 def layout_of(struct: Any, name: str, abi: str) -> Layout:

@@ -1,9 +1,12 @@
 """What tests of several folders share."""
 
+import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,63 @@ settings.load_profile("untimed")
 
 HERE = Path(__file__).parent
 
+# What brings a program that tests run: the Debian package, where it has another name.
+# fmt: off
+PACKAGES = {
+    "aarch64-linux-gnu-gcc":   "gcc-aarch64-linux-gnu",
+    "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
+    "ar":                      "binutils",
+    "gcc -m32":                "libc6-dev-i386 lib32gcc-$(gcc -dumpversion)-dev",
+    "hexdump":                 "bsdextrautils",
+    "html-validate":           "npm install html-validate",
+    "kaitai-struct-compiler":  "npm install kaitai-struct-compiler",
+    "man":                     "man-db",
+    "objdump":                 "binutils",
+    "pahole":                  "dwarves",
+    "qemu-system-x86_64":      "qemu-system-x86",
+    "readelf":                 "binutils",
+    "script":                  "bsdutils",
+    "xz":                      "xz-utils",
+}
+# fmt: on
+REASONS_MAX = 12  # lines at the end of a run
+NOT_THERE = re.compile(r"(?:could not import '([\w.]+)'|(.+?):? (?:is )?not installed)")
+
+
+def pytest_runtest_setup(item):
+    """Skip a test marked ``needs(PROGRAM, ...)`` or ``host64`` where that is not so."""
+    if item.get_closest_marker("host64") and ctypes.alignment(ctypes.c_uint64) != 8:
+        pytest.skip("a 32-bit host: ctypes cannot express the native struct")
+    for program in (name for marker in item.iter_markers("needs") for name in marker.args):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program}: not installed")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what was skipped, a line for each reason, and what would run it."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    counts = Counter(_reason(report.longrepr[2]) for report in skipped).most_common()
+    if not counts:
+        return
+    kept = counts if len(counts) <= REASONS_MAX else counts[: REASONS_MAX - 1]
+    terminalreporter.write_sep("-", "skipped, and what would run it")
+    for reason, count in kept:
+        terminalreporter.write_line(f"{count} {reason}")
+    if rest := counts[len(kept) :]:
+        reasons = "; ".join(reason for reason, _ in rest)
+        terminalreporter.write_line(f"{sum(count for _, count in rest)} {reasons}")
+
+
+def _reason(text):
+    text = text.removeprefix("Skipped: ")
+    if found := NOT_THERE.match(text):
+        module, program = found.groups()
+        if module:
+            return f"need the Python package {module}"
+        name = program if program in PACKAGES else program.split()[0]  # "clang -m64" is clang
+        return f"need {name}: {PACKAGES.get(name, name)}"
+    return f"not here: {text}"
+
 
 @pytest.fixture(scope="session")
 def data():
@@ -24,15 +84,12 @@ def data():
 
 @pytest.fixture(scope="session")
 def debian():
-    """Return the module that gets files out of Debian packages, or skip: no index is reached."""
+    """Return the module that gets files out of Debian packages; it skips what cannot be had."""
     # pytest's importlib mode puts no folder of tests on sys.path.
     spec = importlib.util.spec_from_file_location("runstate_tests_debian", HERE / "debian.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    try:
-        module._apt("trixie", "amd64")
-    except module.Unreachable as error:
-        pytest.skip(f"no Debian package index: {error}")
+    module._apt("trixie", "amd64")
     return module
 
 
@@ -71,7 +128,7 @@ def node_module(tool):
         roots = [*os.environ.get("NODE_PATH", "").split(":"), tool("npm", "root", "-g").strip()]
         found = [root for root in roots if root and (Path(root) / name).is_dir()]
         if not found:
-            pytest.skip(f"npm package {name}: not installed (globally, or in NODE_PATH)")
+            pytest.skip(f"{name}: not installed")
         return str(Path(found[0]) / name)
 
     return find
@@ -98,6 +155,7 @@ def emitted():
 # Writers of our own for the judge, good and broken, compiled as a kernel's code would be.
 WRITERS = HERE / "data" / "judge"
 WRITER_FLAGS = (
+    "-m64",
     "-O2",
     "-mcmodel=kernel",
     "-fno-pic",

@@ -5,7 +5,8 @@ xz or zstd, then tar) and left at the last member wanted. Names are resolved thr
 index, because versions come and go; the index and the members are kept in a cache folder.
 
 Law of this file: the mirror is the one that this machine's own apt knows, and the name of no host
-is written here. Index not reached: Unreachable. Reached, but something is not there: an error.
+is written here. Index not reached: Unreachable, and so is a file that the index has and the mirror
+has not, as while it changes. A package or a member that is not there at all is an error.
 """
 
 import lzma
@@ -16,8 +17,11 @@ import sys
 import tarfile
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 CACHE = Path(os.environ.get("RUNSTATE_TEST_CACHE") or tempfile.gettempdir()) / (
     f"runstate-abi-tests-{os.getuid()}"
@@ -28,8 +32,11 @@ KERNEL_PACKAGE = re.compile(r"linux-(image|binary|modules)-[\w.+-]+")
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 
 
-class Unreachable(Exception):
-    """No package index can be had: no apt, no Debian mirror in its sources, or no network."""
+class Unreachable(pytest.skip.Exception):
+    """No package can be had: no apt, no mirror in its sources, no network, or a file that is gone.
+
+    Whatever asks for one is skipped with this reason.
+    """
 
 
 def kernel(suite, package, members, architecture="amd64"):
@@ -137,9 +144,20 @@ def _members(apt, name, members):
     missing = [member for member, path in kept.items() if path is None]
     if missing:
         print(f"streaming {file_name}", file=sys.stderr)
-        with urllib.request.urlopen(address, timeout=60) as response:
+        with opened(apt, address) as response:
             kept.update(_extracted(response, folder, missing))
     return kept
+
+
+def opened(apt, address):
+    """Return the response to a request for a file that the index names."""
+    try:
+        return urllib.request.urlopen(address, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+    apt.unlink()  # The next run asks for a newer index.
+    raise Unreachable(f"the mirror lists {os.path.basename(address)} and does not have it")
 
 
 def _kept(folder, member):

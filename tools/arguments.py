@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from runstate_abi.tools.cli import USAGE
 
@@ -46,7 +46,24 @@ def _refuse(command: str, message: str) -> NoReturn:
 # argparse asks for a formatter at every add_argument(), and a formatter that is not told its width
 # imports shutil, with three compression libraries behind it, to find it out.
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, width=_width())
+    return _Formatter(prog, width=_width())
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """A formatter that looks for colours when it formats, and not when it is made.
+
+    Python 3.14 and newer load dataclasses and inspect for that: 25 ms before every command.
+    """
+
+    def _set_color(self, *asked: Any, **options: Any) -> None:
+        self._asked = (asked, options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("_theme", "_decolor") or "_asked" not in self.__dict__:
+            raise AttributeError(name)
+        asked, options = self.__dict__.pop("_asked")
+        super()._set_color(*asked, **options)  # type: ignore[misc]
+        return getattr(self, name)
 
 
 def _width() -> int:

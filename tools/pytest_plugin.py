@@ -88,7 +88,8 @@ def runstate_writer() -> "Write":
     return assertions.write
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+# The type is in quotes: pytest has it by this name from 8.4 on.
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Say how much was compared, and what was not checked."""
     said = [
         value

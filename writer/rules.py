@@ -96,7 +96,7 @@ PROFILES = (
         Relaxed("padding",   "copies the whole struct, whose padding is zero, in one page too",                      guest.padding_zero),
         Relaxed("locks",     _NO_CACHE),
         Relaxed("dirty",     "writes through the guest's page tables and marks nothing itself"),
-        Relaxed("calls",     _NO_CACHE),
+        Relaxed("calls",     _NO_CACHE,                                                                              host.strange),
     )),
     Profile("xen-phys",   "Xen, an area at a guest-physical address", (
         Relaxed("set-first", "set with one 8-byte write_atomic() of the entry time",                                 guest.set_by_entry_time),
@@ -104,7 +104,7 @@ PROFILES = (
         Relaxed("no-flag",   "always flagged, as its hypercall says: d5df44275e (in 4.18)"),
         Relaxed("locks",     _NO_CACHE),
         Relaxed("dirty",     "writes through a mapping that stays, and marks nothing"),
-        Relaxed("calls",     _NO_CACHE),
+        Relaxed("calls",     _NO_CACHE,                                                                              host.strange),
     )),
 )
 # fmt: on

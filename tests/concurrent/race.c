@@ -1,11 +1,12 @@
 /*
  * A writer and a reader of a runstate area on two CPUs, to see whether the model talks to itself.
  *
- *   race MODE OFFSET ACCEPTS SECONDS
+ *   race MODE OFFSET ACCEPTS UPDATES SECONDS
  *
  * MODE is how the writer puts the flag up: byte, eight (one 8-byte store), none. OFFSET is where
  * state_entry_time begins in a page, a multiple of 4; the reader loads it with one 8-byte load. The run ends after
- * ACCEPTS accepted copies or SECONDS. Prints: accepts N torn M updates K.
+ * ACCEPTS accepted copies in UPDATES updates (ACCEPTS 0: at the first torn copy), or SECONDS.
+ * Prints: accepts N torn M updates K.
  *
  * Every update has one number: state, the entry time and the times are all made of it, so that a
  * copy that is not of one update shows. Its low 32 bits change each time and its high ones almost
@@ -28,7 +29,7 @@ static unsigned char pages[3 * 4096] __attribute__((aligned(4096)));
 static volatile unsigned char *entry, *times;
 static volatile uint32_t *state;
 static volatile int stop;
-static uint64_t updates;
+static volatile uint64_t updates;
 
 static void put64(volatile unsigned char *where, uint64_t value)
 {
@@ -110,13 +111,14 @@ static int is_torn(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 5) {
-		fprintf(stderr, "usage: race byte|eight|none OFFSET ACCEPTS SECONDS\n");
+	if (argc != 6) {
+		fprintf(stderr, "usage: race byte|eight|none OFFSET ACCEPTS UPDATES SECONDS\n");
 		return 2;
 	}
 	unsigned offset = strtoul(argv[2], NULL, 0) & 4092;
 	uint64_t wanted = strtoull(argv[3], NULL, 0), accepts = 0, torn = 0;
-	double end = now() + strtod(argv[4], NULL);
+	uint64_t wanted_updates = strtoull(argv[4], NULL, 0);
+	double end = now() + strtod(argv[5], NULL);
 	pthread_t thread;
 
 	entry = pages + 4096 + offset;
@@ -125,7 +127,8 @@ int main(int argc, char **argv)
 	if (pthread_create(&thread, NULL, writer, argv[1]))
 		return 3;
 	pin(0);
-	while (accepts < wanted && ((accepts & 1023) || now() < end)) {
+	while ((wanted ? accepts < wanted || updates < wanted_updates : !torn) &&
+	       ((accepts & 1023) || now() < end)) {
 		uint64_t before = get64(entry);
 		compiler_barrier();
 		int is = is_torn();

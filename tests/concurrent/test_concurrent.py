@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent / "race.c"
-SECONDS = 60
+# Bounds for a busy machine, on which one of the two threads may wait long: 5 s are usual.
+SECONDS = 90
+ACCEPTS, UPDATES, FIRST_TORN = 2_000_000, 20_000, 0
 # Where in a page state_entry_time begins: aligned, and in two cache lines.
 ALIGNED, LINE = 8, 60
 
@@ -23,13 +25,13 @@ def program(tmp_path_factory):
     try:
         subprocess.run(command, check=True)
     except FileNotFoundError:
-        pytest.skip("there is no gcc")
+        pytest.skip("gcc: not installed")
     return path
 
 
 def run(program, mode, offset, accepts):
     done = subprocess.run(
-        [program, mode, str(offset), str(accepts), str(SECONDS)],
+        [program, mode, str(offset), str(accepts), str(UPDATES), str(SECONDS)],
         capture_output=True,
         text=True,
         check=True,
@@ -39,18 +41,18 @@ def run(program, mode, offset, accepts):
 
 
 @pytest.mark.parametrize("offset", [ALIGNED, LINE])
-def test_the_byte_store_lets_nothing_torn_be_accepted_ten_million_times(program, offset):
-    accepts, torn, updates = run(program, "byte", offset, 20_000_000)
+def test_the_byte_store_lets_nothing_torn_be_accepted_two_million_times(program, offset):
+    accepts, torn, updates = run(program, "byte", offset, ACCEPTS)
     assert torn == 0
-    assert accepts >= 10_000_000
-    assert updates > 10_000
+    assert accepts >= ACCEPTS
+    assert updates >= UPDATES
 
 
 def test_without_the_flag_torn_copies_are_accepted(program):
-    accepts, torn, _ = run(program, "none", ALIGNED, 10_000_000)
+    accepts, torn, _ = run(program, "none", ALIGNED, FIRST_TORN)
     assert torn > 0, f"none of {accepts}"
 
 
 def test_an_8_byte_set_across_a_cache_line_lets_torn_copies_be_accepted(program):
-    accepts, torn, _ = run(program, "eight", LINE, 100_000_000)
+    accepts, torn, _ = run(program, "eight", LINE, FIRST_TORN)
     assert torn > 0, f"none of {accepts}"

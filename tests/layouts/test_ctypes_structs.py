@@ -10,6 +10,7 @@ from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.runstate import COMPAT, COMPAT_XEN, NATIVE
 
+pytestmark = pytest.mark.host64
 PAGE = 4096
 # ctypes packs to 4, which is Xen's alignment of the compat form and i386's, not KVM's.
 BY_NAME = {NATIVE.name: NATIVE, COMPAT.name: COMPAT_XEN}
@@ -53,6 +54,9 @@ def test_a_host_that_cannot_express_the_native_struct_says_so(monkeypatch):
     monkeypatch.setattr(ctypes, "alignment", lambda _: 4)
     with pytest.raises(WitnessError, match="cannot express"):
         ctypes_structs.observe((NATIVE.name,), "x86_64")
+    with pytest.raises(WitnessError, match="cannot express"):
+        ctypes_structs.overlay(NATIVE.name, bytearray(48))
+    assert ctypes_structs.overlay(COMPAT.name, bytearray(44)).state == 0
 
 
 def test_a_wrong_structure_is_seen(monkeypatch):

@@ -1,6 +1,8 @@
 """Kernel-like objects for the tests: compiled by gcc, their BTF encoded by pahole, a stranger."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 
@@ -15,6 +17,8 @@ COMPAT = (
     " __attribute__((packed));"
 )
 KVM = "struct kvm_vcpu_xen { unsigned current_runstate; u64 last_steal; u64 runstate_times[4]; };"
+# A 32-bit x86 host's gcc makes 64-bit objects only if asked; others have no such option.
+M64 = ["-m64"] if re.fullmatch(r"x86_64|i[3-6]86", os.uname().machine) else []
 SOURCES = {"NATIVE": NATIVE, "COMPAT": COMPAT, "KVM": KVM}
 
 
@@ -25,7 +29,7 @@ def compiled(folder, name, declarations, flags=()):
     text = "typedef unsigned long long u64;\n" + "\n".join(declarations) + "\n" + variables
     source, output = folder / f"{name}.c", folder / f"{name}.o"
     source.write_text(text)
-    subprocess.run(["gcc", "-g", *flags, "-c", source, "-o", output], check=True)
+    subprocess.run(["gcc", *M64, "-g", *flags, "-c", source, "-o", output], check=True)
     return output
 
 

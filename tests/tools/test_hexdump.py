@@ -376,7 +376,7 @@ def test_a_gigabyte_of_one_line_takes_no_memory_to_speak_of(program, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150, deadline=10_000)
 @given(st.binary(max_size=300), st.integers(0, 1 << 64), st.booleans())
 def test_random_bytes_end_in_an_exit_code_and_at_most_one_line(tmp_path_factory, data, at, head):
     path = tmp_path_factory.getbasetemp() / "random"

@@ -1,10 +1,16 @@
 """The plugin in a foreign project, one that has a ``tools`` package of its own."""
 
+import re
+import runpy
 import subprocess
 import sys
 import textwrap
+import types
+from pathlib import Path
 
 import pytest
+
+from runstate_abi.tools import pytest_plugin
 
 
 @pytest.fixture
@@ -16,11 +22,13 @@ def project(pytester):
     def run(text, *options):
         head = "import pytest\nfrom tools.mine import NAME\n"
         pytester.makepyfile(test_foreign=head + textwrap.dedent(text))
-        return pytester.runpytest_subprocess("-W", "error", *options)
+        # A pytest-randomly that is installed here would shuffle these tests too.
+        return pytester.runpytest_subprocess("-W", "error", "-p", "no:randomly", *options)
 
     return run
 
 
+@pytest.mark.host64
 def test_a_struct_is_compared_and_the_summary_counts_it(project):
     result = project(
         """
@@ -232,6 +240,56 @@ def test_wrong(two_pages, runstate_writer):
             "  byte +0x30 (outside the area): 0x00, not 0xa5",
         ]
     )
+
+
+# All that pytest 7.2 has of what a plugin can need; TerminalReporter, for one, came with 8.4.
+OLD_NAMES = ("fixture", "Parser", "Config", "Metafunc", "FixtureRequest", "UsageError", "Item")
+
+
+def test_an_old_pytest_can_load_the_plugin(monkeypatch):
+    """Every run of every project loads it: one name too new breaks them all."""
+    old = types.SimpleNamespace(**{name: getattr(pytest, name) for name in OLD_NAMES})
+    monkeypatch.setitem(sys.modules, "pytest", old)
+    loaded = runpy.run_path(pytest_plugin.__file__)
+    assert "pytest_terminal_summary" in loaded
+
+
+FOREIGN = """
+import pytest
+@pytest.fixture
+def one(): return 1
+@pytest.mark.parametrize("n", [1, 2])
+def test_foreign(one, n): assert one
+def test_skipped(): pytest.skip("why")
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel of this checkout; skipped where pip cannot get what builds it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = ["-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, Path(__file__).parents[2]]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    if "No matching distribution" in done.stderr:
+        pytest.skip("pip reaches no package index")
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("wanted", ["pytest==7.4.0", "pytest==8.0.0", "pytest"])
+def test_strangers_tests_run_as_before_beside_any_pytest(tmp_path, wheel, wanted):
+    (tmp_path / "test_foreign.py").write_text(FOREIGN)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    said = []
+    for package in (wanted, wheel):
+        subprocess.run([python, "-m", "pip", "install", "-q", package], check=True)
+        run = [python, "-m", "pytest", "-W", "error", "-rA", "-p", "no:cacheprovider", "."]
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said.append(re.sub(r"in [\d.]+s|^plugins: .*\n", "", done.stdout, flags=re.MULTILINE))
+    assert said[0] == said[1]
 
 
 def test_importing_the_plugin_loads_nothing_but_pytest():

@@ -5,7 +5,9 @@
  *	gcc -m32 -O2 -pthread harness.c my_reader.c -o trial && ./trial
  *
  * -DNATIVE: the area is a 64-bit guest's, else a 32-bit guest's. Arguments: seconds (default 1),
- * offset of the area in a page (default 0), and 0 for an update without the flag (default 1).
+ * offset of the area in a page (default 0), 0 for an update without the flag (default 1), and after
+ * how many seconds a reader hangs (default 100). A busy machine may take longer than it was told:
+ * READS_MIN snapshots are taken in any case.
  * Exit 0: nothing torn. 1: torn, and it stops there. 3: the reader hangs.
  */
 #define _GNU_SOURCE
@@ -26,7 +28,7 @@ enum { ENTRY = 8, TIMES = 16, SIZE = 48 };
 #else
 enum { ENTRY = 4, TIMES = 12, SIZE = 44 };
 #endif
-enum { UPDATE_BYTE = ENTRY + 7, PAGE = 4096 };
+enum { UPDATE_BYTE = ENTRY + 7, PAGE = 4096, READS_MIN = 20000 };
 
 static volatile unsigned char *area;
 static volatile int over;
@@ -138,7 +140,7 @@ int main(int argc, char **argv)
 				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + offset;
 	image_of(0, (unsigned char *)area);
 	signal(SIGALRM, hangs);
-	alarm((unsigned)seconds + 2);
+	alarm(argc > 4 ? (unsigned)atoi(argv[4]) : 100);
 	if (pthread_create(&writer, NULL, hypervisor, NULL))
 		return 3;
 	stop = now_s() + seconds;
@@ -150,7 +152,7 @@ int main(int argc, char **argv)
 			if (!is_whole(&seen) && torn++ == 0)
 				first = seen;
 		}
-	} while (!torn && now_s() < stop);
+	} while (!torn && (now_s() < stop || reads < READS_MIN));
 	over = 1;
 	pthread_join(writer, NULL);
 	printf("%lu reads, %lu torn, %lu with the flag in the time\n", reads, torn, flags);

@@ -85,6 +85,7 @@ def test_an_area_that_can_be_is_taken():
     assert Area("compat", 0xC0001FF5, False, "i386").offset == 0xFF5
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize(
     ("abi", "name"), [("native", "vcpu_runstate_info"), ("compat", "compat_vcpu_runstate_info")]
 )

@@ -26,7 +26,8 @@ LEGEND = "8 =3: claimed, and 3 witnesses agree; 8 !12: one says 12; 8 ?: nobody 
 
 _DESCRIPTION = "Every field on every ABI, by the claim and by every witness."
 _EPILOG = """\
-Without --cc and --zig: the compilers found here (gcc and clang, -m64 and -m32).
+Without --cc and --zig: the gcc and clang found here, for the host's own ABI (on x86: with -m64 and
+-m32). So another host has other columns filled; --zig fills every one on any host.
 FILE: a kernel, its modules, or raw BTF; each is a column. The C layout rule is asked everywhere.
 KVM's struct is in kvm.ko when KVM is a module: name it beside its kernel. A struct that none of
 the files has could not be asked: exit 3, unless --allow-missing.

@@ -7,9 +7,9 @@ Law of this file: it runs pages.py and says where the pages go.
 """
 
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from setuptools.command.build_py import build_py
@@ -22,12 +22,16 @@ class BuildPages(build_py):
 
     def run(self) -> None:
         """Build the packages and, unless they are installed in place, the pages."""
-        super().run()
         if self.editable_mode:
+            super().run()
             return
-        # What is built here is collected at once, by the same process.
-        folder = Path(tempfile.mkdtemp(prefix="runstate-pages-"))
-        _make(folder)
+        # An earlier build may have left modules here that the source has no longer.
+        built = Path(self.build_lib)
+        shutil.rmtree(built / "runstate_abi", ignore_errors=True)
+        super().run()
+        folder = built.parent / "pages"
+        shutil.rmtree(folder, ignore_errors=True)
+        _make(folder.absolute())
         files = self.distribution.data_files or []
         by_place: dict[str, list[str]] = {}
         for path in sorted((folder / "share").rglob("*")):

@@ -140,13 +140,18 @@ def dirty_at_last(book: Ledger) -> Breaches:
             yield Breach(at, f"frame {gfn:+d} is marked dirty, and nothing is stored in it")
 
 
+def strange(book: Ledger) -> Breaches:
+    """Nothing else is done: no store into the hypervisor's own structs."""
+    for at, what in book.evidence.odd:
+        yield Breach(at, what)
+
+
 def calls(book: Ledger) -> Breaches:
     """A cache is checked under its lock, for as many bytes as its page gets, before a store; it is
     set up anew with no lock held, for the right bytes, and then all is checked again."""
     parts, offset = book.evidence.parts, book.evidence.area.offset
     sizes = {"gpc1": parts.first, "gpc2": parts.second}
-    for at, what in book.evidence.odd:
-        yield Breach(at, what)
+    yield from strange(book)
     checked: set[str] = set()
     for index, step, held in _under_locks(book.evidence):
         match step:

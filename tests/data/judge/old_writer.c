@@ -6,7 +6,9 @@
 typedef unsigned char u8;
 typedef unsigned int u32;
 typedef unsigned long u64;
-typedef _Bool bool;
+#if !defined(__STDC_VERSION__) || __STDC_VERSION__ < 202311L
+typedef _Bool bool; /* a keyword from C23 on */
+#endif
 
 typedef struct { u32 cnts, waiting; } rwlock_t;
 struct kvm_memory_slot;

@@ -667,14 +667,14 @@ def test_a_member_may_have_any_name(assembler):
     assert [row.name for row in layout.members] == ["__pad"]
 
 
-@settings(max_examples=400, deadline=1000)
+@settings(max_examples=400, deadline=10_000)
 @given(st.binary(max_size=300))
 def test_any_bytes_behind_a_magic_number_raise_nothing_but_witness_errors(noise):
     for start in (b"", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", b"\xeb\x9f\x01\x00\x00\x00\x00\x18"):
         assert complaint(read_runstate, start + noise).isprintable()
 
 
-@settings(max_examples=600, deadline=1000)
+@settings(max_examples=600, deadline=10_000)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=8),
     kvm=st.booleans(),

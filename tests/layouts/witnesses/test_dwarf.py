@@ -143,6 +143,7 @@ def test_what_a_layout_has_no_word_for_is_refused(built, name, why):
         observed(built("gcc -g -c"), [name])
 
 
+@pytest.mark.needs("xz")
 def test_a_compressed_file_is_inflated(built, tmp_path):
     built("gcc -g -c")
     subprocess.run(["xz", tmp_path / "file.o"], check=True)

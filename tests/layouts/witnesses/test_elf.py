@@ -179,7 +179,7 @@ def test_an_elf_file_cut_anywhere_is_refused_or_has_its_section(make_elf):
             elf.parse(data[:size], "file")
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300, deadline=10_000)
 @given(
     elf_class=st.sampled_from([32, 64]),
     order=st.sampled_from("<>"),

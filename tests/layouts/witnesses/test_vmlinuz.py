@@ -384,7 +384,7 @@ def test_a_zboot_image_that_is_only_a_header_is_refused(opened):
 
 
 @settings(
-    max_examples=300, deadline=1000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     start=st.sampled_from([b"", b"\x7fELF\x02\x01", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh9",

@@ -56,7 +56,15 @@ TARS = {
 }
 
 
-@pytest.mark.parametrize("kind", TARS)
+# The programs that tar runs for it, where they are none that every machine has.
+BY_TAR = {"tar.xz": "xz", "tar.bz2": "bzip2", "tar.zst": "zstd"}
+EVERY_KIND = [
+    pytest.param(kind, marks=pytest.mark.needs(BY_TAR[kind]) if kind in BY_TAR else ())
+    for kind in TARS
+]
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_a_tarball_gives_the_kernel_and_its_module(tree, tmp_path, kind):
     path = tmp_path / f"kernel.{kind}"
     subprocess.run([*TARS[kind], path, "-C", tree, "."], check=True)
@@ -240,16 +248,15 @@ def test_a_stream_without_end_is_left(tmp_path, monkeypatch):
         archives.extract(str(path), str(tmp_path))
 
 
-def test_a_corrupt_stream_is_one_line(tree, tmp_path):
-    for kind, command in TARS.items():
-        if "." in kind and "pax" not in kind and "v7" not in kind:
-            path = tmp_path / f"kernel.{kind}"
-            subprocess.run([*command, path, "-C", tree, "."], check=True)
-            data = bytearray(path.read_bytes())
-            data[20:60] = bytes(40)
-            path.write_bytes(data)
-            with pytest.raises(WitnessError, match=rf"^{path}: "):
-                archives.extract(str(path), str(tmp_path))
+@pytest.mark.parametrize("kind", [one for one in EVERY_KIND if not one.values[0].endswith("tar")])
+def test_a_corrupt_stream_is_one_line(tree, tmp_path, kind):
+    path = tmp_path / f"kernel.{kind}"
+    subprocess.run([*TARS[kind], path, "-C", tree, "."], check=True)
+    data = bytearray(path.read_bytes())
+    data[20:60] = bytes(40)
+    path.write_bytes(data)
+    with pytest.raises(WitnessError, match=rf"^{path}: "):
+        archives.extract(str(path), str(tmp_path))
 
 
 @settings(

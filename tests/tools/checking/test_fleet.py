@@ -54,7 +54,7 @@ def test_the_answer_does_not_depend_on_the_executor(kernels, kind):
 def test_a_dask_cluster_of_two_workers_gives_the_same(kernels):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
     ) as cluster:
         command = [RUNSTATE, "check", kernels, "--no-cache", "--dask", cluster.scheduler_address]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)

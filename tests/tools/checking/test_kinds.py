@@ -23,7 +23,7 @@ from runstate_abi.tools.report import exit_code
 
 WITNESSES = ("header, gcc", "header, clang", "DWARF", "BTF", "ctypes", "Construct")
 BIG_ENDIAN_BTF = Path(__file__).parents[2] / "data/cases/14-btf-big-endian/be.btf"
-TABLE = Path(__file__).parents[3] / "tools/document/prose/witnesses.table"
+TABLE = Path(__file__).parents[3] / "tools/docs/prose/witnesses.table"
 HEAD = (
     "# What each witness says of a native struct that has something else in a place\nwhat is there"
 )

@@ -19,6 +19,7 @@ def by_witness():
     return {(f.witness, f.abi): f for f in survey.encodings()}
 
 
+@pytest.mark.host64
 def test_three_encodings_and_the_conditions_are_compared():
     asked = by_witness()
     assert list(asked) == [
@@ -33,6 +34,7 @@ def test_three_encodings_and_the_conditions_are_compared():
     assert not any(f.differences or f.not_checked for f in asked.values())
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize(
     ("module", "witness"), [(constructs, "construct"), (ctypes_structs, "ctypes")]
 )
@@ -44,6 +46,7 @@ def test_an_encoding_that_drifts_differs(monkeypatch, module, witness):
     assert not any(f.differences for f in others)
 
 
+@pytest.mark.host64
 def test_a_table_that_drifts_differs_for_every_encoding(monkeypatch):
     wrong = COMPAT._replace(name=NATIVE.name)
     monkeypatch.setattr(survey, "NATIVE", wrong)
@@ -126,6 +129,19 @@ def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tm
     ]
     assert said[0][0]
     assert said[0] == said[1] == said[2]
+
+
+@pytest.mark.parametrize(
+    ("machine", "commands"),
+    [
+        ("x86_64", ("gcc -m64", "gcc -m32", "clang -m64", "clang -m32")),
+        ("i686", ("gcc -m64", "gcc -m32", "clang -m64", "clang -m32")),
+        ("aarch64", ("gcc", "clang")),
+    ],
+)
+def test_only_compilers_of_x86_hosts_are_asked_for_64_and_32_bits(monkeypatch, machine, commands):
+    monkeypatch.setattr(survey.os, "uname", lambda: SimpleNamespace(machine=machine))
+    assert survey.compilers_here() == commands
 
 
 def test_members_that_nobody_can_name_are_not_recorded(tmp_path, monkeypatch):
