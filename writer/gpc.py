@@ -61,6 +61,7 @@ class Gpc:
         "readers",
         "uhva",
         "valid",
+        "writer",
     )
 
     def __init__(self, name: str, host: Host, code: Pfncache = PFNCACHE_6_12) -> None:
@@ -72,6 +73,7 @@ class Gpc:
         self.khva: Place | None = None
         self.pfn: int | None = None  # the host page, None is KVM_PFN_ERR_FAULT
         self.readers = 0
+        self.writer = False  # write-locked, which recordings show
         self.contended = False
         self.inner: list[str] = []
 
@@ -276,9 +278,11 @@ class Gpc:
     def _write_lock(self) -> None:
         if self.readers:
             raise Blocked(f"{self.name}: write_lock_irq on a lock still read-held")
+        self.writer = True
         self._event("write_lock_irq")
 
     def _write_unlock(self) -> None:
+        self.writer = False
         self._event("write_unlock_irq")
 
     def _event(self, text: str, named: bool = True) -> None:
