@@ -39,7 +39,7 @@ def run(capsys, *arguments):
 
 def as_json(capsys, *arguments):
     code = main(["race", *arguments, "--json"])
-    return code, json.loads(capsys.readouterr().out)
+    return code, json.loads(capsys.readouterr().out)["answers"]
 
 
 def assert_golden(name, lines):
