@@ -59,6 +59,7 @@ def test_the_output_is_the_golden_file(capsys, name, arguments):
     assert_golden(name, [f"$ runstate race {' '.join(arguments)}".rstrip(), *out])
 
 
+@pytest.mark.slow
 def test_all_is_one_page_and_exits_1_for_its_torn_rows(capsys):
     code, out = run(capsys, "--all")
     assert code == 1
