@@ -9,7 +9,7 @@ from runstate_abi.writer.memory import Overrun, Window, apply, play, snapshots, 
 from runstate_abi.writer.steps import Dirty, Store, line, memory_text
 from runstate_abi.writer.two_pages import linux_6_2, reconciled, upstream
 from runstate_abi.writer.variants import VARIANT, prepare, register_two_pages
-from runstate_abi.writer.vcpu import SHAPES, Area, Runstate, Split, flagged, image, split
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate, Split, image, split
 
 PLACES = [(abi, offset) for abi in SHAPES for offset in (0, 1, 256, *range(4040, PAGE_SIZE))]
 BIT_63 = Runstate(1, 0xC000000000000001, (1, 2, 3, 4))
@@ -105,7 +105,8 @@ def test_finding_5_bonzinis_version_keeps_gpc2_locked_after_every_one_page_updat
                 pass
             assert caches.gpc2.readers == (split(offset, shape.size).second == 0)
             leaking += caches.gpc2.readers
-    assert leaking == 8102
+    # Every placement of both structs but the 47 and 43 in which the struct is split.
+    assert leaking == 2 * PAGE_SIZE - sum(shape.size - 1 for shape in SHAPES.values())
 
 
 def test_finding_5_the_next_writer_of_gpc2_waits_for_ever(vcpu):
@@ -193,19 +194,6 @@ def test_finding_9_greater_and_greater_or_equal_cannot_be_told_apart():
             assert split(offset, size) == strict
 
 
-def test_finding_10_the_wrong_page_for_the_update_byte_shows_at_two_offsets_only():
-    def page(shape, offset, spare):
-        return 1 if split(offset, shape.size).first >= shape.update_byte + spare else 2
-
-    wrong = [
-        (abi, offset)
-        for abi, shape in SHAPES.items()
-        for offset in range(PAGE_SIZE)
-        if page(shape, offset, 1) != page(shape, offset, 2)
-    ]
-    assert wrong == [("native", 4080), ("compat", 4084)]
-
-
 def test_finding_10_a_flag_missing_from_the_body_shows_in_the_epochs_only(vcpu, steps_of):
     steps = steps_of("upstream")
     broken = [
@@ -229,4 +217,3 @@ def test_finding_11_the_abi_is_decided_once_an_update(variant, vcpu):
         area = Area("native", 256)
     shape = SHAPES["compat"]
     assert window.read(256, shape.size) == image(shape, vcpu, vcpu.entry_time)
-    assert flagged(vcpu.entry_time) != vcpu.entry_time

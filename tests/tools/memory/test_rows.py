@@ -14,10 +14,6 @@ def whole(abi, address):
     return Area(LAYOUTS[abi], (Span(address, bytes(range(LAYOUTS[abi].size))),))
 
 
-def test_there_are_ninety_splits():
-    assert len(SPLITS) == 90
-
-
 @pytest.mark.parametrize(("abi", "offset"), SPLITS)
 def test_a_split_area_is_cut_at_the_page_edge_and_nowhere_loses_a_byte(abi, offset):
     shown = list(rows(whole(abi, 0x7000 + offset)))
