@@ -8,11 +8,12 @@ import argparse
 import os
 import sys
 
-from runstate_abi.tools import arguments, ink
+from runstate_abi.tools import output
 from runstate_abi.tools.memory import explanation, raw, sources
 from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
 from runstate_abi.tools.memory.explanation import Place
 from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+from runstate_abi.tools.options import add_format, address, new_parser
 
 DESCRIPTION = """\
 Explain the runstate area in a memory image, an ELF core (QEMU's dump-guest-memory, Xen's
@@ -61,10 +62,10 @@ def _dumped(options: argparse.Namespace) -> int:
     if options.abi is None:
         options.abi, options.abi_reason = kdump.abi(opened), "the kernel is built so"
     codes = []
-    for cpu, address in kdump.percpu(opened, options.file):
+    for cpu, place in kdump.percpu(opened, options.file):
         name = f"{options.file} CPU {cpu}"
-        image = kdump.image(opened, name, address, physical=False)
-        codes.append(explanation.explain(options, image, Place(address)))
+        image = kdump.image(opened, name, place, physical=False)
+        codes.append(explanation.explain(options, image, Place(place)))
     return max(codes)
 
 
@@ -72,7 +73,7 @@ def _pair(text: str) -> tuple[int, int]:
     first, comma, second = text.partition(",")
     if not comma:
         raise argparse.ArgumentTypeError(f"{text}: two addresses with a comma between them wanted")
-    return arguments.address(first), arguments.address(second)
+    return address(first), address(second)
 
 
 # A dump of the same memory has the area at the same place; a page by itself, at its own.
@@ -80,19 +81,19 @@ def _earlier(text: str) -> tuple[str, int | None]:
     name, colon, place = text.rpartition(":")
     if not colon or not place[:1].isdigit() or os.path.exists(text):
         return text, None
-    return name, arguments.address(place)
+    return name, address(place)
 
 
 def _elsewhere(text: str) -> tuple[str, int]:
     name, colon, offset = text.rpartition(":")
     if not colon:
         raise argparse.ArgumentTypeError(f"{text}: FILE:OFFSET wanted")
-    return name, arguments.address(offset)
+    return name, address(offset)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("hexdump", DESCRIPTION, EPILOG)
-    add, address = parser.add_argument, arguments.address
+    parser = new_parser("hexdump", DESCRIPTION, EPILOG)
+    add = parser.add_argument
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
     add(
         "--at",
@@ -113,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--drgn", action="store_true", help="read FILE, a vmcore or kdump, by drgn (extra `drgn`)")
     add("--percpu", action="store_true", help="by drgn: each CPU's xen_runstate in FILE")
     add("--pages-view", choices=("text", "svg"), help="which field lies in which page")
-    add("--json", action="store_true", help="one JSON value")
-    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+    add_format(parser, "text", "json")
+    add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     add("-o", "--output", metavar="FILE", help="write there, not to standard output")
     parser.set_defaults(abi_reason="--abi says so")
     return parser

@@ -287,13 +287,6 @@ def test_a_missing_file_is_one_line_and_3(capsys):
     assert capsys.readouterr().err == "runstate: /nonexistent: No such file or directory\n"
 
 
-def test_the_bar_draws_only_on_a_terminal(capsys):
-    bar = find.Bar(100)
-    bar.advance(50)
-    bar.close()
-    assert capsys.readouterr().err == ""
-
-
 def test_without_numpy_it_says_so_and_finds_the_same(compose, tmp_path):
     path, _ = compose("busy", 1)
     with open(path, "r+b") as file:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.runstate import CLAIMS, RUNSTATE_STRUCTS
-from runstate_abi.tools import arguments
 from runstate_abi.tools.compare import shifts
 from runstate_abi.tools.compare.shifts import END, Pair, Shift
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.output import aligned
 
 SCHEMA = "runstate-diff/1"
 CLAIM_WORDS = ("native", "compat", "xen-compat")
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     outcome = compared(first, second, frozenset(options.allow_missing))
     for text in outcome.alone:
         print(f"runstate: {text}", file=sys.stderr)
-    if options.json:
+    if options.format == "json":
         print(json.dumps(as_json(first, second, outcome), indent=2))
     else:
         print("\n".join(lines(first, second, outcome)))
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("diff", _DESCRIPTION, _EPILOG)
+    parser = new_parser("diff", _DESCRIPTION, _EPILOG)
     parser.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
     parser.add_argument("second", metavar="B", help="another")
     parser.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a struct that one side need not have (repeatable)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_format(parser, "text", "json")
     return parser
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
-from runstate_abi.tools import arguments, report
+from runstate_abi.tools import report
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.compare.grid import Column, Grid
 from runstate_abi.tools.docs.blocks import Block, Bullets, Table
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.output import aligned
 
 SCHEMA = "runstate-matrix/1"
 FORMATS = ("text", "markdown", "html", "json")
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("matrix", _DESCRIPTION, _EPILOG)
+    parser = new_parser("matrix", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="a column of its own")
     add("--cc", metavar="COMMAND", action="append", default=[], help="'gcc -m32' (repeatable)")
@@ -65,8 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a struct or a witness that need not be there (repeatable)",
     )
-    add("--format", choices=FORMATS, default="text", help="default: text")
-    add("--json", dest="format", action="store_const", const="json", help="--format json")
+    add_format(parser, *FORMATS)
     return parser
 
 

@@ -14,15 +14,15 @@ from runstate_abi.layouts.runstate import (
     structs_expected,
     update_byte,
 )
-from runstate_abi.tools import arguments
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.output import aligned
 
 SCHEMA = "runstate-show/1"
 
 
 def main(argv: list[str]) -> int:
     """Print the layouts of the ABIs asked for."""
-    parser = arguments.parser("show", "The structs side by side in offset order, every byte a row.")
+    parser = new_parser("show", "The structs side by side in offset order, every byte a row.")
     parser.add_argument(
         "--abi",
         nargs="+",
@@ -31,10 +31,10 @@ def main(argv: list[str]) -> int:
         metavar="ABI",
         help=f"one or more of {', '.join(ABI)} (default: x86_64)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_format(parser, "text", "json")
     options = parser.parse_args(argv)
     layouts = layouts_of(options.abi)
-    if options.json:
+    if options.format == "json":
         import json
 
         print(json.dumps({"schema": SCHEMA, "layouts": [as_json(x) for x in layouts]}, indent=2))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, RUNSTATE_STRUCTS, claim
-from runstate_abi.tools import arguments, delivery
+from runstate_abi.tools import output
+from runstate_abi.tools.options import new_parser
 
 if TYPE_CHECKING:
     from runstate_abi.tools.emit.c import Macro
@@ -68,14 +69,14 @@ def main(argv: list[str]) -> int:
             choices = " or ".join(f"{text.partition('=')[0]}={name}" for name in RUNSTATE_STRUCTS)
             parser.error(f"--struct {text}: say which struct it mirrors: {choices}")
     command = " ".join(("runstate emit", *argv))
-    return delivery.deliver(_lines(options), options.output, options.check, command)
+    return output.deliver(_lines(options), options.output, options.check, command)
 
 
 def _parser() -> argparse.ArgumentParser:
     from runstate_abi.tools.emit.c import MACROS
 
     languages = "\n".join(f"  {one.word:<12} {one.summary}" for one in LANGUAGES)
-    parser = arguments.parser("emit", f"{_DESCRIPTION}\n\nlanguages:\n{languages}", _EPILOG)
+    parser = new_parser("emit", f"{_DESCRIPTION}\n\nlanguages:\n{languages}", _EPILOG)
     add = parser.add_argument
     add("language", metavar="LANGUAGE", choices=list(LANGUAGE), help="one of the above")
     names = ", ".join(f"{macro.name} ({macro.whose})" for macro in MACROS)
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     abis = f"of --struct (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), default="x86_64", metavar="ABI", help=abis)
-    delivery.add_options(parser)
+    output.add_delivery(parser)
     return parser
 
 

@@ -5,7 +5,6 @@ Law of this file: it makes values and prints nothing; colour is somebody else's 
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
-from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field
 from runstate_abi.layouts.runstate import UINT64
@@ -15,16 +14,7 @@ from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import CACHE_LINE
 from runstate_abi.tools.memory.observations import NORMAL, Observation
 from runstate_abi.tools.memory.rows import Edge, Row, rows
-
-
-class Ink(NamedTuple):
-    """Text and the name of its style; "" is plain."""
-
-    text: str
-    style: str = ""
-
-
-Line = tuple[Ink, ...]
+from runstate_abi.tools.output import Ink, Line
 
 BYTES_WIDE = 3 * UINT64.size + 2
 LABEL_WIDE = 17

@@ -11,12 +11,12 @@ NESTED_MOST = 2  # a compressed dump may be compressed again, by mistake
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how a file is read: --base, --raw and --text."""
-    from runstate_abi.tools import arguments
+    from runstate_abi.tools.options import address
 
     add = parser.add_argument
     add(
         "--base",
-        type=arguments.address,
+        type=address,
         default=0,
         metavar="ADDR",
         help="address of a raw image's byte 0",

@@ -15,7 +15,6 @@ from runstate_abi.tools.memory import explanation, json_view, lines, qmp
 from runstate_abi.tools.memory.area import LARGEST, SHIFT, Area, area, window
 from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Place
-from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.memory.observations import (
     IN_FLIGHT,
     WRONG,
@@ -26,6 +25,7 @@ from runstate_abi.tools.memory.observations import (
     worst,
 )
 from runstate_abi.tools.memory.qmp import Look
+from runstate_abi.tools.output import Ink, Line
 
 
 class Tally(NamedTuple):
@@ -113,7 +113,7 @@ def _told(
     found: tuple[Observation, ...],
     reasons: tuple[str, ...],
 ) -> list[Line]:
-    if options.json:
+    if options.format == "json":
         value = json_view.area(shown, look.image.source, reasons)
         value |= {"seconds": look.seconds, "running": look.running, "stable": look.stable}
         value["observations"] = json_view.observations(found)
@@ -151,7 +151,7 @@ def _end(options: argparse.Namespace, tally: Tally, wrong: list[Observation]) ->
     whole = _whole(tally)
     found = ordered([*wrong, *([whole] if whole else [])])
     kind = worst(found)
-    if options.json:
+    if options.format == "json":
         value = {"summary": tally._asdict(), "observations": json_view.observations(found)}
         explanation.out(options, [(Ink(json.dumps(value)),)])
     else:

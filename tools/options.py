@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from runstate_abi.tools.cli import USAGE
 
 
-def parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of ``runstate VERB``; description and epilog keep their line breaks."""
     made = argparse.ArgumentParser(
         prog=f"runstate {verb}",
@@ -25,15 +25,35 @@ def parser(verb: str, description: str, epilog: str | None = None) -> argparse.A
     return made
 
 
-def address(text: str) -> int:
-    """Return a 64-bit address, or an offset, that was typed; ``0x`` makes it hexadecimal."""
+def number(text: str) -> int:
+    """Return an integer that was typed; ``0x`` makes it hexadecimal."""
     try:
-        value = int(text, 0)
+        return int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is no number (hexadecimal needs 0x)") from None
+        raise argparse.ArgumentTypeError(f"{text} is not a number (hexadecimal needs 0x)") from None
+
+
+def address(text: str) -> int:
+    """Return a 64-bit address, or an offset, that was typed."""
+    value = number(text)
     if not 0 <= value < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit number")
     return value
+
+
+def count(text: str) -> int:
+    """Return a number of things that was typed: 0 or more."""
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than nothing")
+    return value
+
+
+def add_format(parser: argparse.ArgumentParser, *choices: str) -> None:
+    """Add --format, whose default is the first of ``choices``, and --json, its other name."""
+    add = parser.add_argument
+    add("--format", choices=choices, default=choices[0], help=f"how to print ({choices[0]})")
+    add("--json", dest="format", action="store_const", const="json", help="as --format json")
 
 
 # What was typed is in the message: a line end in it must not make two lines.

@@ -1,9 +1,10 @@
 import io
+import sys
 
 import pytest
 
-from runstate_abi.tools import ink
-from runstate_abi.tools.memory.lines import Ink
+from runstate_abi.tools import output
+from runstate_abi.tools.output import Ink
 
 LINES = [(Ink("plain "), Ink("flag", "flag"), Ink(" both", "time1 changed"))]
 
@@ -21,7 +22,7 @@ def _no_wishes(monkeypatch):
 
 
 def written(choice, stream):
-    ink.write(LINES, choice, stream)
+    output.write(LINES, choice, stream)
     return stream.getvalue()
 
 
@@ -51,5 +52,29 @@ def test_without_colour_there_is_the_text_and_nothing_else():
 def test_every_style_is_one_that_rich_knows():
     from rich.style import Style
 
-    for name, text in ink.STYLES.items():
+    for name, text in output.STYLES.items():
         assert Style.parse(text), name
+
+
+def drawn(monkeypatch, stream):
+    """What a bar that is half done and whole writes to standard error."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(output, "BAR_EVERY_S", 0)
+    with output.Bar(100, "searching") as bar:
+        bar.advance(50)
+        bar.advance(50, "found")
+    return stream.getvalue()
+
+
+def test_a_bar_is_for_terminals(monkeypatch):
+    monkeypatch.setattr(output, "BAR_AFTER_S", 0)
+    assert drawn(monkeypatch, io.StringIO()) == ""
+    text = drawn(monkeypatch, Terminal())
+    assert "searching" in text
+    assert " 50%" in text
+    assert "found" in text
+    assert "100%" in text
+
+
+def test_a_bar_waits_for_what_takes_long(monkeypatch):
+    assert drawn(monkeypatch, Terminal()) == ""
