@@ -32,9 +32,9 @@ VERBS = (
     Verb("diff",    "compare.diff",   "two layouts, each shift with the rule that explains it"),
     Verb("matrix",  "compare.matrix", "every field on every ABI, by the claim and by every witness"),
     Verb("docs",    "docs.command",   "the ABI document: reST, Markdown, HTML, man page"),
-    Verb("hexdump", "hexdump",        "a runstate area in real memory, explained byte by byte"),
+    Verb("hexdump", "memory.hexdump", "a runstate area in real memory, explained byte by byte"),
     Verb("race",    "race.command",   "can a guest accept what was never true? a proof, or how"),
-    Verb("find",    "find",           "look for runstate areas in a whole memory image"),
+    Verb("find",    "memory.find",    "look for runstate areas in a whole memory image"),
 )
 # fmt: on
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import output
 from runstate_abi.tools.memory import image as memory
@@ -37,9 +38,9 @@ from runstate_abi.tools.memory.decision import (
     short_of_native,
     standing,
 )
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.memory.observations import NORMAL, WRONG, Observation, note, observe, worst
-from runstate_abi.tools.memory.text import STRUCT_KIND
+from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
 from runstate_abi.tools.output import Ink, Line
 
 FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3

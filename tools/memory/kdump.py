@@ -11,10 +11,11 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import UINT64
 from runstate_abi.tools.memory.area import LARGEST, SHIFT
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image, Piece
+from runstate_abi.tools.memory.image import Image, Piece
 
 SYMBOL = "xen_runstate"  # Linux drivers/xen/time.c: DEFINE_PER_CPU(struct vcpu_runstate_info, ...)
 OFFSETS = "__per_cpu_offset"

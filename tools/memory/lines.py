@@ -6,13 +6,12 @@ Law of this file: it makes values and prints nothing; colour is somebody else's 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
+from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.layouts.model import Field
 from runstate_abi.layouts.runstate import UINT64
 from runstate_abi.tools.memory.area import STOLEN, Area, Values, state_name
 from runstate_abi.tools.memory.comparison import Deltas, shares
-from runstate_abi.tools.memory.durations import words
-from runstate_abi.tools.memory.image import CACHE_LINE
-from runstate_abi.tools.memory.observations import NORMAL, Observation
+from runstate_abi.tools.memory.observations import NORMAL, Observation, words
 from runstate_abi.tools.memory.rows import Edge, Row, rows
 from runstate_abi.tools.output import Ink, Line
 

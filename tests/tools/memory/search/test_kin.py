@@ -7,8 +7,8 @@ import pytest
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.tools.memory.area import values
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.searching import finding, kin
-from runstate_abi.tools.searching.candidates import COPY, LIKELY, POSSIBLE, Candidate
+from runstate_abi.tools.memory.search import finding, kin
+from runstate_abi.tools.memory.search.candidates import COPY, LIKELY, POSSIBLE, Candidate
 
 BORN = 886_137_219
 TIMES = (17_774_726_908, 14_363_125_363, 883_004_121, 903_481_496)

@@ -8,11 +8,12 @@ import argparse
 import os
 import sys
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools import output
-from runstate_abi.tools.memory import explanation, raw, sources
+from runstate_abi.tools.memory import explanation, sources
 from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
 from runstate_abi.tools.memory.explanation import Place
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.options import add_format, address, new_parser
 
 DESCRIPTION = """\
@@ -169,7 +170,7 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
     if image.placed and asked is None:
         parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
-    if asked is None and image.kind == raw.KIND and image.size > LARGEST:
+    if asked is None and image.kind == sources.KIND and image.size > LARGEST:
         name = "-" if options.file in (None, "-") else options.file
         parser.error(f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)")
     if asked is None:

@@ -15,12 +15,12 @@ from runstate_abi.layouts.runstate import COMPAT
 from runstate_abi.tools import output
 from runstate_abi.tools.memory import json_view, sources
 from runstate_abi.tools.memory.area import abi_of, state_name
-from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import Image
+from runstate_abi.tools.memory.observations import words
+from runstate_abi.tools.memory.search import finding
+from runstate_abi.tools.memory.search.candidates import LIKELY, UNLIKELY, Candidate
 from runstate_abi.tools.options import add_format, count, new_parser
 from runstate_abi.tools.output import Ink, Line
-from runstate_abi.tools.searching import finding, scan
-from runstate_abi.tools.searching.candidates import LIKELY, UNLIKELY, Candidate
 
 FOUND, NOTHING = 0, 1
 SCHEMA = "runstate-find/1"
@@ -50,15 +50,14 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     image = sources.asked(options.image, options)
     earlier = sources.asked(options.before, options) if options.before else None
-    plain = options.plain or not scan.has_numpy()
-    if plain and not options.plain and image.size >= WORTH_NUMPY:
+    if image.size >= WORTH_NUMPY and not finding.has_numpy():
         text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
         print(f"runstate: {text}", file=sys.stderr)
     for one in filter(None, (image, earlier)):
         for text in one.notes:
             print(f"runstate: {one.source}: {text}", file=sys.stderr)
     with output.Bar(image.size + (earlier.size if earlier else 0), "searching") as bar:
-        search = finding.find(image, earlier, plain, bar.advance)
+        search = finding.find(image, earlier, bar.advance)
     if not search.found and image.partial:
         raise WitnessError(f"{image.source}: nothing was found in it, and a part of it is missing")
     _print(options, image, search)
@@ -72,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
     sources.add_options(parser)
     add("--limit", type=count, default=20, metavar="N", help="show so many; 0 is all (20)")
-    add("--plain", action="store_true", help="search without numpy")
     add_format(parser, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     return parser

@@ -11,9 +11,9 @@ import struct
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools.memory.decision import AGE_MOST
-from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.searching.scan import (
+from runstate_abi.tools.memory.search.scan import (
     COMPAT_LEAD,
     NATIVE_LEAD,
     STATES,
