@@ -3,6 +3,7 @@
 Offsets and sizes come from the table in layouts/runstate.py.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -192,6 +193,26 @@ def field_at(shape: Shape, offset: int) -> str:
             name = f"{row.name}[{element}]" if row.count > 1 else row.name
             return f"{name} byte {byte}" if row.type.size > 1 else name
     return f"a byte outside the struct (offset {offset:+d})"
+
+
+def place_of(layout: Layout, offset: int, size: int) -> str:
+    """Return the C name of bytes of a struct: ``state``, ``time[0] byte 7 .. time[1]``."""
+    parts = list(_parts(layout, offset, size))
+    return parts[0] if len(parts) == 1 else f"{parts[0]} .. {parts[-1]}"
+
+
+def _parts(layout: Layout, offset: int, size: int) -> Iterator[str]:
+    for row in layout.rows:
+        for index in range(row.count if not row.padding else 1):
+            width = row.type.size if not row.padding else row.size
+            start = row.offset + index * width
+            first, last = max(offset, start), min(offset + size, start + width) - 1
+            if first > last:
+                continue
+            name = f"{row.name}[{index}]" if row.count > 1 and not row.padding else row.name
+            whole = first == start and last == start + width - 1
+            bytes_ = f"{first - start}" if first == last else f"{first - start}..{last - start}"
+            yield name if whole else f"{name} byte{'s' * (first != last)} {bytes_}"
 
 
 # RUNSTATE_* by name, for who writes code about one of them.

@@ -72,7 +72,8 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
     if options.format == "json":
-        print(json.dumps(values, indent=1))
+        document = {"schema": text.SCHEMA, "answers": values, "not_asked": dict(left_out)}
+        print(json.dumps(document, indent=1))
         for line in (*table.not_asked(left_out), *table.not_shown(answered)):
             print(f"runstate: {line}", file=sys.stderr)
     else:

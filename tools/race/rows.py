@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.tools.race import timeline
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
 from runstate_abi.writer.race import SAFE, TORN, Question, Writer, ask, of_variant
 from runstate_abi.writer.racing.ordering import MODELS, Model
@@ -16,7 +15,7 @@ from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.variants import VARIANTS, Refused, Variant
-from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate, place_of
 
 
 class Wanted(NamedTuple):
@@ -61,7 +60,7 @@ class Row(NamedTuple):
             if not runs or offset != runs[-1][-1] + 1:
                 runs.append([])
             runs[-1].append(offset)
-        return tuple(timeline.place(layout, run[0], len(run)) for run in runs)
+        return tuple(place_of(layout, run[0], len(run)) for run in runs)
 
     @property
     def steps_dropped(self) -> tuple[str, ...]:

@@ -8,15 +8,16 @@ from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.tools.output import Ink, Line
-from runstate_abi.tools.race import account, table, timeline
+from runstate_abi.tools.race import explanation, table, timeline
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer.guest import Reader, drop
 from runstate_abi.writer.race import TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import is_whole
 from runstate_abi.writer.racing.patterns import ENTRY_TIMES, EQUAL
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, place_of
 
+SCHEMA = "runstate-race/1"
 WIDTH, BULLET = 100, "  - "
 
 
@@ -45,7 +46,7 @@ def _torn(row: Row) -> Iterator[Line]:
         Ink("torn: ", "wrong"),
         Ink(f"{question.reader.name} accepts from {row.writer} what was never true", "strong"),
     )
-    for text in account.account(found, _reader(question)):
+    for text in explanation.explained(found, _reader(question)):
         yield from ((Ink(line),) for line in wrap(text, WIDTH))
     yield from _assuming(row)
     yield (Ink(""),)
@@ -140,7 +141,7 @@ def _trace(found: Race) -> list[dict[str, object]]:
     events: list[dict[str, object]] = [
         {
             "by": "host" if event.step >= 0 else "guest",
-            "what": event.name or timeline.place(layout, event.offset, len(event.data)),
+            "what": event.name or place_of(layout, event.offset, len(event.data)),
             "offset": event.offset,
             "bytes": event.data.hex(),
         }

@@ -12,7 +12,7 @@ from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.race import Race
 from runstate_abi.writer.racing.execution import Event
 from runstate_abi.writer.steps import line as canonical_line
-from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT
+from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT, place_of
 
 FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 ROW = 16  # bytes of the image in a line
@@ -20,26 +20,6 @@ EVENT = 8  # bytes of a store or load that are all shown, so that both columns f
 END = 3  # of each end of more bytes
 # The marks under the bytes of an accepted image; after one update of several, new is n1, n2, ...
 OLD, NEW, SAME, UP, NONE, UNUSED = "old", "new", "=", "flg", "?", "-"
-
-
-def place(layout: Layout, offset: int, size: int) -> str:
-    """Return the C name of bytes of a struct: ``state``, ``time[0] byte 7 .. time[1]``."""
-    parts = list(_parts(layout, offset, size))
-    return parts[0] if len(parts) == 1 else f"{parts[0]} .. {parts[-1]}"
-
-
-def _parts(layout: Layout, offset: int, size: int) -> Iterator[str]:
-    for row in layout.rows:
-        for index in range(row.count if not row.padding else 1):
-            width = row.type.size if not row.padding else row.size
-            start = row.offset + index * width
-            first, last = max(offset, start), min(offset + size, start + width) - 1
-            if first > last:
-                continue
-            name = f"{row.name}[{index}]" if row.count > 1 and not row.padding else row.name
-            whole = first == start and last == start + width - 1
-            bytes_ = f"{first - start}" if first == last else f"{first - start}..{last - start}"
-            yield name if whole else f"{name} byte{'s' * (first != last)} {bytes_}"
 
 
 def timeline(race: Race, writer: str, reader: str) -> Iterator[Line]:
@@ -74,7 +54,7 @@ def step(race: Race, number: int) -> str:
 
 
 def _event(layout: Layout, event: Event) -> tuple[str, str]:
-    return place(layout, event.offset, len(event.data)), short(event.data)
+    return place_of(layout, event.offset, len(event.data)), short(event.data)
 
 
 def short(data: bytes) -> str:

@@ -121,7 +121,8 @@ def _shown(options: argparse.Namespace, variant: Variant, written: Written) -> I
 
 def _listed(as_values: bool) -> Iterator[str]:
     if as_values:
-        yield json.dumps([_variant(variant) for variant in VARIANTS], indent=2)
+        versions = [_variant(variant) for variant in VARIANTS]
+        yield json.dumps({"schema": "runstate-versions/1", "versions": versions}, indent=2)
         return
     rows = [(one.name, one.summary, str(one.source)) for one in VARIANTS]
     yield from aligned(rows)

@@ -24,6 +24,7 @@ from runstate_abi.writer.steps import (
 from runstate_abi.writer.variants import Variant, prepare
 from runstate_abi.writer.vcpu import Area, Runstate, Shape, field_at
 
+SCHEMA = "runstate-write/1"
 MARGIN = 16  # bytes of memory shown on both sides of the area
 ROW = 16  # bytes a row
 
@@ -87,6 +88,7 @@ def answer(written: Written) -> dict[str, Any]:
 def as_json(written: Written, variant: Variant, memory: bool) -> dict[str, Any]:
     """Return an update as values: each step with its field and the struct after it."""
     document: dict[str, Any] = {
+        "schema": SCHEMA,
         "variant": variant.name,
         "source": str(variant.source),
         "abi": written.area.abi,

@@ -212,7 +212,7 @@ def test_the_list_names_every_version_and_its_source(run):
     _, out, _ = run("--list")
     assert [line.split()[0] for line in out.splitlines()] == [one.name for one in VARIANTS]
     assert '5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area")' in out
-    listed = json.loads(run("--list", "--json")[1])
+    listed = json.loads(run("--list", "--json")[1])["versions"]
     assert [one["name"] for one in listed] == [one.name for one in VARIANTS]
     assert listed[0]["commit"] == "30b5c851af79"
 

@@ -231,18 +231,19 @@ def disagreements(configurations):
     return verdicts, differences
 
 
-# Every 59th of 302,400: a prime, so that no part of the product is always the same.
 ONE_UPDATE = [
     (INCREASING, [mask], [((0, mask & 1), (0, mask >> 1))]) for mask in (0b01, 0b10, 0b11)
 ]
 
 
-def test_every_pattern_of_one_update_agrees_with_trying_everything():
-    every = list(product(WRITERS, PLACES, tuple(readers()), ONE_UPDATE))[::59]
+# One in so many of 302,400: a prime, so that no part of the product is always the same.
+@pytest.mark.parametrize("one_in", [293, pytest.param(59, marks=pytest.mark.slow)])
+def test_every_pattern_of_one_update_agrees_with_trying_everything(one_in):
+    every = list(product(WRITERS, PLACES, tuple(readers()), ONE_UPDATE))[::one_in]
     verdicts, differences = disagreements(every)
     assert differences == []
-    assert len(every) >= 4992
-    assert min(verdicts[True], verdicts[False]) > 800, verdicts
+    # Both verdicts come up often: a checker that always gives one would not pass.
+    assert min(verdicts[True], verdicts[False]) > len(every) // 7, verdicts
 
 
 # Found by asking more at random: each was wrong once.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from runstate_abi.tools.race import account
+from runstate_abi.tools.race import explanation
 from runstate_abi.writer.guest import READER, drop
 from runstate_abi.writer.race import Race, find_race, of_variant
 from runstate_abi.writer.racing.ordering import MODEL
@@ -24,7 +24,7 @@ def race(variant, reader, model="x86-tso", abi="native", at=0x1000, **more):
 
 
 def sentences(found, reader):
-    took, accepted = account.account(found, reader)
+    took, accepted = explanation.explained(found, reader)
     return took, accepted
 
 
@@ -171,4 +171,4 @@ def test_a_believed_flag_is_said_to_be_up():
     ("names", "text"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
 )
 def test_names_are_listed_as_people_do(names, text):
-    assert account.listed(names) == text
+    assert explanation.listed(names) == text

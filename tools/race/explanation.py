@@ -10,6 +10,7 @@ from typing import NamedTuple
 from runstate_abi.tools.race import timeline
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.race import Race
+from runstate_abi.writer.vcpu import place_of
 
 Versions = frozenset[int]  # numbers of images: 0 is what was there before
 _NTH = ("first", "second")  # no protocol reads it more often
@@ -22,7 +23,7 @@ class Reading(NamedTuple):
     halves: tuple[int, ...]
 
 
-def account(race: Race, reader: Reader) -> Iterator[str]:
+def explained(race: Race, reader: Reader) -> Iterator[str]:
     """Yield the sentences."""
     yield f"The guest took {', and '.join(_taken(race, reader))}."
     yield _accepted(race, reader)
@@ -33,7 +34,7 @@ def _taken(race: Race, reader: Reader) -> Iterator[str]:
     for offset, size in _believed(race, reader):
         whose = _whose(race, range(offset, offset + size))
         if whose:
-            name = timeline.place(race.case.layout, offset, size)
+            name = place_of(race.case.layout, offset, size)
             groups.setdefault(whose, []).append(name)
     for whose, names in groups.items():
         yield f"{listed(names)} {whose}"
