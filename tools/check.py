@@ -11,6 +11,7 @@ from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools import report
 from runstate_abi.tools.checking import options as words
 from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.options import parser as parser
 from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.output import one_line
 

@@ -15,7 +15,7 @@ HELP = ("-h", "--help", "help")
 
 
 class Verb(NamedTuple):
-    """One verb: ``runstate_abi.tools.MODULE`` has ``main(argv) -> int``."""
+    """One verb: ``runstate_abi.tools.MODULE`` has ``parser()`` and ``main(argv) -> int``."""
 
     name: str
     module: str
@@ -40,7 +40,7 @@ VERBS = (
 
 
 _ENDING = """\
-runstate help COMMAND, or COMMAND --help, says more; --version says which this is
+runstate help COMMAND, or COMMAND --help, says more; -V says which version this is
 
 exit status, and each command's help says what it means there:
   0   all that was asked was compared, and is as it should be
@@ -93,14 +93,16 @@ def _called(argv: list[str]) -> int:
         return EQUAL
     if argv[0] in HELP:
         return _verb([argv[1], "--help"])
-    return _version() if argv[0] == "--version" else _verb(argv)
+    return _version() if argv[0] in ("-V", "--version") else _verb(argv)
 
 
 def _verb(argv: list[str]) -> int:
     verb = next((verb for verb in VERBS if verb.name == argv[0]), None)
     if verb is None:
-        names = ", ".join(verb.name for verb in VERBS)
-        return _fail(f"no command {argv[0]!r}: there are {names} (try: runstate --help)", USAGE)
+        from runstate_abi.tools.options import nearest
+
+        near = nearest(argv[0], [verb.name for verb in VERBS])
+        return _fail(f"no command {argv[0]!r}{near} (try: runstate --help)", USAGE)
     try:
         code: int = importlib.import_module(f"runstate_abi.tools.{verb.module}").main(argv[1:])
     except SystemExit as end:  # argparse's way to end after --help or wrong usage

@@ -1,15 +1,16 @@
-"""The argument parser of every verb: argparse, quick to start, and short when it is refused.
+"""What the command lines of all verbs share: their parser, their numbers, --format, suggestions.
 
-Law of this file: every verb's parser is made here, so that all verbs refuse in the same words.
+Every verb's parser is made here, so that all of them refuse in the same words.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
 
-from runstate_abi.tools.cli import USAGE
+USAGE = 2  # argparse's own exit status for wrong usage
 
 
 def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -54,6 +55,15 @@ def add_format(parser: argparse.ArgumentParser, *choices: str) -> None:
     add = parser.add_argument
     add("--format", choices=choices, default=choices[0], help=f"how to print ({choices[0]})")
     add("--json", dest="format", action="store_const", const="json", help="as --format json")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``: did you mean NAME?``, or what there is if nothing is near."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(names)}"
 
 
 # What was typed is in the message: a line end in it must not make two lines.

@@ -78,7 +78,7 @@ def one(data):
         image = READERS[choice](content, "fuzz")
         explained(image, image.pieces[0].address)
         if image.size <= FIND_MOST:
-            finding.find(image, image, True, lambda count: None)
+            finding.find(image, image, lambda count: None)
         explained(image, address)
     except WitnessError as error:
         if "\n" in str(error):

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
-from runstate_abi.tools.options import count, new_parser
+from runstate_abi.tools.options import count, nearest, new_parser
 from runstate_abi.tools.report import COVERAGE, FORMATS
 
 PROJECT = "pyproject.toml"
@@ -165,10 +165,8 @@ def _refuse_unknown(
 ) -> None:
     for word in words:
         if word not in known:
-            from runstate_abi.tools.checking import config
-
             what = "struct or witness" if option == "allow-missing" else "witness"
-            parser.error(f"--{option} {word}: no such {what}{config.nearest(word, known)}")
+            parser.error(f"--{option} {word}: no such {what}{nearest(word, known)}")
 
 
 def mirrored(text: str) -> tuple[str, str]:
@@ -196,7 +194,5 @@ def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
 def _format(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     form, _, path = text.partition("=")
     if form not in FORMATS:
-        from runstate_abi.tools.checking import config
-
-        parser.error(f"--format {form}: no such format{config.nearest(form, FORMATS)}")
+        parser.error(f"--format {form}: no such format{nearest(form, FORMATS)}")
     return form, path or "-"

@@ -49,14 +49,14 @@ class Outcome(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Compare two sides and print each pair of layouts."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    made = parser()
+    options = made.parse_args(argv)
     for text in (options.first, options.second):
         word, _, abi = text.partition("@")
         if word in CLAIM_WORDS and abi and abi not in ABI:
-            parser.error(f"{text}: no ABI {abi!r}: there are {', '.join(ABI)}")
+            made.error(f"{text}: no ABI {abi!r}: there are {', '.join(ABI)}")
     if [options.first, options.second, options.btf_base].count("-") > 1:
-        parser.error("-: standard input is one file, and can be one side")
+        made.error("-: standard input is one file, and can be one side")
     first, second = _sides(options)
     outcome = compared(first, second, frozenset(options.allow_missing))
     for text in outcome.alone:
@@ -68,20 +68,21 @@ def main(argv: list[str]) -> int:
     return exit_code(outcome)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = new_parser("diff", _DESCRIPTION, _EPILOG)
-    parser.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
-    parser.add_argument("second", metavar="B", help="another")
-    parser.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate diff``."""
+    made = new_parser("diff", _DESCRIPTION, _EPILOG)
+    made.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
+    made.add_argument("second", metavar="B", help="another")
+    made.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
+    made.add_argument(
         "--allow-missing",
         metavar="NAME",
         action="append",
         default=[],
         help="a struct that one side need not have (repeatable)",
     )
-    add_format(parser, "text", "json")
-    return parser
+    add_format(made, "text", "json")
+    return made
 
 
 # Standard input takes the place of "-" while it is asked, and is called so in what is said.

@@ -39,7 +39,7 @@ exit status: 0 no witness disagrees, 1 one does, 2 wrong usage, 3 could not ask 
 
 def main(argv: list[str]) -> int:
     """Ask the witnesses and print the matrix."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     findings = list(_findings(options))
     for finding in findings:
         if report.unreadable(finding):
@@ -50,9 +50,10 @@ def main(argv: list[str]) -> int:
     return exit_code(found, findings)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = new_parser("matrix", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate matrix``."""
+    made = new_parser("matrix", _DESCRIPTION, _EPILOG)
+    add = made.add_argument
     add("files", nargs="*", metavar="FILE", help="a column of its own")
     add("--cc", metavar="COMMAND", action="append", default=[], help="'gcc -m32' (repeatable)")
     add("--zig", action="store_true", help="every ABI, by the clang of the extra 'cross'")
@@ -66,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a struct or a witness that need not be there (repeatable)",
     )
-    add_format(parser, *FORMATS)
-    return parser
+    add_format(made, *FORMATS)
+    return made
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:

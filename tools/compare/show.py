@@ -1,5 +1,6 @@
 """``runstate show``: the structs side by side in offset order, every byte a row."""
 
+import argparse
 from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABI
@@ -22,17 +23,7 @@ SCHEMA = "runstate-show/1"
 
 def main(argv: list[str]) -> int:
     """Print the layouts of the ABIs asked for."""
-    parser = new_parser("show", "The structs side by side in offset order, every byte a row.")
-    parser.add_argument(
-        "--abi",
-        nargs="+",
-        choices=list(ABI),
-        default=["x86_64"],
-        metavar="ABI",
-        help=f"one or more of {', '.join(ABI)} (default: x86_64)",
-    )
-    add_format(parser, "text", "json")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     layouts = layouts_of(options.abi)
     if options.format == "json":
         import json
@@ -41,6 +32,21 @@ def main(argv: list[str]) -> int:
     else:
         print("\n".join(lines(layouts)))
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate show``."""
+    made = new_parser("show", "The structs side by side in offset order, every byte a row.")
+    made.add_argument(
+        "--abi",
+        nargs="+",
+        choices=list(ABI),
+        default=["x86_64"],
+        metavar="ABI",
+        help=f"one or more of {', '.join(ABI)} (default: x86_64)",
+    )
+    add_format(made, "text", "json")
+    return made
 
 
 def layouts_of(abis: list[str]) -> tuple[Layout, ...]:

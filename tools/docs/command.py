@@ -1,5 +1,6 @@
 """``runstate docs``: the ABI document that the runstate area never had, in four renderings."""
 
+import argparse
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.resources import files
@@ -40,15 +41,20 @@ exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usa
 
 def main(argv: list[str]) -> int:
     """Print the document, write it, or say whether a committed one is stale."""
-    formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
-    parser = new_parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
-    add = parser.add_argument
-    add("--format", choices=list(FORMATS), help="default: as FILE is called, else markdown")
-    output.add_delivery(parser)
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     form = options.format or named(options.check or options.output)
     command = f"runstate docs --format {form}"
     return output.deliver(rendered(form), options.output, options.check, command)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate docs``."""
+    formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
+    made = new_parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
+    add = made.add_argument
+    add("--format", choices=list(FORMATS), help="default: as FILE is called, else markdown")
+    output.add_delivery(made)
+    return made
 
 
 def named(path: str) -> str:

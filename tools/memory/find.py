@@ -47,7 +47,7 @@ STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 
 def main(argv: list[str]) -> int:
     """Search one image; return the exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     image = sources.asked(options.image, options)
     earlier = sources.asked(options.before, options) if options.before else None
     if image.size >= WORTH_NUMPY and not finding.has_numpy():
@@ -64,16 +64,17 @@ def main(argv: list[str]) -> int:
     return FOUND if search.found else NOTHING
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = new_parser("find", DESCRIPTION, EPILOG)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate find``."""
+    made = new_parser("find", DESCRIPTION, EPILOG)
+    add = made.add_argument
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
-    sources.add_options(parser)
+    sources.add_options(made)
     add("--limit", type=count, default=20, metavar="N", help="show so many; 0 is all (20)")
-    add_format(parser, "text", "json")
+    add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
-    return parser
+    return made
 
 
 def _print(options: argparse.Namespace, image: Image, search: finding.Search) -> None:

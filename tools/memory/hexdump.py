@@ -35,9 +35,9 @@ exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 somethin
 
 def main(argv: list[str]) -> int:
     """Explain one area, or watch one; return the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    _check(parser, options)
+    made = parser()
+    options = made.parse_args(argv)
+    _check(made, options)
     if options.pages_view and options.file is None:
         return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
     if options.qmp:
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     if options.drgn or options.percpu:
         return _dumped(options)
     image = sources.asked(options.file or "-", options)
-    place = _place(parser, options, image)
+    place = _place(made, options, image)
     return explanation.explain(options, image, place)
 
 
@@ -92,9 +92,10 @@ def _elsewhere(text: str) -> tuple[str, int]:
     return name, address(offset)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = new_parser("hexdump", DESCRIPTION, EPILOG)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate hexdump``."""
+    made = new_parser("hexdump", DESCRIPTION, EPILOG)
+    add = made.add_argument
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
     add(
         "--at",
@@ -108,18 +109,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
     where = "an earlier dump of it (there, or at ADDR): what changed, and by which rule"
     add("--before", type=_earlier, metavar="FILE[:ADDR]", help=where)
-    sources.add_options(parser)
+    sources.add_options(made)
     add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
     add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
     add("--interval", type=float, default=0.5, metavar="SECONDS", help="between reads (0.5)")
     add("--drgn", action="store_true", help="read FILE, a vmcore or kdump, by drgn (extra `drgn`)")
     add("--percpu", action="store_true", help="by drgn: each CPU's xen_runstate in FILE")
     add("--pages-view", choices=("text", "svg"), help="which field lies in which page")
-    add_format(parser, "text", "json")
+    add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     add("-o", "--output", metavar="FILE", help="write there, not to standard output")
-    parser.set_defaults(abi_reason="--abi says so")
-    return parser
+    made.set_defaults(abi_reason="--abi says so")
+    return made
 
 
 # What argparse cannot say: options that need each other, or contradict each other.

@@ -113,14 +113,20 @@ exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing cou
 
 def parsed(argv: list[str]) -> argparse.Namespace:
     """Return the options; wrong usage exits 2 with one line."""
-    parser = new_parser("race", _SUMMARY, _epilog())
-    _add_who_and_where(parser)
-    _add_circumstances(parser)
-    _add_sources(parser)
-    _add_outputs(parser)
-    options = parser.parse_args(argv)
-    _check(parser, options)
+    made = parser()
+    options = made.parse_args(argv)
+    _check(made, options)
     return options
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate race``."""
+    made = new_parser("race", _SUMMARY, _epilog())
+    _add_who_and_where(made)
+    _add_circumstances(made)
+    _add_sources(made)
+    _add_outputs(made)
+    return made
 
 
 def _add_who_and_where(parser: argparse.ArgumentParser) -> None:

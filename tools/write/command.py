@@ -37,12 +37,12 @@ _FILL = "a5"
 
 def main(argv: list[str]) -> int:
     """Print one update, or the list of versions."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    made = parser()
+    options = made.parse_args(argv)
     if options.list:
         return _print(_listed(options.format == "json"))
     if options.at is None:
-        parser.error("--at GPA is missing (or --list)")
+        made.error("--at GPA is missing (or --list)")
     variant = VARIANT[options.variant]
     try:
         vcpu = Runstate(options.state, options.entry_time, options.times)
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         if options.until_barrier is not None:
             written = until(written, options.until_barrier)
     except ValueError as error:
-        parser.error(str(error))
+        made.error(str(error))
     except Refused as refused:
         print(f"runstate write: {refused}", file=sys.stderr)
         return DIFFERENT
@@ -60,9 +60,10 @@ def main(argv: list[str]) -> int:
     return _print(_shown(options, variant, written))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = new_parser("write", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate write``."""
+    made = new_parser("write", _DESCRIPTION, _EPILOG)
+    add = made.add_argument
     add("--variant", choices=list(VARIANT), default="upstream", metavar="NAME", help="see --list")
     add("--abi", choices=list(SHAPES), default="native", help="the guest's ABI (native)")
     add("--at", metavar="GPA", type=address, help="where the guest registered its area: 0xc0001ff1")
@@ -75,11 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--fill", metavar="HEX", type=_fill, default=_FILL, help="what memory holds before")
     add("--atomic", action="store_true", help="from the scheduler: it must not sleep")
     add("--host", choices=HOSTS, default=HOSTS[0], help="the kernel that writes")
-    add_format(parser, "canonical", "table", "json")
+    add_format(made, "canonical", "table", "json")
     add("--until-barrier", metavar="N", type=number, help="stop at the N-th barrier, show memory")
     add("--memory", action="store_true", help="show memory around the area")
     add("--list", action="store_true", help="the versions and where they come from")
-    return parser
+    return made
 
 
 def _print(lines: Iterable[str]) -> int:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.memory.search import candidates, kin
+from runstate_abi.tools.memory.search import candidates, kin, scan_numpy, scan_plain
 from runstate_abi.tools.memory.search.candidates import Candidate
 from runstate_abi.tools.memory.search.scan import NATIVE_LEAD, TIMES
 
@@ -125,15 +125,12 @@ def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
 
     ``progress`` is told how many bytes have been searched since it was told last.
     """
-    if plain:
-        from runstate_abi.tools.memory.search import scan_plain as way
-    else:
-        from runstate_abi.tools.memory.search import scan_numpy as way
+    look = scan_plain.entries if plain else scan_numpy.entries
     data = piece.data
     for start in range(0, len(data), STRIDE):
         low = max(start - NATIVE_LEAD, 0)
         high = min(start + STRIDE + TIMES - 1, len(data))
-        for found in way.entries(data[low:high]):
+        for found in look(data[low:high]):
             if start <= low + found < start + STRIDE:
                 yield low + found
         _forget(data)
