@@ -34,6 +34,7 @@ Line = tuple[Ink, ...]
 STYLES = {
     "dim":       "dim",
     "strong":    "bold",
+    "command":   "bold",
     "state":     "bold green",
     "padding":   "dim reverse",
     "entry":     "yellow",
@@ -70,11 +71,52 @@ def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = N
     """
     out = stream or sys.stdout
     try:
+        wide = columns(out)
+        if wide:
+            lines = (part for line in lines for part in _folded(line, wide))
         out.writelines(_rendered(lines, coloured(choice, out)))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return False
     return True
+
+
+def columns(stream: TextIO) -> int | None:
+    """Return how wide the terminal is that ``stream`` writes to; None if it is no terminal."""
+    if not stream.isatty():
+        return None
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns)
+    except (OSError, ValueError):
+        return None
+
+
+# Lines too wide for a terminal go on in the next one, further in. A command stays whole, so that it
+# can be copied; what fills a rule up to its usual width is cut.
+def _folded(line: Line, wide: int) -> Iterator[Line]:
+    text = "".join(ink.text for ink in line).rstrip()
+    if line and line[0].style in ("line", "page"):
+        text = text[: max(wide, len(text.rstrip(" -=")))]
+    if len(text) <= wide or any(ink.style == "command" for ink in line):
+        yield _cut(line, 0, len(text))
+        return
+    begin = len(text) - len(text.lstrip())
+    inner = min(begin + 2, wide // 2)
+    start, room = 0, wide
+    while len(text) - start > room:
+        end = text.rfind(" ", max(start, begin) + 1, start + room + 1)
+        end = start + room if end < 0 else end
+        yield (Ink(" " * (wide - room)), *_cut(line, start, end))
+        start, room = end + len(text[end:]) - len(text[end:].lstrip()), max(wide - inner, 1)
+    yield (Ink(" " * inner), *_cut(line, start, len(text)))
+
+
+def _cut(line: Line, start: int, end: int) -> Line:
+    place, kept = 0, []
+    for text, style in line:
+        kept.append(Ink(text[max(start - place, 0) : max(end - place, 0)], style))
+        place += len(text)
+    return tuple(kept)
 
 
 def _rendered(lines: Iterable[Line], in_colour: bool) -> Iterator[str]:

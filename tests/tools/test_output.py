@@ -78,3 +78,31 @@ def test_a_bar_is_for_terminals(monkeypatch):
 
 def test_a_bar_waits_for_what_takes_long(monkeypatch):
     assert drawn(monkeypatch, Terminal()) == ""
+
+
+WIDE = (Ink("  a word ", "dim"), Ink("and many more words that do not fit", "state"))
+
+
+def test_a_line_that_is_too_wide_goes_on_further_in_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Terminal()
+    output.write([WIDE], "never", stream)
+    assert stream.getvalue() == ("  a word and many\n    more words that\n    do not fit\n")
+
+
+def test_nothing_is_folded_in_a_file_and_no_command_anywhere(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    file, stream = io.StringIO(), Terminal()
+    output.write([WIDE], "never", file)
+    output.write([(Ink("runstate hexdump a-file --gpa 0x1000", "command"),)], "never", stream)
+    assert file.getvalue() == "  a word and many more words that do not fit\n"
+    assert stream.getvalue() == "runstate hexdump a-file --gpa 0x1000\n"
+
+
+def test_a_word_longer_than_the_terminal_is_cut_and_nothing_is_lost(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "8")
+    stream = Terminal()
+    output.write([(Ink("x" * 30),)], "never", stream)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) == 8
+    assert "".join(line.strip() for line in lines) == "x" * 30

@@ -190,7 +190,7 @@ def _text(
     text = [*lines.heading(shown, source, decision.reasons), *lines.body(shown)]
     if old is not None:
         text += lines.growth(deltas(old.values, shown.values), options.before[0])
-    told_of = [*lines.steal(shown.values), *lines.observed(found)]
+    told_of = [*lines.steal(shown.values), *lines.observed(found, columns(options))]
     return [*text, *told_of, lines.verdict(worst(found))]
 
 
@@ -237,6 +237,11 @@ def pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
     else:
         out(options, list(pages_view.lines(layout, held, place.address)))
     return FINE
+
+
+def columns(options: argparse.Namespace) -> int | None:
+    """Return the width of the terminal that is written to; None if the output goes elsewhere."""
+    return None if options.output not in (None, "-") else output.columns(sys.stdout)
 
 
 def out(options: argparse.Namespace, text: list[Line]) -> bool:

@@ -150,7 +150,7 @@ def table(found: list[Candidate], image: Image, base: int = 0, carried: str = ""
         yield (
             Ink(
                 f"           runstate hexdump {name} {option} {place:#x}{abi}{carried}",
-                "strong",
+                "command",
             ),
         )
 

@@ -20,6 +20,7 @@ LABEL_WIDE = 17
 RULE_WIDE = 78
 BAR_WIDE = 30
 TEXT_WIDE = 88
+KIND_WIDE = 11
 
 
 def heading(area: Area, source: str, reasons: Iterable[str]) -> Iterator[Line]:
@@ -120,13 +121,17 @@ def steal(seen: Values) -> Iterator[Line]:
     yield (Ink(f"steal      {' + '.join(STOLEN)}, as Linux counts it: "), Ink(part, "strong"))
 
 
-def observed(found: Iterable[Observation]) -> Iterator[Line]:
-    """Yield each observation with its class in front and its fact under it."""
+def observed(found: Iterable[Observation], columns: int | None = None) -> Iterator[Line]:
+    """Yield each observation with its class in front and its fact under it.
+
+    ``columns`` is how wide the terminal is, if it is one.
+    """
+    wide = max(min(TEXT_WIDE, (columns or TEXT_WIDE + KIND_WIDE) - KIND_WIDE), 1)
     for item in found:
-        first, *rest = wrap(item.text, TEXT_WIDE)
+        first, *rest = wrap(item.text, wide)
         yield (Ink(f"{item.kind:<10} ", item.kind), Ink(first))
         yield from ((Ink(f"{'':<10} {line}"),) for line in rest)
-        yield from ((Ink(" " * 11), Ink(line, "dim")) for line in wrap(item.fact, TEXT_WIDE))
+        yield from ((Ink(" " * KIND_WIDE), Ink(line, "dim")) for line in wrap(item.fact, wide))
 
 
 def verdict(kind: str) -> Line:

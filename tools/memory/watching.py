@@ -123,12 +123,19 @@ def _told(
     if previous is not None and previous.data == shown.data:
         return [(when, Ink(": unchanged"))]
     told: list[Line] = [(when, Ink(f": {shown.abi} at {shown.address:#x}"))]
+    columns = explanation.columns(options)
     if previous is None:
         why = [(Ink("  "), Ink(reason, "dim")) for reason in reasons]
-        return [*told, *why, *lines.body(shown), *lines.observed(found)]
+        return [
+            *told,
+            *why,
+            *lines.body(shown),
+            *lines.observed(found, columns),
+        ]
     told += lines.body(shown, _changes(previous, shown))
     told += lines.growth(deltas(previous.values, shown.values), "the look before")
-    return [*told, *lines.observed(item for item in found if item.kind != "normal")]
+    odd = [item for item in found if item.kind != "normal"]
+    return [*told, *lines.observed(odd, columns)]
 
 
 def _changes(previous: Area, shown: Area) -> frozenset[int]:
