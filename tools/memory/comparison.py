@@ -1,6 +1,6 @@
 """Two looks at one area: how each time grew, and which rules hold between them.
 
-Law of this file: the earlier look comes first, and a look that was in flight proves nothing wrong.
+Every function takes the earlier look first. A look that was in flight proves nothing wrong.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """One area, explained: read, decided, observed, and shown in the view that was asked for.
 
-Law of this file: it puts the parts of this room together for the options of ``runstate hexdump``;
-an area that a file, a core, a text or a live machine holds goes the same way.
+It puts the parts of this folder together for the options of ``runstate hexdump``, whether the area
+is in a file, a core, a text or a live machine.
 """
 
 import argparse

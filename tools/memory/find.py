@@ -1,6 +1,6 @@
 """``runstate find``: look for runstate areas in a whole memory image.
 
-Law of this file: arguments in, a table or JSON out. How a search works is in searching/.
+How the search works is in search/; this module reads the arguments and prints a table or JSON.
 """
 
 import argparse

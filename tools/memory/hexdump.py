@@ -1,7 +1,6 @@
 """``runstate hexdump``: a runstate area in real memory, explained byte by byte.
 
-Law of this file: arguments in, parts put together, an exit code out. Where bytes come from and what
-they mean is in memory/.
+This module reads the arguments and finds the place that they name; explanation.py shows the area.
 """
 
 import argparse

@@ -4,7 +4,7 @@ drgn reads what kexec's kernel or makedumpfile wrote, and finds symbols in the d
 memory and VMCOREINFO says where, so no debug info is needed. What it cannot read is a QEMU dump of
 a guest that left no VMCOREINFO (-device vmcoreinfo); such a one that is ELF is read without drgn.
 
-Law of this file: drgn is asked for bytes and addresses only; what they mean is not its business.
+drgn is asked for bytes and addresses only; the modules beside this one say what they mean.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """An area as lines for a person: spans of text, each with the name of its style.
 
-Law of this file: it makes values and prints nothing; colour is somebody else's business.
+Nothing here prints: output.py writes the lines, in colour where that is wanted.
 """
 
 from collections.abc import Iterable, Iterator

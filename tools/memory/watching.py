@@ -1,7 +1,7 @@
 """``runstate hexdump --qmp``: one look at a live machine, or look after look.
 
-Law of this file: what a running machine was caught at is in flight, and never called broken; only
-what stayed for the whole of a watch is.
+One look at a running machine may fall into an update, so what it shows is called in flight. Only
+what stayed as it was for the whole of a watch is called wrong.
 """
 
 import argparse

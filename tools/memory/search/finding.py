@@ -1,6 +1,7 @@
 """The whole search: an image in, judged candidates out.
 
-Law of this file: memory stays flat, and the best of what was found is kept.
+An image may be larger than memory, so it is searched a stride at a time, and of very many
+candidates only the best are kept.
 """
 
 import mmap

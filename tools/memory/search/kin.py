@@ -1,7 +1,7 @@
 """Candidates judged by one another: which overlap, which are copies of one vCPU's times.
 
-Law of this file: a dump may hold a table of a hundred thousand rows that look like areas, so no
-step here is slower than sorting them.
+A dump may hold a table of a hundred thousand rows that look like areas, so no step here is slower
+than sorting them.
 """
 
 from collections import defaultdict

@@ -4,7 +4,7 @@ Python's integers know no limit and shift 64 KiB as fast as memory moves, so `&`
 block what numpy does to an array. bytes.translate makes each byte the answer to one question.
 Slower than numpy, and the same answer.
 
-Law of this file: the standard library, and the filter of scan.py to the last byte.
+It imports the standard library alone, and what it finds passes the filter of scan.py.
 """
 
 import struct
