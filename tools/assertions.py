@@ -17,7 +17,7 @@ from runstate_abi.tools.memory import lines
 from runstate_abi.tools.memory.area import LAYOUTS, Span
 from runstate_abi.tools.memory.area import Window as Seen
 from runstate_abi.tools.memory.area import area as read_area
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.output import aligned
 from runstate_abi.writer import variants, vcpu
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Step

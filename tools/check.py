@@ -11,8 +11,9 @@ from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools import report
 from runstate_abi.tools.checking import options as words
 from runstate_abi.tools.checking import survey
+from runstate_abi.tools.checking.options import parser as parser
 from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.printable import one_line
+from runstate_abi.tools.output import one_line
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
 

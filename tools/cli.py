@@ -15,7 +15,7 @@ HELP = ("-h", "--help", "help")
 
 
 class Verb(NamedTuple):
-    """One verb: ``runstate_abi.tools.MODULE`` has ``main(argv) -> int``."""
+    """One verb: ``runstate_abi.tools.MODULE`` has ``parser()`` and ``main(argv) -> int``."""
 
     name: str
     module: str
@@ -32,15 +32,15 @@ VERBS = (
     Verb("diff",    "compare.diff",   "two layouts, each shift with the rule that explains it"),
     Verb("matrix",  "compare.matrix", "every field on every ABI, by the claim and by every witness"),
     Verb("docs",    "docs.command",   "the ABI document: reST, Markdown, HTML, man page"),
-    Verb("hexdump", "hexdump",        "a runstate area in real memory, explained byte by byte"),
+    Verb("hexdump", "memory.hexdump", "a runstate area in real memory, explained byte by byte"),
     Verb("race",    "race.command",   "can a guest accept what was never true? a proof, or how"),
-    Verb("find",    "find",           "look for runstate areas in a whole memory image"),
+    Verb("find",    "memory.find",    "look for runstate areas in a whole memory image"),
 )
 # fmt: on
 
 
 _ENDING = """\
-runstate help COMMAND, or COMMAND --help, says more; --version says which this is
+runstate help COMMAND, or COMMAND --help, says more; -V says which version this is
 
 exit status, and each command's help says what it means there:
   0   all that was asked was compared, and is as it should be
@@ -93,14 +93,16 @@ def _called(argv: list[str]) -> int:
         return EQUAL
     if argv[0] in HELP:
         return _verb([argv[1], "--help"])
-    return _version() if argv[0] == "--version" else _verb(argv)
+    return _version() if argv[0] in ("-V", "--version") else _verb(argv)
 
 
 def _verb(argv: list[str]) -> int:
     verb = next((verb for verb in VERBS if verb.name == argv[0]), None)
     if verb is None:
-        names = ", ".join(verb.name for verb in VERBS)
-        return _fail(f"no command {argv[0]!r}: there are {names} (try: runstate --help)", USAGE)
+        from runstate_abi.tools.options import nearest
+
+        near = nearest(argv[0], [verb.name for verb in VERBS])
+        return _fail(f"no command {argv[0]!r}{near} (try: runstate --help)", USAGE)
     try:
         code: int = importlib.import_module(f"runstate_abi.tools.{verb.module}").main(argv[1:])
     except SystemExit as end:  # argparse's way to end after --help or wrong usage

@@ -10,7 +10,7 @@ and programs, which is what a guest's page cache holds.
 memcpy copies the image from one array to another, both in memory and touched before, and counts
 each byte once, though it is read and written. The search reads the mapped file, which is in the
 page cache. The two take turns, and each number is the best of ROUNDS, so that a busy machine is
-busy for both; plain and grep run once.
+busy for both; the search without numpy and grep run once.
 """
 
 import os
@@ -80,10 +80,10 @@ def grep(path):
 def search(path, plain):
     """Search an image and judge nothing."""
     from runstate_abi.tools.memory import sources
-    from runstate_abi.tools.searching import scan
+    from runstate_abi.tools.memory.search import finding
 
     for piece in sources.opened(str(path)).pieces:
-        for _ in scan.entries(piece, plain, lambda count: None):
+        for _ in finding.entries(piece, plain, lambda count: None):
             pass
 
 
@@ -108,7 +108,7 @@ def image_table(path):
         ("memcpy", base),
         ("find: the search, numpy", searched),
         ("find: the whole command", whole),
-        ("find --plain: the search", taken(lambda: search(path, plain=True))),
+        ("find: the search, no numpy", taken(lambda: search(path, plain=True))),
     ]
     if shutil.which("grep"):
         rows.append(("grep -obUaP (60 s at most)", grep(path)))

@@ -17,21 +17,13 @@ import atheris
 
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.tools.memory import (
-        compressed,
-        containers,
-        elfcore,
-        json_view,
-        lines,
-        raw,
-        sources,
-        text,
-    )
+    from runstate_abi.tools.memory import compressed, containers, elfcore, json_view, lines, sources
     from runstate_abi.tools.memory.area import LAYOUTS, area, window
     from runstate_abi.tools.memory.comparison import compare, deltas
     from runstate_abi.tools.memory.decision import decide
     from runstate_abi.tools.memory.observations import observe
-    from runstate_abi.tools.searching import finding
+    from runstate_abi.tools.memory.search import finding
+    from runstate_abi.tools.memory.text import pasted as text
 
 
 def unpacked(data, source):
@@ -53,7 +45,7 @@ def words(data, source):
 
 
 compressed.STREAM_MAX = 1 << 20
-READERS = (raw.image, text.image, elfcore.image, containers.lime, unpacked, anything, words)
+READERS = (sources.image, text.image, elfcore.image, containers.lime, unpacked, anything, words)
 CORE = b"\x7fELF\2\1\1" + bytes(9) + b"\4\0\x3e\0"
 HEADS = (b"", b"", CORE, b"EMiL\1\0\0\0", b"", b"", b"")
 DATA = Path(__file__).parent.parent / "data" / "pages"
@@ -86,7 +78,7 @@ def one(data):
         image = READERS[choice](content, "fuzz")
         explained(image, image.pieces[0].address)
         if image.size <= FIND_MOST:
-            finding.find(image, image, True, lambda count: None)
+            finding.find(image, image, lambda count: None)
         explained(image, address)
     except WitnessError as error:
         if "\n" in str(error):

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from runstate_abi.tools import cli
-from runstate_abi.tools.memory import raw
+from runstate_abi.tools.memory import sources
 
 NATIVE = "struct vcpu_runstate_info { int state; u64 state_entry_time; u64 time[4]; };"
 COMPAT = (
@@ -101,6 +101,6 @@ def open_page():
     """Return a function: the Image of a file at an address."""
 
     def opened(path, base=0):
-        return raw.image(raw.content(str(path)), str(path), base)
+        return sources.raw_image(sources.content(str(path)), str(path), base)
 
     return opened

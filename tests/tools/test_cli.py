@@ -53,6 +53,7 @@ def test_every_verb_explains_itself(verb):
 
 def test_the_version_is_the_distributions():
     assert runstate("--version").stdout.startswith("runstate 0.")
+    assert runstate("-V").stdout == runstate("--version").stdout
 
 
 @pytest.mark.parametrize("verb", [verb.name for verb in cli.VERBS])
@@ -80,7 +81,7 @@ def test_an_unknown_command_is_wrong_usage_on_one_line():
     done = runstate("chekc")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "no command 'chekc'" in done.stderr
+    assert "no command 'chekc': did you mean check?" in done.stderr
 
 
 def test_an_uncaught_exception_is_exit_70_and_one_line(monkeypatch, capsys):

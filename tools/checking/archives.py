@@ -16,7 +16,7 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.inflate import compression
 from runstate_abi.tools.checking.streams import PIECE, Stream, inflated
-from runstate_abi.tools.printable import one_line
+from runstate_abi.tools.output import one_line
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK = 512

@@ -8,11 +8,11 @@ import argparse
 import os
 import stat
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.options import nearest
 
 
 class Key(NamedTuple):
@@ -108,15 +108,6 @@ def _relative(value: object, key: Key, folder: Path) -> object:
     if isinstance(value, list):
         return [str(folder / item) for item in value]
     return str(folder / str(value))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``: did you mean NAME?``, or what there is if nothing is near."""
-    import difflib
-
-    names = list(known)
-    near = difflib.get_close_matches(word, names, 1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else f": there are {', '.join(names)}"
 
 
 def say(options: argparse.Namespace) -> None:

@@ -9,12 +9,11 @@ run; nothing that happens to one unit changes the answer for another.
 
 import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.checking import archives, kernels
@@ -22,9 +21,7 @@ from runstate_abi.tools.checking.answers import Answers, relabelled
 from runstate_abi.tools.checking.kernels import Question
 from runstate_abi.tools.checking.survey import Finding, unchecked
 from runstate_abi.tools.checking.units import Unit, several, units
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from runstate_abi.tools.output import Bar
 
 WITNESS = kernels.WITNESS
 DASK_TIMEOUT_S = 10
@@ -45,9 +42,11 @@ def asked(
     answers = None if options.no_cache else Answers(options.cache)
     with ExitStack() as stack:
         executor = stack.enter_context(_executor(workers, len(found)))
-        progress = stack.enter_context(_progress(len(found)))
-        results = survey(found, question, executor, answers)
-        by_unit = dict(_shown(results, progress, len(found)))
+        bar = stack.enter_context(Bar(len(found), "kernels"))
+        by_unit = {}
+        for unit, findings in survey(found, question, executor, answers):
+            by_unit[unit] = findings
+            bar.advance(text=os.path.basename(unit.paths[0])[:40])
     for why, path in complaints:
         yield unchecked(WITNESS, path, why, WITNESS not in question.allowed)
     for unit in found:
@@ -162,7 +161,6 @@ def _executor(workers: Workers, count: int) -> AbstractContextManager[Executor |
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # Fork is not safe beside the thread of the progress bar.
     return ProcessPoolExecutor(jobs, mp_context=get_context("forkserver"))
 
 
@@ -184,27 +182,6 @@ def _using(client: Any) -> Iterator[Executor]:
     # pure=False: Dask would otherwise hash the arguments and answer from its own memory.
     with client, client.get_executor(pure=False) as executor:
         yield executor
-
-
-def _progress(count: int) -> "AbstractContextManager[Progress | None]":
-    if count < 2 or not sys.stderr.isatty():
-        return nullcontext(None)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    return Progress(console=Console(stderr=True), transient=True)
-
-
-def _shown(
-    results: Iterator[tuple[Unit, list[Finding]]], progress: "Progress | None", count: int
-) -> Iterator[tuple[Unit, list[Finding]]]:
-    if progress is None:
-        yield from results
-        return
-    task = progress.add_task("kernels", total=count)
-    for unit, findings in results:
-        progress.update(task, advance=1, description=os.path.basename(unit.paths[0])[:40])
-        yield unit, findings
 
 
 def _one_line(error: BaseException) -> str:

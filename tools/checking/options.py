@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
-from runstate_abi.tools import arguments
+from runstate_abi.tools.options import count, nearest, new_parser
 from runstate_abi.tools.report import COVERAGE, FORMATS
 
 PROJECT = "pyproject.toml"
@@ -32,7 +32,7 @@ Options can also stand in [tool.runstate] of ./pyproject.toml; the command line 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; an option that was not given is None."""
-    parser = arguments.parser("check", "Hold the layouts against encodings, compilers and kernels.")
+    parser = new_parser("check", "Hold the layouts against encodings, compilers and kernels.")
     parser.epilog = _EPILOG
     add = parser.add_argument
     add(
@@ -87,7 +87,13 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 
 def _fleet_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-j", "--jobs", type=int, metavar="N", help="processes for many files (default: all cores)")
+    add(
+        "-j",
+        "--jobs",
+        type=count,
+        metavar="N",
+        help="processes for many files (all cores)",
+    )
     add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
     add("--cache", metavar="FOLDER", help="where results by content are kept")
     add("--no-cache", action="store_const", const=True, help="ask every file again")
@@ -159,10 +165,8 @@ def _refuse_unknown(
 ) -> None:
     for word in words:
         if word not in known:
-            from runstate_abi.tools.checking import config
-
             what = "struct or witness" if option == "allow-missing" else "witness"
-            parser.error(f"--{option} {word}: no such {what}{config.nearest(word, known)}")
+            parser.error(f"--{option} {word}: no such {what}{nearest(word, known)}")
 
 
 def mirrored(text: str) -> tuple[str, str]:
@@ -190,7 +194,5 @@ def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
 def _format(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     form, _, path = text.partition("=")
     if form not in FORMATS:
-        from runstate_abi.tools.checking import config
-
-        parser.error(f"--format {form}: no such format{config.nearest(form, FORMATS)}")
+        parser.error(f"--format {form}: no such format{nearest(form, FORMATS)}")
     return form, path or "-"

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.runstate import CLAIMS, RUNSTATE_STRUCTS
-from runstate_abi.tools import arguments
 from runstate_abi.tools.compare import shifts
 from runstate_abi.tools.compare.shifts import END, Pair, Shift
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.output import aligned
 
 SCHEMA = "runstate-diff/1"
 CLAIM_WORDS = ("native", "compat", "xen-compat")
@@ -49,39 +49,40 @@ class Outcome(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Compare two sides and print each pair of layouts."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    made = parser()
+    options = made.parse_args(argv)
     for text in (options.first, options.second):
         word, _, abi = text.partition("@")
         if word in CLAIM_WORDS and abi and abi not in ABI:
-            parser.error(f"{text}: no ABI {abi!r}: there are {', '.join(ABI)}")
+            made.error(f"{text}: no ABI {abi!r}: there are {', '.join(ABI)}")
     if [options.first, options.second, options.btf_base].count("-") > 1:
-        parser.error("-: standard input is one file, and can be one side")
+        made.error("-: standard input is one file, and can be one side")
     first, second = _sides(options)
     outcome = compared(first, second, frozenset(options.allow_missing))
     for text in outcome.alone:
         print(f"runstate: {text}", file=sys.stderr)
-    if options.json:
+    if options.format == "json":
         print(json.dumps(as_json(first, second, outcome), indent=2))
     else:
         print("\n".join(lines(first, second, outcome)))
     return exit_code(outcome)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("diff", _DESCRIPTION, _EPILOG)
-    parser.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
-    parser.add_argument("second", metavar="B", help="another")
-    parser.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate diff``."""
+    made = new_parser("diff", _DESCRIPTION, _EPILOG)
+    made.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
+    made.add_argument("second", metavar="B", help="another")
+    made.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
+    made.add_argument(
         "--allow-missing",
         metavar="NAME",
         action="append",
         default=[],
         help="a struct that one side need not have (repeatable)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    return parser
+    add_format(made, "text", "json")
+    return made
 
 
 # Standard input takes the place of "-" while it is asked, and is called so in what is said.

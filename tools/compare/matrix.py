@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
-from runstate_abi.tools import arguments, report
+from runstate_abi.tools import report
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.compare.grid import Column, Grid
 from runstate_abi.tools.docs.blocks import Block, Bullets, Table
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.output import aligned
 
 SCHEMA = "runstate-matrix/1"
 FORMATS = ("text", "markdown", "html", "json")
@@ -38,7 +39,7 @@ exit status: 0 no witness disagrees, 1 one does, 2 wrong usage, 3 could not ask 
 
 def main(argv: list[str]) -> int:
     """Ask the witnesses and print the matrix."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     findings = list(_findings(options))
     for finding in findings:
         if report.unreadable(finding):
@@ -49,9 +50,10 @@ def main(argv: list[str]) -> int:
     return exit_code(found, findings)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("matrix", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate matrix``."""
+    made = new_parser("matrix", _DESCRIPTION, _EPILOG)
+    add = made.add_argument
     add("files", nargs="*", metavar="FILE", help="a column of its own")
     add("--cc", metavar="COMMAND", action="append", default=[], help="'gcc -m32' (repeatable)")
     add("--zig", action="store_true", help="every ABI, by the clang of the extra 'cross'")
@@ -65,9 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a struct or a witness that need not be there (repeatable)",
     )
-    add("--format", choices=FORMATS, default="text", help="default: text")
-    add("--json", dest="format", action="store_const", const="json", help="--format json")
-    return parser
+    add_format(made, *FORMATS)
+    return made
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """``runstate show``: the structs side by side in offset order, every byte a row."""
 
+import argparse
 from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABI
@@ -14,16 +15,29 @@ from runstate_abi.layouts.runstate import (
     structs_expected,
     update_byte,
 )
-from runstate_abi.tools import arguments
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.output import aligned
 
 SCHEMA = "runstate-show/1"
 
 
 def main(argv: list[str]) -> int:
     """Print the layouts of the ABIs asked for."""
-    parser = arguments.parser("show", "The structs side by side in offset order, every byte a row.")
-    parser.add_argument(
+    options = parser().parse_args(argv)
+    layouts = layouts_of(options.abi)
+    if options.format == "json":
+        import json
+
+        print(json.dumps({"schema": SCHEMA, "layouts": [as_json(x) for x in layouts]}, indent=2))
+    else:
+        print("\n".join(lines(layouts)))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate show``."""
+    made = new_parser("show", "The structs side by side in offset order, every byte a row.")
+    made.add_argument(
         "--abi",
         nargs="+",
         choices=list(ABI),
@@ -31,16 +45,8 @@ def main(argv: list[str]) -> int:
         metavar="ABI",
         help=f"one or more of {', '.join(ABI)} (default: x86_64)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = parser.parse_args(argv)
-    layouts = layouts_of(options.abi)
-    if options.json:
-        import json
-
-        print(json.dumps({"schema": SCHEMA, "layouts": [as_json(x) for x in layouts]}, indent=2))
-    else:
-        print("\n".join(lines(layouts)))
-    return 0
+    add_format(made, "text", "json")
+    return made
 
 
 def layouts_of(abis: list[str]) -> tuple[Layout, ...]:

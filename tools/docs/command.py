@@ -1,5 +1,6 @@
 """``runstate docs``: the ABI document that the runstate area never had, in four renderings."""
 
+import argparse
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.resources import files
@@ -7,7 +8,7 @@ from os.path import splitext
 
 from runstate_abi.layouts.invariants import STAGES, conditions_of
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, update_byte
-from runstate_abi.tools import arguments, delivery
+from runstate_abi.tools import output
 from runstate_abi.tools.docs import (
     deceptions,
     history,
@@ -19,6 +20,7 @@ from runstate_abi.tools.docs import (
 )
 from runstate_abi.tools.docs.blocks import Block, Document, References
 from runstate_abi.tools.docs.sources import REFERENCES
+from runstate_abi.tools.options import new_parser
 
 FORMATS = {
     "html": "one page that needs nothing else; reads well on a phone, and printed",
@@ -39,15 +41,20 @@ exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usa
 
 def main(argv: list[str]) -> int:
     """Print the document, write it, or say whether a committed one is stale."""
-    formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
-    parser = arguments.parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
-    add = parser.add_argument
-    add("--format", choices=list(FORMATS), help="default: as FILE is called, else markdown")
-    delivery.add_options(parser)
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     form = options.format or named(options.check or options.output)
     command = f"runstate docs --format {form}"
-    return delivery.deliver(rendered(form), options.output, options.check, command)
+    return output.deliver(rendered(form), options.output, options.check, command)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate docs``."""
+    formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
+    made = new_parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
+    add = made.add_argument
+    add("--format", choices=list(FORMATS), help="default: as FILE is called, else markdown")
+    output.add_delivery(made)
+    return made
 
 
 def named(path: str) -> str:
@@ -88,9 +95,11 @@ MODULES = (structs, updates, placements, deceptions, prose, history)
 
 def document() -> Document:
     """Return the whole document."""
-    pieces: dict[str, tuple[Block, ...]] = {
-        name: made for module in MODULES for name, made in module.pieces().items()
-    }
+    pieces: dict[str, tuple[Block, ...]] = {}
+    with output.Bar(len(MODULES), "writing") as bar:
+        for module in MODULES:
+            pieces |= module.pieces()
+            bar.advance()
     pieces |= {name: (prose.table(text(f"{name}.table"), words()),) for name in TABLES}
     pieces["sources-list"] = (References(REFERENCES + history.references()),)
     texts = {name: text(f"{name}.txt") for name in SECTIONS}

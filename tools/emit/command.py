@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, RUNSTATE_STRUCTS, claim
-from runstate_abi.tools import arguments, delivery
+from runstate_abi.tools import output
+from runstate_abi.tools.options import new_parser
 
 if TYPE_CHECKING:
     from runstate_abi.tools.emit.c import Macro
@@ -54,29 +55,30 @@ exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usa
 
 def main(argv: list[str]) -> int:
     """Print one language's file, or write it, or say whether a committed one is stale."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    made = parser()
+    options = made.parse_args(argv)
     if options.structs and options.language != "c":
-        parser.error("--struct is for C: emit c --struct NAME=CLAIM")
+        made.error("--struct is for C: emit c --struct NAME=CLAIM")
     if options.macro and LANGUAGE[options.language].module != "c":
-        parser.error("--macro is for C: emit c, emit c-reader")
+        made.error("--macro is for C: emit c, emit c-reader")
     for text in options.structs or ():
         tag = _c_type(text).removeprefix("struct ")
         if not (tag.isascii() and tag.isidentifier()):
-            parser.error(f"--struct {text}: {_c_type(text)!r} is no type of C: 'struct my_info'")
+            made.error(f"--struct {text}: {_c_type(text)!r} is no type of C: 'struct my_info'")
         if _claimed(text) not in RUNSTATE_STRUCTS:
             choices = " or ".join(f"{text.partition('=')[0]}={name}" for name in RUNSTATE_STRUCTS)
-            parser.error(f"--struct {text}: say which struct it mirrors: {choices}")
+            made.error(f"--struct {text}: say which struct it mirrors: {choices}")
     command = " ".join(("runstate emit", *argv))
-    return delivery.deliver(_lines(options), options.output, options.check, command)
+    return output.deliver(_lines(options), options.output, options.check, command)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate emit``."""
     from runstate_abi.tools.emit.c import MACROS
 
     languages = "\n".join(f"  {one.word:<12} {one.summary}" for one in LANGUAGES)
-    parser = arguments.parser("emit", f"{_DESCRIPTION}\n\nlanguages:\n{languages}", _EPILOG)
-    add = parser.add_argument
+    made = new_parser("emit", f"{_DESCRIPTION}\n\nlanguages:\n{languages}", _EPILOG)
+    add = made.add_argument
     add("language", metavar="LANGUAGE", choices=list(LANGUAGE), help="one of the above")
     names = ", ".join(f"{macro.name} ({macro.whose})" for macro in MACROS)
     add("--macro", choices=[m.name for m in MACROS], metavar="NAME", help=f"for C: {names}")
@@ -89,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     abis = f"of --struct (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), default="x86_64", metavar="ABI", help=abis)
-    delivery.add_options(parser)
-    return parser
+    output.add_delivery(made)
+    return made
 
 
 def _lines(options: argparse.Namespace) -> Iterator[str]:

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.tools.options import count, new_parser
+from runstate_abi.tools.output import Bar
 from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Judged, Verdict
-
-WIDTH = 32
 
 
 def main(argv: list[str]) -> int:
@@ -45,8 +44,8 @@ def _judge(options: argparse.Namespace) -> int:
         try:
             judged = _opened(options, path, number)
             asked = _requests(options, judged)
-            with _Progress(len(asked)) as progress:
-                seen.append(verdict.verdict(judged, asked, options.jobs, progress.at))
+            with Bar(len(asked), "judging") as bar:
+                seen.append(verdict.verdict(judged, asked, options.jobs, bar.at))
         except WitnessError as error:
             if form == "text":
                 raise
@@ -114,27 +113,6 @@ def _trace(options: argparse.Namespace) -> int:
     return EQUAL
 
 
-class _Progress:
-    """A bar on a terminal's stderr, and nothing anywhere else."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._shown = total, sys.stderr.isatty()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def at(self, done: int) -> None:
-        """Draw how far it is."""
-        if self._shown:
-            full = WIDTH * done // self._total
-            bar = "#" * full + "." * (WIDTH - full)
-            print(f"\rjudging [{bar}] {done}/{self._total}", end="", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
 _SUMMARY = "Is the writer in the kernel you ship right? Run it, and hold it against the rules."
 _EPILOG = """\
 The function that writes the runstate area is run in an emulator at every offset of a page, for both
@@ -167,7 +145,7 @@ exit status: 0 right, 1 a rule is broken (or, with --against, the contracts diff
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of ``runstate judge``."""
-    made = arguments.parser("judge", _SUMMARY, _EPILOG)
+    made = new_parser("judge", _SUMMARY, _EPILOG)
     _add_writers(made)
     _add_questions(made)
     _add_outputs(made)
@@ -192,7 +170,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help=quick)
     case = "this update alone (repeatable)"
     add("--case", metavar="CASE", action="append", type=_case, help=case)
-    add("-j", "--jobs", metavar="N", type=int, default=1, help="processes (default: 1)")
+    add("-j", "--jobs", metavar="N", type=count, default=1, help="processes (default: 1)")
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -201,6 +179,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--trace", action="store_true", help=trace)
     form = "text, or a report as check writes it: json, junit, sarif, ..."
     add("--format", metavar="FORMAT[=FILE]", default="text", help=form)
+    add("--json", dest="format", action="store_const", const="json", help="as --format json")
     rules = "print the rule book (of --profile) and stop"
     add("--rules", action="store_true", help=rules)
 

@@ -7,10 +7,11 @@ Nothing here judges what a value means.
 import struct
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory import image as memory
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+from runstate_abi.tools.memory.image import Image
 
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}
 LARGEST = max(layout.size for layout in LAYOUTS.values())

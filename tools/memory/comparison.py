@@ -1,6 +1,6 @@
 """Two looks at one area: how each time grew, and which rules hold between them.
 
-Law of this file: the earlier look comes first, and a look that was in flight proves nothing wrong.
+Every function takes the earlier look first. A look that was in flight proves nothing wrong.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.runstate import RUNSTATES
 from runstate_abi.tools.memory.area import Values, state_name
-from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.observations import (
     IN_FLIGHT,
     NORMAL,
@@ -18,6 +17,7 @@ from runstate_abi.tools.memory.observations import (
     Observation,
     note,
     ordered,
+    words,
 )
 
 

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import abi_of_elf
+from runstate_abi.layouts.abi import PAGE_SIZE, abi_of_elf
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.tools.memory.image import ADDRESS_END, PAGE_SIZE, Image, Piece, arranged
+from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
 
 ET_CORE = 4
 PT_LOAD = 1

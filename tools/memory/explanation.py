@@ -1,7 +1,7 @@
 """One area, explained: read, decided, observed, and shown in the view that was asked for.
 
-Law of this file: it puts the parts of this room together for the options of ``runstate hexdump``;
-an area that a file, a core, a text or a live machine holds goes the same way.
+It puts the parts of this folder together for the options of ``runstate hexdump``, whether the area
+is in a file, a core, a text or a live machine.
 """
 
 import argparse
@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.tools import ink
+from runstate_abi.tools import output
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory import json_view, lines, sources
 from runstate_abi.tools.memory.area import (
@@ -37,9 +38,10 @@ from runstate_abi.tools.memory.decision import (
     short_of_native,
     standing,
 )
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.memory.observations import NORMAL, WRONG, Observation, note, observe, worst
-from runstate_abi.tools.memory.text import STRUCT_KIND
+from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
+from runstate_abi.tools.output import Ink, Line
 
 FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3
 
@@ -152,7 +154,7 @@ def _show(
         if old.layout is not shown.layout:
             text = f"it was {old.abi} in the earlier dump: the guest switched its mode"
             found = told(found, (note(NORMAL, text, "mode"),))
-    if options.json:
+    if options.format == "json":
         value = json_view.area(shown, source, decision.reasons)
         value["same_bytes_at"] = next((x.address for x in decision.others), None)
         if old is not None:
@@ -162,7 +164,7 @@ def _show(
         value["verdict"] = worst(found)
         # One area is for reading; one of each CPU is a line each.
         indent = None if options.percpu else 2
-        out(options, [(lines.Ink(json.dumps(value, indent=indent)),)])
+        out(options, [(Ink(json.dumps(value, indent=indent)),)])
     else:
         out(options, _text(options, source, shown, decision, old, found))
     return SOMETHING_WRONG if worst(found) == WRONG else FINE
@@ -184,22 +186,22 @@ def _text(
     decision: Decision,
     old: Area | None,
     found: tuple[Observation, ...],
-) -> list[lines.Line]:
+) -> list[Line]:
     text = [*lines.heading(shown, source, decision.reasons), *lines.body(shown)]
     if old is not None:
         text += lines.growth(deltas(old.values, shown.values), options.before[0])
-    told_of = [*lines.steal(shown.values), *lines.observed(found)]
+    told_of = [*lines.steal(shown.values), *lines.observed(found, columns(options))]
     return [*text, *told_of, lines.verdict(worst(found))]
 
 
 def _undecided(options: argparse.Namespace, image: Image, seen: Window, decision: Decision) -> int:
     readings = _readings(image, seen, decision)
-    if options.json:
+    if options.format == "json":
         values = [json_view.area(x, image.source, ()) for x in readings]
         text = json.dumps(json_view.undecided(values, image.source, decision.reasons), indent=2)
-        out(options, [(lines.Ink(text),)])
+        out(options, [(Ink(text),)])
     else:
-        shown: list[lines.Line] = []
+        shown: list[Line] = []
         for reading in readings:
             shown += [*lines.heading(reading, image.source, ()), *lines.body(reading)]
         out(options, shown)
@@ -223,26 +225,31 @@ def pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
     from runstate_abi.tools.memory import pages_view
 
     held = pages_view.pages(layout, place.address, place.second)
-    if options.json:
+    if options.format == "json":
         value = pages_view.as_json(layout, held, place.address)
-        out(options, [(lines.Ink(json.dumps(value, indent=2)),)])
+        out(options, [(Ink(json.dumps(value, indent=2)),)])
     elif options.pages_view == "svg":
         from runstate_abi.tools import drawing
 
         title = pages_view.heading(layout, held, place.address)
         picture = drawing.document(title, pages_view.lanes(held))
-        out(options, [(lines.Ink(line),) for line in picture.splitlines()])
+        out(options, [(Ink(line),) for line in picture.splitlines()])
     else:
         out(options, list(pages_view.lines(layout, held, place.address)))
     return FINE
 
 
-def out(options: argparse.Namespace, text: list[lines.Line]) -> bool:
+def columns(options: argparse.Namespace) -> int | None:
+    """Return the width of the terminal that is written to; None if the output goes elsewhere."""
+    return None if options.output not in (None, "-") else output.columns(sys.stdout)
+
+
+def out(options: argparse.Namespace, text: list[Line]) -> bool:
     """Write lines where the options say; tell whether there is still a reader."""
     if not options.output or options.output == "-":
-        return ink.write(text, options.color)
+        return output.write(text, options.color)
     try:
         with open(options.output, "w", encoding="utf-8") as file:
-            return ink.write(text, options.color, file)
+            return output.write(text, options.color, file)
     except OSError as error:
         raise WitnessError(f"{options.output}: {error.strerror}") from None

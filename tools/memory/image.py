@@ -15,11 +15,6 @@ from runstate_abi.layouts.model import WitnessError
 
 Buffer = bytes | bytearray | memoryview | mmap
 
-# x86, and arm64 as Xen runs it: Xen and KVM split a runstate area at 4096-byte pages. A cache
-# line is 64 bytes on every machine that either runs on: a store inside one is seen whole.
-PAGE_SIZE = 0x1000
-CACHE_LINE = 0x40
-
 ADDRESS_END = 1 << 64
 LIME_KIND = "LiME dump"
 

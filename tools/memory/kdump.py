@@ -4,17 +4,18 @@ drgn reads what kexec's kernel or makedumpfile wrote, and finds symbols in the d
 memory and VMCOREINFO says where, so no debug info is needed. What it cannot read is a QEMU dump of
 a guest that left no VMCOREINFO (-device vmcoreinfo); such a one that is ELF is read without drgn.
 
-Law of this file: drgn is asked for bytes and addresses only; what they mean is not its business.
+drgn is asked for bytes and addresses only; the modules beside this one say what they mean.
 """
 
 import logging
 from collections.abc import Iterator
 from typing import Any
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import UINT64
 from runstate_abi.tools.memory.area import LARGEST, SHIFT
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image, Piece
+from runstate_abi.tools.memory.image import Image, Piece
 
 SYMBOL = "xen_runstate"  # Linux drivers/xen/time.c: DEFINE_PER_CPU(struct vcpu_runstate_info, ...)
 OFFSETS = "__per_cpu_offset"

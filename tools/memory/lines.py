@@ -1,36 +1,26 @@
 """An area as lines for a person: spans of text, each with the name of its style.
 
-Law of this file: it makes values and prints nothing; colour is somebody else's business.
+Nothing here prints: output.py writes the lines, in colour where that is wanted.
 """
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
-from typing import NamedTuple
 
+from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.layouts.model import Field
 from runstate_abi.layouts.runstate import UINT64
 from runstate_abi.tools.memory.area import STOLEN, Area, Values, state_name
 from runstate_abi.tools.memory.comparison import Deltas, shares
-from runstate_abi.tools.memory.durations import words
-from runstate_abi.tools.memory.image import CACHE_LINE
-from runstate_abi.tools.memory.observations import NORMAL, Observation
+from runstate_abi.tools.memory.observations import NORMAL, Observation, words
 from runstate_abi.tools.memory.rows import Edge, Row, rows
-
-
-class Ink(NamedTuple):
-    """Text and the name of its style; "" is plain."""
-
-    text: str
-    style: str = ""
-
-
-Line = tuple[Ink, ...]
+from runstate_abi.tools.output import Ink, Line
 
 BYTES_WIDE = 3 * UINT64.size + 2
 LABEL_WIDE = 17
 RULE_WIDE = 78
 BAR_WIDE = 30
 TEXT_WIDE = 88
+KIND_WIDE = 11
 
 
 def heading(area: Area, source: str, reasons: Iterable[str]) -> Iterator[Line]:
@@ -131,13 +121,17 @@ def steal(seen: Values) -> Iterator[Line]:
     yield (Ink(f"steal      {' + '.join(STOLEN)}, as Linux counts it: "), Ink(part, "strong"))
 
 
-def observed(found: Iterable[Observation]) -> Iterator[Line]:
-    """Yield each observation with its class in front and its fact under it."""
+def observed(found: Iterable[Observation], columns: int | None = None) -> Iterator[Line]:
+    """Yield each observation with its class in front and its fact under it.
+
+    ``columns`` is how wide the terminal is, if it is one.
+    """
+    wide = max(min(TEXT_WIDE, (columns or TEXT_WIDE + KIND_WIDE) - KIND_WIDE), 1)
     for item in found:
-        first, *rest = wrap(item.text, TEXT_WIDE)
+        first, *rest = wrap(item.text, wide)
         yield (Ink(f"{item.kind:<10} ", item.kind), Ink(first))
         yield from ((Ink(f"{'':<10} {line}"),) for line in rest)
-        yield from ((Ink(" " * 11), Ink(line, "dim")) for line in wrap(item.fact, TEXT_WIDE))
+        yield from ((Ink(" " * KIND_WIDE), Ink(line, "dim")) for line in wrap(item.fact, wide))
 
 
 def verdict(kind: str) -> Line:

@@ -6,13 +6,14 @@ Law of this file: it knows where an area lies and nothing of what is in it.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import update_byte
 from runstate_abi.tools.drawing import Box, Lane
 from runstate_abi.tools.memory.area import abi_of
-from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.memory.lines import Ink, Line, style_of
+from runstate_abi.tools.memory.lines import style_of
 from runstate_abi.tools.memory.rows import Element, elements
+from runstate_abi.tools.output import Ink, Line
 
 
 class Part(NamedTuple):

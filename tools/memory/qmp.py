@@ -12,9 +12,9 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.memory import text
 from runstate_abi.tools.memory.area import SMALLEST
 from runstate_abi.tools.memory.image import Image, read
+from runstate_abi.tools.memory.text import pasted as text
 
 TRIES = 8
 PATIENCE = 10.0  # seconds for an answer

@@ -6,10 +6,10 @@ Law of this file: every byte of the area is in exactly one row, in order, at its
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
 from runstate_abi.layouts.model import Field, Layout
 from runstate_abi.layouts.runstate import RUNSTATES, update_byte
 from runstate_abi.tools.memory.area import Area
-from runstate_abi.tools.memory.image import CACHE_LINE, PAGE_SIZE
 
 
 class Element(NamedTuple):

@@ -1,22 +1,36 @@
-"""A name on the command line becomes an Image: the one place that knows every kind of source."""
+"""A name on the command line becomes an Image: the one place that knows every kind of source.
+
+A file is mapped and never read whole, so that memory stays bounded whatever its size.
+"""
 
 import argparse
+import mmap
+import os
+import stat
+import sys
+from typing import IO
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.memory import compressed, containers, elfcore, forms, raw, text
-from runstate_abi.tools.memory.image import Image
+from runstate_abi.tools.memory import compressed, containers, elfcore
+from runstate_abi.tools.memory.image import Image, Piece
+from runstate_abi.tools.memory.text import forms
+from runstate_abi.tools.memory.text import pasted as text
 
+# Standard input cannot be mapped. What comes through a pipe is pasted text or a small image; a
+# larger one has a name, and should be given by it.
+KIND = "raw"
+STDIN_MOST = 64 << 20
 NESTED_MOST = 2  # a compressed dump may be compressed again, by mistake
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how a file is read: --base, --raw and --text."""
-    from runstate_abi.tools import arguments
+    from runstate_abi.tools.options import address
 
     add = parser.add_argument
     add(
         "--base",
-        type=arguments.address,
+        type=address,
         default=0,
         metavar="ADDR",
         help="address of a raw image's byte 0",
@@ -36,10 +50,10 @@ def opened(name: str, base: int = 0, as_raw: bool = False, order: str | None = N
 
     ``base`` is the address of a raw image's first byte. WitnessError says what is wrong.
     """
-    data = raw.content(name)
+    data = content(name)
     source = "standard input" if name == "-" else name
     if as_raw:
-        return raw.image(data, source, base)
+        return raw_image(data, source, base)
     for _ in range(NESTED_MOST):
         known = compressed.how(data)
         if known is not None:
@@ -59,4 +73,37 @@ def _of_kind(data: memoryview, source: str, base: int, order: str | None) -> Ima
         raise WitnessError(
             f"{source}: text, but of no form known here ({text.KNOWN}); --raw takes it as bytes"
         )
-    return raw.image(data, source, base)
+    return raw_image(data, source, base)
+
+
+def content(source: str) -> memoryview:
+    """Return the bytes of a file, mapped, or of standard input for ``-`` (WitnessError)."""
+    if source == "-":
+        return _piped(sys.stdin.buffer, "standard input")
+    try:
+        with open(source, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return _piped(file, source)
+            if status.st_size == 0:
+                raise WitnessError(f"{source}: empty file")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WitnessError(f"{source}: {reason}") from None
+
+
+def _piped(file: IO[bytes], source: str) -> memoryview:
+    data = file.read(STDIN_MOST + 1)
+    if not data:
+        raise WitnessError(f"{source}: empty")
+    if len(data) > STDIN_MOST:
+        raise WitnessError(
+            f"{source}: more than {STDIN_MOST >> 20} MiB through a pipe; give the file by its name"
+        )
+    return memoryview(data)
+
+
+def raw_image(data: memoryview, source: str, base: int = 0) -> Image:
+    """Return raw memory whose first byte has the address ``base``."""
+    return Image(source, KIND, (Piece(base, len(data), data),))

@@ -1,7 +1,7 @@
 """``runstate hexdump --qmp``: one look at a live machine, or look after look.
 
-Law of this file: what a running machine was caught at is in flight, and never called broken; only
-what stayed for the whole of a watch is.
+One look at a running machine may fall into an update, so what it shows is called in flight. Only
+what stayed as it was for the whole of a watch is called wrong.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from runstate_abi.tools.memory import explanation, json_view, lines, qmp
 from runstate_abi.tools.memory.area import LARGEST, SHIFT, Area, area, window
 from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Place
-from runstate_abi.tools.memory.lines import Ink, Line
 from runstate_abi.tools.memory.observations import (
     IN_FLIGHT,
     WRONG,
@@ -26,6 +25,7 @@ from runstate_abi.tools.memory.observations import (
     worst,
 )
 from runstate_abi.tools.memory.qmp import Look
+from runstate_abi.tools.output import Ink, Line
 
 
 class Tally(NamedTuple):
@@ -113,7 +113,7 @@ def _told(
     found: tuple[Observation, ...],
     reasons: tuple[str, ...],
 ) -> list[Line]:
-    if options.json:
+    if options.format == "json":
         value = json_view.area(shown, look.image.source, reasons)
         value |= {"seconds": look.seconds, "running": look.running, "stable": look.stable}
         value["observations"] = json_view.observations(found)
@@ -123,12 +123,19 @@ def _told(
     if previous is not None and previous.data == shown.data:
         return [(when, Ink(": unchanged"))]
     told: list[Line] = [(when, Ink(f": {shown.abi} at {shown.address:#x}"))]
+    columns = explanation.columns(options)
     if previous is None:
         why = [(Ink("  "), Ink(reason, "dim")) for reason in reasons]
-        return [*told, *why, *lines.body(shown), *lines.observed(found)]
+        return [
+            *told,
+            *why,
+            *lines.body(shown),
+            *lines.observed(found, columns),
+        ]
     told += lines.body(shown, _changes(previous, shown))
     told += lines.growth(deltas(previous.values, shown.values), "the look before")
-    return [*told, *lines.observed(item for item in found if item.kind != "normal")]
+    odd = [item for item in found if item.kind != "normal"]
+    return [*told, *lines.observed(odd, columns)]
 
 
 def _changes(previous: Area, shown: Area) -> frozenset[int]:
@@ -151,7 +158,7 @@ def _end(options: argparse.Namespace, tally: Tally, wrong: list[Observation]) ->
     whole = _whole(tally)
     found = ordered([*wrong, *([whole] if whole else [])])
     kind = worst(found)
-    if options.json:
+    if options.format == "json":
         value = {"summary": tally._asdict(), "observations": json_view.observations(found)}
         explanation.out(options, [(Ink(json.dumps(value)),)])
     else:

@@ -13,7 +13,6 @@ import re
 import sys
 from importlib import import_module
 from pathlib import Path
-from unittest import mock
 
 from runstate_abi.tools import cli
 
@@ -25,31 +24,16 @@ SHELLS = {
 }
 
 
-class _Parser(Exception):
-    """Carries a parser out of a main()."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self.parser = parser
-
-
 def parser_of(verb: cli.Verb) -> argparse.ArgumentParser:
-    """Return the parser that a verb's main() makes, caught where it would parse."""
-
-    def stop(parser: argparse.ArgumentParser, *_: object) -> None:
-        raise _Parser(parser)
-
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", stop):
-        try:
-            import_module(f"runstate_abi.tools.{verb.module}").main([])
-        except _Parser as caught:
-            return caught.parser
-    raise LookupError(f"runstate {verb.name} has no parser")
+    """Return the parser of a verb."""
+    made: argparse.ArgumentParser = import_module(f"runstate_abi.tools.{verb.module}").parser()
+    return made
 
 
 def whole() -> argparse.ArgumentParser:
     """Return one parser with every verb as a subcommand."""
     parser = argparse.ArgumentParser("runstate", description="Verifier of the Xen runstate ABI.")
-    parser.add_argument("--version", action="store_true", help="say which version this is")
+    parser.add_argument("-V", "--version", action="store_true", help="say which version this is")
     verbs = parser.add_subparsers(metavar="COMMAND")
     names = [verb.name for verb in cli.VERBS]
     verbs.add_parser("help", help="what a command does").add_argument("command", choices=names)

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 
-from runstate_abi.tools import arguments, ink
-from runstate_abi.tools.memory.lines import Line
+from runstate_abi.tools import output
+from runstate_abi.tools.options import add_format, address, count, new_parser
+from runstate_abi.tools.output import Line
 from runstate_abi.tools.race import recorded, rows, table, text
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer import race
@@ -57,22 +58,26 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
 def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter[str]) -> int:
     answered: list[Row] = []
     values: list[dict[str, object]] = []
-    for row in text.progress(answers, rows.writers(options.variant)):
-        answered.append(row)
-        if options.json:
-            values.append(text.as_json(row))
+    seen: set[str] = set()
+    with output.Bar(rows.writers(options.variant), "asking") as bar:
+        for row in answers:
+            bar.at(len(seen), f"{len(answered)} answers, {row.writer}")
+            seen.add(row.writer)
+            answered.append(row)
+            if options.format == "json":
+                values.append(text.as_json(row))
     if not answered:
         nothing = ("no writer takes this area, or none has this step",)
         for line in tuple(table.not_asked(left_out)) or nothing:
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
-    if options.json:
+    if options.format == "json":
         document = {"schema": text.SCHEMA, "answers": values, "not_asked": dict(left_out)}
         print(json.dumps(document, indent=1))
         for line in (*table.not_asked(left_out), *table.not_shown(answered)):
             print(f"runstate: {line}", file=sys.stderr)
     else:
-        ink.write(_lines(answered, left_out, options.rows), options.color)
+        output.write(_lines(answered, left_out, options.rows), options.color)
     return TORN if any(row.verdict == race.TORN for row in answered) else SAFE
 
 
@@ -108,14 +113,20 @@ exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing cou
 
 def parsed(argv: list[str]) -> argparse.Namespace:
     """Return the options; wrong usage exits 2 with one line."""
-    parser = arguments.parser("race", _SUMMARY, _epilog())
-    _add_who_and_where(parser)
-    _add_circumstances(parser)
-    _add_sources(parser)
-    _add_outputs(parser)
-    options = parser.parse_args(argv)
-    _check(parser, options)
+    made = parser()
+    options = made.parse_args(argv)
+    _check(made, options)
     return options
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate race``."""
+    made = new_parser("race", _SUMMARY, _epilog())
+    _add_who_and_where(made)
+    _add_circumstances(made)
+    _add_sources(made)
+    _add_outputs(made)
+    return made
 
 
 def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +149,7 @@ def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
     abis = "the guest's struct: of 64 or of 32 bits (default: both)"
     add("--abi", choices=list(SHAPES), help=abis)
     where = "the area's guest-physical address (default: wherever it matters)"
-    add("--at", metavar="GPA", type=arguments.address, help=where)
+    add("--at", metavar="GPA", type=address, help=where)
 
 
 def _add_circumstances(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +157,7 @@ def _add_circumstances(parser: argparse.ArgumentParser) -> None:
     add(
         "--updates",
         metavar="N",
-        type=int,
+        type=count,
         choices=range(1, UPDATES_MAX + 1),
         default=1,
         help=f"updates while the guest reads once, at most {UPDATES_MAX} (default: 1)",
@@ -163,7 +174,7 @@ def _add_circumstances(parser: argparse.ArgumentParser) -> None:
     add(
         "--grain",
         metavar="BYTES",
-        type=int,
+        type=count,
         choices=GRAINS,
         default=MEASURED_GRAIN,
         help="x86-tso, --recorded: an access within an aligned block of so many bytes does not "
@@ -183,8 +194,8 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--rows", action="store_true", help="every answer in a row of its own, no summary")
-    add("--json", action="store_true", help="every answer as JSON, a race with its execution")
-    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+    add_format(parser, "text", "json")
+    add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
 
 
 def _epilog() -> str:

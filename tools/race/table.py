@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from runstate_abi.tools.memory.lines import Ink, Line
+from runstate_abi.tools.output import Ink, Line, aligned
 from runstate_abi.tools.race.rows import Row
-from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import SAFE, TORN
 from runstate_abi.writer.racing.ordering import Model

@@ -3,12 +3,11 @@
 Law of this file: it renders rows and decides nothing.
 """
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
-from runstate_abi.tools.memory.lines import Ink, Line
+from runstate_abi.tools.output import Ink, Line
 from runstate_abi.tools.race import explanation, table, timeline
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer.guest import Reader, drop
@@ -20,24 +19,6 @@ from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, place_of
 
 SCHEMA = "runstate-race/1"
 WIDTH, BULLET = 100, "  - "
-
-
-def progress(rows: Iterable[Row], writers: int) -> Iterator[Row]:
-    """Pass rows on; on a terminal, show on stderr how many of the writers are done."""
-    if not sys.stderr.isatty():
-        yield from rows
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    seen: set[str] = set()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("asking", total=writers)
-        for number, row in enumerate(rows, 1):
-            seen.add(row.writer)
-            bar.update(task, completed=len(seen) - 1, description=f"{number} answers, {row.writer}")
-            yield row
 
 
 def answer(row: Row) -> Iterator[Line]:

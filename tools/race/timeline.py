@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.memory.lines import Ink, Line
+from runstate_abi.tools.output import Ink, Line
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.race import Race
 from runstate_abi.writer.racing.execution import Event

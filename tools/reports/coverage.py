@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.tools.checking.completeness import Confirmation, coverage, unconfirmed
 from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.output import aligned
 
 
 def render(findings: Sequence[Finding]) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
 from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.printable import one_line
+from runstate_abi.tools.output import aligned, one_line
 from runstate_abi.tools.report import unreadable
-from runstate_abi.tools.tables import aligned
 
 
 def render(findings: Sequence[Finding]) -> str:

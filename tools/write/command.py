@@ -6,22 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from runstate_abi.layouts.abi import U64
 from runstate_abi.layouts.runstate import RUNSTATES
-from runstate_abi.tools import arguments
 from runstate_abi.tools.cli import DIFFERENT, EQUAL
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.options import add_format, address, count, new_parser, number
+from runstate_abi.tools.output import aligned
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write
 from runstate_abi.writer.memory import Window
 from runstate_abi.writer.steps import canonical
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, Variant
 from runstate_abi.writer.vcpu import HOSTS, SHAPES, TIME_COUNT, Area, Runstate
-from runstate_abi.writer.witnesses.records import (
-    Malformed,
-    Record,
-    number_of,
-    octets,
-)
 
 _DESCRIPTION = "One update of a guest's area, step by step, in any of its versions."
 _EPILOG = """\
@@ -44,20 +37,21 @@ _FILL = "a5"
 
 def main(argv: list[str]) -> int:
     """Print one update, or the list of versions."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    made = parser()
+    options = made.parse_args(argv)
     if options.list:
         return _print(_listed(options.format == "json"))
     if options.at is None:
-        parser.error("--at GPA is missing (or --list)")
+        made.error("--at GPA is missing (or --list)")
     variant = VARIANT[options.variant]
     try:
-        vcpu, area = _vcpu(options), _area(options)
-        written = write(variant, vcpu, area, options.atomic, Window(_fill(options)))
+        vcpu = Runstate(options.state, options.entry_time, options.times)
+        area = Area(options.abi, options.at, not options.no_update_flag, options.host)
+        written = write(variant, vcpu, area, options.atomic, Window(options.fill))
         if options.until_barrier is not None:
             written = until(written, options.until_barrier)
-    except (Malformed, ValueError) as error:
-        parser.error(str(error))
+    except ValueError as error:
+        made.error(str(error))
     except Refused as refused:
         print(f"runstate write: {refused}", file=sys.stderr)
         return DIFFERENT
@@ -66,27 +60,27 @@ def main(argv: list[str]) -> int:
     return _print(_shown(options, variant, written))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("write", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate write``."""
+    made = new_parser("write", _DESCRIPTION, _EPILOG)
+    add = made.add_argument
     add("--variant", choices=list(VARIANT), default="upstream", metavar="NAME", help="see --list")
     add("--abi", choices=list(SHAPES), default="native", help="the guest's ABI (native)")
-    add("--at", metavar="GPA", help="where the guest registered its area: 0xc0001ff1")
+    add("--at", metavar="GPA", type=address, help="where the guest registered its area: 0xc0001ff1")
     add("--no-update-flag", action="store_true", help="the guest did not ask for the flag")
-    add("--state", metavar="N", default=_STATE, help="the runstate to write: 0 to 3")
-    add("--entry-time", metavar="N", default=_ENTRY_TIME, help="state_entry_time, ns")
-    add("--times", metavar="A,B,C,D", default=_TIMES, help="time[], ns")
-    add("--fill", metavar="HEX", default=_FILL, help="what memory holds before")
+    states = range(len(RUNSTATES))
+    what = "the runstate to write: 0 to 3"
+    add("--state", metavar="N", type=count, choices=states, default=_STATE, help=what)
+    add("--entry-time", metavar="N", type=address, default=_ENTRY_TIME, help="state_entry_time, ns")
+    add("--times", metavar="A,B,C,D", type=_times, default=_TIMES, help="time[], ns")
+    add("--fill", metavar="HEX", type=_fill, default=_FILL, help="what memory holds before")
     add("--atomic", action="store_true", help="from the scheduler: it must not sleep")
     add("--host", choices=HOSTS, default=HOSTS[0], help="the kernel that writes")
-    add(
-        "--format", choices=("canonical", "table", "json"), default="canonical", help="how to print"
-    )
-    add("--json", dest="format", action="store_const", const="json", help="as --format json")
-    add("--until-barrier", metavar="N", type=int, help="stop at the N-th barrier and show memory")
+    add_format(made, "canonical", "table", "json")
+    add("--until-barrier", metavar="N", type=number, help="stop at the N-th barrier, show memory")
     add("--memory", action="store_true", help="show memory around the area")
     add("--list", action="store_true", help="the versions and where they come from")
-    return parser
+    return made
 
 
 def _print(lines: Iterable[str]) -> int:
@@ -95,35 +89,20 @@ def _print(lines: Iterable[str]) -> int:
     return EQUAL
 
 
-def _vcpu(options: argparse.Namespace) -> Runstate:
-    times = [number_of(one, "--times", 0, U64) for one in options.times.split(",")]
-    return _runstate(
-        number_of(options.state, "--state", 0, len(RUNSTATES) - 1),
-        number_of(options.entry_time, "--entry-time", 0, U64),
-        times,
-        "--times",
-    )
-
-
-def _runstate(state: int, entry_time: int, times: list[int], name: str) -> Runstate:
+def _times(text: str) -> tuple[int, ...]:
+    times = tuple(map(address, text.split(",")))
     if len(times) != TIME_COUNT:
-        raise Malformed(f"field '{name}': {len(times)} values, not {TIME_COUNT}")
-    return Runstate(state, entry_time, (times[0], times[1], times[2], times[3]))
+        raise argparse.ArgumentTypeError(f"{len(times)} values, not {TIME_COUNT}")
+    return times
 
 
-def _area(options: argparse.Namespace) -> Area:
-    address = number_of(options.at, "--at", 0, U64)
-    return Area(options.abi, address, not options.no_update_flag, options.host)
-
-
-def _fill(options: argparse.Namespace) -> bytes:
-    return _pattern({"--fill": options.fill}, "--fill")
-
-
-def _pattern(record: Record, name: str) -> bytes:
-    fill = octets(record, name)
+def _fill(text: str) -> bytes:
+    try:
+        fill = bytes.fromhex(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not hex digits") from None
     if not fill:
-        raise Malformed(f"field '{name}' is empty")
+        raise argparse.ArgumentTypeError("it is empty")
     return fill
 
 

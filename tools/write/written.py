@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.tools.tables import aligned
+from runstate_abi.tools.output import aligned
 from runstate_abi.writer.memory import Moment, Window, trace
 from runstate_abi.writer.steps import (
     Barrier,

@@ -36,7 +36,7 @@ REFUSED = {
     "--allow-missing nonsense":        "there are vcpu_runstate_info, compat_vcpu_runstate_info",
     "--abi m68k":                      "no ABI 'm68k': there are x86_64, i386,",
     "-j 0":                            "argument -j: 0 processes",
-    "-j many":                         "argument -j/--jobs: invalid int value: 'many'",
+    "-j many":                         "argument -j/--jobs: many is not a number",
     "--header mine.h":                 "--header FILE and --struct NAME go together",
     "--header mine.h --struct mine":   "say which struct it mirrors: mine=vcpu_runstate_info or",
 }

@@ -1,18 +1,19 @@
 """``runstate hexdump``: a runstate area in real memory, explained byte by byte.
 
-Law of this file: arguments in, parts put together, an exit code out. Where bytes come from and what
-they mean is in memory/.
+This module reads the arguments and finds the place that they name; explanation.py shows the area.
 """
 
 import argparse
 import os
 import sys
 
-from runstate_abi.tools import arguments, ink
-from runstate_abi.tools.memory import explanation, raw, sources
+from runstate_abi.layouts.abi import PAGE_SIZE
+from runstate_abi.tools import output
+from runstate_abi.tools.memory import explanation, sources
 from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
 from runstate_abi.tools.memory.explanation import Place
-from runstate_abi.tools.memory.image import PAGE_SIZE, Image
+from runstate_abi.tools.memory.image import Image
+from runstate_abi.tools.options import add_format, address, new_parser
 
 DESCRIPTION = """\
 Explain the runstate area in a memory image, an ELF core (QEMU's dump-guest-memory, Xen's
@@ -33,9 +34,9 @@ exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 somethin
 
 def main(argv: list[str]) -> int:
     """Explain one area, or watch one; return the exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    _check(parser, options)
+    made = parser()
+    options = made.parse_args(argv)
+    _check(made, options)
     if options.pages_view and options.file is None:
         return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
     if options.qmp:
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
     if options.drgn or options.percpu:
         return _dumped(options)
     image = sources.asked(options.file or "-", options)
-    place = _place(parser, options, image)
+    place = _place(made, options, image)
     return explanation.explain(options, image, place)
 
 
@@ -61,10 +62,10 @@ def _dumped(options: argparse.Namespace) -> int:
     if options.abi is None:
         options.abi, options.abi_reason = kdump.abi(opened), "the kernel is built so"
     codes = []
-    for cpu, address in kdump.percpu(opened, options.file):
+    for cpu, place in kdump.percpu(opened, options.file):
         name = f"{options.file} CPU {cpu}"
-        image = kdump.image(opened, name, address, physical=False)
-        codes.append(explanation.explain(options, image, Place(address)))
+        image = kdump.image(opened, name, place, physical=False)
+        codes.append(explanation.explain(options, image, Place(place)))
     return max(codes)
 
 
@@ -72,7 +73,7 @@ def _pair(text: str) -> tuple[int, int]:
     first, comma, second = text.partition(",")
     if not comma:
         raise argparse.ArgumentTypeError(f"{text}: two addresses with a comma between them wanted")
-    return arguments.address(first), arguments.address(second)
+    return address(first), address(second)
 
 
 # A dump of the same memory has the area at the same place; a page by itself, at its own.
@@ -80,19 +81,20 @@ def _earlier(text: str) -> tuple[str, int | None]:
     name, colon, place = text.rpartition(":")
     if not colon or not place[:1].isdigit() or os.path.exists(text):
         return text, None
-    return name, arguments.address(place)
+    return name, address(place)
 
 
 def _elsewhere(text: str) -> tuple[str, int]:
     name, colon, offset = text.rpartition(":")
     if not colon:
         raise argparse.ArgumentTypeError(f"{text}: FILE:OFFSET wanted")
-    return name, arguments.address(offset)
+    return name, address(offset)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("hexdump", DESCRIPTION, EPILOG)
-    add, address = parser.add_argument, arguments.address
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate hexdump``."""
+    made = new_parser("hexdump", DESCRIPTION, EPILOG)
+    add = made.add_argument
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
     add(
         "--at",
@@ -106,18 +108,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
     where = "an earlier dump of it (there, or at ADDR): what changed, and by which rule"
     add("--before", type=_earlier, metavar="FILE[:ADDR]", help=where)
-    sources.add_options(parser)
+    sources.add_options(made)
     add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
     add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
     add("--interval", type=float, default=0.5, metavar="SECONDS", help="between reads (0.5)")
     add("--drgn", action="store_true", help="read FILE, a vmcore or kdump, by drgn (extra `drgn`)")
     add("--percpu", action="store_true", help="by drgn: each CPU's xen_runstate in FILE")
     add("--pages-view", choices=("text", "svg"), help="which field lies in which page")
-    add("--json", action="store_true", help="one JSON value")
-    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
+    add_format(made, "text", "json")
+    add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     add("-o", "--output", metavar="FILE", help="write there, not to standard output")
-    parser.set_defaults(abi_reason="--abi says so")
-    return parser
+    made.set_defaults(abi_reason="--abi says so")
+    return made
 
 
 # What argparse cannot say: options that need each other, or contradict each other.
@@ -168,7 +170,7 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
     if image.placed and asked is None:
         parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
-    if asked is None and image.kind == raw.KIND and image.size > LARGEST:
+    if asked is None and image.kind == sources.KIND and image.size > LARGEST:
         name = "-" if options.file in (None, "-") else options.file
         parser.error(f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)")
     if asked is None:

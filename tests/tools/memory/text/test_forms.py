@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import cli
-from runstate_abi.tools.memory import sources, text
+from runstate_abi.tools.memory import sources
 from runstate_abi.tools.memory.image import read
+from runstate_abi.tools.memory.text import pasted as text
 
 AT = 0xFFFF_8880_7D21_C0A0
 TIMES = (400_123_456_789, 100_000_000_011, 479_876_543_211, 19_999_999_989)

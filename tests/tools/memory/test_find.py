@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.tools import cli, find
-from runstate_abi.tools.searching import scan
+from runstate_abi.tools import cli
+from runstate_abi.tools.memory import find
+from runstate_abi.tools.memory.search import finding
 
-WAYS = [["--plain"]] if not scan.has_numpy() else [[], pytest.param(["--plain"], id="plain")]
+WAYS = ["numpy", "plain"] if finding.has_numpy() else ["plain"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """The search with numpy, and as it is where numpy is not installed."""
+    monkeypatch.setattr(finding, "has_numpy", lambda: request.param == "numpy")
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +63,6 @@ def by_kind(places, found):
     }
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("earlier", [False, True])
 @pytest.mark.parametrize("dump", [2, 3])
 def test_guests_areas_come_before_copies_and_copies_before_false_positives(
@@ -64,7 +70,7 @@ def test_guests_areas_come_before_copies_and_copies_before_false_positives(
 ):
     path, places = compose("idle", dump)
     before = ["--before", compose("idle", dump - 1)[0]] if earlier else []
-    of = by_kind(places, ranks(capsys, path, *before, *way))
+    of = by_kind(places, ranks(capsys, path, *before))
     assert [len(of[kind]) for kind in of] == [2, 4, 2]
     assert max(of["dom0"]) < min(of["Xen heap"]) < max(of["Xen heap"]) < min(of["false"])
 
@@ -102,12 +108,11 @@ def test_verdicts_say_what_each_is(compose, capsys):
         assert found[place][1]["verdict"] == words[what[:4]], what
 
 
-@pytest.mark.parametrize("way", WAYS)
 def test_the_values_found_are_those_in_the_page(records, capsys, way):
     for record in records:
         if "false" in record["what"]:
             continue
-        found = ranks(capsys, str(record["path"]), *way)
+        found = ranks(capsys, str(record["path"]))
         assert record["area_offset"] in found, record["file"]
         item = found[record["area_offset"]][1]
         raw = record["path"].read_bytes()
@@ -285,13 +290,6 @@ def test_memory_without_an_area_ends_with_1(tmp_path, capsys):
 def test_a_missing_file_is_one_line_and_3(capsys):
     assert cli.main(["find", "/nonexistent"]) == 3
     assert capsys.readouterr().err == "runstate: /nonexistent: No such file or directory\n"
-
-
-def test_the_bar_draws_only_on_a_terminal(capsys):
-    bar = find.Bar(100)
-    bar.advance(50)
-    bar.close()
-    assert capsys.readouterr().err == ""
 
 
 def test_without_numpy_it_says_so_and_finds_the_same(compose, tmp_path):

@@ -1,18 +1,11 @@
-"""Places in memory where five times stand in a row as a runstate area has them, at any alignment.
+"""The filter: which five numbers in a row may be a runstate area's times.
 
-Two ways to the same answer: numpy, at a good part of memory's speed, and the standard library.
-Both only say where a look is worth it; candidates.py judges.
-
-Law of this file: what the filter demands is demanded by both ways, and written down here once.
+scan_numpy.py applies it at a good part of memory's speed, scan_plain.py with the standard library
+alone. Both find the same places, at any alignment; candidates.py then judges each of them.
 """
-
-import mmap
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
-from runstate_abi.tools.memory.image import Piece
 
 # The filter, on a little-endian entry time at offset e and the four times behind it:
 # - each is below 2^60 ns (AGE_MOST), so its top byte is below 16; the entry's may have the flag;
@@ -36,22 +29,6 @@ STATES = len(RUNSTATES)
 TIMES = NATIVE.size - NATIVE.offsetof("state_entry_time")  # bytes from the entry time to the end
 NATIVE_LEAD = NATIVE.offsetof("state_entry_time")
 COMPAT_LEAD = COMPAT.offsetof("state_entry_time")
-
-# So much is searched at a time: between two reports of progress, and what is mapped at once.
-STRIDE = 16 << 20
-
-Progress = Callable[[int], None]
-
-
-def has_numpy() -> bool:
-    """Tell whether the extra `scan` is installed."""
-    return find_spec("numpy") is not None
-
-
-# A mapped page counts as this process's memory until it is let go; the file keeps it.
-def _forget(data: memoryview) -> None:
-    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        data.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def padding_fits(padding: bytes, entry_raw: int, times: tuple[int, ...]) -> bool:
@@ -84,23 +61,3 @@ def fits(entry_raw: int, times: tuple[int, ...]) -> bool:
 
 def _inner_zeros(number: int) -> int:
     return number.to_bytes(8, "little").rstrip(b"\0").count(0)
-
-
-def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
-    """Yield each offset in the piece where an entry time may be, in order.
-
-    ``progress`` is told how many bytes have been searched since it was told last.
-    """
-    if plain:
-        from runstate_abi.tools.searching import scan_plain as way
-    else:
-        from runstate_abi.tools.searching import scan_numpy as way  # type: ignore[no-redef]
-    data = piece.data
-    for start in range(0, len(data), STRIDE):
-        low = max(start - NATIVE_LEAD, 0)
-        high = min(start + STRIDE + TIMES - 1, len(data))
-        for found in way.entries(data[low:high]):
-            if start <= low + found < start + STRIDE:
-                yield low + found
-        _forget(data)
-        progress(min(STRIDE, len(data) - start))

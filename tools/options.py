@@ -1,18 +1,19 @@
-"""The argument parser of every verb: argparse, quick to start, and short when it is refused.
+"""What the command lines of all verbs share: their parser, their numbers, --format, suggestions.
 
-Law of this file: every verb's parser is made here, so that all verbs refuse in the same words.
+Every verb's parser is made here, so that all of them refuse in the same words.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
 
-from runstate_abi.tools.cli import USAGE
+USAGE = 2  # argparse's own exit status for wrong usage
 
 
-def parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of ``runstate VERB``; description and epilog keep their line breaks."""
     made = argparse.ArgumentParser(
         prog=f"runstate {verb}",
@@ -25,15 +26,44 @@ def parser(verb: str, description: str, epilog: str | None = None) -> argparse.A
     return made
 
 
-def address(text: str) -> int:
-    """Return a 64-bit address, or an offset, that was typed; ``0x`` makes it hexadecimal."""
+def number(text: str) -> int:
+    """Return an integer that was typed; ``0x`` makes it hexadecimal."""
     try:
-        value = int(text, 0)
+        return int(text, 0)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is no number (hexadecimal needs 0x)") from None
+        raise argparse.ArgumentTypeError(f"{text} is not a number (hexadecimal needs 0x)") from None
+
+
+def address(text: str) -> int:
+    """Return a 64-bit address, or an offset, that was typed."""
+    value = number(text)
     if not 0 <= value < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit address")
+        raise argparse.ArgumentTypeError(f"{text} is not a 64-bit number")
     return value
+
+
+def count(text: str) -> int:
+    """Return a number of things that was typed: 0 or more."""
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than nothing")
+    return value
+
+
+def add_format(parser: argparse.ArgumentParser, *choices: str) -> None:
+    """Add --format, whose default is the first of ``choices``, and --json, its other name."""
+    add = parser.add_argument
+    add("--format", choices=choices, default=choices[0], help=f"how to print ({choices[0]})")
+    add("--json", dest="format", action="store_const", const="json", help="as --format json")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``: did you mean NAME?``, or what there is if nothing is near."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(names)}"
 
 
 # What was typed is in the message: a line end in it must not make two lines.

@@ -11,12 +11,12 @@ from itertools import islice, pairwise
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.memory import byte_order, forms, paste
-from runstate_abi.tools.memory.addresses import Line, agree, number_of, pieces
 from runstate_abi.tools.memory.area import SMALLEST
-from runstate_abi.tools.memory.forms import BARE, BARE_LEAST, BITS, BYTES, FORMS, OD, Form, Row
 from runstate_abi.tools.memory.image import Image, Piece, arranged
-from runstate_abi.tools.memory.printed import STRUCT, Printed, printed
+from runstate_abi.tools.memory.text import byte_order, cleaned, forms
+from runstate_abi.tools.memory.text.addresses import Line, agree, number_of, pieces
+from runstate_abi.tools.memory.text.forms import BARE, BARE_LEAST, BITS, BYTES, FORMS, OD, Form, Row
+from runstate_abi.tools.memory.text.printed import STRUCT, Printed, printed
 
 # More text than this is not pasted, and the image that it was printed from should be given.
 TEXT_MOST = 16 << 20
@@ -42,13 +42,13 @@ class Dump(NamedTuple):
 def is_text(data: memoryview) -> bool:
     """Tell whether the data are text with a dump in it, not a raw image."""
     head = bytes(data[:HEAD])
-    if not paste.readable(head):
+    if not cleaned.readable(head):
         return False
     return _has_memory(head) or (is_prose(data) and _has_memory(bytes(data)))
 
 
 def _has_memory(data: bytes) -> bool:
-    lines = paste.lines(data)
+    lines = cleaned.lines(data)
     if _dump(lines) is not None:
         return True
     try:
@@ -61,8 +61,8 @@ def is_prose(data: memoryview) -> bool:
     """Tell whether a small file is all printable: what memory hardly is, and a paste always."""
     return (
         len(data) <= TEXT_MOST
-        and paste.readable(bytes(data[:HEAD]))
-        and paste.readable(bytes(data))
+        and cleaned.readable(bytes(data[:HEAD]))
+        and cleaned.readable(bytes(data))
     )
 
 
@@ -76,7 +76,7 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
             f"{source}: {len(data) >> 20} MiB of text, at most {TEXT_MOST >> 20} are read; give "
             "the image that it was printed from"
         )
-    lines = paste.lines(bytes(data))
+    lines = cleaned.lines(bytes(data))
     dump = _dump(lines)
     if dump is None or (not dump.form.addressed and dump.form is not BARE):
         whole = _printed(lines, source, alone=dump is None)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, SMALLEST, state_name, values
 from runstate_abi.tools.memory.decision import EXACT, NONE, ORDERED, standing
-from runstate_abi.tools.memory.forms import BYTES, EITHER, WORDS, Form, Row, in_order
+from runstate_abi.tools.memory.text.forms import BYTES, EITHER, WORDS, Form, Row, in_order
 
 NUMBER = 8  # bytes
 DIFFERENT_LEAST = 3  # numbers that the order changes

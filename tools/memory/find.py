@@ -1,26 +1,26 @@
 """``runstate find``: look for runstate areas in a whole memory image.
 
-Law of this file: arguments in, a table or JSON out. How a search works is in searching/.
+How the search works is in search/; this module reads the arguments and prints a table or JSON.
 """
 
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import COMPAT
-from runstate_abi.tools import arguments, ink
+from runstate_abi.tools import output
 from runstate_abi.tools.memory import json_view, sources
 from runstate_abi.tools.memory.area import abi_of, state_name
-from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import Image
-from runstate_abi.tools.memory.lines import Ink, Line
-from runstate_abi.tools.searching import finding, scan
-from runstate_abi.tools.searching.candidates import LIKELY, UNLIKELY, Candidate
+from runstate_abi.tools.memory.observations import words
+from runstate_abi.tools.memory.search import finding
+from runstate_abi.tools.memory.search.candidates import LIKELY, UNLIKELY, Candidate
+from runstate_abi.tools.options import add_format, count, new_parser
+from runstate_abi.tools.output import Ink, Line
 
 FOUND, NOTHING = 0, 1
 SCHEMA = "runstate-find/1"
@@ -47,74 +47,39 @@ STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 
 def main(argv: list[str]) -> int:
     """Search one image; return the exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     image = sources.asked(options.image, options)
     earlier = sources.asked(options.before, options) if options.before else None
-    plain = options.plain or not scan.has_numpy()
-    if plain and not options.plain and image.size >= WORTH_NUMPY:
+    if image.size >= WORTH_NUMPY and not finding.has_numpy():
         text = "without numpy the search is some 20 times slower: pip install 'runstate-abi[scan]'"
         print(f"runstate: {text}", file=sys.stderr)
     for one in filter(None, (image, earlier)):
         for text in one.notes:
             print(f"runstate: {one.source}: {text}", file=sys.stderr)
-    bar = Bar(image.size + (earlier.size if earlier else 0))
-    search = finding.find(image, earlier, plain, bar.advance)
-    bar.close()
+    with output.Bar(image.size + (earlier.size if earlier else 0), "searching") as bar:
+        search = finding.find(image, earlier, bar.advance)
     if not search.found and image.partial:
         raise WitnessError(f"{image.source}: nothing was found in it, and a part of it is missing")
     _print(options, image, search)
     return FOUND if search.found else NOTHING
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.parser("find", DESCRIPTION, EPILOG)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``runstate find``."""
+    made = new_parser("find", DESCRIPTION, EPILOG)
+    add = made.add_argument
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
-    sources.add_options(parser)
-    add("--limit", type=_count, default=20, metavar="N", help="show so many; 0 is all (20)")
-    add("--plain", action="store_true", help="search without numpy")
-    add("--json", action="store_true", help="one JSON value")
-    add("--color", choices=ink.CHOICES, default="auto", help="auto: on a terminal")
-    return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is no number of candidates")
-    return value
-
-
-class Bar:
-    """A progress bar on standard error, if that is a terminal; it draws itself twice a second."""
-
-    def __init__(self, size: int) -> None:
-        """Begin at nothing of ``size`` bytes."""
-        self.size, self.done = size, 0
-        self.shown = sys.stderr.isatty()
-        self.begun = self.drawn = time.monotonic()
-
-    def advance(self, count: int) -> None:
-        """Add ``count`` searched bytes."""
-        self.done += count
-        now = time.monotonic()
-        if self.shown and now - self.drawn > 0.5:
-            self.drawn = now
-            part = self.done / max(self.size, 1)
-            rate = self.done / max(now - self.begun, 1e-9) / 1e9
-            bar = ("#" * round(part * 30)).ljust(30, ".")
-            print(f"\r[{bar}] {part:4.0%}  {rate:.2f} GB/s", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Leave a clean line."""
-        if self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    sources.add_options(made)
+    add("--limit", type=count, default=20, metavar="N", help="show so many; 0 is all (20)")
+    add_format(made, "text", "json")
+    add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
+    return made
 
 
 def _print(options: argparse.Namespace, image: Image, search: finding.Search) -> None:
     shown = search.found[: options.limit or None]
-    if options.json:
+    if options.format == "json":
         value = {
             "schema": SCHEMA,
             "source": image.source,
@@ -126,7 +91,7 @@ def _print(options: argparse.Namespace, image: Image, search: finding.Search) ->
         }
         print(json.dumps(value, indent=2))
         return
-    ink.write(table(shown, image, options.base, _carried(options)), options.color)
+    output.write(table(shown, image, options.base, _carried(options)), options.color)
     print(f"runstate: {_summary(options, search, len(shown))}", file=sys.stderr)
 
 
@@ -185,7 +150,7 @@ def table(found: list[Candidate], image: Image, base: int = 0, carried: str = ""
         yield (
             Ink(
                 f"           runstate hexdump {name} {option} {place:#x}{abi}{carried}",
-                "strong",
+                "command",
             ),
         )
 

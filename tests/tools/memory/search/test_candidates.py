@@ -7,8 +7,8 @@ import pytest
 
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.searching import candidates
-from runstate_abi.tools.searching.candidates import (
+from runstate_abi.tools.memory.search import candidates
+from runstate_abi.tools.memory.search.candidates import (
     COPY,
     LIKELY,
     POSSIBLE,

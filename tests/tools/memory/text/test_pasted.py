@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.memory import text
 from runstate_abi.tools.memory.image import read
+from runstate_abi.tools.memory.text import pasted as text
 
 COMMANDS = [
     ["xxd"],

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.image import Piece
-from runstate_abi.tools.searching import scan
+from runstate_abi.tools.memory.search import finding
 
-WAYS = [False, pytest.param(True, id="plain")] if scan.has_numpy() else [True]
+WAYS = [False, pytest.param(True, id="plain")] if finding.has_numpy() else [True]
 NOW = 34_851_015_448
 TIMES = (17_794_740_948, 14_383_659_840, 883_004_121, 903_481_496)
 
 
 def found(data, plain):
     told = []
-    places = list(scan.entries(Piece(0, len(data), memoryview(data)), plain, told.append))
+    places = list(finding.entries(Piece(0, len(data), memoryview(data)), plain, told.append))
     assert sum(told) == len(data)
     return places
 
@@ -41,15 +41,15 @@ def test_an_area_is_found_at_every_byte_and_over_a_page_edge(offset, plain):
 @pytest.mark.parametrize("lead", [4, 8])
 @pytest.mark.parametrize("noise", [b"\xaa", b"\0", b"\xff\0\x01", bytes(range(256))])
 def test_an_area_is_found_in_any_surroundings(plain, lead, noise):
-    for place in (8, 1000, scan.STRIDE // 4 + 3):
-        assert place in found(planted(scan.STRIDE // 4 + 200, place, noise, lead=lead), plain)
+    for place in (8, 1000, finding.STRIDE // 4 + 3):
+        assert place in found(planted(finding.STRIDE // 4 + 200, place, noise, lead=lead), plain)
 
 
 @pytest.mark.parametrize("plain", WAYS)
 @pytest.mark.parametrize("distance", [-40, -8, -1, 0, 1, 8])
 def test_an_area_is_found_where_one_stride_ends_and_the_next_begins(plain, distance):
-    place = scan.STRIDE + distance
-    assert found(planted(scan.STRIDE + 5000, place), plain).count(place) == 1
+    place = finding.STRIDE + distance
+    assert found(planted(finding.STRIDE + 5000, place), plain).count(place) == 1
 
 
 @pytest.mark.parametrize("plain", WAYS)
@@ -165,7 +165,7 @@ def test_what_the_filter_just_lets_pass_is_found(plain, noise, kept):
     assert 512 in found(planted(4096, 512, noise, **kept), plain)
 
 
-@pytest.mark.skipif(not scan.has_numpy(), reason="needs numpy, the extra `scan`")
+@pytest.mark.skipif(not finding.has_numpy(), reason="needs numpy, the extra `scan`")
 @pytest.mark.parametrize("seed", range(4))
 def test_both_ways_find_the_same_in_memory_full_of_near_misses(seed):
     chance = random.Random(seed)
@@ -180,7 +180,7 @@ def test_both_ways_find_the_same_in_memory_full_of_near_misses(seed):
     assert len(found(data, True)) > 10
 
 
-@pytest.mark.skipif(not scan.has_numpy(), reason="needs numpy, the extra `scan`")
+@pytest.mark.skipif(not finding.has_numpy(), reason="needs numpy, the extra `scan`")
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

@@ -4,16 +4,17 @@ Most of the filter asks only which bytes are zero and which are too large for a 
 As bits, 64 bytes of memory are one word, and the byte that a number's neighbour has in the same
 place is one byte of bits further on. So all of it costs little more than to make the bits once.
 
-Law of this file: what the bits throw away scan.py's filter throws away; what they leave it judges.
+The bits only discard what the filter of scan.py would also discard; what they leave goes through
+the whole filter, in _judged().
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
-from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.searching.scan import (
+from runstate_abi.tools.memory.search.scan import (
     LARGE_BYTES,
     LIFE_SHIFT,
     NATIVE_LEAD,

@@ -107,7 +107,7 @@ def test_what_was_stolen_is_said_as_linux_counts_it(run, pages):
 def test_a_number_that_is_none_is_refused_in_words(run, pages, typed):
     code, out, err = run(pages / "xen417_busy.elfcore", f"--gpa={typed}")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert "is no number (hexadecimal needs 0x)" in err or "is not a 64-bit address" in err
+    assert "is not a number (hexadecimal needs 0x)" in err or "is not a 64-bit number" in err
 
 
 def test_a_guest_that_switched_its_mode_between_the_dumps_is_not_wrong(run, tmp_path):
@@ -286,8 +286,8 @@ def test_dumps_in_the_wrong_order_are_noticed(run, pages):
         (["{core}"], "say where: --gpa"),
         (["{core}", "--at", "5"], "--raw --at OFFSET"),
         (["{core}", "--gpa", "5", "--at", "5"], "give one"),
-        (["{core}", "--gpa", "0x1ffffffffffffffff"], "not a 64-bit address"),
-        (["{core}", "--gpa", "-1"], "not a 64-bit address"),
+        (["{core}", "--gpa", "0x1ffffffffffffffff"], "not a 64-bit number"),
+        (["{core}", "--gpa", "-1"], "not a 64-bit number"),
         (["{core}", "--watch", "1"], "--watch needs --qmp"),
         (["--qmp", "x"], "--qmp needs --gpa"),
         (["--qmp", "x", "--gpa", "0", "--watch", "-1"], "are seconds"),

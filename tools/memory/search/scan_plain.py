@@ -4,16 +4,16 @@ Python's integers know no limit and shift 64 KiB as fast as memory moves, so `&`
 block what numpy does to an array. bytes.translate makes each byte the answer to one question.
 Slower than numpy, and the same answer.
 
-Law of this file: the standard library, and the filter of scan.py to the last byte.
+It imports the standard library alone, and what it finds passes the filter of scan.py.
 """
 
 import struct
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools.memory.decision import AGE_MOST
-from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.searching.scan import (
+from runstate_abi.tools.memory.search.scan import (
     COMPAT_LEAD,
     NATIVE_LEAD,
     STATES,

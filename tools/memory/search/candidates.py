@@ -17,8 +17,8 @@ from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.area import SHIFT, Values, state_name, values
 from runstate_abi.tools.memory.comparison import deltas
-from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.image import Image
+from runstate_abi.tools.memory.observations import words
 
 LIKELY, COPY, POSSIBLE, UNLIKELY = "likely", "hypervisor copy", "possible", "unlikely"
 VERDICTS = (LIKELY, COPY, POSSIBLE, UNLIKELY)

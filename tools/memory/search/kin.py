@@ -1,19 +1,19 @@
 """Candidates judged by one another: which overlap, which are copies of one vCPU's times.
 
-Law of this file: a dump may hold a table of a hundred thousand rows that look like areas, so no
-step here is slower than sorting them.
+A dump may hold a table of a hundred thousand rows that look like areas, so no step here is slower
+than sorting them.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, islice
 
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools.memory.area import Values
 from runstate_abi.tools.memory.comparison import offset
-from runstate_abi.tools.memory.durations import words
-from runstate_abi.tools.memory.image import PAGE_SIZE
-from runstate_abi.tools.searching import candidates
-from runstate_abi.tools.searching.candidates import COPY, LIKELY, UNLIKELY, Candidate, Reason
+from runstate_abi.tools.memory.observations import words
+from runstate_abi.tools.memory.search import candidates
+from runstate_abi.tools.memory.search.candidates import COPY, LIKELY, UNLIKELY, Candidate, Reason
 
 APART_LEAST, ROUND = 1000, 1 << 12  # ns
 FAMILY_MOST = 5  # An area, Xen's copy and a guest's own: more are the rows of some table.

@@ -1,14 +1,18 @@
 """The whole search: an image in, judged candidates out.
 
-Law of this file: memory stays flat, and the best of what was found is kept.
+An image may be larger than memory, so it is searched a stride at a time, and of very many
+candidates only the best are kept.
 """
 
-from collections.abc import Iterator
+import mmap
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.searching import candidates, kin, scan
-from runstate_abi.tools.searching.candidates import Candidate
+from runstate_abi.tools.memory.search import candidates, kin, scan_numpy, scan_plain
+from runstate_abi.tools.memory.search.candidates import Candidate
+from runstate_abi.tools.memory.search.scan import NATIVE_LEAD, TIMES
 
 # So many candidates are kept. Memory full of near misses must not hide an area behind them, so the
 # search goes on with the best half; memory that is nothing else ends it.
@@ -18,6 +22,10 @@ JUDGED_MOST = 40 * MOST
 PLAIN_MOST = 1 << 20
 # A squeezed run in a text is the same line over and over, and an area is not; its ends may be.
 RUN_MOST = 1 << 20
+# So much is searched at a time: between two reports of progress, and what is mapped at once.
+STRIDE = 16 << 20
+
+Progress = Callable[[int], None]
 
 
 class Search(NamedTuple):
@@ -32,9 +40,9 @@ class Search(NamedTuple):
     cut: bool
 
 
-def find(image: Image, earlier: Image | None, plain: bool, progress: scan.Progress) -> Search:
+def find(image: Image, earlier: Image | None, progress: Progress) -> Search:
     """Search an image, and hold what is found against an earlier dump if there is one."""
-    plain = plain or image.size <= PLAIN_MOST
+    plain = image.size <= PLAIN_MOST or not has_numpy()
     found, judged = _kept(_judged(image, earlier, plain, progress))
     if earlier is not None:
         before, _ = _kept(_judged(earlier, None, plain, progress))
@@ -72,7 +80,7 @@ def _lost(before: list[Candidate], found: list[Candidate], image: Image) -> Iter
 
 
 def _judged(
-    image: Image, earlier: Image | None, plain: bool, progress: scan.Progress
+    image: Image, earlier: Image | None, plain: bool, progress: Progress
 ) -> Iterator[Candidate]:
     for address in _entry_addresses(image, plain, progress):
         one = candidates.candidate(image, address)
@@ -80,9 +88,9 @@ def _judged(
             yield one if earlier is None else candidates.since(one, earlier)
 
 
-def _entry_addresses(image: Image, plain: bool, progress: scan.Progress) -> Iterator[int]:
+def _entry_addresses(image: Image, plain: bool, progress: Progress) -> Iterator[int]:
     for piece in _joined(image.pieces):
-        for found in scan.entries(piece, plain, progress):
+        for found in entries(piece, plain, progress):
             yield piece.address + found
 
 
@@ -111,3 +119,31 @@ def _one(pieces: list[Piece]) -> Piece:
         piece.cut(piece.address, min(piece.end, piece.address + RUN_MOST)) for piece in pieces
     )
     return Piece(address, len(data), memoryview(data))
+
+
+def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
+    """Yield each offset in the piece where an entry time may be, in order.
+
+    ``progress`` is told how many bytes have been searched since it was told last.
+    """
+    look = scan_plain.entries if plain else scan_numpy.entries
+    data = piece.data
+    for start in range(0, len(data), STRIDE):
+        low = max(start - NATIVE_LEAD, 0)
+        high = min(start + STRIDE + TIMES - 1, len(data))
+        for found in look(data[low:high]):
+            if start <= low + found < start + STRIDE:
+                yield low + found
+        _forget(data)
+        progress(min(STRIDE, len(data) - start))
+
+
+def has_numpy() -> bool:
+    """Tell whether the extra `scan` is installed."""
+    return find_spec("numpy") is not None
+
+
+# A mapped page counts as this process's memory until it is let go; the file keeps it.
+def _forget(data: memoryview) -> None:
+    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.obj.madvise(mmap.MADV_DONTNEED)

@@ -7,8 +7,8 @@ import pytest
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.tools.memory.area import values
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.searching import finding, kin
-from runstate_abi.tools.searching.candidates import COPY, LIKELY, POSSIBLE, Candidate
+from runstate_abi.tools.memory.search import finding, kin
+from runstate_abi.tools.memory.search.candidates import COPY, LIKELY, POSSIBLE, Candidate
 
 BORN = 886_137_219
 TIMES = (17_774_726_908, 14_363_125_363, 883_004_121, 903_481_496)
@@ -61,7 +61,7 @@ def test_an_area_behind_more_near_misses_than_are_kept_is_found(monkeypatch):
     rows = b"".join(struct.pack("<II5Q", 2, 0, n, 0, 0, n, 0) for n in range(10**10, 10**10 + 30))
     data = rows + record() + bytes(64) + record(running=77_777) + bytes(64)
     image = Image("dump", "raw", (Piece(0, len(data), memoryview(data)),))
-    search = finding.find(image, None, True, lambda count: None)
+    search = finding.find(image, None, lambda count: None)
     assert [item.address for item in search.found[:2]] == [len(rows), len(rows) + 48 + 64]
     assert {item.verdict for item in search.found[:2]} == {LIKELY}
     assert len(search.found) <= 8
@@ -73,4 +73,4 @@ def test_memory_that_is_nothing_but_near_misses_ends_the_search_and_says_so(monk
     monkeypatch.setattr(finding, "JUDGED_MOST", 10)
     data = b"".join(struct.pack("<II5Q", 2, 0, n, 0, 0, n, 0) for n in range(10**10, 10**10 + 30))
     image = Image("dump", "raw", (Piece(0, len(data), memoryview(data)),))
-    assert finding.find(image, None, True, lambda count: None).cut
+    assert finding.find(image, None, lambda count: None).cut

@@ -1,0 +1,258 @@
+"""What a person is shown: text on a terminal or into a file, tables, and how far a command is.
+
+Colours, bars and folding are for terminals, and only what is written to one imports rich. What
+goes into a pipe or a file is plain text.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+from runstate_abi.layouts.model import WitnessError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+CHOICES = ("auto", "always", "never")
+DIFF_LINES = 20
+BAR_AFTER_S, BAR_EVERY_S = 0.25, 0.1
+
+
+class Ink(NamedTuple):
+    """Text and the name of its style; "" is plain."""
+
+    text: str
+    style: str = ""
+
+
+Line = tuple[Ink, ...]
+
+# fmt: off
+STYLES = {
+    "dim":       "dim",
+    "strong":    "bold",
+    "command":   "bold",
+    "state":     "bold green",
+    "padding":   "dim reverse",
+    "entry":     "yellow",
+    "time0":     "cyan",
+    "time1":     "magenta",
+    "time2":     "blue",
+    "time3":     "bright_black",
+    "flag":      "bold white on red",
+    "changed":   "underline",
+    "line":      "dim",
+    "page":      "bold reverse",
+    "wrong":     "bold red",
+    "in-flight": "bold yellow",
+    "normal":    "green",
+}
+# fmt: on
+
+
+def coloured(choice: str, stream: TextIO) -> bool:
+    """Tell whether to colour: the option, NO_COLOR, FORCE_COLOR, TERM, the terminal."""
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = None) -> bool:
+    """Write each line, in colour or not; tell whether there is still a reader.
+
+    A reader that has gone (`| head`) changes no answer: what is left to write goes nowhere.
+    """
+    out = stream or sys.stdout
+    try:
+        wide = columns(out)
+        if wide:
+            lines = (part for line in lines for part in _folded(line, wide))
+        out.writelines(_rendered(lines, coloured(choice, out)))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return False
+    return True
+
+
+def columns(stream: TextIO) -> int | None:
+    """Return how wide the terminal is that ``stream`` writes to; None if it is no terminal."""
+    if not stream.isatty():
+        return None
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns)
+    except (OSError, ValueError):
+        return None
+
+
+# Lines too wide for a terminal go on in the next one, further in. A command stays whole, so that it
+# can be copied; what fills a rule up to its usual width is cut.
+def _folded(line: Line, wide: int) -> Iterator[Line]:
+    text = "".join(ink.text for ink in line).rstrip()
+    if line and line[0].style in ("line", "page"):
+        text = text[: max(wide, len(text.rstrip(" -=")))]
+    if len(text) <= wide or any(ink.style == "command" for ink in line):
+        yield _cut(line, 0, len(text))
+        return
+    begin = len(text) - len(text.lstrip())
+    inner = min(begin + 2, wide // 2)
+    start, room = 0, wide
+    while len(text) - start > room:
+        end = text.rfind(" ", max(start, begin) + 1, start + room + 1)
+        end = start + room if end < 0 else end
+        yield (Ink(" " * (wide - room)), *_cut(line, start, end))
+        start, room = end + len(text[end:]) - len(text[end:].lstrip()), max(wide - inner, 1)
+    yield (Ink(" " * inner), *_cut(line, start, len(text)))
+
+
+def _cut(line: Line, start: int, end: int) -> Line:
+    place, kept = 0, []
+    for text, style in line:
+        kept.append(Ink(text[max(start - place, 0) : max(end - place, 0)], style))
+        place += len(text)
+    return tuple(kept)
+
+
+def _rendered(lines: Iterable[Line], in_colour: bool) -> Iterator[str]:
+    if not in_colour:
+        yield from ("".join(ink.text for ink in line).rstrip() + "\n" for line in lines)
+        return
+    from rich.style import Style
+
+    styles = {name: Style.parse(text) for name, text in STYLES.items()}
+    for line in lines:
+        for text, names in line:
+            mixed = sum((styles[name] for name in names.split()), Style.null())
+            yield mixed.render(text) if names else text
+        yield "\n"
+
+
+def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> Iterator[str]:
+    """Yield one line per row, each column as wide as its widest cell, no blanks at the end.
+
+    The last cell of a row does not widen its column, so that a long remark costs nothing.
+    """
+    widths: list[int] = []
+    for row in rows:
+        widths += [0] * (len(row) - len(widths))
+        for column, cell in enumerate(row[:-1]):
+            widths[column] = max(widths[column], len(cell))
+    for row in rows:
+        padded = (cell.ljust(widths[column] + gap) for column, cell in enumerate(row))
+        yield "".join(padded).rstrip()
+
+
+def one_line(text: str) -> str:
+    """Return a text without what would end a line or move a terminal's cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class Bar:
+    """How far a command is, on standard error if that is a terminal: ``with Bar(total) as bar``.
+
+    A command that is done in a quarter of a second shows none, and rich is not imported for it.
+    There is no thread behind it, so that a command may fork.
+    """
+
+    def __init__(self, total: int, text: str = "") -> None:
+        """Begin at nothing of ``total``; ``text`` is what stands before the bar."""
+        self.total, self.text, self.done = total, text, 0
+        shown = sys.stderr is not None and sys.stderr.isatty()
+        self._next = time.monotonic() + BAR_AFTER_S if shown else float("inf")
+        self._drawn: Progress | None = None
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def advance(self, count: int = 1, text: str = "") -> None:
+        """Say that ``count`` more are done."""
+        self.at(self.done + count, text)
+
+    def at(self, done: int, text: str = "") -> None:
+        """Say that ``done`` of the total are done, and what the command is at."""
+        self.done, self.text = done, text or self.text
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + BAR_EVERY_S
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._drawn is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            console = Console(file=sys.stderr)
+            self._drawn = Progress(console=console, transient=True, auto_refresh=False)
+            self._drawn.add_task(self.text, total=self.total)
+            self._drawn.start()
+        task = self._drawn.task_ids[0]
+        self._drawn.update(task, completed=self.done, description=self.text, refresh=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn is not None:
+            self._drawn.stop()
+
+
+def add_delivery(parser: argparse.ArgumentParser) -> None:
+    """Add -o and --check."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("-o", "--output", metavar="FILE", default="-", help="default: - (stdout)")
+    choice.add_argument("--check", metavar="FILE", help="exit 1 and a short diff if FILE is stale")
+
+
+def deliver(lines: Iterable[str], output: str, check: str | None, command: str) -> int:
+    """Print, write or compare the text; ``command`` is what makes it. Returns the exit code."""
+    text = "\n".join(lines) + "\n"
+    if check is not None:
+        return _compare(text, check, command)
+    if output == "-":
+        sys.stdout.write(text)
+        return 0
+    try:
+        with open(output, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise WitnessError(f"{output}: cannot be written: {error.strerror}") from None
+    return 0
+
+
+def _compare(text: str, path: str, command: str) -> int:
+    committed = _read(path)
+    if committed == text:
+        return 0
+    for line in short_diff(committed, text, path, command):
+        print(line)
+    print(f"runstate: {path} is stale: {command} gives another text", file=sys.stderr)
+    return 1
+
+
+def _read(path: str) -> str:
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+    except OSError as error:
+        raise WitnessError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WitnessError(f"{path}: is not UTF-8 text") from None
+
+
+def short_diff(old: str, new: str, old_name: str, new_name: str) -> Iterator[str]:
+    """Yield the first lines of a unified diff, and how many more there are."""
+    import difflib
+
+    found = list(
+        difflib.unified_diff(
+            old.splitlines(), new.splitlines(), old_name, new_name, n=1, lineterm=""
+        )
+    )
+    # The same lines, and yet not the same text.
+    yield from found[:DIFF_LINES] or ["the line ends differ"]
+    if len(found) > DIFF_LINES:
+        yield f"... and {len(found) - DIFF_LINES} lines more"
