@@ -106,7 +106,8 @@ def mutants(module: str):
         for which, _ in enumerate(changes(node)):
             yield made(module, tree, number, lambda n, w=which: list(changes(n))[w](n))
         for name in ("body", "orelse"):
-            for index, one in enumerate(getattr(node, name, None) or ()):
+            statements = getattr(node, name, None)
+            for index, one in enumerate(statements if isinstance(statements, list) else ()):
                 inside = isinstance(node, ast.FunctionDef | ast.If | ast.For | ast.While)
                 kinds = ast.Return | ast.Expr | ast.Raise | ast.Assign | ast.AugAssign
                 text = isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
