@@ -148,7 +148,7 @@ def changed():
 @pytest.fixture(scope="session")
 def emitted():
     """Return a function: the whole text of one language."""
-    emit = importlib.import_module("runstate_abi.tools.emit.command")
+    emit = importlib.import_module("runstate_abi.tools.emit")
     return lambda word: "\n".join(emit.emitted(word)) + "\n"
 
 

@@ -28,7 +28,7 @@ VERBS = (
     Verb("check",   "check",          "hold the layouts against encodings, compilers, kernels"),
     Verb("write",   "write.command",  "one update of the area, step by step, in any of its versions"),
     Verb("judge",   "judge.command",  "is the writer in a shipped kernel right? run it and see"),
-    Verb("emit",    "emit.command",   "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
+    Verb("emit",    "emit",   "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
     Verb("diff",    "compare.diff",   "two layouts, each shift with the rule that explains it"),
     Verb("matrix",  "compare.matrix", "every field on every ABI, by the claim and by every witness"),
     Verb("docs",    "docs.command",   "the ABI document: reST, Markdown, HTML, man page"),

@@ -12,9 +12,9 @@ from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.compare.grid import Column, Grid
-from runstate_abi.tools.docs.blocks import Block, Bullets, Table
 from runstate_abi.tools.options import add_format, new_parser
 from runstate_abi.tools.output import aligned
+from runstate_abi.tools.rendering.blocks import Block, Bullets, Table
 
 SCHEMA = "runstate-matrix/1"
 FORMATS = ("text", "markdown", "html", "json")
@@ -154,7 +154,7 @@ def _blocks(found: Grid, findings: Sequence[Finding]) -> tuple[Block, ...]:
 
 def markdown(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the matrix as Markdown."""
-    from runstate_abi.tools.docs import markdown as renderer
+    from runstate_abi.tools.rendering import markdown as renderer
 
     for block in _blocks(found, findings):
         yield from renderer.block_lines(block)
@@ -163,7 +163,7 @@ def markdown(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
 
 def html(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the matrix as one HTML page."""
-    from runstate_abi.tools.docs import html as renderer
+    from runstate_abi.tools.rendering import html as renderer
 
     summary = "Offsets and sizes in bytes: what is claimed, and what every witness says."
     title = "The runstate structs on every ABI"

@@ -18,9 +18,9 @@ from runstate_abi.tools.docs import (
     structs,
     updates,
 )
-from runstate_abi.tools.docs.blocks import Block, Document, References
 from runstate_abi.tools.docs.sources import REFERENCES
 from runstate_abi.tools.options import new_parser
+from runstate_abi.tools.rendering.blocks import Block, Document, References
 
 FORMATS = {
     "html": "one page that needs nothing else; reads well on a phone, and printed",
@@ -67,7 +67,7 @@ def rendered(form: str) -> Iterator[str]:
 
     if form not in FORMATS:
         raise KeyError(form)
-    renderer = import_module(f"runstate_abi.tools.docs.{form}")
+    renderer = import_module(f"runstate_abi.tools.rendering.{form}")
     lines: Callable[[Document], Iterator[str]] = renderer.lines
     return lines(document())
 

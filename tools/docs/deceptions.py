@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from runstate_abi.tools.docs.blocks import Block, Table
+from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer import race
 from runstate_abi.writer.guest import COPY, READER, Load, Op, ReadBarrier, Reader
 from runstate_abi.writer.race import Proof, Race, Writer

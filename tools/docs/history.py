@@ -4,9 +4,9 @@ Law of this file: it is read off the versions themselves. What each mended and w
 it is prose, in prose/versions.table.
 """
 
-from runstate_abi.tools.docs.blocks import Block, Table
 from runstate_abi.tools.docs.sources import Reference
 from runstate_abi.tools.docs.updates import NEW, offsets, padding
+from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer.steps import writes
 from runstate_abi.writer.variants import VARIANTS, Variant, update
 from runstate_abi.writer.vcpu import FLAG, Area

@@ -8,10 +8,10 @@ from itertools import groupby
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.runstate import NATIVE
-from runstate_abi.tools import drawing
 from runstate_abi.tools.docs import structs
-from runstate_abi.tools.docs.blocks import Block, Figure, Table
-from runstate_abi.tools.drawing import Box, Lane
+from runstate_abi.tools.rendering import drawing
+from runstate_abi.tools.rendering.blocks import Block, Figure, Table
+from runstate_abi.tools.rendering.drawing import Box, Lane
 from runstate_abi.writer.vcpu import SHAPES, Shape, split
 
 

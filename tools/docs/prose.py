@@ -13,8 +13,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from runstate_abi.tools.docs.blocks import Block, Bullets, Code, Note, Paragraph, Section, Table
-from runstate_abi.tools.emit.promises import filled, numbers
+from runstate_abi.tools.languages.promises import filled, numbers
+from runstate_abi.tools.rendering.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Note,
+    Paragraph,
+    Section,
+    Table,
+)
 
 _PIECE = re.compile(r"\{\{([a-z0-9-]+)\}\}")
 _WORD = re.compile(r"\{([a-z0-9_.]+)\}")

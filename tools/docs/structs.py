@@ -17,11 +17,11 @@ from runstate_abi.layouts.runstate import (
     structs_expected,
     update_byte,
 )
-from runstate_abi.tools import drawing
-from runstate_abi.tools.docs.blocks import Block, Code, Figure, Table
-from runstate_abi.tools.drawing import Box
-from runstate_abi.tools.emit import c
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages import c
+from runstate_abi.tools.languages.promises import GUESTS
+from runstate_abi.tools.rendering import drawing
+from runstate_abi.tools.rendering.blocks import Block, Code, Figure, Table
+from runstate_abi.tools.rendering.drawing import Box
 
 FLAG_BIT = XEN_RUNSTATE_UPDATE.bit_length() - 1
 

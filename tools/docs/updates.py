@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.tools import drawing
-from runstate_abi.tools.docs.blocks import Block, Figure, Table
 from runstate_abi.tools.docs.placements import flag_first
-from runstate_abi.tools.drawing import Epoch
+from runstate_abi.tools.rendering import drawing
+from runstate_abi.tools.rendering.blocks import Block, Figure, Table
+from runstate_abi.tools.rendering.drawing import Epoch
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Write, epochs
 from runstate_abi.writer.variants import VARIANT, Variant, update

@@ -229,7 +229,7 @@ def pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
         value = pages_view.as_json(layout, held, place.address)
         out(options, [(Ink(json.dumps(value, indent=2)),)])
     elif options.pages_view == "svg":
-        from runstate_abi.tools import drawing
+        from runstate_abi.tools.rendering import drawing
 
         title = pages_view.heading(layout, held, place.address)
         picture = drawing.document(title, pages_view.lanes(held))

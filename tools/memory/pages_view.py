@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import update_byte
-from runstate_abi.tools.drawing import Box, Lane
 from runstate_abi.tools.memory.area import abi_of
 from runstate_abi.tools.memory.lines import style_of
 from runstate_abi.tools.memory.rows import Element, elements
 from runstate_abi.tools.output import Ink, Line
+from runstate_abi.tools.rendering.drawing import Box, Lane
 
 
 class Part(NamedTuple):

@@ -10,8 +10,9 @@ import pytest
 from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.invariants import CONDITIONS, UNASSERTED
 from runstate_abi.layouts.runstate import CLAIMS, COMPAT, NATIVE, RUNSTATES
-from runstate_abi.tools.docs import blocks, command
+from runstate_abi.tools.docs import command
 from runstate_abi.tools.docs.sources import REFERENCES
+from runstate_abi.tools.rendering import blocks
 
 PAGE = 4096
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from runstate_abi.tools.docs import html, man, markdown, rst
-from runstate_abi.tools.docs.blocks import (
+from runstate_abi.tools.rendering import html, man, markdown, rst
+from runstate_abi.tools.rendering.blocks import (
     Bullets,
     Code,
     Document,

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from runstate_abi.tools.docs import blocks, command
+from runstate_abi.tools.docs import command
+from runstate_abi.tools.rendering import blocks
 
 
 def programs():

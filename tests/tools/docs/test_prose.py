@@ -3,7 +3,15 @@
 import pytest
 
 from runstate_abi.tools.docs import prose
-from runstate_abi.tools.docs.blocks import Bullets, Code, Note, Paragraph, Section, plain, spans
+from runstate_abi.tools.rendering.blocks import (
+    Bullets,
+    Code,
+    Note,
+    Paragraph,
+    Section,
+    plain,
+    spans,
+)
 
 TEXT = """# A title
 

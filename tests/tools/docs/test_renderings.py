@@ -8,9 +8,9 @@ from importlib.resources import files
 
 import pytest
 
-from runstate_abi.tools import drawing
 from runstate_abi.tools.compare import matrix
 from runstate_abi.tools.docs import command
+from runstate_abi.tools.rendering import drawing
 
 # Names the sphinx-build of an old version: see sphinx-3.4.txt.
 OLD_SPHINX = "RUNSTATE_OLD_SPHINX"
@@ -123,7 +123,7 @@ def contrast(first, second):
 
 
 def test_text_stands_out_from_what_is_behind_it_in_light_and_dark():
-    style = files("runstate_abi.tools.docs").joinpath("style.css").read_text()
+    style = files("runstate_abi.tools.rendering").joinpath("style.css").read_text()
     for scheme in re.findall(r":root \{([^}]*--paper[^}]*)\}", style)[:2]:
         full = re.sub(r"#(\w)(\w)(\w)\b", r"#\1\1\2\2\3\3", scheme)
         colours = dict(re.findall(r"--(\w+): (#\w{6})", full))

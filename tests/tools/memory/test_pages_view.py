@@ -4,9 +4,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from runstate_abi.layouts.runstate import update_byte
-from runstate_abi.tools import drawing
 from runstate_abi.tools.memory import pages_view
 from runstate_abi.tools.memory.area import LAYOUTS
+from runstate_abi.tools.rendering import drawing
 
 SPLITS = [
     (abi, offset) for abi, known in LAYOUTS.items() for offset in range(4097 - known.size, 4096)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from runstate_abi.tools.emit import isf
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages import isf
+from runstate_abi.tools.languages.promises import GUESTS
 
 # Volatility's schemas name a metaschema that jsonschema warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:The metaschema:DeprecationWarning")

@@ -12,11 +12,11 @@ from runstate_abi.tools import output
 from runstate_abi.tools.options import new_parser
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.emit.c import Macro
+    from runstate_abi.tools.languages.c import Macro
 
 
 class Language(NamedTuple):
-    """A word of the command line, and the function in tools/emit/ that yields its lines."""
+    """A word of the command line, and the function in tools/languages/ that yields its lines."""
 
     word: str
     module: str
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of ``runstate emit``."""
-    from runstate_abi.tools.emit.c import MACROS
+    from runstate_abi.tools.languages.c import MACROS
 
     languages = "\n".join(f"  {one.word:<12} {one.summary}" for one in LANGUAGES)
     made = new_parser("emit", f"{_DESCRIPTION}\n\nlanguages:\n{languages}", _EPILOG)
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _lines(options: argparse.Namespace) -> Iterator[str]:
-    from runstate_abi.tools.emit import c
+    from runstate_abi.tools.languages import c
 
     macro = c.MACRO[options.macro] if options.macro else c.MACROS[0]
     if options.structs:
@@ -108,7 +108,7 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
 def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
     """Yield the lines of one language; ``macro`` is how C asserts (KeyError: no such language)."""
     language = LANGUAGE[word]
-    module = import_module(f"runstate_abi.tools.emit.{language.module}")
+    module = import_module(f"runstate_abi.tools.languages.{language.module}")
     function: Callable[..., Iterator[str]] = getattr(module, language.function)
     return function(macro) if macro and language.module == "c" else function()
 

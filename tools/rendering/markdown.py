@@ -7,7 +7,7 @@ characters: GitHub shows no SVG that is part of the text.
 import re
 from collections.abc import Iterator
 
-from runstate_abi.tools.docs.blocks import (
+from runstate_abi.tools.rendering.blocks import (
     Block,
     Bullets,
     Code,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages.promises import GUESTS
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, update_byte
-from runstate_abi.tools import drawing
 from runstate_abi.tools.docs import structs
-from runstate_abi.tools.drawing import Box, Epoch, Lane
+from runstate_abi.tools.rendering import drawing
+from runstate_abi.tools.rendering.drawing import Box, Epoch, Lane
 
 SVG = "{http://www.w3.org/2000/svg}"
 

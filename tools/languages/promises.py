@@ -84,7 +84,7 @@ def sentence(text: str) -> str:
 
 def filled(name: str, values: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of text/NAME.in with every @WORD@ replaced (KeyError if it has no value)."""
-    place = files("runstate_abi.tools.emit").joinpath("text", f"{name}.in")
+    place = files("runstate_abi.tools.languages").joinpath("text", f"{name}.in")
     text = place.read_text(encoding="utf-8")
     yield from re.sub(r"@([A-Z_0-9]+)@", lambda found: values[found[1]], text).splitlines()
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
-from runstate_abi.tools.emit.promises import GUESTS, Promise, filled, numbers, promises
+from runstate_abi.tools.languages.promises import GUESTS, Promise, filled, numbers, promises
 
 
 class Macro(NamedTuple):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages.promises import GUESTS
 
 
 @pytest.fixture

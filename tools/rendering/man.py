@@ -7,7 +7,7 @@ blocks say and adds nothing. Drawings are shown in characters.
 import re
 from collections.abc import Iterable, Iterator
 
-from runstate_abi.tools.docs.blocks import (
+from runstate_abi.tools.rendering.blocks import (
     Block,
     Bullets,
     Code,

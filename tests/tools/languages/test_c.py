@@ -7,8 +7,8 @@ import pytest
 from runstate_abi.layouts.model import compare
 from runstate_abi.layouts.runstate import claim
 from runstate_abi.layouts.witnesses import compiler
-from runstate_abi.tools.emit import c
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages import c
+from runstate_abi.tools.languages.promises import GUESTS
 
 COMPILERS = ("gcc -m64", "gcc -m32", "clang -m64", "clang -m32")
 STRICT = "-std=c11 -ffreestanding -O1 -Wall -Wextra -Wpedantic -Werror"

@@ -1,10 +1,10 @@
-"""runstate emit: the verb; what the languages make is tried in tests/tools/emit/."""
+"""runstate emit: the verb; what the languages make is tried in tests/tools/languages/."""
 
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.emit import command as emit
-from runstate_abi.tools.emit.c import MACROS
+from runstate_abi.tools import emit
+from runstate_abi.tools.languages.c import MACROS
 
 
 def test_help_names_every_language(capsys):

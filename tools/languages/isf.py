@@ -9,7 +9,7 @@ from typing import Any
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.runstate import CLAIMS, RUNSTATES
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages.promises import GUESTS
 
 FORMAT = "6.2.0"
 STATE = GUESTS[0].layout.field("state").type

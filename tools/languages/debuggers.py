@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.emit.promises import GUESTS, filled
+from runstate_abi.tools.languages.promises import GUESTS, filled
 
 
 def gdb() -> Iterator[str]:

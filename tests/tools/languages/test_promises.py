@@ -2,7 +2,7 @@
 
 from runstate_abi.layouts.model import Fact, facts
 from runstate_abi.layouts.runstate import NATIVE
-from runstate_abi.tools.emit.promises import GUESTS, promises
+from runstate_abi.tools.languages.promises import GUESTS, promises
 
 KINDS = {"member-size": "size", "signed": "signedness"}
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 
-from runstate_abi.tools import drawing
-from runstate_abi.tools.docs.blocks import (
+from runstate_abi.tools.rendering import drawing
+from runstate_abi.tools.rendering.blocks import (
     Block,
     Bullets,
     Code,
@@ -57,7 +57,7 @@ def page(title: str, summary: str, blocks: tuple[Block, ...]) -> Iterator[str]:
 
 
 def _head(title: str, summary: str) -> Iterator[str]:
-    style = files("runstate_abi.tools.docs").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("runstate_abi.tools.rendering").joinpath("style.css").read_text(encoding="utf-8")
     yield from ("<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">')
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{escape(title)}</title>"

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages.promises import GUESTS
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.emit.promises import GUESTS
+from runstate_abi.tools.languages.promises import GUESTS
 
 
 def lines() -> Iterator[str]:

@@ -7,7 +7,7 @@ beside the text. It writes down what the blocks say and adds nothing.
 import re
 from collections.abc import Iterable, Iterator
 
-from runstate_abi.tools.docs.blocks import (
+from runstate_abi.tools.rendering.blocks import (
     Block,
     Bullets,
     Code,
