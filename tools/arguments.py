@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from typing import Any, NoReturn
 
-from runstate_abi.tools.cli import USAGE
+from runstate_abi.layouts.findings import USAGE
 
 
 def parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:

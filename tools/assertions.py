@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
 from runstate_abi.tools.checking import survey
-from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.memory import lines
 from runstate_abi.tools.memory.area import LAYOUTS, Span
 from runstate_abi.tools.memory.area import Window as Seen
@@ -112,7 +112,7 @@ def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
     yield from (f for f in findings if f.witness == kind or not f.found)
     other = {f.path for f in findings if f.witness != kind and f.found}
     for path in sorted(other - {f.path for f in findings if f.witness == kind}):
-        yield survey.unchecked(kind, path, f"{path}: no {kind.upper()} in it")
+        yield unchecked(kind, path, f"{path}: no {kind.upper()} in it")
 
 
 def _missing(

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.findings import Finding, complaint, exit_code, unchecked, unreadable
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools import report
 from runstate_abi.tools.checking import options as words
 from runstate_abi.tools.checking import survey
-from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.printable import one_line
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     for finding in findings:
         _talk(finding)
     report.deliver(findings, options.reports)
-    return report.exit_code(findings)
+    return exit_code(findings)
 
 
 # Standard input takes the place of "-" while it is asked, and is called so afterwards.
@@ -74,7 +74,7 @@ def _of_header(options: argparse.Namespace, commands: list[str]) -> Iterator[Fin
             try:
                 yield survey.asked_of_header(command, options.header, mirrored, abi)
             except WitnessError as error:
-                yield survey.unchecked(command, options.header, str(error))
+                yield unchecked(command, options.header, str(error))
 
 
 # Two structs that mirror one claim are two questions; a native and a compat one are asked together,
@@ -95,7 +95,7 @@ def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
     paths = [path for path in HERE_BTF if os.path.exists(path)]
     if not paths:
         why = "no such file: a kernel without CONFIG_DEBUG_INFO_BTF"
-        yield survey.unchecked("btf", HERE_BTF[0], why, fails=False)
+        yield unchecked("btf", HERE_BTF[0], why, fails=False)
         return
     yield from _of_files(paths, options, fails=False)
 
@@ -135,5 +135,5 @@ def _named_tar(path: str) -> bool:
 
 # What could not be read at all is said on stderr, once, as a line; the table leaves it out.
 def _talk(finding: Finding) -> None:
-    if report.unreadable(finding):
-        print(f"runstate: could not check {one_line(report.complaint(finding))}", file=sys.stderr)
+    if unreadable(finding):
+        print(f"runstate: could not check {one_line(complaint(finding))}", file=sys.stderr)

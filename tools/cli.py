@@ -9,7 +9,8 @@ import os
 import sys
 from typing import NamedTuple
 
-EQUAL, DIFFERENT, USAGE, NOT_CHECKED, INTERNAL = 0, 1, 2, 3, 70
+from runstate_abi.layouts.findings import EQUAL, INTERNAL, NOT_CHECKED, USAGE
+
 CUT_SHORT = 128 + 13  # SIGPIPE's number: what a shell says of a program that nobody reads
 HELP = ("-h", "--help", "help")
 

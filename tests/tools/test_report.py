@@ -4,10 +4,17 @@ import json
 
 import pytest
 
+from runstate_abi.layouts.findings import (
+    Finding,
+    NotChecked,
+    complaint,
+    exit_code,
+    unchecked,
+    unreadable,
+)
 from runstate_abi.layouts.model import Difference
 from runstate_abi.layouts.runstate import NATIVE
 from runstate_abi.tools import report
-from runstate_abi.tools.checking.survey import Finding, NotChecked, unchecked
 
 EQUAL = Finding("gcc", "gcc, 12", "x86_64", found=(NATIVE,), compared=14)
 DIFFERENCE = Difference("size-mismatch", NATIVE.name, "", "i386", "44", "48", "gcc -m32, 12")
@@ -33,11 +40,11 @@ VERDICTS = {
 @pytest.mark.parametrize("case", VERDICTS)
 def test_the_verdict(case):
     findings, code = VERDICTS[case]
-    assert report.exit_code(findings) == code
+    assert exit_code(findings) == code
     assert json.loads(report.rendered("json", findings))["exit"] == code
 
 
 def test_what_could_not_be_read_is_left_to_stderr():
-    assert report.unreadable(NEEDED)
-    assert not report.unreadable(ALLOWED)
-    assert report.complaint(NEEDED) == "vmlinux: truncated"
+    assert unreadable(NEEDED)
+    assert not unreadable(ALLOWED)
+    assert complaint(NEEDED) == "vmlinux: truncated"

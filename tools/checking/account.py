@@ -6,9 +6,9 @@ Law of this file: it is talk, for stderr; whatever decides anything is in the re
 import sys
 from collections.abc import Iterator, Sequence
 
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.invariants import Evaluation
 from runstate_abi.tools.checking.goldens import seen_lines
-from runstate_abi.tools.checking.survey import Finding
 
 
 def say(findings: Sequence[Finding]) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from runstate_abi.layouts import invariants, model, runstate
+from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.tools.checking import archives, survey
 from runstate_abi.tools.checking.kernels import Question
-from runstate_abi.tools.checking.survey import Finding
 
 FORMAT = "runstate-answers/1"
 # A file that changed less than this before it was hashed may change again within one time stamp.
@@ -29,8 +29,8 @@ SETTLED_S = 2.0
 _TYPES = {
     kind.__name__: kind
     for kind in (
-        survey.Finding,
-        survey.NotChecked,
+        Finding,
+        NotChecked,
         model.Layout,
         model.Field,
         model.Scalar,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
+from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.invariants import (
     CONDITIONS,
     UNASSERTED,
@@ -17,7 +18,6 @@ from runstate_abi.layouts.invariants import (
 )
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
-from runstate_abi.tools.checking.survey import Finding, NotChecked
 
 # What --require takes, and in words what it needs.
 # fmt: off

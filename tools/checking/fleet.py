@@ -16,11 +16,11 @@ from concurrent.futures import Executor, Future, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.checking import archives, kernels
 from runstate_abi.tools.checking.answers import Answers, relabelled
 from runstate_abi.tools.checking.kernels import Question
-from runstate_abi.tools.checking.survey import Finding, unchecked
 from runstate_abi.tools.checking.units import Unit, several, units
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
 from runstate_abi.tools.checking.completeness import kinds
-from runstate_abi.tools.checking.survey import Finding, NotChecked
 
 WITNESS = "golden"
 FIRST = "# runstate golden 1"

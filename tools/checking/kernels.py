@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import Abi
+from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.invariants import KVM_SIZES
 from runstate_abi.layouts.model import Layout, Layouts, WitnessError
 from runstate_abi.layouts.runstate import (
@@ -24,14 +25,7 @@ from runstate_abi.layouts.runstate import (
 from runstate_abi.layouts.witnesses import btf, btf_header, elf, vmlinuz
 from runstate_abi.layouts.witnesses.inflate import compression
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
-from runstate_abi.tools.checking.survey import (
-    Finding,
-    NotChecked,
-    evaluate_what_is_there,
-    holding,
-    judged,
-    unchecked,
-)
+from runstate_abi.tools.checking.survey import evaluate_what_is_there, holding, judged
 
 if TYPE_CHECKING:
     from runstate_abi.layouts.witnesses import dwarf

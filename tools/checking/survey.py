@@ -6,9 +6,9 @@ nothing is passed over: what a witness could not be asked is in its Finding, as 
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABIS, X86_64, Abi, c_layout
+from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.invariants import (
     CONDITIONS,
     KVM_SIZES,
@@ -34,53 +34,6 @@ from runstate_abi.layouts.runstate import (
     RUNSTATE_STRUCTS,
     claim,
 )
-
-
-class NotChecked(NamedTuple):
-    """Something that could not be compared, and whether that fails.
-
-    One rule for every format: what a person named, or a witness that was found and could not be
-    asked, is "not checked" and fails. What this machine does not offer, and what --allow-missing
-    names, is told as "not asked".
-    """
-
-    what: str
-    why: str
-    fails: bool
-    otherwise: str = "not asked"
-
-    @property
-    def told(self) -> str:
-        """What it is called."""
-        return "not checked" if self.fails else self.otherwise
-
-
-class Finding(NamedTuple):
-    """What came of asking one witness.
-
-    ``source`` says what was read (path and build-id or sha256, compiler and version), ``abi``
-    which ABI's claims it was held against, ``assumed`` that nothing in the source says so.
-    ``path`` is the file, if it is one. ``compared`` counts facts; ``unrecorded`` are those that
-    this kind of witness does not know. ``about`` says what it is about, if not about structs.
-    ``names`` are (the claim's name, what the file calls that struct), where it is another.
-    ``base`` is the file that split BTF was read with, if one was given.
-    """
-
-    witness: str
-    source: str
-    abi: str
-    assumed: bool = False
-    found: tuple[Layout, ...] = ()
-    compared: int = 0
-    differences: tuple[Difference, ...] = ()
-    unrecorded: tuple[str, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
-    not_checked: tuple[NotChecked, ...] = ()
-    notes: tuple[str, ...] = ()
-    path: str = ""
-    about: str = ""
-    names: tuple[tuple[str, str], ...] = ()
-    base: str = ""
 
 
 def holding(
@@ -306,8 +259,3 @@ def evaluate_what_is_there(
     if not set(RUNSTATE_STRUCTS) <= set(layouts):
         return ()
     return evaluate_all(CONDITIONS, layouts, abi, kvm_sizes)
-
-
-def unchecked(witness: str, source: str, why: str, fails: bool = True) -> Finding:
-    """Return the Finding of a witness that could not be asked at all."""
-    return Finding(witness, source, "", not_checked=(NotChecked(witness, why, fails),))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.runstate import CLAIMS, RUNSTATE_STRUCTS
 from runstate_abi.tools import arguments
@@ -164,8 +165,8 @@ def _named(side: Side, name: str) -> list[Layout]:
 def exit_code(outcome: Outcome) -> int:
     """Return 1 if anything differs, else 3 if something could not be compared, else 0."""
     if any(pair.differences for pair in outcome.pairs):
-        return 1
-    return 3 if outcome.alone else 0
+        return DIFFERENT
+    return NOT_CHECKED if outcome.alone else EQUAL
 
 
 def lines(first: Side, second: Side, outcome: Outcome) -> Iterator[str]:

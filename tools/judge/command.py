@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import arguments
-from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
@@ -86,12 +86,11 @@ def _deliver(
     seen: Sequence["Verdict"], failed: tuple[str, str] | None, form: str, file: str
 ) -> int:
     from runstate_abi.tools import report
-    from runstate_abi.tools.checking import survey
     from runstate_abi.tools.judge import verdict
 
     findings = [one for each in seen for one in verdict.findings(each)]
     if failed:
-        findings.append(survey.unchecked(verdict.WITNESS, *failed))
+        findings.append(unchecked(verdict.WITNESS, *failed))
         print(f"runstate: {failed[1]}", file=sys.stderr)
     report.deliver(findings, [(form, file or "-")])
     if failed:

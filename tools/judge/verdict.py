@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compare
 from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.tools.checking.survey import Finding, NotChecked
 from runstate_abi.tools.judge import tallies
 from runstate_abi.tools.judge.packed import unpacked
 from runstate_abi.tools.judge.tallies import Tally, counted

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.tools.checking.completeness import Confirmation, coverage, unconfirmed
-from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.tables import aligned
 
 

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.tools.reports.claims import Place, line_in, place_of
 from runstate_abi.tools.reports.results import Result, results
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from runstate_abi.layouts.findings import NOT_CHECKED, Finding, exit_code
 from runstate_abi.layouts.model import Difference
-from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.report import NOT_CHECKED, exit_code
 from runstate_abi.tools.reports.claims import line_in, place_of
 from runstate_abi.tools.reports.results import Outcome, Result, results
 

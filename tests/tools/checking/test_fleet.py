@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.findings import exit_code
 from runstate_abi.tools.checking import fleet
 from runstate_abi.tools.checking.answers import Answers
 from runstate_abi.tools.checking.kernels import Question
 from runstate_abi.tools.checking.units import Unit, units
-from runstate_abi.tools.report import exit_code
 
 QUESTION = Question(X86_64, abi_given=False)
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))

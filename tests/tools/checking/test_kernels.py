@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.findings import complaint, exit_code, unreadable
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.checking.kernels import Question, asked_of_files
-from runstate_abi.tools.report import complaint, exit_code, unreadable
 
 QUESTION = Question(X86_64, abi_given=False)
 

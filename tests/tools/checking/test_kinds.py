@@ -14,12 +14,12 @@ import pytest
 
 from runstate_abi.layouts import constructs
 from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.findings import exit_code, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.runstate import COMPAT, NATIVE
 from runstate_abi.tools import assertions
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.kernels import Question, asked_of_files
-from runstate_abi.tools.report import exit_code
 
 WITNESSES = ("header, gcc", "header, clang", "DWARF", "BTF", "ctypes", "Construct")
 BIG_ENDIAN_BTF = Path(__file__).parents[2] / "data/cases/14-btf-big-endian/be.btf"
@@ -141,7 +141,7 @@ def asked(kind, witness, folder, monkeypatch):
             structs = [(NATIVE.name, NATIVE.name)]
             return [survey.asked_of_header(compiler, str(header), structs, None)]
         except WitnessError as error:
-            return [survey.unchecked(compiler, str(header), str(error))]
+            return [unchecked(compiler, str(header), str(error))]
     if witness in ("DWARF", "BTF"):
         path = built(folder, text) if text else special(kind, folder)
         if witness == "BTF" and kind == "a machine of the other byte order":

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.checking import standard_input
-from runstate_abi.tools.checking.survey import Finding, unchecked
 
 
 @pytest.fixture

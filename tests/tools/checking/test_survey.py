@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from runstate_abi.layouts import constructs, ctypes_structs
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Field, Layouts
 from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import header as headers
@@ -165,7 +166,7 @@ def test_a_layout_of_no_abi_is_not_explained_away():
 def test_a_false_condition_is_a_difference_with_its_numbers():
     seen = {NATIVE.name: NATIVE, COMPAT.name: NATIVE._replace(name=COMPAT.name)}
     evaluations = survey.evaluate_what_is_there(seen.values(), "x86_64", {})
-    finding = judged(survey.Finding("btf", "kvm.ko", "x86_64"), evaluations)
+    finding = judged(Finding("btf", "kvm.ko", "x86_64"), evaluations)
     assert (
         "condition-false A3 [x86_64] spec=BUILD_BUG_ON(sizeof(struct compat_vcpu_runstate_info)"
         " != 0x2c) seen=48 != 0x2c (kvm.ko)"
@@ -174,7 +175,7 @@ def test_a_false_condition_is_a_difference_with_its_numbers():
 
 def test_a_condition_that_was_not_evaluated_is_not_checked():
     evaluations = survey.evaluate_what_is_there(CLAIMED.values(), "x86_64", {})
-    finding = judged(survey.Finding("btf", "kvm.ko", "x86_64"), evaluations)
+    finding = judged(Finding("btf", "kvm.ko", "x86_64"), evaluations)
     assert [item.what for item in finding.not_checked] == [
         "condition A8",
         "condition A9",
