@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runstate_abi.layouts.invariants import Evaluation
+    from runstate_abi.layouts.conditions import Evaluation
     from runstate_abi.layouts.model import Difference, Layout
 
 # What a command exits with; each verb's --help says what "equal" means to it.

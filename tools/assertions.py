@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.memory import lines
 from runstate_abi.tools.memory.area import LAYOUTS, Span

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.findings import Finding, complaint, exit_code, unchecked, unreadable
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools import report
 from runstate_abi.tools.checking import options as words
 from runstate_abi.tools.checking import survey

@@ -11,7 +11,7 @@ Law of this file: what is drawn is valid; hypothesis is imported by whoever draw
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import PAGE_SIZE, U64
-from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.vcpu import SHAPES, TIME_COUNT, Area, Runstate, flagged, image
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi, Member
-from runstate_abi.layouts.invariants import CONDITIONS, Condition, applies
+from runstate_abi.layouts.conditions import CONDITIONS, Condition, applies
 from runstate_abi.layouts.model import (
     BIG_ENDIAN,
     FLOATING,

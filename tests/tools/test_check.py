@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.layouts import runstate
+from runstate_abi.layouts.structs import runstate
 from runstate_abi.tools import check, cli, report
 
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))

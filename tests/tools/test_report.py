@@ -13,7 +13,7 @@ from runstate_abi.layouts.findings import (
     unreadable,
 )
 from runstate_abi.layouts.model import Difference
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.tools import report
 
 EQUAL = Finding("gcc", "gcc, 12", "x86_64", found=(NATIVE,), compared=14)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools import strategies
 from runstate_abi.writer import variants
 from runstate_abi.writer.memory import Window, play

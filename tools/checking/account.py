@@ -6,8 +6,8 @@ Law of this file: it is talk, for stderr; whatever decides anything is in the re
 import sys
 from collections.abc import Iterator, Sequence
 
+from runstate_abi.layouts.conditions import Evaluation
 from runstate_abi.layouts.findings import Finding
-from runstate_abi.layouts.invariants import Evaluation
 from runstate_abi.tools.checking.goldens import seen_lines
 
 

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runstate_abi.layouts import invariants, model, runstate
+from runstate_abi.layouts import conditions, model
 from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.structs import runstate
 from runstate_abi.tools.checking import archives, survey
 from runstate_abi.tools.checking.kernels import Question
 
@@ -35,8 +36,8 @@ _TYPES = {
         model.Field,
         model.Scalar,
         model.Difference,
-        invariants.Evaluation,
-        invariants.Condition,
+        conditions.Evaluation,
+        conditions.Condition,
     )
 }
 
@@ -106,9 +107,9 @@ def digest(data: bytes) -> str:
 
 # The claims as they are, and the source text of all that reads: layouts/ and the rooms of check.
 def _program() -> str:
-    rooms = (Path(runstate.__file__).parent, Path(survey.__file__).parent)
+    rooms = (Path(conditions.__file__).parent, Path(survey.__file__).parent)
     texts = [path.read_bytes() for room in rooms for path in sorted(room.rglob("*.py"))]
-    return digest(b"\0".join((repr((runstate.CLAIMS, invariants.CONDITIONS)).encode(), *texts)))
+    return digest(b"\0".join((repr((runstate.CLAIMS, conditions.CONDITIONS)).encode(), *texts)))
 
 
 def _label(number: int) -> str:

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from runstate_abi.layouts.findings import Finding, NotChecked
-from runstate_abi.layouts.invariants import (
+from runstate_abi.layouts.conditions import (
     CONDITIONS,
     UNASSERTED,
     Condition,
     applies,
     evaluate,
 )
+from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 
 # What --require takes, and in words what it needs.
 # fmt: off

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import Abi
+from runstate_abi.layouts.conditions import KVM_SIZES
 from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
-from runstate_abi.layouts.invariants import KVM_SIZES
 from runstate_abi.layouts.model import Layout, Layouts, WitnessError
-from runstate_abi.layouts.runstate import (
+from runstate_abi.layouts.structs.runstate import (
     KVM_VCPU_XEN,
     NATIVE,
     RUNSTATE_STRUCTS,

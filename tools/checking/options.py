@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Collection
 
 from runstate_abi.layouts.abi import ABI
-from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools import arguments
 from runstate_abi.tools.report import COVERAGE, FORMATS
 

@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from runstate_abi.layouts.abi import ABIS, X86_64, Abi, c_layout
-from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
-from runstate_abi.layouts.invariants import (
+from runstate_abi.layouts.conditions import (
     CONDITIONS,
     KVM_SIZES,
     UNASSERTED,
@@ -17,6 +16,7 @@ from runstate_abi.layouts.invariants import (
     Evaluation,
     evaluate_all,
 )
+from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.model import (
     Comparison,
     Difference,
@@ -26,7 +26,7 @@ from runstate_abi.layouts.model import (
     WitnessError,
     compare,
 )
-from runstate_abi.layouts.runstate import (
+from runstate_abi.layouts.structs.runstate import (
     CLAIMS,
     COMPAT,
     MEMBERS,
@@ -149,7 +149,7 @@ def encodings() -> Iterator[Finding]:
     yield c_rule()
     for abi_name in ("x86_64", "i386"):
         claims = {name: claim(name, abi_name) for name in RUNSTATE_STRUCTS}
-        table = Finding("conditions", "layouts/runstate.py", abi_name)
+        table = Finding("conditions", "layouts/structs/runstate.py", abi_name)
         yield judged(table, evaluate_all((*CONDITIONS, *UNASSERTED), claims, abi_name))
 
 

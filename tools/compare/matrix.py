@@ -14,7 +14,7 @@ from runstate_abi.layouts.findings import (
     complaint,
     unreadable,
 )
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools import arguments
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.compare import grid

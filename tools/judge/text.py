@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
 from runstate_abi.tools.judge.tallies import Broken, Prints, counted
 from runstate_abi.tools.judge.verdict import Judged, Verdict
 from runstate_abi.tools.tables import aligned

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compare
-from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.tools.judge import tallies
 from runstate_abi.tools.judge.packed import unpacked

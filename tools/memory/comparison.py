@@ -6,7 +6,7 @@ Law of this file: the earlier look comes first, and a look that was in flight pr
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.runstate import RUNSTATES
+from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools.memory.area import Values, state_name
 from runstate_abi.tools.memory.durations import words
 from runstate_abi.tools.memory.observations import (

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import UINT64
+from runstate_abi.layouts.structs.runstate import UINT64
 from runstate_abi.tools.memory.area import LARGEST, SHIFT
 from runstate_abi.tools.memory.image import PAGE_SIZE, Image, Piece
 

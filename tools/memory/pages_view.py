@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import update_byte
+from runstate_abi.layouts.structs.runstate import update_byte
 from runstate_abi.tools.drawing import Box, Lane
 from runstate_abi.tools.memory.area import abi_of
 from runstate_abi.tools.memory.image import PAGE_SIZE

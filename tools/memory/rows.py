@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout
-from runstate_abi.layouts.runstate import RUNSTATES, update_byte
+from runstate_abi.layouts.structs.runstate import RUNSTATES, update_byte
 from runstate_abi.tools.memory.area import Area
 from runstate_abi.tools.memory.image import CACHE_LINE, PAGE_SIZE
 

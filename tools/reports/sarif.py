@@ -93,7 +93,9 @@ def _results(result: Result) -> Iterator[dict[str, object]]:
         }
     if result.outcome is Outcome.UNCHECKED:
         text = f"{result.name}: {'; '.join(result.lines)}"
-        claims: dict[str, object] = {"physicalLocation": _claims_file("layouts/runstate.py", 1)}
+        claims: dict[str, object] = {
+            "physicalLocation": _claims_file("layouts/structs/runstate.py", 1)
+        }
         located = [_file(result.path)] if result.path else [claims]
         yield {**_result("not-checked", text, result), "locations": located}
 

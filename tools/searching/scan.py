@@ -10,7 +10,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.image import Piece
 

@@ -10,7 +10,7 @@ Law of this file: what the bits throw away scan.py's filter throws away; what th
 from collections.abc import Iterator
 from typing import Any
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.image import PAGE_SIZE
 from runstate_abi.tools.searching.scan import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from runstate_abi.layouts.abi import U64
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL
-from runstate_abi.layouts.runstate import RUNSTATES
+from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools import arguments
 from runstate_abi.tools.tables import aligned
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts.abi import ABI, I386, X86_64
 from runstate_abi.layouts.model import WitnessError, differences
-from runstate_abi.layouts.runstate import COMPAT, KVM_VCPU_XEN, NATIVE, claim
+from runstate_abi.layouts.structs.runstate import COMPAT, KVM_VCPU_XEN, NATIVE, claim
 from runstate_abi.layouts.witnesses import inflate
 from runstate_abi.layouts.witnesses.btf import Btf, observe
 from runstate_abi.layouts.witnesses.vmlinuz import identity, open_image, read_btf, sha256

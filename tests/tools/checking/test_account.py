@@ -3,10 +3,10 @@
 import pytest
 
 from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.conditions import CONDITIONS, Evaluation, evaluate_all
 from runstate_abi.layouts.findings import NotChecked, unchecked
-from runstate_abi.layouts.invariants import CONDITIONS, Evaluation, evaluate_all
 from runstate_abi.layouts.model import Layouts
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.checking import account
 from runstate_abi.tools.checking.survey import holding, judged
 

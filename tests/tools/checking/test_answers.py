@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.layouts import runstate
 from runstate_abi.layouts.abi import I386, X86_64
 from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import Difference
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs import runstate
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.checking import answers as answers_module
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.answers import Answers, default_folder, relabelled

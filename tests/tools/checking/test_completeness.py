@@ -5,7 +5,7 @@ import pytest
 from runstate_abi.layouts.abi import I386, X86_64
 from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layouts
-from runstate_abi.layouts.runstate import CLAIMS, COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, NATIVE
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.completeness import KINDS, absent, coverage, kinds
 from runstate_abi.tools.checking.survey import holding

@@ -16,7 +16,7 @@ from runstate_abi.layouts import constructs
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import exit_code, unchecked
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools import assertions
 from runstate_abi.tools.checking import survey
 from runstate_abi.tools.checking.kernels import Question, asked_of_files

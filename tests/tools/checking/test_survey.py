@@ -8,7 +8,7 @@ import pytest
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Field, Layouts
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import header as headers
 from runstate_abi.tools.checking import kernels, survey
 from runstate_abi.tools.checking.survey import X86_64, holding, judged

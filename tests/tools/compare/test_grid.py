@@ -3,7 +3,7 @@
 from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Layout, Scalar
-from runstate_abi.layouts.runstate import CLAIMS, NATIVE
+from runstate_abi.layouts.structs.runstate import CLAIMS, NATIVE
 from runstate_abi.tools.compare import grid, matrix
 
 

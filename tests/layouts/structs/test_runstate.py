@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.layouts.runstate import (
+from runstate_abi.layouts.structs.runstate import (
     CLAIMS,
     COMPAT,
     COMPAT_XEN,

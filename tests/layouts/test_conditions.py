@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from runstate_abi.layouts import invariants
-from runstate_abi.layouts.invariants import (
+from runstate_abi.layouts import conditions
+from runstate_abi.layouts.conditions import (
     CONDITIONS,
     KVM_SIZES,
     STAGES,
@@ -15,7 +15,7 @@ from runstate_abi.layouts.invariants import (
     evaluate_all,
 )
 from runstate_abi.layouts.model import Field, Scalar, tiled
-from runstate_abi.layouts.runstate import COMPAT, INT, NATIVE, UINT64, claim
+from runstate_abi.layouts.structs.runstate import COMPAT, INT, NATIVE, UINT64, claim
 
 U32, U64, S64 = (Scalar("u32", 4, False), UINT64, Scalar("s64", 8, True))
 CLAIMED = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
@@ -75,7 +75,7 @@ def test_a_broken_layout_breaks_its_condition(name):
 )
 def test_a_wrong_constant_breaks_its_condition(monkeypatch, name, constant, value):
     assert evaluate(ALL[name], CLAIMED).holds is True
-    monkeypatch.setitem(invariants._CONSTANTS, constant, value)
+    monkeypatch.setitem(conditions._CONSTANTS, constant, value)
     assert evaluate(ALL[name], CLAIMED).holds is False
 
 
