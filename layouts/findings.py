@@ -5,10 +5,10 @@ Law of this file: nothing is imported when it is loaded, because every start of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runstate_abi.layouts.conditions import Evaluation
     from runstate_abi.layouts.model import Difference, Layout
@@ -92,3 +92,27 @@ def complaint(finding: Finding) -> str:
     why = "; ".join(item.why for item in finding.not_checked)
     name = finding.source or finding.witness
     return why if why.startswith(name) else f"{name}: {why}"
+
+
+def one_line(text: str) -> str:
+    """Return a text without what would end a line or move a terminal's cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def relabelled(finding: Finding, labels: Mapping[str, str]) -> Finding:
+    """Return the Finding with paths replaced wherever its texts mention them."""
+    # The longest first: one path may be the beginning of another.
+    ordered = sorted(labels.items(), key=lambda pair: -len(pair[0]))
+    replaced: Finding = _replaced(finding, ordered)
+    return replaced
+
+
+def _replaced(value: Any, labels: Sequence[tuple[str, str]]) -> Any:
+    if isinstance(value, str):
+        for old, new in labels:
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, tuple):
+        parts = [_replaced(part, labels) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value

@@ -6,13 +6,19 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from runstate_abi.layouts.abi import ABI, X86_64
-from runstate_abi.layouts.findings import Finding, complaint, exit_code, unchecked, unreadable
+from runstate_abi.layouts.findings import (
+    Finding,
+    complaint,
+    exit_code,
+    one_line,
+    unchecked,
+    unreadable,
+)
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools import report
 from runstate_abi.tools.checking import options as words
 from runstate_abi.tools.checking import survey
-from runstate_abi.tools.printable import one_line
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses.btf_base import check_strings, check_types
+from runstate_abi.layouts.witnesses.btf_header import check_strings, check_types
 from runstate_abi.layouts.witnesses.elf import Buffer
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB

@@ -12,17 +12,18 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from runstate_abi.layouts import conditions, model
-from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.findings import Finding, NotChecked, relabelled
 from runstate_abi.layouts.structs import runstate
-from runstate_abi.tools.checking import archives, survey
+from runstate_abi.layouts.witnesses import packages
 from runstate_abi.tools.checking.kernels import Question
 
 FORMAT = "runstate-answers/1"
+ROOMS = (Path(conditions.__file__).parent, Path(__file__).parent)  # layouts/ and this folder
 # A file that changed less than this before it was hashed may change again within one time stamp.
 SETTLED_S = 2.0
 
@@ -58,7 +59,7 @@ class Answers:
             return None
         asked = (*question[:3], sorted(question.allowed))
         # A file's kind is told from its bytes, a compressed tarball's from its name as well.
-        kinds = [archives.is_archive(path) for path in paths]
+        kinds = [packages.is_archive(path) for path in paths]
         return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())
 
     def hash(self, path: str) -> str:
@@ -105,10 +106,9 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-# The claims as they are, and the source text of all that reads: layouts/ and the rooms of check.
+# The claims as they are, and the source text of all that reads.
 def _program() -> str:
-    rooms = (Path(conditions.__file__).parent, Path(survey.__file__).parent)
-    texts = [path.read_bytes() for room in rooms for path in sorted(room.rglob("*.py"))]
+    texts = [path.read_bytes() for room in ROOMS for path in sorted(room.rglob("*.py"))]
     return digest(b"\0".join((repr((runstate.CLAIMS, conditions.CONDITIONS)).encode(), *texts)))
 
 
@@ -127,25 +127,6 @@ def _write(path: Path, text: str) -> None:
         os.replace(file.name, path)
     except OSError:
         pass
-
-
-def relabelled(finding: Finding, labels: Mapping[str, str]) -> Finding:
-    """Return the Finding with paths replaced wherever its texts mention them."""
-    # The longest first: one path may be the beginning of another.
-    ordered = sorted(labels.items(), key=lambda pair: -len(pair[0]))
-    replaced: Finding = _replaced(finding, ordered)
-    return replaced
-
-
-def _replaced(value: Any, labels: Sequence[tuple[str, str]]) -> Any:
-    if isinstance(value, str):
-        for old, new in labels:
-            value = value.replace(old, new)
-        return value
-    if isinstance(value, tuple):
-        parts = [_replaced(part, labels) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    return value
 
 
 # JSON has no tuples: [name of the type, its values], "" being a plain tuple.

@@ -16,10 +16,11 @@ from concurrent.futures import Executor, Future, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runstate_abi.layouts.findings import Finding, unchecked
+from runstate_abi.layouts.findings import Finding, relabelled, unchecked
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.checking import archives, kernels
-from runstate_abi.tools.checking.answers import Answers, relabelled
+from runstate_abi.layouts.witnesses import packages
+from runstate_abi.tools.checking import kernels
+from runstate_abi.tools.checking.answers import Answers
 from runstate_abi.tools.checking.kernels import Question
 from runstate_abi.tools.checking.units import Unit, several, units
 
@@ -120,13 +121,13 @@ def ask(unit: Unit, question: Question) -> list[Finding]:
         labels: dict[str, str] = {}
         findings: list[Finding] = []
         for number, path in enumerate(unit.paths):
-            if not archives.is_archive(path):
+            if not packages.is_archive(path):
                 paths.append(path)
                 continue
             place = os.path.join(folder, str(number))
             os.mkdir(place)
             try:
-                inside = archives.extract(path, place)
+                inside = packages.extract(path, place)
             except WitnessError as error:
                 findings.append(unchecked(WITNESS, path, str(error)))
                 continue

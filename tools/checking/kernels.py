@@ -23,7 +23,7 @@ from runstate_abi.layouts.structs.runstate import (
     structs_expected,
 )
 from runstate_abi.layouts.witnesses import btf, btf_header, elf, vmlinuz
-from runstate_abi.layouts.witnesses.inflate import compression
+from runstate_abi.layouts.witnesses.compressed import compression
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 from runstate_abi.tools.checking.survey import evaluate_what_is_there, holding, judged
 

@@ -11,11 +11,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runstate_abi.layouts.findings import Finding
+from runstate_abi.layouts.findings import Finding, relabelled
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.checking.answers import relabelled
-from runstate_abi.tools.checking.archives import FILE_MAX
-from runstate_abi.tools.checking.streams import PIECE
+from runstate_abi.layouts.witnesses.compressed import PIECE
+from runstate_abi.layouts.witnesses.packages import FILE_MAX
 
 NAME = "standard input"
 

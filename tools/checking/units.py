@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from runstate_abi.tools.checking import archives
+from runstate_abi.layouts.witnesses import packages
 
 
 class Unit(NamedTuple):
@@ -43,13 +43,13 @@ def _candidates(folder: str) -> Iterator[str]:
 # A kernel's name is asked whatever its bytes, or a damaged one would be passed over. Of other names
 # ELF files are not, or every program would be; what else is a kernel is told by its bytes.
 def _is_candidate(path: str) -> bool:
-    if archives.UNWANTED.fullmatch(path):
+    if packages.UNWANTED.fullmatch(path):
         return False
-    if archives.is_archive(path):
+    if packages.is_archive(path):
         return True
-    if archives.wanted(path) and os.path.isfile(path):
+    if packages.wanted(path) and os.path.isfile(path):
         return True
-    return archives.begins_like_a_kernel(archives.first_bytes(path))
+    return packages.begins_like_a_kernel(packages.first_bytes(path))
 
 
 def several(names: Sequence[str]) -> list[list[str]]:
@@ -73,14 +73,14 @@ _KERNEL = re.compile(r"vmlinu[xz]-(\d.*)")
 # or a tarball without a version too, is a unit by itself.
 def _grouped(files: Sequence[str]) -> Iterator[list[str]]:
     kernels_in = {
-        os.path.dirname(f) for f in files if not _is_module(f) and not archives.is_archive(f)
+        os.path.dirname(f) for f in files if not _is_module(f) and not packages.is_archive(f)
     }
     bare = [file for file in files if _is_module(file) and not _version(file)]
     trees = {tree for file in bare if (tree := _nearest(file, kernels_in)) is not None}
     groups: dict[tuple[str, str], list[str]] = {}
     for file in files:
         tree, version = _nearest(file, trees), _version(file)
-        if archives.is_archive(file) or tree is None:
+        if packages.is_archive(file) or tree is None:
             key = ("version", version) if version else ("file", file)
         else:
             key = ("tree", tree)

@@ -12,7 +12,8 @@ from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.judge.verdict import Judged, Verdict
+    from runstate_abi.tools.judge.verdict import Verdict
+    from runstate_abi.writer.witnesses.shipped import Judged
 
 WIDTH = 32
 
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> int:
 
         print("\n".join(text.book(PROFILE[options.profile or NEWEST.name])))
         return EQUAL
-    from runstate_abi.tools.judge.verdict import WrongRequest
+    from runstate_abi.writer.witnesses.shipped import WrongRequest
 
     try:
         return _trace(options) if options.trace else _judge(options)
@@ -62,10 +63,10 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _opened(options: argparse.Namespace, path: str, number: int) -> "Judged":
-    from runstate_abi.tools.judge import verdict
+    from runstate_abi.writer.witnesses import shipped
 
     btf = options.btf[number] if number < len(options.btf) else ""
-    return verdict.opened(path, btf, options.entry, options.profile)
+    return shipped.opened(path, btf, options.entry, options.profile)
 
 
 def _requests(options: argparse.Namespace, judged: "Judged") -> Sequence[Request]:

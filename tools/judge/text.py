@@ -9,11 +9,12 @@ from textwrap import wrap
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
 from runstate_abi.tools.judge.tallies import Broken, Prints, counted
-from runstate_abi.tools.judge.verdict import Judged, Verdict
+from runstate_abi.tools.judge.verdict import Verdict
 from runstate_abi.tools.tables import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
 from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.shipped import Judged
 
 WIDTH = 100
 SHORT = {NATIVE.name: "native", COMPAT.name: "compat"}

@@ -5,9 +5,8 @@ Law of this file: every difference is one line that grep finds, and the last lin
 
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.layouts.findings import Finding, unreadable
+from runstate_abi.layouts.findings import Finding, one_line, unreadable
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.tools.printable import one_line
 from runstate_abi.tools.tables import aligned
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -74,17 +73,15 @@ def test_other_bytes_and_other_questions_have_none(answers, kernel, tmp_path):
     assert len(keys) == 7
 
 
-@pytest.mark.parametrize("file", ["layouts/new.py", "tools/checking/account.py"])
+@pytest.mark.parametrize("file", ["layouts/new.py", "check/goldens.py"])
 def test_a_changed_file_of_the_program_asks_again(answers, kernel, monkeypatch, tmp_path, file):
-    house = tmp_path / "house"
-    for module in (runstate, survey):
-        old = Path(module.__file__)
-        room = house / old.parent.relative_to(old.parents[2 if module is survey else 1])
-        shutil.copytree(old.parent, room, ignore=shutil.ignore_patterns("__pycache__"))
-        monkeypatch.setattr(module, "__file__", str(room / old.name))
+    house = [tmp_path / old.name for old in answers_module.ROOMS]
+    for old, new in zip(answers_module.ROOMS, house, strict=True):
+        shutil.copytree(old, new, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(answers_module, "ROOMS", tuple(house))
     key = Answers(str(answers.folder)).key([kernel], QUESTION)
     assert key == answers.key([kernel], QUESTION)
-    with open(house / file, "a") as changed:
+    with open(tmp_path / file, "a") as changed:
         changed.write("# changed\n")
     assert Answers(str(answers.folder)).key([kernel], QUESTION) != key
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.checking import archives, streams
+from runstate_abi.layouts.witnesses import compressed, packages
 
 KERNEL, MODULE = b"kernel" * 1000, b"module" * 100
 FILES = {
@@ -40,7 +40,7 @@ def extracted(path, folder):
     folder.mkdir()
     return {
         item.member.removeprefix("./"): Path(item.path).read_bytes()
-        for item in archives.extract(str(path), str(folder))
+        for item in packages.extract(str(path), str(folder))
     }
 
 
@@ -68,7 +68,7 @@ EVERY_KIND = [
 def test_a_tarball_gives_the_kernel_and_its_module(tree, tmp_path, kind):
     path = tmp_path / f"kernel.{kind}"
     subprocess.run([*TARS[kind], path, "-C", tree, "."], check=True)
-    assert archives.is_archive(str(path))
+    assert packages.is_archive(str(path))
     assert extracted(path, tmp_path / "out") == WANTED
 
 
@@ -82,7 +82,7 @@ def test_a_debian_package_gives_the_kernel_and_its_module(tree, tmp_path, compre
     )
     path = tmp_path / "kernel.deb"
     subprocess.run(["dpkg-deb", f"-Z{compression}", "-b", tree, path], check=True, stdout=-3)
-    assert archives.is_archive(str(path))
+    assert packages.is_archive(str(path))
     assert extracted(path, tmp_path / "out") == WANTED
 
 
@@ -147,7 +147,7 @@ def test_a_kernel_of_any_name_is_told_by_its_bytes(tmp_path):
 
 def test_a_name_that_would_forge_a_line_is_escaped(tmp_path):
     path = made(tmp_path, (entry("a\nok  btf\x1b[2J/vmlinux", KERNEL), KERNEL))
-    (item,) = archives.extract(str(path), str(tmp_path))
+    (item,) = packages.extract(str(path), str(tmp_path))
     assert item.member == "a\\nok  btf\\x1b[2J/vmlinux"
 
 
@@ -157,7 +157,7 @@ def test_without_a_reader_of_zstd_a_package_is_one_line(tree, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "zstandard", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     with pytest.raises(WitnessError, match=r"zst: zstd before Python 3\.14: pip install"):
-        archives.extract(str(path), str(tmp_path))
+        packages.extract(str(path), str(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"junk"])
@@ -165,9 +165,9 @@ def test_a_damaged_package_or_tarball_is_one_by_its_name(tmp_path, content):
     for name in ("a.deb", "b.tar.gz", "c.txz"):
         path = tmp_path / name
         path.write_bytes(content)
-        assert archives.is_archive(str(path))
+        assert packages.is_archive(str(path))
         with pytest.raises(WitnessError):
-            archives.extract(str(path), str(tmp_path))
+            packages.extract(str(path), str(tmp_path))
 
 
 def test_streams_put_together_are_read_on(tmp_path, tree):
@@ -196,7 +196,7 @@ def test_streams_put_together_are_read_on(tmp_path, tree):
     ],
 )
 def test_what_is_wanted(name, yes):
-    assert archives.wanted(name) == yes
+    assert packages.wanted(name) == yes
 
 
 def header(**changes):
@@ -234,18 +234,18 @@ def test_a_lie_is_one_line(tmp_path, case):
     path = tmp_path / "lie.tar"
     path.write_bytes(data)
     with pytest.raises(WitnessError, match=message) as caught:
-        archives.extract(str(path), str(tmp_path))
+        packages.extract(str(path), str(tmp_path))
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
 
 def test_a_stream_without_end_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "STREAM_MAX", 10 << 20)
+    monkeypatch.setattr(compressed, "STREAM_MAX", 10 << 20)
     path = tmp_path / "bomb.tar.xz"
     big = entry("big", b"", size=1 << 33).tobuf(tarfile.GNU_FORMAT)
     path.write_bytes(lzma.compress(big + bytes(64 << 20)))
     with pytest.raises(WitnessError, match="inflates to over"):
-        archives.extract(str(path), str(tmp_path))
+        packages.extract(str(path), str(tmp_path))
 
 
 @pytest.mark.parametrize("kind", [one for one in EVERY_KIND if not one.values[0].endswith("tar")])
@@ -256,7 +256,7 @@ def test_a_corrupt_stream_is_one_line(tree, tmp_path, kind):
     data[20:60] = bytes(40)
     path.write_bytes(data)
     with pytest.raises(WitnessError, match=rf"^{path}: "):
-        archives.extract(str(path), str(tmp_path))
+        packages.extract(str(path), str(tmp_path))
 
 
 @settings(
@@ -280,6 +280,6 @@ def test_no_mutation_does_more_than_fail(tmp_path, data):
     content = content[: data.draw(st.integers(0, len(content)))]
     path = tmp_path / "mutated.tar.xz"
     path.write_bytes(content)
-    archives.is_archive(str(path))
+    packages.is_archive(str(path))
     with contextlib.suppress(WitnessError):
-        archives.extract(str(path), str(tmp_path))
+        packages.extract(str(path), str(tmp_path))

@@ -10,13 +10,14 @@ paths, and what is truncated or corrupt is a WitnessError that says where.
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, NamedTuple
 
+from runstate_abi.layouts.findings import one_line
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
-from runstate_abi.layouts.witnesses.inflate import compression
-from runstate_abi.tools.checking.streams import PIECE, Stream, inflated
-from runstate_abi.tools.printable import one_line
+from runstate_abi.layouts.witnesses.compressed import PIECE, Stream, compression, inflated
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK = 512
@@ -221,3 +222,47 @@ def _pax(text: bytes, name: str) -> tuple[str, int | None]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def unpacked(binary: str, btf: str) -> Iterator[tuple[str, str]]:
+    """Give the paths of code and debug info, out of packages if that is what was named.
+
+    One package may hold both. WitnessError if a package has no such file.
+    """
+    named = [path for path in (binary, btf) if path and is_archive(path)]
+    if not named:
+        yield binary, btf
+        return
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="runstate-") as folder:
+        yield _found(binary, btf, Path(folder))
+
+
+def _found(binary: str, btf: str, folder: Path) -> tuple[str, str]:
+    code, types = binary, btf
+    if is_archive(binary):
+        found = _files(binary, folder / "binary")
+        code = _one(binary, found, "kvm.ko", "xen-syms")
+        types = btf or _maybe(found, "vmlinu")
+    if btf and is_archive(btf):
+        types = _one(btf, _files(btf, folder / "btf"), "vmlinu")
+    return code, types
+
+
+def _files(package: str, folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    return {Path(one.member).name: one.path for one in extract(package, str(folder))}
+
+
+def _one(package: str, found: dict[str, str], *names: str) -> str:
+    for name in names:
+        path = _maybe(found, name)
+        if path:
+            return path
+    raise WitnessError(f"{package}: no {' and no '.join(names)} in this package")
+
+
+def _maybe(found: dict[str, str], name: str) -> str:
+    return next((path for file, path in found.items() if file.startswith(name)), "")
