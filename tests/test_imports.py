@@ -190,7 +190,7 @@ def test_heavy_packages_are_imported_at_the_place_of_use():
         f"{name} imports {one}"
         for name in MODULES
         for one in imported(name, at_load=True)
-        if one.split(".")[0] in HEAVY and not within(name, "tools.pytest", "tools.pytest_plugin")
+        if one.split(".")[0] in HEAVY and not within(name, "tools.pytest")
     ]
     assert wrong == []
 

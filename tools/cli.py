@@ -26,7 +26,7 @@ class Verb(NamedTuple):
 # fmt: off
 VERBS = (
     Verb("show",    "compare.show",   "the structs side by side: every byte a row"),
-    Verb("check",   "check",          "hold the layouts against encodings, compilers, kernels"),
+    Verb("check",   "check.command",  "hold the layouts against encodings, compilers, kernels"),
     Verb("write",   "write.command",  "one update of the area, step by step, in any of its versions"),
     Verb("judge",   "judge.command",  "is the writer in a shipped kernel right? run it and see"),
     Verb("emit",    "emit.command",   "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),

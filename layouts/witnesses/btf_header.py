@@ -7,10 +7,12 @@ everything behind it. If the base of split BTF might be another kernel's, it is 
 
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.elf import Buffer
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.witnesses.elf import Buffer
 
 VERSION = 1
 ORDERS = {b"\x9f\xeb": "<", b"\xeb\x9f": ">"}  # the magic 0xeB9F tells the byte order
@@ -75,7 +77,7 @@ class Header(NamedTuple):
     layout: tuple[int, int]
 
 
-def header(data: Buffer, source: str) -> Header:
+def header(data: "Buffer", source: str) -> Header:
     """Read and check struct btf_header: its sections lie in the data, and not on each other."""
     view = memoryview(data)
     order = ORDERS.get(bytes(view[:2]))
@@ -115,13 +117,13 @@ def _check(header: Header, size: int, source: str) -> None:
         reached = end
 
 
-def is_split(data: Buffer) -> bool:
+def is_split(data: "Buffer") -> bool:
     """Tell whether a blob builds on another: its strings then do not begin with the empty one."""
     start, end = header(data, "BTF").strings
     return bytes(memoryview(data)[start:end][:1]) != b"\0"
 
 
-def kinds(data: Buffer, header: Header, source: str) -> tuple[Kind, ...]:
+def kinds(data: "Buffer", header: Header, source: str) -> tuple[Kind, ...]:
     """Return the kinds this blob can hold: those known here, then those its layout describes."""
     start, end = header.layout
     rows = struct.Struct(header.order + LAYOUT.format).iter_unpack(memoryview(data)[start:end])

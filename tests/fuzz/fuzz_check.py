@@ -17,8 +17,8 @@ import atheris
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.abi import X86_64
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.layouts.witnesses import packages
-    from runstate_abi.tools.checking import config, goldens, kernels
+    from runstate_abi.layouts.witnesses import kernels, packages
+    from runstate_abi.tools.check import config, goldens
 
 DATA = Path(__file__).parent.parent / "data" / "btf"
 FOLDER = tempfile.TemporaryDirectory()

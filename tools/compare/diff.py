@@ -90,7 +90,7 @@ def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
     texts = [options.first, options.second, options.btf_base]
     if "-" not in texts:
         return _side(texts[0], texts[2]), _side(texts[1], texts[2])
-    from runstate_abi.tools.checking import standard_input
+    from runstate_abi.layouts.witnesses import standard_input
 
     with standard_input.as_file() as path:
         first, second, base = (path if text == "-" else text for text in texts)
@@ -121,7 +121,7 @@ def _of_compiler(command: str) -> tuple[Layout, ...]:
 
 # A definition that a file has twice, byte for byte, is one.
 def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
-    from runstate_abi.tools.checking import kernels
+    from runstate_abi.layouts.witnesses import kernels
 
     question = kernels.Question(X86_64, False, btf_base, frozenset(RUNSTATE_STRUCTS))
     found: list[Layout] = []

@@ -13,7 +13,7 @@ from runstate_abi.layouts.abi import ABIS, c_layout
 from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Layout, WitnessError, compare
 from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE, update_byte
-from runstate_abi.tools.checking import survey
+from runstate_abi.layouts.witnesses import survey
 
 XEN_COMPAT = f"xen_{COMPAT.name}"
 

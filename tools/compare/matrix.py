@@ -15,8 +15,8 @@ from runstate_abi.layouts.findings import (
     unreadable,
 )
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools import arguments
-from runstate_abi.tools.checking import survey
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.compare.grid import Column, Grid
 from runstate_abi.tools.docs.blocks import Block, Bullets, Table
@@ -87,7 +87,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
         yield from grid.asked_of_zig()
     if options.files:
-        from runstate_abi.tools.checking import kernels
+        from runstate_abi.layouts.witnesses import kernels
 
         abi = ABI[options.abi] if options.abi else X86_64
         allowed = frozenset(options.allow_missing)

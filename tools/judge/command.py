@@ -86,14 +86,14 @@ def _exit_code(seen: Sequence["Verdict"]) -> int:
 def _deliver(
     seen: Sequence["Verdict"], failed: tuple[str, str] | None, form: str, file: str
 ) -> int:
-    from runstate_abi.tools import report
     from runstate_abi.tools.judge import verdict
+    from runstate_abi.tools.reports import formats
 
     findings = [one for each in seen for one in verdict.findings(each)]
     if failed:
         findings.append(unchecked(verdict.WITNESS, *failed))
         print(f"runstate: {failed[1]}", file=sys.stderr)
-    report.deliver(findings, [(form, file or "-")])
+    formats.deliver(findings, [(form, file or "-")])
     if failed:
         return NOT_CHECKED
     return _exit_code(seen)
@@ -214,7 +214,7 @@ def _case(text: str) -> Request:
 
 def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse what argparse cannot see: exit status 2 and one line."""
-    from runstate_abi.tools.report import FORMATS
+    from runstate_abi.tools.reports.formats import FORMATS
 
     if options.profile and options.profile not in PROFILE:
         parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")

@@ -14,7 +14,7 @@ from runstate_abi.layouts.findings import (
 )
 from runstate_abi.layouts.model import Difference
 from runstate_abi.layouts.structs.runstate import NATIVE
-from runstate_abi.tools import report
+from runstate_abi.tools.reports import formats
 
 EQUAL = Finding("gcc", "gcc, 12", "x86_64", found=(NATIVE,), compared=14)
 DIFFERENCE = Difference("size-mismatch", NATIVE.name, "", "i386", "44", "48", "gcc -m32, 12")
@@ -41,7 +41,7 @@ VERDICTS = {
 def test_the_verdict(case):
     findings, code = VERDICTS[case]
     assert exit_code(findings) == code
-    assert json.loads(report.rendered("json", findings))["exit"] == code
+    assert json.loads(formats.rendered("json", findings))["exit"] == code
 
 
 def test_what_could_not_be_read_is_left_to_stderr():

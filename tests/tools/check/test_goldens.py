@@ -8,7 +8,7 @@ import pytest
 from runstate_abi.layouts.findings import Finding, exit_code
 from runstate_abi.layouts.model import Difference, WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.tools.checking import goldens
+from runstate_abi.tools.check import goldens
 
 SEEN = Finding("btf", "vmlinux", "x86_64", found=(NATIVE,), compared=13)
 WRONG = Difference("size-mismatch", NATIVE.name, "", "x86_64", "48", "56", "vmlinux")

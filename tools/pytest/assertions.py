@@ -12,7 +12,7 @@ from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
-from runstate_abi.tools.checking import survey
+from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.memory import lines
 from runstate_abi.tools.memory.area import LAYOUTS, Span
 from runstate_abi.tools.memory.area import Window as Seen
@@ -106,7 +106,7 @@ def _asked(
 
 
 def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
-    from runstate_abi.tools.checking.kernels import Question, asked_of_files
+    from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
 
     findings = list(asked_of_files(paths, Question(X86_64, abi_given=False)))
     yield from (f for f in findings if f.witness == kind or not f.found)

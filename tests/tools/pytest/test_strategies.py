@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, find, given, settings
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools import strategies
+from runstate_abi.tools.pytest import strategies
 from runstate_abi.writer import variants
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.vcpu import SHAPES, runstate_of

@@ -17,9 +17,9 @@ from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import exit_code, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.tools import assertions
-from runstate_abi.tools.checking import survey
-from runstate_abi.tools.checking.kernels import Question, asked_of_files
+from runstate_abi.layouts.witnesses import survey
+from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
+from runstate_abi.tools.pytest import assertions
 
 WITNESSES = ("header, gcc", "header, clang", "DWARF", "BTF", "ctypes", "Construct")
 BIG_ENDIAN_BTF = Path(__file__).parents[2] / "data/cases/14-btf-big-endian/be.btf"

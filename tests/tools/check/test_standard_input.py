@@ -9,7 +9,7 @@ import pytest
 
 from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.checking import standard_input
+from runstate_abi.layouts.witnesses import standard_input
 
 
 @pytest.fixture

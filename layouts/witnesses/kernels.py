@@ -24,8 +24,8 @@ from runstate_abi.layouts.structs.runstate import (
 )
 from runstate_abi.layouts.witnesses import btf, btf_header, elf, vmlinuz
 from runstate_abi.layouts.witnesses.compressed import compression
+from runstate_abi.layouts.witnesses.survey import evaluate_what_is_there, holding, judged
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
-from runstate_abi.tools.checking.survey import evaluate_what_is_there, holding, judged
 
 if TYPE_CHECKING:
     from runstate_abi.layouts.witnesses import dwarf

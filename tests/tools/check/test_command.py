@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.layouts.structs import runstate
-from runstate_abi.tools import check, cli, report
+from runstate_abi.tools import cli
+from runstate_abi.tools.check import command as check
+from runstate_abi.tools.reports import formats
 
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))
 
@@ -307,7 +309,7 @@ def test_a_file_whose_name_has_a_line_end_cannot_forge_a_line(run, tmp_path):
     assert (code, out, err.count("\n")) == (3, "", 1)
 
 
-@pytest.mark.parametrize("form", report.FORMATS)
+@pytest.mark.parametrize("form", formats.FORMATS)
 def test_a_name_that_is_no_utf_8_is_no_internal_error(run, tmp_path, monkeypatch, form):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.h")
@@ -350,7 +352,7 @@ def test_a_floating_type_is_told_in_every_format(run, tmp_path, monkeypatch):
     path.write_text(
         "struct mine { int state; unsigned long long state_entry_time; double time[4]; };"
     )
-    for form in report.FORMATS:
+    for form in formats.FORMATS:
         argv = ["--header", path, "--struct", "mine=vcpu_runstate_info", "--format", form]
         code, out, _ = run(*argv)
         assert (code, "type-mismatch" in out) == (1, True)
@@ -406,7 +408,7 @@ def test_each_exit_code_is_met_by_running_the_command(tmp_path):
     broken = tmp_path / "runstate_broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
-        "import runstate_abi.tools.check as check\n"
+        "import runstate_abi.tools.check.command as check\n"
         "def main(argv): raise RuntimeError('x')\n"
         "check.main = main\n"
     )
@@ -427,7 +429,7 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("form", report.FORMATS)
+@pytest.mark.parametrize("form", formats.FORMATS)
 def test_a_mutated_claim_makes_every_format_fail(run, monkeypatch, form):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     code, out, _ = run("--cc", "gcc", "--format", form)
@@ -438,7 +440,7 @@ def test_a_mutated_claim_makes_every_format_fail(run, monkeypatch, form):
     assert (code, FAILING[form](out)) == (1, True)
 
 
-@pytest.mark.parametrize("form", report.FORMATS)
+@pytest.mark.parametrize("form", formats.FORMATS)
 def test_a_witness_that_is_required_and_absent_makes_every_format_fail(run, monkeypatch, form):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     code, out, err = run("--cc", "gcc", "--require", "dwarf", "--format", form)
@@ -501,6 +503,6 @@ def test_a_plain_check_of_files_loads_no_renderer_and_nothing_of_fleets(
     unwanted = "json tomllib xml.etree.ElementTree difflib drgn concurrent.futures rich shutil"
     assert not loaded & set(unwanted.split())
     ours = {name.removeprefix("runstate_abi.tools.") for name in loaded if ".tools." in name}
-    needed = "arguments check cli printable report reports reports.text tables"
-    needed += " checking checking.kernels checking.options checking.survey"
+    needed = "arguments check check.command check.options cli tables"
+    needed += " reports reports.formats reports.text"
     assert ours == set(needed.split())

@@ -7,8 +7,8 @@ from runstate_abi.layouts.conditions import CONDITIONS, Evaluation, evaluate_all
 from runstate_abi.layouts.findings import NotChecked, unchecked
 from runstate_abi.layouts.model import Layouts
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.tools.checking import account
-from runstate_abi.tools.checking.survey import holding, judged
+from runstate_abi.layouts.witnesses.survey import holding, judged
+from runstate_abi.tools.check import goldens
 
 CLAIMS = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
 
@@ -23,7 +23,7 @@ def finding():
 
 
 def test_every_member_is_said_with_what_was_seen(finding):
-    lines = list(account.lines(finding))
+    lines = list(goldens.told(finding))
     assert lines[0] == "asked btf [x86_64]: 27 facts, 16 conditions (kvm.ko)"
     assert "  vcpu_runstate_info size 0x30" in lines
     assert "  vcpu_runstate_info.time 0x10 4x8 unsigned" in lines
@@ -33,7 +33,7 @@ def test_every_member_is_said_with_what_was_seen(finding):
 
 
 def test_every_condition_is_said_with_its_numbers(finding):
-    lines = list(account.lines(finding))
+    lines = list(goldens.told(finding))
     assert "  A3 holds (44 != 0x2c is false): the compat struct is 44 bytes" in lines
     assert sum(line.startswith("  A") for line in lines) == 16
     assert any(line.startswith("  A8 is not known (no struct kvm_vcpu_xen") for line in lines)
@@ -47,19 +47,19 @@ def test_every_condition_is_said_with_its_numbers(finding):
     ],
 )
 def test_a_condition_that_does_not_hold_is_said_so(finding, evaluation, text):
-    lines = list(account.lines(finding._replace(evaluations=(evaluation,))))
+    lines = list(goldens.told(finding._replace(evaluations=(evaluation,))))
     assert f"  {text}: the compat struct is 44 bytes" in lines
 
 
 def test_what_was_not_checked_is_said():
-    assert list(account.lines(unchecked("clang", "", "not installed", fails=False))) == [
+    assert list(goldens.told(unchecked("clang", "", "not installed", fails=False))) == [
         "asked clang: 0 facts, 0 conditions",
         "  not asked: clang: not installed",
     ]
 
 
 def test_it_is_talk(finding, capsys):
-    account.say([finding, finding._replace(not_checked=(NotChecked("x", "y", True),))])
+    goldens.say([finding, finding._replace(not_checked=(NotChecked("x", "y", True),))])
     captured = capsys.readouterr()
     assert captured.out == ""
     assert all(line.startswith("runstate: ") for line in captured.err.splitlines())

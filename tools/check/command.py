@@ -16,9 +16,9 @@ from runstate_abi.layouts.findings import (
 )
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
-from runstate_abi.tools import report
-from runstate_abi.tools.checking import options as words
-from runstate_abi.tools.checking import survey
+from runstate_abi.layouts.witnesses import survey
+from runstate_abi.tools.check import options as words
+from runstate_abi.tools.reports import formats
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
 
@@ -28,26 +28,26 @@ def main(argv: list[str]) -> int:
     options = words.parsed(argv)
     findings = _of_standard_input(options) if options.stdin else list(_findings(options))
     if options.require:
-        from runstate_abi.tools.checking import completeness
+        from runstate_abi.tools.reports import coverage
 
-        findings += completeness.absent(findings, options.require)
+        findings += coverage.absent(findings, options.require)
     if options.golden or options.write_golden:
-        from runstate_abi.tools.checking import goldens
+        from runstate_abi.tools.check import goldens
 
         findings = goldens.settled(findings, options.golden, options.write_golden)
     if options.verbose:
-        from runstate_abi.tools.checking import account
+        from runstate_abi.tools.check import goldens
 
-        account.say(findings)
+        goldens.say(findings)
     for finding in findings:
         _talk(finding)
-    report.deliver(findings, options.reports)
+    formats.deliver(findings, options.reports)
     return exit_code(findings)
 
 
 # Standard input takes the place of "-" while it is asked, and is called so afterwards.
 def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
-    from runstate_abi.tools.checking import standard_input
+    from runstate_abi.layouts.witnesses import standard_input
 
     with standard_input.as_file() as path:
         options.files = [path if file == "-" else file for file in options.files]
@@ -107,13 +107,13 @@ def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Iterator[Finding]:
-    from runstate_abi.tools.checking import kernels
+    from runstate_abi.layouts.witnesses import kernels
 
     allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
     abi = ABI[options.abi] if options.abi else X86_64
     question = kernels.Question(abi, bool(options.abi), options.btf_base, frozenset(allowed))
     if options.jobs or options.dask or any(map(_holds_files, paths)):
-        from runstate_abi.tools.checking import fleet
+        from runstate_abi.tools.check import fleet
 
         yield from fleet.asked(paths, question, fleet.Workers(options.jobs, options.dask), options)
     else:
@@ -134,7 +134,7 @@ def _holds_files(path: str) -> bool:
     return start[:8] == b"!<arch>\n" or start[257:262] == b"ustar" or _named_tar(path)
 
 
-# As archives.is_archive() does, without the import.
+# As packages.is_archive() does, without the import.
 def _named_tar(path: str) -> bool:
     return ".tar" in path or path.endswith(("tgz", "txz", "tzst", "tbz", "tbz2", ".deb", ".udeb"))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.assertions import Check, TwoPages, Write
+    from runstate_abi.tools.pytest.assertions import Check, TwoPages, Write
 
 # What a test leaves in its report, so that the summary is right with pytest-xdist as well.
 PROPERTY = "runstate"
@@ -59,7 +59,7 @@ def runstate_check(request: pytest.FixtureRequest) -> "Check":
     ``struct`` is native, compat or a struct's name; ``against`` is cc, btf, dwarf, construct,
     ctypes, rule, or a ctypes.Structure of your own. Returns the Findings.
     """
-    from runstate_abi.tools import assertions
+    from runstate_abi.tools.pytest import assertions
 
     def said(text: str) -> None:
         request.node.user_properties.append((PROPERTY, text))
@@ -75,7 +75,7 @@ def runstate_check(request: pytest.FixtureRequest) -> "Check":
 @pytest.fixture
 def two_pages() -> "TwoPages":
     """Return two adjacent guest pages, filled with a pattern, which tell what is wrong."""
-    from runstate_abi.tools import assertions
+    from runstate_abi.tools.pytest import assertions
 
     return assertions.TwoPages()
 
@@ -83,7 +83,7 @@ def two_pages() -> "TwoPages":
 @pytest.fixture
 def runstate_writer() -> "Write":
     """Return ``write(two_pages, area, runstate, variant="upstream")``, a hypervisor's update."""
-    from runstate_abi.tools import assertions
+    from runstate_abi.tools.pytest import assertions
 
     return assertions.write
 

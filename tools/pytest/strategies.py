@@ -1,6 +1,6 @@
 """Hypothesis strategies for runstates, where they lie, and their bytes (extra ``hypothesis``).
 
-    from runstate_abi.tools.strategies import placements, runstates
+    from runstate_abi.tools.pytest.strategies import placements, runstates
 
     @given(runstates(), placements("compat"))
     def test_my_writer(runstate, area): ...

@@ -6,9 +6,9 @@ from runstate_abi.layouts.abi import I386, X86_64
 from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layouts
 from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, NATIVE
-from runstate_abi.tools.checking import survey
-from runstate_abi.tools.checking.completeness import KINDS, absent, coverage, kinds
-from runstate_abi.tools.checking.survey import holding
+from runstate_abi.layouts.witnesses import survey
+from runstate_abi.layouts.witnesses.survey import holding
+from runstate_abi.tools.reports.coverage import KINDS, absent, coverage, kinds
 
 CLAIMED = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
 

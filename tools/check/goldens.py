@@ -13,12 +13,14 @@ import datetime
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from runstate_abi.layouts.conditions import Evaluation
 from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
-from runstate_abi.tools.checking.completeness import kinds
+from runstate_abi.tools.reports.coverage import kinds
 
 WITNESS = "golden"
 FIRST = "# runstate golden 1"
@@ -239,3 +241,35 @@ def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) ->
             file.write("".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise WitnessError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def say(findings: Sequence[Finding]) -> None:
+    """Print on stderr what was asked of every witness."""
+    for finding in findings:
+        for line in told(finding):
+            print(f"runstate: {line}", file=sys.stderr)
+
+
+def told(finding: Finding) -> Iterator[str]:
+    """Yield one line about the witness, and one for each thing that it said or did not say."""
+    abi = f" [{finding.abi}]" if finding.abi else ""
+    source = f" ({finding.source})" if finding.source else ""
+    counts = f"{finding.compared} facts, {len(finding.evaluations)} conditions"
+    yield f"asked {finding.witness}{abi}: {counts}{source}"
+    yield from (f"  {line.place} {line.text}" for line in seen_lines([finding]))
+    yield from (f"  {_condition(evaluation)}" for evaluation in finding.evaluations)
+    yield from (f"  not recorded: {text}" for text in finding.unrecorded)
+    yield from (f"  {item.told}: {item.what}: {item.why}" for item in finding.not_checked)
+
+
+# A condition is the text of a BUILD_BUG_ON(), which holds where that is false.
+def _condition(evaluation: Evaluation) -> str:
+    holds, numbers = evaluation.holds, evaluation.numbers
+    verdict = {True: "holds", False: "does not hold", None: "is not known"}[holds]
+    if not numbers:
+        why = evaluation.why
+    elif numbers.isalpha():
+        why = numbers  # a compiler's: asserted, refused
+    else:
+        why = f"{numbers} is {'false' if holds else 'true'}"
+    return f"{evaluation.condition.id} {verdict} ({why}): {evaluation.condition.sentence}"

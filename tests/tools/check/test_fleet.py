@@ -13,10 +13,10 @@ import pytest
 
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import exit_code
-from runstate_abi.tools.checking import fleet
-from runstate_abi.tools.checking.answers import Answers
-from runstate_abi.tools.checking.kernels import Question
-from runstate_abi.tools.checking.units import Unit, units
+from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.tools.check import fleet
+from runstate_abi.tools.check.answers import Answers
+from runstate_abi.tools.check.fleet import Unit, units
 
 QUESTION = Question(X86_64, abi_given=False)
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))

@@ -10,8 +10,8 @@ from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Field, Layouts
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import header as headers
-from runstate_abi.tools.checking import kernels, survey
-from runstate_abi.tools.checking.survey import X86_64, holding, judged
+from runstate_abi.layouts.witnesses import kernels, survey
+from runstate_abi.layouts.witnesses.survey import X86_64, holding, judged
 
 CLAIMED = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
 

@@ -5,8 +5,8 @@ import ctypes
 import pytest
 
 from runstate_abi.layouts import ctypes_structs
-from runstate_abi.tools import assertions
-from runstate_abi.tools.checking import survey
+from runstate_abi.layouts.witnesses import survey
+from runstate_abi.tools.pytest import assertions
 from runstate_abi.writer.variants import Refused
 from runstate_abi.writer.vcpu import Runstate
 

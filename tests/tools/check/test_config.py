@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.checking import config, options
+from runstate_abi.tools.check import config, options
 
 
 @pytest.fixture

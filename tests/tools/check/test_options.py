@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.tools.checking import options
+from runstate_abi.tools.check import options
 
 
 @pytest.fixture(autouse=True)

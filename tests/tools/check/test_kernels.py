@@ -10,7 +10,7 @@ import pytest
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import complaint, exit_code, unreadable
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.checking.kernels import Question, asked_of_files
+from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
 
 QUESTION = Question(X86_64, abi_given=False)
 

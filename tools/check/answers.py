@@ -20,7 +20,7 @@ from runstate_abi.layouts import conditions, model
 from runstate_abi.layouts.findings import Finding, NotChecked, relabelled
 from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.witnesses import packages
-from runstate_abi.tools.checking.kernels import Question
+from runstate_abi.layouts.witnesses.kernels import Question
 
 FORMAT = "runstate-answers/1"
 ROOMS = (Path(conditions.__file__).parent, Path(__file__).parent)  # layouts/ and this folder

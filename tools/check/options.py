@@ -9,7 +9,7 @@ from collections.abc import Collection
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools import arguments
-from runstate_abi.tools.report import COVERAGE, FORMATS
+from runstate_abi.tools.reports.formats import COVERAGE, FORMATS
 
 PROJECT = "pyproject.toml"
 
@@ -102,7 +102,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     the_parser = parser()
     options = the_parser.parse_args(argv)
     if options.config is not None or _project_has_ours():
-        from runstate_abi.tools.checking import config
+        from runstate_abi.tools.check import config
 
         complaint = config.apply(options, options.config or PROJECT)
         if complaint:
@@ -113,7 +113,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     _refuse(the_parser, options)
     options.reports = _reports(the_parser, options)
     if options.verbose:
-        from runstate_abi.tools.checking import config
+        from runstate_abi.tools.check import config
 
         config.say(options)
     return options
@@ -144,9 +144,9 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
             choices = " or ".join(f"{name}={struct}" for struct in RUNSTATE_STRUCTS)
             parser.error(f"--struct {text}: say which struct it mirrors: {choices}")
     if options.require:
-        from runstate_abi.tools.checking import completeness
+        from runstate_abi.tools.reports import coverage
 
-        _refuse_unknown(parser, "require", options.require, completeness.KINDS)
+        _refuse_unknown(parser, "require", options.require, coverage.KINDS)
     _refuse_unknown(parser, "allow-missing", options.allow_missing, ALLOWABLE)
 
 
@@ -159,7 +159,7 @@ def _refuse_unknown(
 ) -> None:
     for word in words:
         if word not in known:
-            from runstate_abi.tools.checking import config
+            from runstate_abi.tools.check import config
 
             what = "struct or witness" if option == "allow-missing" else "witness"
             parser.error(f"--{option} {word}: no such {what}{config.nearest(word, known)}")
@@ -190,7 +190,7 @@ def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
 def _format(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     form, _, path = text.partition("=")
     if form not in FORMATS:
-        from runstate_abi.tools.checking import config
+        from runstate_abi.tools.check import config
 
         parser.error(f"--format {form}: no such format{config.nearest(form, FORMATS)}")
     return form, path or "-"

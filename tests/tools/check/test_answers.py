@@ -11,10 +11,10 @@ from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import Difference
 from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.tools.checking import answers as answers_module
-from runstate_abi.tools.checking import survey
-from runstate_abi.tools.checking.answers import Answers, default_folder, relabelled
-from runstate_abi.tools.checking.kernels import Question
+from runstate_abi.layouts.witnesses import survey
+from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.tools.check import answers as answers_module
+from runstate_abi.tools.check.answers import Answers, default_folder, relabelled
 
 QUESTION = Question(X86_64, abi_given=False)
 

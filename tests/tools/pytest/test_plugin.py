@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.tools import pytest_plugin
+from runstate_abi.tools.pytest import plugin
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_an_old_pytest_can_load_the_plugin(monkeypatch):
     """Every run of every project loads it: one name too new breaks them all."""
     old = types.SimpleNamespace(**{name: getattr(pytest, name) for name in OLD_NAMES})
     monkeypatch.setitem(sys.modules, "pytest", old)
-    loaded = runpy.run_path(pytest_plugin.__file__)
+    loaded = runpy.run_path(plugin.__file__)
     assert "pytest_terminal_summary" in loaded
 
 
@@ -268,7 +268,7 @@ def test_skipped(): pytest.skip("why")
 def wheel(tmp_path_factory):
     """The wheel of this checkout; skipped where pip cannot get what builds it."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = ["-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, Path(__file__).parents[2]]
+    command = ["-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, Path(__file__).parents[3]]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     if "No matching distribution" in done.stderr:
         pytest.skip("pip reaches no package index")
@@ -295,12 +295,12 @@ def test_strangers_tests_run_as_before_beside_any_pytest(tmp_path, wheel, wanted
 def test_importing_the_plugin_loads_nothing_but_pytest():
     code = (
         "import sys, pytest; before = set(sys.modules);"
-        "import runstate_abi.tools.pytest_plugin;"
+        "import runstate_abi.tools.pytest.plugin;"
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
         "runstate_abi",
         "runstate_abi.tools",
-        "runstate_abi.tools.pytest_plugin",
+        "runstate_abi.tools.pytest.plugin",
     ]
