@@ -7,8 +7,7 @@ a verifier that derives one from the other proves nothing.
 
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import Member
-from runstate_abi.layouts.model import Field, Layout, Scalar
+from runstate_abi.layouts.model import Field, Layout, Member, Scalar
 
 INT = Scalar("int", 4, signed=True)
 UINT64 = Scalar("uint64_t", 8, signed=False)

@@ -11,8 +11,8 @@ more of a struct than the members that it names.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import Member
 from runstate_abi.layouts.conditions import KVM_SIZES, Condition
+from runstate_abi.layouts.model import Member
 from runstate_abi.layouts.structs.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDATE
 
 PROBE, QUESTIONS = "runstate-probe.c", "runstate-probe.h"

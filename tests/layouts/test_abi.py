@@ -2,8 +2,8 @@
 
 import pytest
 
-from runstate_abi.layouts.abi import ABI, ABIS, Member, abi_of_elf, c_layout
-from runstate_abi.layouts.model import Scalar
+from runstate_abi.layouts.abi import ABI, ABIS, abi_of_elf, c_layout
+from runstate_abi.layouts.model import Member, Scalar
 from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, INT, MEMBERS, NATIVE, UINT64
 
 XEN_MEMBERS = tuple(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from runstate_abi.layouts.abi import ABI, Member, c_layout
-from runstate_abi.layouts.model import Field, Scalar, tiled
+from runstate_abi.layouts.abi import ABI, c_layout
+from runstate_abi.layouts.model import Field, Member, Scalar, tiled
 from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE
 from runstate_abi.tools.compare import shifts
 

@@ -302,5 +302,6 @@ def test_importing_the_plugin_loads_nothing_but_pytest():
     assert done.stdout.split() == [
         "runstate_abi",
         "runstate_abi.tools",
+        "runstate_abi.tools.pytest",
         "runstate_abi.tools.pytest.plugin",
     ]
