@@ -7,7 +7,7 @@ at the machine it runs on: an ABI that only the host could tell would make every
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Field, Layout, Scalar, tiled
+from runstate_abi.layouts.model import Field, Layout, Member, Scalar, tiled
 
 # x86's page, and arm64's as Xen runs it: an area may cross a page, one mapping of it may not.
 PAGE_SIZE = 1 << 12
@@ -57,14 +57,6 @@ I386 = ABI["i386"]
 def abi_of_elf(elf_class: int, machine: int) -> Abi | None:
     """Return the ABI of an ELF file with this class (32 or 64) and e_machine, None if unknown."""
     return next((abi for abi in ABIS if abi.elf == (elf_class, machine)), None)
-
-
-class Member(NamedTuple):
-    """A member as C declares it, in declaration order: no offset, that is the rule's to find."""
-
-    name: str
-    type: Scalar
-    count: int = 1  # type: ignore[assignment]  # no member needs tuple.count()
 
 
 def alignment_of(type_: Scalar, abi: Abi) -> int:

@@ -41,6 +41,14 @@ class Scalar(NamedTuple):
     kind: str = INTEGER
 
 
+class Member(NamedTuple):
+    """A member as C declares it, in declaration order: no offset, that is the rule's to find."""
+
+    name: str
+    type: Scalar
+    count: int = 1  # type: ignore[assignment]  # no member needs tuple.count()
+
+
 class Field(NamedTuple):
     """One row of a layout: ``count`` elements of ``type`` from byte ``offset`` on."""
 

@@ -29,7 +29,7 @@ ROOMS = ("layouts", "writer", "tools")
 CORE = {
     "layouts/abi.py": ["tests/layouts"],
     "layouts/model.py": ["tests/layouts"],
-    "layouts/invariants.py": ["tests/layouts"],
+    "layouts/conditions.py": ["tests/layouts"],
     "layouts/witnesses/btf_blob.py": ["tests/layouts/witnesses"],
     "writer/early.py": ["tests/writer/test_early.py", "tests/writer/test_variants.py"],
     "writer/gpc.py": ["tests/writer/test_gpc.py", "tests/writer/test_life.py", "tests/replaying"],

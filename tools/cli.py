@@ -9,7 +9,8 @@ import os
 import sys
 from typing import NamedTuple
 
-EQUAL, DIFFERENT, USAGE, NOT_CHECKED, INTERNAL = 0, 1, 2, 3, 70
+from runstate_abi.layouts.findings import EQUAL, INTERNAL, NOT_CHECKED, USAGE
+
 CUT_SHORT = 128 + 13  # SIGPIPE's number: what a shell says of a program that nobody reads
 HELP = ("-h", "--help", "help")
 
@@ -25,7 +26,7 @@ class Verb(NamedTuple):
 # fmt: off
 VERBS = (
     Verb("show",    "compare.show",   "the structs side by side: every byte a row"),
-    Verb("check",   "check",          "hold the layouts against encodings, compilers, kernels"),
+    Verb("check",   "check.command",  "hold the layouts against encodings, compilers, kernels"),
     Verb("write",   "write.command",  "one update of the area, step by step, in any of its versions"),
     Verb("judge",   "judge.command",  "is the writer in a shipped kernel right? run it and see"),
     Verb("emit",    "emit",   "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),

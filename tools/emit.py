@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import COMPAT, RUNSTATE_STRUCTS, claim
+from runstate_abi.layouts.structs.runstate import COMPAT, RUNSTATE_STRUCTS, claim
 from runstate_abi.tools import output
 from runstate_abi.tools.options import new_parser
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
 
-USAGE = 2  # argparse's own exit status for wrong usage
+from runstate_abi.layouts.findings import USAGE
 
 
 def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:

@@ -148,11 +148,6 @@ def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> Iterator[str]:
         yield "".join(padded).rstrip()
 
 
-def one_line(text: str) -> str:
-    """Return a text without what would end a line or move a terminal's cursor."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 class Bar:
     """How far a command is, on standard error if that is a terminal: ``with Bar(total) as bar``.
 

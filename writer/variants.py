@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Pfncache

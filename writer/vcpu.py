@@ -1,6 +1,6 @@
 """What the hypervisor knows (Runstate) and where it must write it (Area).
 
-Offsets and sizes come from the table in layouts/runstate.py.
+Offsets and sizes come from the table in layouts/structs/runstate.py.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE, U32, U64
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import (
+from runstate_abi.layouts.structs.runstate import (
     COMPAT,
     NATIVE,
     RUNSTATES,

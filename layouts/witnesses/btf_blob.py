@@ -15,12 +15,14 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses.btf_base import check_strings, check_types
-from runstate_abi.layouts.witnesses.elf import Buffer
+from runstate_abi.layouts.witnesses.btf_header import check_strings, check_types
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.witnesses.elf import Buffer
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
 NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512
@@ -76,7 +78,7 @@ class Btf:
 
     def __init__(
         self,
-        data: Buffer,
+        data: "Buffer",
         base: "Btf | None" = None,
         source: str = "BTF",
         distilled: bool = False,

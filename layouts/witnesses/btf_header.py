@@ -2,14 +2,17 @@
 
 Law of this file: a length is believed only when the data is as long, and a kind that is neither
 known here nor described by the blob is an error. A guessed length would make a wrong answer of
-everything behind it.
+everything behind it. If the base of split BTF might be another kernel's, it is refused.
 """
 
 import struct
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.elf import Buffer
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.witnesses.elf import Buffer
 
 VERSION = 1
 ORDERS = {b"\x9f\xeb": "<", b"\xeb\x9f": ">"}  # the magic 0xeB9F tells the byte order
@@ -74,7 +77,7 @@ class Header(NamedTuple):
     layout: tuple[int, int]
 
 
-def header(data: Buffer, source: str) -> Header:
+def header(data: "Buffer", source: str) -> Header:
     """Read and check struct btf_header: its sections lie in the data, and not on each other."""
     view = memoryview(data)
     order = ORDERS.get(bytes(view[:2]))
@@ -114,13 +117,13 @@ def _check(header: Header, size: int, source: str) -> None:
         reached = end
 
 
-def is_split(data: Buffer) -> bool:
+def is_split(data: "Buffer") -> bool:
     """Tell whether a blob builds on another: its strings then do not begin with the empty one."""
     start, end = header(data, "BTF").strings
     return bytes(memoryview(data)[start:end][:1]) != b"\0"
 
 
-def kinds(data: Buffer, header: Header, source: str) -> tuple[Kind, ...]:
+def kinds(data: "Buffer", header: Header, source: str) -> tuple[Kind, ...]:
     """Return the kinds this blob can hold: those known here, then those its layout describes."""
     start, end = header.layout
     rows = struct.Struct(header.order + LAYOUT.format).iter_unpack(memoryview(data)[start:end])
@@ -136,3 +139,64 @@ def kinds(data: Buffer, header: Header, source: str) -> tuple[Kind, ...]:
                 f"{each} bytes; they are {KINDS[number].once} and {KINDS[number].each}"
             )
     return tuple(found)
+
+
+# Split BTF counts its types and strings on from its base's, and names the base nowhere. On another
+# kernel's, its names come to lie amid strings, and the types of its functions to be no prototypes.
+
+
+class Blob(Protocol):
+    """What a reader of a whole blob tells of it (btf_blob.py's Btf; this file is below it)."""
+
+    source: str
+
+    def sample(self, size: int) -> Iterator[Any]:
+        """Yield the records of so many types, evenly spread."""
+
+    def record(self, id_: int) -> Any:
+        """Return the record of a type."""
+
+    def begins_string(self, offset: int) -> bool:
+        """Tell whether a string begins there."""
+
+    def end_id(self) -> int:
+        """Return the id behind the last type's."""
+
+
+# Kinds whose third word is the id of a type.
+REFERRING = frozenset((
+    PTR, TYPEDEF, VOLATILE, CONST, RESTRICT,
+    FUNC, VAR, DECL_TAG, TYPE_TAG,
+))  # fmt: skip
+
+# Of so many types, evenly spread, the names are looked at: amid strings of 15 bytes, one name in
+# fifteen begins by chance where a string does.
+SAMPLES = 128
+
+
+def check_strings(blob: Blob, base: Blob) -> None:
+    """Refuse a base whose strings cannot be those that ``blob`` counts on from."""
+    for record in blob.sample(SAMPLES):
+        if not blob.begins_string(record.name_offset):
+            raise _no_fit(blob, base, f"no name begins at {record.name_offset:#x}")
+
+
+def check_types(blob: Blob, base: Blob) -> None:
+    """Refuse a base with another number of types; it has been walked to its end."""
+    end = blob.end_id()
+    for record in blob.sample(SAMPLES):
+        if record.kind in REFERRING and record.size >= end:
+            raise _no_fit(blob, base, f"it refers to type {record.size} of {end - 1}")
+        if record.kind == FUNC and not _is_prototype(blob, record.size):
+            raise _no_fit(blob, base, f"type {record.size} is no function prototype")
+
+
+def _is_prototype(blob: Blob, id_: int) -> bool:
+    return id_ != 0 and blob.record(id_).kind == FUNC_PROTO
+
+
+def _no_fit(blob: Blob, base: Blob, why: str) -> WitnessError:
+    return WitnessError(
+        f"{blob.source}: split BTF that does not fit {base.source} ({why}): give the vmlinux (or "
+        "its BTF) that this module was built against"
+    )

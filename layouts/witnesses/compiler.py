@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from runstate_abi.layouts.abi import ABI, Abi, Member
-from runstate_abi.layouts.invariants import CONDITIONS, Condition, applies
+from runstate_abi.layouts.abi import ABI, Abi
+from runstate_abi.layouts.conditions import CONDITIONS, Condition, applies
 from runstate_abi.layouts.model import (
     BIG_ENDIAN,
     FLOATING,
@@ -29,6 +29,7 @@ from runstate_abi.layouts.model import (
     Layout,
     LayoutError,
     Layouts,
+    Member,
     Scalar,
     WitnessError,
     tiled,

@@ -34,8 +34,8 @@ from runstate_abi.layouts.model import (
     tiled,
 )
 from runstate_abi.layouts.witnesses import dwarf_entries, elf
+from runstate_abi.layouts.witnesses.compressed import compression, inflate
 from runstate_abi.layouts.witnesses.dwarf_entries import Entries, Entry
-from runstate_abi.layouts.witnesses.inflate import compression, inflate
 
 if TYPE_CHECKING:
     import drgn

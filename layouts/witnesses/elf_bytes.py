@@ -10,7 +10,7 @@ from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.layouts.witnesses.inflate import LIMIT, compression, inflate
+from runstate_abi.layouts.witnesses.compressed import LIMIT, compression, inflate
 
 SHT_RELA, SHT_REL = 4, 9
 # fmt: off

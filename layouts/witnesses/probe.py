@@ -11,9 +11,9 @@ more of a struct than the members that it names.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import Member
-from runstate_abi.layouts.invariants import KVM_SIZES, Condition
-from runstate_abi.layouts.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.conditions import KVM_SIZES, Condition
+from runstate_abi.layouts.model import Member
+from runstate_abi.layouts.structs.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDATE
 
 PROBE, QUESTIONS = "runstate-probe.c", "runstate-probe.h"
 SECTION, VERSION_SECTION = ".rs_abi", ".rs_ver"  # 8 characters are what a COFF name can hold

@@ -18,7 +18,7 @@ from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.btf import Btf, is_split
-from runstate_abi.layouts.witnesses.inflate import compression, inflate
+from runstate_abi.layouts.witnesses.compressed import compression, inflate
 
 # A file that cannot be mapped (sysfs, on older kernels) is read, but no more than this.
 READ_MAX = 64 << 20

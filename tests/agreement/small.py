@@ -14,7 +14,7 @@ from itertools import product
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
-from runstate_abi.layouts.runstate import BYTE
+from runstate_abi.layouts.structs.runstate import BYTE
 from runstate_abi.writer.guest import COPY, READER, CannotDrop, Load, Op, Reader, drop
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import MODEL

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from runstate_abi.layouts.abi import X86_64
-from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.layouts.witnesses.btf import Btf, observe
 from runstate_abi.layouts.witnesses.vmlinuz import open_image
 

@@ -19,10 +19,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from runstate_abi.layouts.abi import X86_64
-from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
+from runstate_abi.layouts.witnesses.kernels import Question
 from runstate_abi.layouts.witnesses.vmlinuz import open_image
-from runstate_abi.tools.checking import fleet
-from runstate_abi.tools.checking.kernels import Question
+from runstate_abi.tools.check import fleet
 
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))
 KERNELS = (

@@ -18,7 +18,7 @@ from typing import Any
 
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.runstate import NATIVE, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import NATIVE, XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.memory import Window, play, snapshots, trace
 from runstate_abi.writer.steps import canonical
 from runstate_abi.writer.variants import VARIANT, prepare

@@ -17,7 +17,8 @@ import atheris
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.abi import X86_64
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.tools.checking import archives, config, goldens, kernels
+    from runstate_abi.layouts.witnesses import kernels, packages
+    from runstate_abi.tools.check import config, goldens
 
 DATA = Path(__file__).parent.parent / "data" / "btf"
 FOLDER = tempfile.TemporaryDirectory()
@@ -33,8 +34,8 @@ def image(path):
 
 def archive(path):
     """A Debian package or a tarball."""
-    archives.is_archive(path)
-    for item in archives.extract(path, FOLDER.name):
+    packages.is_archive(path)
+    for item in packages.extract(path, FOLDER.name):
         Path(item.path).unlink()
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from runstate_abi.layouts.abi import ABI, ABIS, Member, abi_of_elf, c_layout
-from runstate_abi.layouts.model import Scalar
-from runstate_abi.layouts.runstate import CLAIMS, COMPAT, INT, MEMBERS, NATIVE, UINT64
+from runstate_abi.layouts.abi import ABI, ABIS, abi_of_elf, c_layout
+from runstate_abi.layouts.model import Member, Scalar
+from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, INT, MEMBERS, NATIVE, UINT64
 
 XEN_MEMBERS = tuple(
     member._replace(type=Scalar("uint64_compat_t", 8, False, alignment=4))

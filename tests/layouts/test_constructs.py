@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts import constructs
 from runstate_abi.layouts.model import differences
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 
 BY_NAME = {NATIVE.name: NATIVE, COMPAT.name: COMPAT}
 

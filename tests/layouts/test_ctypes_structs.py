@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.model import WitnessError, differences
-from runstate_abi.layouts.runstate import COMPAT, COMPAT_XEN, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, COMPAT_XEN, NATIVE
 
 pytestmark = pytest.mark.host64
 PAGE = 4096

@@ -11,7 +11,7 @@ from runstate_abi.layouts.model import (
     differences,
     tiled,
 )
-from runstate_abi.layouts.runstate import BYTE, COMPAT, INT, NATIVE, UINT64
+from runstate_abi.layouts.structs.runstate import BYTE, COMPAT, INT, NATIVE, UINT64
 
 U32 = Scalar("u32", 4, signed=False)
 INT_0, PAD_4, U64_8 = Field(0, "a", INT), Field(4, "pad_04", BYTE, 4, True), Field(8, "b", UINT64)

@@ -19,8 +19,8 @@ from replaying import (
     xen_stores,
 )
 from replaying.outcomes import Case, Replayed
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.writer.witnesses.records import Malformed, Record, decode, field, record_of
 
 _DESCRIPTION = """\

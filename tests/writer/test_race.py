@@ -3,7 +3,7 @@
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.guest import READER, READERS, CannotDrop
 from runstate_abi.writer.race import Proof, Race, Writer, find_race, of_recording, of_variant
 from runstate_abi.writer.racing.drops import WRITER_DROPS, without

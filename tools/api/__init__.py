@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runstate_abi.calls import check_files, find_race, judge, read_area, updates
     from runstate_abi.layouts.model import Layout, WitnessError, compare
-    from runstate_abi.layouts.runstate import COMPAT, NATIVE
+    from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
     from runstate_abi.writer.vcpu import Runstate
 
     __version__: str
 
 # fmt: off
 _MODULES = {
-    "COMPAT":       "layouts.runstate",
-    "NATIVE":       "layouts.runstate",
+    "COMPAT":       "layouts.structs.runstate",
+    "NATIVE":       "layouts.structs.runstate",
     "Layout":       "layouts.model",
     "Runstate":     "writer.vcpu",
     "WitnessError": "layouts.model",

@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.checking.survey import Finding
+    from runstate_abi.layouts.findings import Finding
     from runstate_abi.tools.judge.verdict import Verdict
     from runstate_abi.tools.memory.area import Area
     from runstate_abi.writer.race import Proof, Race
@@ -30,7 +30,7 @@ def check_files(
     kernel's conditions, and ``not_checked``: a file is right only if that is empty too.
     """
     from runstate_abi.layouts.abi import ABI, X86_64
-    from runstate_abi.tools.checking import kernels
+    from runstate_abi.layouts.witnesses import kernels
 
     base = fspath(btf_base) if btf_base else None
     question = kernels.Question(ABI[abi] if abi else X86_64, bool(abi), base, frozenset())
@@ -112,6 +112,7 @@ def judge(kernel: Path, *, btf: Path | None = None, quick: bool = False) -> "Ver
     ``tally.broken``, the first update that breaks each rule. Needs the extra ``judge``.
     """
     from runstate_abi.tools.judge import verdict
+    from runstate_abi.writer.witnesses import shipped
 
-    judged = verdict.opened(fspath(kernel), fspath(btf) if btf else "")
+    judged = shipped.opened(fspath(kernel), fspath(btf) if btf else "")
     return verdict.verdict(judged, verdict.requests(judged, boundaries_only=quick))

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.layouts.runstate import CLAIMS, RUNSTATE_STRUCTS
+from runstate_abi.layouts.structs.runstate import CLAIMS, RUNSTATE_STRUCTS
 from runstate_abi.tools.compare import shifts
 from runstate_abi.tools.compare.shifts import END, Pair, Shift
 from runstate_abi.tools.options import add_format, new_parser
@@ -90,7 +91,7 @@ def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
     texts = [options.first, options.second, options.btf_base]
     if "-" not in texts:
         return _side(texts[0], texts[2]), _side(texts[1], texts[2])
-    from runstate_abi.tools.checking import standard_input
+    from runstate_abi.layouts.witnesses import standard_input
 
     with standard_input.as_file() as path:
         first, second, base = (path if text == "-" else text for text in texts)
@@ -121,7 +122,7 @@ def _of_compiler(command: str) -> tuple[Layout, ...]:
 
 # A definition that a file has twice, byte for byte, is one.
 def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
-    from runstate_abi.tools.checking import kernels
+    from runstate_abi.layouts.witnesses import kernels
 
     question = kernels.Question(X86_64, False, btf_base, frozenset(RUNSTATE_STRUCTS))
     found: list[Layout] = []
@@ -165,8 +166,8 @@ def _named(side: Side, name: str) -> list[Layout]:
 def exit_code(outcome: Outcome) -> int:
     """Return 1 if anything differs, else 3 if something could not be compared, else 0."""
     if any(pair.differences for pair in outcome.pairs):
-        return 1
-    return 3 if outcome.alone else 0
+        return DIFFERENT
+    return NOT_CHECKED if outcome.alone else EQUAL
 
 
 def lines(first: Side, second: Side, outcome: Outcome) -> Iterator[str]:

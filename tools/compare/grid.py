@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABIS, c_layout
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Layout, WitnessError, compare
-from runstate_abi.layouts.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE, update_byte
-from runstate_abi.tools.checking import survey
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE, update_byte
+from runstate_abi.layouts.witnesses import survey
 
 XEN_COMPAT = f"xen_{COMPAT.name}"
 

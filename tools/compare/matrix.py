@@ -6,10 +6,16 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI, X86_64
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
-from runstate_abi.tools import report
-from runstate_abi.tools.checking import survey
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.findings import (
+    DIFFERENT,
+    EQUAL,
+    NOT_CHECKED,
+    Finding,
+    complaint,
+    unreadable,
+)
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.compare.grid import Column, Grid
 from runstate_abi.tools.options import add_format, new_parser
@@ -42,8 +48,8 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     findings = list(_findings(options))
     for finding in findings:
-        if report.unreadable(finding):
-            print(f"runstate: could not check {report.complaint(finding)}", file=sys.stderr)
+        if unreadable(finding):
+            print(f"runstate: could not check {complaint(finding)}", file=sys.stderr)
     found = grid.grid(findings)
     printed = {"text": text, "markdown": markdown, "html": html, "json": as_json}
     print("\n".join(printed[options.format](found, findings)))
@@ -81,7 +87,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
         yield from grid.asked_of_zig()
     if options.files:
-        from runstate_abi.tools.checking import kernels
+        from runstate_abi.layouts.witnesses import kernels
 
         abi = ABI[options.abi] if options.abi else X86_64
         allowed = frozenset(options.allow_missing)
@@ -92,9 +98,9 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 def exit_code(found: Grid, findings: Sequence[Finding]) -> int:
     """Return 1 if a witness disagrees, else 3 if one could not be asked, else 0."""
     if any(grid.differences(found)):
-        return 1
+        return DIFFERENT
     failed = any(item.fails for finding in findings for item in finding.not_checked)
-    return 3 if failed or not grid.compared(found) else 0
+    return NOT_CHECKED if failed or not grid.compared(found) else EQUAL
 
 
 def text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import (
+from runstate_abi.layouts.structs.runstate import (
     CLAIMS,
     COMPAT,
     NATIVE,

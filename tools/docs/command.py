@@ -6,8 +6,8 @@ from importlib import import_module
 from importlib.resources import files
 from os.path import splitext
 
-from runstate_abi.layouts.invariants import STAGES, conditions_of
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, update_byte
+from runstate_abi.layouts.conditions import STAGES, conditions_of
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, update_byte
 from runstate_abi.tools import output
 from runstate_abi.tools.docs import (
     deceptions,

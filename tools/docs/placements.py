@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.tools.docs import structs
 from runstate_abi.tools.rendering import drawing
 from runstate_abi.tools.rendering.blocks import Block, Figure, Table

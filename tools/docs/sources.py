@@ -7,7 +7,7 @@ measured says on what.
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer.xen import PHYS_ALIGNMENT
 
 

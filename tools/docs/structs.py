@@ -6,9 +6,9 @@ Law of this file: every number comes from layouts/; it only arranges.
 from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABIS
-from runstate_abi.layouts.invariants import CONDITIONS, STAGES, UNASSERTED, Condition
+from runstate_abi.layouts.conditions import CONDITIONS, STAGES, UNASSERTED, Condition
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import (
+from runstate_abi.layouts.structs.runstate import (
     CLAIMS,
     COMPAT,
     NATIVE,

@@ -5,15 +5,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, unchecked
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.cli import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.tools.options import count, new_parser
 from runstate_abi.tools.output import Bar
 from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.judge.verdict import Judged, Verdict
+    from runstate_abi.tools.judge.verdict import Verdict
+    from runstate_abi.writer.witnesses.shipped import Judged
 
 
 def main(argv: list[str]) -> int:
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
 
         print("\n".join(text.book(PROFILE[options.profile or NEWEST.name])))
         return EQUAL
-    from runstate_abi.tools.judge.verdict import WrongRequest
+    from runstate_abi.writer.witnesses.shipped import WrongRequest
 
     try:
         return _trace(options) if options.trace else _judge(options)
@@ -61,10 +62,10 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _opened(options: argparse.Namespace, path: str, number: int) -> "Judged":
-    from runstate_abi.tools.judge import verdict
+    from runstate_abi.writer.witnesses import shipped
 
     btf = options.btf[number] if number < len(options.btf) else ""
-    return verdict.opened(path, btf, options.entry, options.profile)
+    return shipped.opened(path, btf, options.entry, options.profile)
 
 
 def _requests(options: argparse.Namespace, judged: "Judged") -> Sequence[Request]:
@@ -84,15 +85,14 @@ def _exit_code(seen: Sequence["Verdict"]) -> int:
 def _deliver(
     seen: Sequence["Verdict"], failed: tuple[str, str] | None, form: str, file: str
 ) -> int:
-    from runstate_abi.tools import report
-    from runstate_abi.tools.checking import survey
     from runstate_abi.tools.judge import verdict
+    from runstate_abi.tools.reports import formats
 
     findings = [one for each in seen for one in verdict.findings(each)]
     if failed:
-        findings.append(survey.unchecked(verdict.WITNESS, *failed))
+        findings.append(unchecked(verdict.WITNESS, *failed))
         print(f"runstate: {failed[1]}", file=sys.stderr)
-    report.deliver(findings, [(form, file or "-")])
+    formats.deliver(findings, [(form, file or "-")])
     if failed:
         return NOT_CHECKED
     return _exit_code(seen)
@@ -193,7 +193,7 @@ def _case(text: str) -> Request:
 
 def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse what argparse cannot see: exit status 2 and one line."""
-    from runstate_abi.tools.report import FORMATS
+    from runstate_abi.tools.reports.formats import FORMATS
 
     if options.profile and options.profile not in PROFILE:
         parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")

@@ -5,21 +5,27 @@ Law of this file: lines out of values. Every broken rule is one line that grep f
 
 from collections.abc import Iterator
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
 from runstate_abi.tools.judge.tallies import Broken, Prints, counted
-from runstate_abi.tools.judge.verdict import Judged, Verdict
+from runstate_abi.tools.judge.verdict import Verdict
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
 from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.shipped import Judged
+
+if TYPE_CHECKING:
+    from runstate_abi.tools.judge.verdict import Verdict
+    from runstate_abi.writer.witnesses.shipped import Judged
 
 WIDTH = 100
 SHORT = {NATIVE.name: "native", COMPAT.name: "compat"}
 
 
-def lines(seen: Verdict) -> Iterator[str]:
+def lines(seen: "Verdict") -> Iterator[str]:
     """Yield the whole verdict."""
     yield from _head(seen)
     yield ""
@@ -32,7 +38,7 @@ def lines(seen: Verdict) -> Iterator[str]:
     yield _verdict(seen)
 
 
-def _head(seen: Verdict) -> Iterator[str]:
+def _head(seen: "Verdict") -> Iterator[str]:
     judged, tally = seen.judged, seen.tally
     named = [judged.release, f"build-id {judged.build_id[:12]}" if judged.build_id else ""]
     yield "  ".join([judged.path, ", ".join(filter(None, [*named, judged.compiler]))]).rstrip()
@@ -66,7 +72,7 @@ def _wrapped(rows: list[list[str]]) -> Iterator[str]:
         )  # fmt: skip
 
 
-def _layout(judged: Judged) -> str:
+def _layout(judged: "Judged") -> str:
     found = [f"{SHORT[one.name]} {_numbers(one)}" for one in judged.layouts.found]
     said = ", ".join(found) + f" from {judged.writer.types.kind}" if found else ""
     if judged.differences:
@@ -82,11 +88,11 @@ def _numbers(layout: Layout) -> str:
     return f"{layout.size} ({'/'.join(str(row.offset) for row in layout.members)})"
 
 
-def _broken(seen: Verdict) -> list[Broken]:
+def _broken(seen: "Verdict") -> list[Broken]:
     return [seen.tally.broken[rule.name] for rule in RULES if rule.name in seen.tally.broken]
 
 
-def _rules(seen: Verdict) -> Iterator[list[str]]:
+def _rules(seen: "Verdict") -> Iterator[list[str]]:
     passed_over, untested = dict(seen.passed_over), dict(seen.untested)
     weaker = {one.rule: one.why for one in seen.judged.profile.relaxed if one.instead}
     for rule in RULES:
@@ -120,7 +126,7 @@ def _prints(prints: Prints) -> str:
     return f"contract {prints.contract}  stores {prints.stores}  calls {prints.calls}"
 
 
-def _verdict(seen: Verdict) -> str:
+def _verdict(seen: "Verdict") -> str:
     asked, failing = seen.tally.asked, seen.tally.failing
     silent = f", {len(seen.untested)} not asked" if seen.untested else ""
     if seen.right:
@@ -134,7 +140,7 @@ def _verdict(seen: Verdict) -> str:
     )
 
 
-def compared(first: Verdict, second: Verdict) -> Iterator[str]:
+def compared(first: "Verdict", second: "Verdict") -> Iterator[str]:
     """Yield how two kernels compare at a glance."""
     yield f"{first.judged.path} and {second.judged.path}:"
     pairs = zip(Prints._fields, first.tally.prints, second.tally.prints, strict=True)

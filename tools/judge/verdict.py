@@ -8,51 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runstate_abi.layouts.abi import X86_64
-from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compare
-from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
-from runstate_abi.layouts.witnesses import elf
-from runstate_abi.tools.checking.survey import Finding, NotChecked
+from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.model import Difference, WitnessError
 from runstate_abi.tools.judge import tallies
-from runstate_abi.tools.judge.packed import unpacked
 from runstate_abi.tools.judge.tallies import Tally, counted
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
-from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, Profile, Rule, not_judged
-from runstate_abi.writer.witnesses import object_file
-from runstate_abi.writer.witnesses.c_types import Types
-from runstate_abi.writer.witnesses.machine_code import KvmWriter, require_entry
-from runstate_abi.writer.witnesses.object_file import ObjectFile
+from runstate_abi.writer.rules import RULES, Rule, not_judged
+from runstate_abi.writer.witnesses.machine_code import KvmWriter
 from runstate_abi.writer.witnesses.observation import RECORDS, Observation
-from runstate_abi.writer.witnesses.shipped import boot_patches, open_code, open_types
-from runstate_abi.writer.witnesses.xen_code import ENTRY, XenWriter
+from runstate_abi.writer.witnesses.shipped import Judged, WrongRequest, writer_of
+from runstate_abi.writer.witnesses.xen_code import XenWriter
 
 WITNESS = "machine-code"
-
-
-class WrongRequest(Exception):
-    """A profile or a scenario of Xen's for KVM's writer, or the other way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What was judged, before anything is said about how it did."""
-
-    path: str
-    file: ObjectFile
-    writer: KvmWriter | XenWriter
-    profile: Profile
-    release: str
-    build_id: str
-    compiler: str
-    patches: dict[str, int]
-    layouts: Layouts
-    differences: tuple[Difference, ...]
-    compared: int
-
-    @property
-    def source(self) -> str:
-        """The file, the function and what identifies them."""
-        name = f"build-id {self.build_id[:12]}" if self.build_id else "no build-id"
-        return f"{self.path}: {self.writer.entry.name}, {name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,51 +49,6 @@ class Verdict:
         )
 
 
-def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judged:
-    """Open a kernel's or a hypervisor's code and its debug info, with the profile for it.
-
-    WitnessError says why it cannot be judged, WrongRequest that this is no profile for it.
-    """
-    with unpacked(path, btf_path) as (binary, btf):
-        file = open_code(binary)
-        rules = _profile(file, profile)
-        if not rules.name.startswith("xen"):
-            require_entry(file, entry)
-        types = open_types(file, btf)
-    writer = _writer(file, types, entry, rules)
-    seen = types.layouts(RUNSTATE_STRUCTS)
-    held = [compare(claim(one.name, X86_64.name), one, types.source) for one in seen.found]
-    symbol = file.find(writer.entry.name)
-    return Judged(
-        path,
-        file,
-        writer,
-        rules,
-        _release(file),
-        elf.build_id(file.file) or "",
-        object_file.compiler(file),
-        boot_patches(file, symbol) if symbol else {},
-        seen,
-        tuple(difference for one in held for difference in one.differences),
-        sum(one.compared for one in held),
-    )
-
-
-# Xen has its own writer, and its own profiles.
-def _profile(file: ObjectFile, name: str) -> Profile:
-    is_xen = file.find(ENTRY) is not None
-    name = name or ("xen-va" if is_xen else NEWEST.name)
-    if name.startswith("xen") != is_xen:
-        raise WrongRequest(f"--profile {name}: not for {'Xen' if is_xen else 'KVM'}'s writer")
-    return PROFILE[name]
-
-
-def _writer(file: ObjectFile, types: Types, entry: str, profile: Profile) -> KvmWriter | XenWriter:
-    if profile.name.startswith("xen"):
-        return XenWriter(file, types, physical=profile.name == "xen-phys")
-    return KvmWriter(file, types, entry)
-
-
 def requests(judged: Judged, boundaries_only: bool) -> list[Request]:
     """Return what a writer is asked: every placement, or the boundaries and the failures alone."""
     if isinstance(judged.writer, XenWriter):
@@ -153,7 +75,7 @@ def verdict(
     def another() -> KvmWriter | XenWriter:
         # Each process has an emulator of its own.
         name = writer.entry.name
-        return _writer(writer.file, writer.types, name, profile) if jobs > 1 else writer
+        return writer_of(writer.file, writer.types, name, profile) if jobs > 1 else writer
 
     found = tallies.judged(another, requests, profile, jobs, progress)
     if not found.asked:
@@ -165,19 +87,6 @@ def verdict(
         not_judged(RECORDS, profile),
         shown,
     )
-
-
-# vermagic=6.12.107+deb13-amd64 SMP preempt mod_unload: what a module says it was built for.
-def _release(file: ObjectFile) -> str:
-    try:
-        info = bytes(file.file.section(".modinfo") or b"")
-    except WitnessError:
-        return ""
-    for entry in info.split(b"\0"):
-        key, _, value = entry.partition(b"=")
-        if key == b"vermagic" and value.strip():
-            return value.split()[0].decode("ascii", "backslashreplace")
-    return ""
 
 
 def findings(seen: Verdict) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
-from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
+from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
 from runstate_abi.tools.languages.promises import GUESTS, Promise, filled, numbers, promises
 
 

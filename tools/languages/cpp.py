@@ -5,7 +5,7 @@ Law of this file: C++ text out; what C and C++ share is c.py's.
 
 from collections.abc import Iterator
 
-from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.languages import c
 from runstate_abi.tools.languages.promises import GUESTS, Promise, promises
 

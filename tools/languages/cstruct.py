@@ -7,7 +7,7 @@ are the layout's and not the library's.
 from collections.abc import Iterator
 
 from runstate_abi.layouts.model import Field, Layout
-from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.languages.promises import GUESTS
 
 

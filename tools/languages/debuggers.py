@@ -6,7 +6,7 @@ Law of this file: it writes Python literals and nothing else.
 from collections.abc import Iterator
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.languages.promises import GUESTS, filled
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
-from runstate_abi.layouts.runstate import CLAIMS, RUNSTATES
+from runstate_abi.layouts.structs.runstate import CLAIMS, RUNSTATES
 from runstate_abi.tools.languages.promises import GUESTS
 
 FORMAT = "6.2.0"

@@ -6,7 +6,7 @@ Law of this file: YAML text out, written line by line so that it reads as people
 from collections.abc import Iterator
 
 from runstate_abi.layouts.model import Field, Layout
-from runstate_abi.layouts.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.languages.promises import GUESTS
 
 FLAG_BIT = XEN_RUNSTATE_UPDATE.bit_length() - 1

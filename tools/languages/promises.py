@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout
-from runstate_abi.layouts.runstate import CLAIMS, NATIVE, update_byte
+from runstate_abi.layouts.structs.runstate import CLAIMS, NATIVE, update_byte
 
 
 class Guest(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.image import Image
 

@@ -6,7 +6,7 @@ Every function takes the earlier look first. A look that was in flight proves no
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.runstate import RUNSTATES
+from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools.memory.area import Values, state_name
 from runstate_abi.tools.memory.observations import (
     IN_FLIGHT,

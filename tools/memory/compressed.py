@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.inflate import XZ_MEMORY, Compression, compression
-from runstate_abi.tools.checking.streams import PIECE, STREAM_MAX
+from runstate_abi.layouts.witnesses.compressed import (
+    PIECE,
+    STREAM_MAX,
+    XZ_MEMORY,
+    Compression,
+    compression,
+)
 
 GZIP = b"\x1f\x8b\x08"  # deflate is the only method; two bytes alone may begin raw memory
 HEAD = 16
@@ -28,7 +33,7 @@ def how(data: memoryview) -> Compression | None:
 
 def inflated(data: memoryview, known: Compression, source: str) -> memoryview:
     """Return what the data inflate to, mapped (WitnessError: corrupt, truncated, too large)."""
-    if known.pieces is None:
+    if known.opened is None:
         raise WitnessError(
             f"{source}: compressed with {known.name}, which is not read here: unpack it first "
             "(--raw: take its bytes as they are)"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory.area import SHIFT, Values, Window, abi_of, values
 
 # How well a reading's five times agree with what a writer makes of them, best first.

@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import COMPAT
+from runstate_abi.layouts.structs.runstate import COMPAT
 from runstate_abi.tools import output
 from runstate_abi.tools.memory import json_view, sources
 from runstate_abi.tools.memory.area import abi_of, state_name

@@ -13,7 +13,7 @@ from typing import Any
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import UINT64
+from runstate_abi.layouts.structs.runstate import UINT64
 from runstate_abi.tools.memory.area import LARGEST, SHIFT
 from runstate_abi.tools.memory.image import Image, Piece
 

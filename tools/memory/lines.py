@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.layouts.model import Field
-from runstate_abi.layouts.runstate import UINT64
+from runstate_abi.layouts.structs.runstate import UINT64
 from runstate_abi.tools.memory.area import STOLEN, Area, Values, state_name
 from runstate_abi.tools.memory.comparison import Deltas, shares
 from runstate_abi.tools.memory.observations import NORMAL, Observation, words

@@ -6,7 +6,7 @@ and what could have two causes says both.
 
 from typing import NamedTuple
 
-from runstate_abi.layouts.runstate import RUNSTATES, update_byte
+from runstate_abi.layouts.structs.runstate import RUNSTATES, update_byte
 from runstate_abi.tools.memory.area import Area, Values, state_name
 
 WRONG, IN_FLIGHT, NORMAL = "wrong", "in-flight", "normal"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import update_byte
+from runstate_abi.layouts.structs.runstate import update_byte
 from runstate_abi.tools.memory.area import abi_of
 from runstate_abi.tools.memory.lines import style_of
 from runstate_abi.tools.memory.rows import Element, elements

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
 from runstate_abi.layouts.model import Field, Layout
-from runstate_abi.layouts.runstate import RUNSTATES, update_byte
+from runstate_abi.layouts.structs.runstate import RUNSTATES, update_byte
 from runstate_abi.tools.memory.area import Area
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser
 from runstate_abi.tools.output import Line
@@ -20,9 +21,6 @@ from runstate_abi.writer.racing.ordering import GRAINS, MEASURED_GRAIN, MODELS
 from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, INCREASING
 from runstate_abi.writer.variants import VARIANTS, Refused
 from runstate_abi.writer.vcpu import SHAPES
-
-# Every answer is safe; one is torn.
-SAFE, TORN, USAGE, NOT_CHECKED = 0, 1, 2, 3
 
 
 def main(argv: list[str]) -> int:
@@ -78,7 +76,7 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
             print(f"runstate: {line}", file=sys.stderr)
     else:
         output.write(_lines(answered, left_out, options.rows), options.color)
-    return TORN if any(row.verdict == race.TORN for row in answered) else SAFE
+    return DIFFERENT if any(row.verdict == race.TORN for row in answered) else EQUAL
 
 
 # One answer in words, and many as the shortest table that tells them apart.

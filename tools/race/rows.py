@@ -148,9 +148,9 @@ def _row(
 
 def of_kernel(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     """Yield the answers for a kernel's machine code: in program order, so on x86-TSO alone."""
-    from runstate_abi.tools.judge import verdict
+    from runstate_abi.writer.witnesses import shipped
 
-    judged = verdict.opened(path, btf)
+    judged = shipped.opened(path, btf)
 
     def steps(vcpu: Runstate, area: Area) -> Steps:
         asked = Request(area.abi, area.offset, area.update_flag, False, vcpu)

@@ -6,7 +6,7 @@ Law of this file: it renders what writer/race.py found and decides nothing.
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.output import Ink, Line
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.race import Race

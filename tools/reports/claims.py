@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from runstate_abi.layouts import invariants, runstate
+from runstate_abi.layouts import conditions
 from runstate_abi.layouts.model import Difference
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs import runstate
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer import rules
 
 
@@ -23,7 +24,7 @@ class Place(NamedTuple):
 
 
 TEXT_MAX = 1 << 20
-ROOT = Path(runstate.__file__).parent.parent
+ROOT = Path(conditions.__file__).parent.parent
 
 
 def place_of(difference: Difference) -> Place:
@@ -31,7 +32,7 @@ def place_of(difference: Difference) -> Place:
     if difference.kind == "rule-broken":
         return _found(rules.__file__, rf'Rule\("{re.escape(difference.member)}"')
     if difference.kind == "condition-false":
-        return _found(invariants.__file__, rf'Condition\("{re.escape(difference.struct)}"')
+        return _found(conditions.__file__, rf'Condition\("{re.escape(difference.struct)}"')
     if difference.abi != "x86_64":
         return _found(runstate.__file__, rf'^ *"{re.escape(difference.abi)}": +AbiClaims')
     table = "NATIVE = " if difference.struct == NATIVE.name else "COMPAT = "

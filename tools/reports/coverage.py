@@ -1,10 +1,150 @@
-"""The coverage of the claims: every declared invariant, and which witnesses confirmed it."""
+"""The coverage of the claims: every declared invariant, and which witnesses confirmed it.
+
+Law of this file: nobody's silence is taken for a yes. A witness confirms an invariant when its own
+numbers make it true, and a row of a layout when it was compared and no fact of it differs.
+"""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
 
-from runstate_abi.tools.checking.completeness import Confirmation, coverage, unconfirmed
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.conditions import CONDITIONS, UNASSERTED, Condition, applies, evaluate
+from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.output import aligned
+
+# What --require takes, and in words what it needs.
+# fmt: off
+KINDS = {
+    "construct":  "the Construct definitions",
+    "ctypes":     "the ctypes structures",
+    "rule":       "the C layout rule",
+    "conditions": "the kernel's conditions on the tables",
+    "cc":         "any compiler",
+    "gcc":        "gcc",
+    "clang":      "clang",
+    "btf":        "a file with BTF",
+    "dwarf":      "a file with DWARF",
+    "golden":     "a golden file",
+}
+# fmt: on
+
+
+def kinds(finding: Finding) -> tuple[str, ...]:
+    """Return the words of KINDS that a Finding answers to: ``gcc -m32`` is gcc, and cc."""
+    name = {"C rule": "rule"}.get(finding.witness, finding.witness)
+    if name in KINDS and name not in ("cc", "gcc", "clang"):
+        return (name,)
+    program = finding.witness.split()[0].rpartition("/")[2] if finding.witness.split() else ""
+    # x86_64-linux-gnu-gcc-12 is a gcc, clang-16 a clang.
+    return ("cc", *(known for known in ("gcc", "clang") if known in program.split("-")))
+
+
+def absent(findings: Sequence[Finding], require: Sequence[str]) -> list[Finding]:
+    """Return one failing Finding for each required kind of witness that compared nothing."""
+    asked = {k for f in findings if f.compared or f.evaluations for k in kinds(f)}
+    return [
+        Finding(kind, "", "", not_checked=(NotChecked(kind, _why(kind), True),))
+        for kind in dict.fromkeys(require)
+        if kind not in asked
+    ]
+
+
+def _why(kind: str) -> str:
+    return f"required (--require {kind}), and nothing was compared with {KINDS[kind]}"
+
+
+class Declared(NamedTuple):
+    """One thing that is declared: a condition's id or a row's name, and a sentence."""
+
+    id: str
+    text: str
+
+
+class Confirmation(NamedTuple):
+    """Who confirmed it and who denied it, as names of witnesses with their ABI."""
+
+    declared: Declared
+    confirmed: tuple[str, ...]
+    denied: tuple[str, ...]
+
+
+def coverage(findings: Sequence[Finding]) -> list[Confirmation]:
+    """Return every declared invariant with its witnesses: the conditions, then every row."""
+    declared = (*CONDITIONS, *UNASSERTED)
+    verdicts = [(_name(f), _conditions(f)) for f in findings]
+    rows = [
+        _confirmation(Declared(c.id, c.sentence), [(n, v.get(c.id)) for n, v in verdicts])
+        for c in declared
+    ]
+    for layout in (NATIVE, COMPAT):
+        for member in ("", *(row.name for row in layout.members)):
+            place = f"{layout.name}.{member}" if member else layout.name
+            seen = [(_name(f), _row(f, layout.name, member)) for f in findings]
+            rows.append(_confirmation(Declared(place, _row_text(layout, member)), seen))
+    return rows
+
+
+def _confirmation(declared: Declared, verdicts: Sequence[tuple[str, bool | None]]) -> Confirmation:
+    yes, no = (
+        tuple(dict.fromkeys(name for name, holds in verdicts if holds is wanted))
+        for wanted in (True, False)
+    )
+    return Confirmation(declared, yes, no)
+
+
+def _name(finding: Finding) -> str:
+    return f"{finding.witness} [{finding.abi}]" if finding.abi else finding.witness
+
+
+# What a witness says of each condition: its own evaluations, then what its layouts make of the
+# others. sizeof(vx->...) is not a layout's to say.
+def _conditions(finding: Finding) -> dict[str, bool | None]:
+    said = {e.condition.id: e.holds for e in finding.evaluations}
+    for condition in (*CONDITIONS, *UNASSERTED):
+        if condition.id not in said and applies(condition, finding.abi):
+            holds = _on_layouts(condition, finding.found)
+            # Xen's and ctypes' compat struct is aligned to 4 and was compared with that claim.
+            said[condition.id] = None if holds is False and not finding.differences else holds
+    return said
+
+
+def _on_layouts(condition: Condition, found: Sequence[Layout]) -> bool | None:
+    if "struct " not in condition.text:
+        return None  # a matter of constants, which no layout shows
+    names = [name for name in (NATIVE.name, COMPAT.name) if f"struct {name}" in condition.text]
+    definitions = [[x for x in found if x.name == name] for name in names]
+    answers = [
+        evaluate(condition, {x.name: x for x in chosen}, {}).holds
+        for chosen in product(*definitions)
+    ]
+    if not answers or None in answers:
+        return False if False in answers else None
+    return all(answers)
+
+
+def _row(finding: Finding, struct: str, member: str) -> bool | None:
+    if finding.witness in ("golden", "conditions"):
+        return None
+    named = any(layout.name == struct for layout in finding.found)
+    # The C rule lays out all ABIs and keeps none of it.
+    if not named and not (finding.compared and not finding.found):
+        return None
+    return not any(d.struct == struct and d.member == member for d in finding.differences)
+
+
+def _row_text(layout: Layout, member: str) -> str:
+    if not member:
+        return f"{layout.size} bytes on x86_64, alignment {layout.alignment}"
+    row = layout.field(member)
+    sign = "signed" if row.type.signed else "unsigned"
+    return f"at {row.offset:#04x}, {row.count} of {row.type.size} bytes, {sign}"
+
+
+def unconfirmed(rows: Sequence[Confirmation]) -> Iterator[str]:
+    """Yield the ids of what nobody confirmed."""
+    return (row.declared.id for row in rows if not row.confirmed)
 
 
 def render(findings: Sequence[Finding]) -> str:

@@ -8,8 +8,8 @@ the Markdown report to the step's summary, where there is one.
 import os
 from collections.abc import Sequence
 
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.checking.survey import Finding
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import line_in
 from runstate_abi.tools.reports.results import Outcome, Result, results

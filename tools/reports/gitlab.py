@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.tools.reports.claims import Place, line_in, place_of
 from runstate_abi.tools.reports.results import Result, results
 
@@ -31,7 +31,7 @@ def _issues(result: Result) -> Iterator[dict[str, object]]:
     if result.failed and not result.differences:
         text = f"{result.name}: {'; '.join(result.lines)}"
         # Relative: GitLab shows it beside the files of the merge request.
-        path = os.path.relpath(result.path) if result.path else "layouts/runstate.py"
+        path = os.path.relpath(result.path) if result.path else "layouts/structs/runstate.py"
         yield _issue("not-checked", text, f"{result.place} {text}", Place(path, 1))
 
 

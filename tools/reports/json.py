@@ -9,9 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from runstate_abi.layouts.findings import Finding, exit_code
 from runstate_abi.layouts.model import Layout
-from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.report import exit_code
 from runstate_abi.tools.reports import coverage
 
 SCHEMA = "runstate-check/1"

@@ -7,7 +7,7 @@ NotChecked); whatever could not be checked is a failure.
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.tools.reports.results import Outcome, Result, counted, results
 
 

@@ -6,7 +6,7 @@ diagnostics right before it; a description has no ``#``, and SKIP carries its re
 
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.tools.reports.results import Outcome, Result, results
 
 

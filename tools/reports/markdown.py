@@ -6,8 +6,7 @@ how much was left out is said.
 
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.report import DIFFERENT, EQUAL, exit_code
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL, Finding, exit_code
 from runstate_abi.tools.reports.results import Outcome, Result, counted, results
 
 SIZE_MAX = 900 << 10  # bytes; a step may have written something before

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from runstate_abi.layouts.findings import EQUAL, Finding, NotChecked, exit_code
 from runstate_abi.layouts.model import Difference
-from runstate_abi.tools.checking.survey import Finding, NotChecked
-from runstate_abi.tools.report import EQUAL, exit_code
 
 
 class Outcome(Enum):

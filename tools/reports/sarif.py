@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from runstate_abi.layouts.findings import NOT_CHECKED, Finding, exit_code
 from runstate_abi.layouts.model import Difference
-from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.report import NOT_CHECKED, exit_code
 from runstate_abi.tools.reports.claims import line_in, place_of
 from runstate_abi.tools.reports.results import Outcome, Result, results
 
@@ -94,7 +93,9 @@ def _results(result: Result) -> Iterator[dict[str, object]]:
         }
     if result.outcome is Outcome.UNCHECKED:
         text = f"{result.name}: {'; '.join(result.lines)}"
-        claims: dict[str, object] = {"physicalLocation": _claims_file("layouts/runstate.py", 1)}
+        claims: dict[str, object] = {
+            "physicalLocation": _claims_file("layouts/structs/runstate.py", 1)
+        }
         located = [_file(result.path)] if result.path else [claims]
         yield {**_result("not-checked", text, result), "locations": located}
 

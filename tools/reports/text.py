@@ -5,10 +5,9 @@ Law of this file: every difference is one line that grep finds, and the last lin
 
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
-from runstate_abi.tools.checking.survey import Finding
-from runstate_abi.tools.output import aligned, one_line
-from runstate_abi.tools.report import unreadable
+from runstate_abi.layouts.findings import Finding, one_line, unreadable
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.tools.output import aligned
 
 
 def render(findings: Sequence[Finding]) -> str:

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from runstate_abi.layouts.runstate import RUNSTATES
-from runstate_abi.tools.cli import DIFFERENT, EQUAL
+from runstate_abi.layouts.findings import DIFFERENT, EQUAL
+from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools.options import add_format, address, count, new_parser, number
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write

@@ -4,7 +4,7 @@ Each function says whether the update in a ledger could have broken the rules th
 writer/rules.py.
 """
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.rulebook.evidence import Ledger
 from runstate_abi.writer.steps import Activate, Check, Dirty, Refresh, Write
 

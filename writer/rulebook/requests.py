@@ -15,7 +15,7 @@ from itertools import product
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE, U64
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.host import EFAULT
 from runstate_abi.writer.vcpu import (
     BLOCKED,

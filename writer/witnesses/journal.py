@@ -3,6 +3,8 @@
 Law of this file: it notes and never answers. The Machine calls it, and whoever plays the kernel.
 """
 
+from typing import TYPE_CHECKING
+
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.rulebook.evidence import Read
 from runstate_abi.writer.rulebook.requests import Request
@@ -10,8 +12,10 @@ from runstate_abi.writer.steps import IrqRestore, IrqSave
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import guest_pages, stubs
 from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
-from runstate_abi.writer.witnesses.machine import Machine
 from runstate_abi.writer.witnesses.observation import Event, Observation
+
+if TYPE_CHECKING:
+    from runstate_abi.writer.witnesses.machine import Machine
 
 EVENTS_MAX = 500  # an update has 30; one that copies byte by byte 100
 COPY_MAX = 2 * PAGE_SIZE
@@ -25,7 +29,7 @@ class Journal:
 
     __slots__ = ("events", "irqs_off", "machine", "odd", "pages", "places", "reads")
 
-    def __init__(self, machine: Machine, pages: GuestPages) -> None:
+    def __init__(self, machine: "Machine", pages: GuestPages) -> None:
         """Map the guest's pages and listen to what happens in them."""
         self.machine, self.pages = machine, pages
         machine.map(guest_pages.BASE, self.pages.memory)

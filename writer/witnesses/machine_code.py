@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types

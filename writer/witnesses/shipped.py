@@ -9,16 +9,23 @@ vmlinuz.py.
 import mmap
 import os
 import stat
+from dataclasses import dataclass
 
-from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compare
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf, vmlinuz
 from runstate_abi.layouts.witnesses.btf import Btf
+from runstate_abi.layouts.witnesses.compressed import compression, inflate
 from runstate_abi.layouts.witnesses.elf import Elf
-from runstate_abi.layouts.witnesses.inflate import compression, inflate
+from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
+from runstate_abi.writer.rules import NEWEST, PROFILE, Profile
 from runstate_abi.writer.witnesses import dwarf_types, object_file
 from runstate_abi.writer.witnesses.c_types import BtfTypes, Types
+from runstate_abi.writer.witnesses.machine_code import KvmWriter, require_entry
 from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, targets
+from runstate_abi.writer.witnesses.xen_code import ENTRY, XenWriter
 
 CODE_MAX = 128 << 20  # what a compressed module may inflate to
 
@@ -107,3 +114,90 @@ def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
             if count:
                 found[what] = count
     return found
+
+
+class WrongRequest(Exception):
+    """A profile or a scenario of Xen's for KVM's writer, or the other way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was judged, before anything is said about how it did."""
+
+    path: str
+    file: ObjectFile
+    writer: KvmWriter | XenWriter
+    profile: Profile
+    release: str
+    build_id: str
+    compiler: str
+    patches: dict[str, int]
+    layouts: Layouts
+    differences: tuple[Difference, ...]
+    compared: int
+
+    @property
+    def source(self) -> str:
+        """The file, the function and what identifies them."""
+        name = f"build-id {self.build_id[:12]}" if self.build_id else "no build-id"
+        return f"{self.path}: {self.writer.entry.name}, {name}"
+
+
+def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judged:
+    """Open a kernel's or a hypervisor's code and its debug info, with the profile for it.
+
+    WitnessError says why it cannot be judged, WrongRequest that this is no profile for it.
+    """
+    with unpacked(path, btf_path) as (binary, btf):
+        file = open_code(binary)
+        rules = _profile(file, profile)
+        if not rules.name.startswith("xen"):
+            require_entry(file, entry)
+        types = open_types(file, btf)
+    writer = writer_of(file, types, entry, rules)
+    seen = types.layouts(RUNSTATE_STRUCTS)
+    held = [compare(claim(one.name, X86_64.name), one, types.source) for one in seen.found]
+    symbol = file.find(writer.entry.name)
+    return Judged(
+        path,
+        file,
+        writer,
+        rules,
+        _release(file),
+        elf.build_id(file.file) or "",
+        object_file.compiler(file),
+        boot_patches(file, symbol) if symbol else {},
+        seen,
+        tuple(difference for one in held for difference in one.differences),
+        sum(one.compared for one in held),
+    )
+
+
+# Xen has its own writer, and its own profiles.
+def _profile(file: ObjectFile, name: str) -> Profile:
+    is_xen = file.find(ENTRY) is not None
+    name = name or ("xen-va" if is_xen else NEWEST.name)
+    if name.startswith("xen") != is_xen:
+        raise WrongRequest(f"--profile {name}: not for {'Xen' if is_xen else 'KVM'}'s writer")
+    return PROFILE[name]
+
+
+def writer_of(
+    file: ObjectFile, types: Types, entry: str, profile: Profile
+) -> KvmWriter | XenWriter:
+    if profile.name.startswith("xen"):
+        return XenWriter(file, types, physical=profile.name == "xen-phys")
+    return KvmWriter(file, types, entry)
+
+
+# vermagic=6.12.107+deb13-amd64 SMP preempt mod_unload: what a module says it was built for.
+def _release(file: ObjectFile) -> str:
+    try:
+        info = bytes(file.file.section(".modinfo") or b"")
+    except WitnessError:
+        return ""
+    for entry in info.split(b"\0"):
+        key, _, value = entry.partition(b"=")
+        if key == b"vermagic" and value.strip():
+            return value.split()[0].decode("ascii", "backslashreplace")
+    return ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts.abi import ABI, I386, X86_64
 from runstate_abi.layouts.model import FLOATING, INTEGER, WitnessError, differences
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, claim
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, is_split, observe
 from runstate_abi.layouts.witnesses.btf_blob import FEW

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from runstate_abi.layouts.abi import ABI, ABIS
-from runstate_abi.layouts.invariants import CONDITIONS
+from runstate_abi.layouts.conditions import CONDITIONS
 from runstate_abi.layouts.model import WitnessError, compare
-from runstate_abi.layouts.runstate import CLAIMS, COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import compiler
 from runstate_abi.layouts.witnesses.compiler import OURS, Unit, header_unit, observe
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import WitnessError, differences
-from runstate_abi.layouts.runstate import RUNSTATE_STRUCTS, claim
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import dwarf
 
 TEXT = """

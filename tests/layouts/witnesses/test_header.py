@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from runstate_abi.layouts.model import WitnessError, compare
-from runstate_abi.layouts.runstate import CLAIMS, NATIVE
+from runstate_abi.layouts.structs.runstate import CLAIMS, NATIVE
 from runstate_abi.layouts.witnesses import compiler, header, probe
 
 U64 = "typedef unsigned long long u64;\n"

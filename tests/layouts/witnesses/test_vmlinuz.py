@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts.abi import ABI, I386, X86_64
 from runstate_abi.layouts.model import WitnessError, differences
-from runstate_abi.layouts.runstate import COMPAT, KVM_VCPU_XEN, NATIVE, claim
-from runstate_abi.layouts.witnesses import inflate
+from runstate_abi.layouts.structs.runstate import COMPAT, KVM_VCPU_XEN, NATIVE, claim
+from runstate_abi.layouts.witnesses import compressed
 from runstate_abi.layouts.witnesses.btf import Btf, observe
 from runstate_abi.layouts.witnesses.vmlinuz import identity, open_image, read_btf, sha256
 
@@ -338,10 +338,10 @@ def test_a_corrupt_stream_is_refused(opened, vmlinux, how):
 @pytest.mark.parametrize("how", COMPRESS)
 def test_nothing_inflates_beyond_its_limit(how):
     packed = memoryview(COMPRESS[how](bytes(20 << 20)))
-    known = inflate.compression(packed)
+    known = compressed.compression(packed)
     with pytest.raises(WitnessError, match=f"its {how} data inflates to over 1000 bytes"):
-        inflate.inflate(packed, known, "file", limit=1000)
-    assert len(inflate.inflate(packed, known, "file")) == 20 << 20
+        compressed.inflate(packed, known, "file", limit=1000)
+    assert len(compressed.inflate(packed, known, "file")) == 20 << 20
 
 
 @pytest.mark.parametrize(
@@ -514,10 +514,10 @@ def test_debians_arm64_kernel_is_a_raw_image(debian):
 
 def inflated_from(data):
     """Return the first thing of a megabyte or more that zstd inflates from inside ``data``."""
-    how, at = inflate.compression(inflate.COMPRESSIONS[2].magic), -1
+    how, at = compressed.compression(compressed.COMPRESSIONS[2].magic), -1
     while (at := data.find(how.magic, at + 1)) >= 0:
         try:
-            found = inflate.inflate(memoryview(data)[at:], how, "vmlinuz")
+            found = compressed.inflate(memoryview(data)[at:], how, "vmlinuz")
         except WitnessError:
             continue
         if len(found) >= 1 << 20:

@@ -1,9 +1,9 @@
 """The matrix as values: a cell is the claim and whoever spoke to it; disagreement is marked."""
 
 from runstate_abi.layouts.abi import ABIS
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Layout, Scalar
-from runstate_abi.layouts.runstate import CLAIMS, NATIVE
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.structs.runstate import CLAIMS, NATIVE
 from runstate_abi.tools.compare import grid, matrix
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from runstate_abi.layouts.abi import ABI, Member, c_layout
-from runstate_abi.layouts.model import Field, Scalar, tiled
-from runstate_abi.layouts.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE
+from runstate_abi.layouts.abi import ABI, c_layout
+from runstate_abi.layouts.model import Field, Member, Scalar, tiled
+from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE
 from runstate_abi.tools.compare import shifts
 
 U32, U64 = Scalar("uint32_t", 4, False), Scalar("uint64_t", 8, False)

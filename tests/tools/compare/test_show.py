@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.compare import show
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "show.txt"

@@ -8,8 +8,8 @@ from importlib.resources import files
 import pytest
 
 from runstate_abi.layouts.abi import ABIS
-from runstate_abi.layouts.invariants import CONDITIONS, UNASSERTED
-from runstate_abi.layouts.runstate import CLAIMS, COMPAT, NATIVE, RUNSTATES
+from runstate_abi.layouts.conditions import CONDITIONS, UNASSERTED
+from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.docs import command
 from runstate_abi.tools.docs.sources import REFERENCES
 from runstate_abi.tools.rendering import blocks

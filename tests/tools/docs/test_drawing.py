@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, update_byte
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, update_byte
 from runstate_abi.tools.docs import structs
 from runstate_abi.tools.rendering import drawing
 from runstate_abi.tools.rendering.drawing import Box, Epoch, Lane

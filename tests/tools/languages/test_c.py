@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from runstate_abi.layouts.model import compare
-from runstate_abi.layouts.runstate import claim
+from runstate_abi.layouts.structs.runstate import claim
 from runstate_abi.layouts.witnesses import compiler
 from runstate_abi.tools.languages import c
 from runstate_abi.tools.languages.promises import GUESTS

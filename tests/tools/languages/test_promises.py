@@ -1,7 +1,7 @@
 """What is promised about a struct: everything that layouts/ claims, and nothing else."""
 
 from runstate_abi.layouts.model import Fact, facts
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.tools.languages.promises import GUESTS, promises
 
 KINDS = {"member-size": "size", "signed": "signedness"}

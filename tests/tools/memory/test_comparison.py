@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.comparison import compare, deltas, shares, told
 from runstate_abi.tools.memory.observations import observe, worst
 

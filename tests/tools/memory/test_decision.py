@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.memory.area import LAYOUTS, abi_of, area, rival
 from runstate_abi.tools.memory.decision import Decision, decide, doubted
 

@@ -1,6 +1,6 @@
 import pytest
 
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.area import LAYOUTS, Area, Span
 from runstate_abi.tools.memory.observations import FACTS, observe, words, worst
 

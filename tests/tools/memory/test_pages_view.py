@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from runstate_abi.layouts.runstate import update_byte
+from runstate_abi.layouts.structs.runstate import update_byte
 from runstate_abi.tools.memory import pages_view
 from runstate_abi.tools.memory.area import LAYOUTS
 from runstate_abi.tools.rendering import drawing

@@ -1,6 +1,6 @@
 import pytest
 
-from runstate_abi.layouts.runstate import update_byte
+from runstate_abi.layouts.structs.runstate import update_byte
 from runstate_abi.tools.memory.area import LAYOUTS, Area, Span
 from runstate_abi.tools.memory.rows import Edge, Row, edges, elements, rows
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.model import Difference
-from runstate_abi.layouts.runstate import NATIVE
-from runstate_abi.tools.checking.survey import Finding, NotChecked, unchecked
+from runstate_abi.layouts.structs.runstate import NATIVE
 
 EQUAL = Finding("gcc", "gcc, 12", "x86_64", found=(NATIVE,), compared=14)
 DIFFERENCE = Difference("size-mismatch", NATIVE.name, "", "i386", "44", "48", "gcc -m32, 12")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.layouts import invariants, runstate
+from runstate_abi.layouts import conditions
 from runstate_abi.layouts.model import Difference
+from runstate_abi.layouts.structs import runstate
 from runstate_abi.tools.reports.claims import line_in, place_of
 
 NATIVE, COMPAT = "vcpu_runstate_info", "compat_vcpu_runstate_info"
@@ -23,7 +24,7 @@ LINES = {
 def test_the_line_says_it(case):
     kind, struct, member = case
     place = place_of(Difference(kind, struct, member, "x86_64", "", "", ""))
-    module = invariants if kind == "condition-false" else runstate
+    module = conditions if kind == "condition-false" else runstate
     assert Path(module.__file__).as_posix().endswith(place.file)
     line = Path(module.__file__).read_text().splitlines()[place.line - 1]
     assert " ".join(line.split()).startswith(LINES[case])

@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from runstate_abi.layouts import runstate
 from runstate_abi.layouts.model import Difference
+from runstate_abi.layouts.structs import runstate
 from runstate_abi.tools.reports import sarif
 
 
@@ -59,7 +59,7 @@ def test_the_location_is_the_witness_and_the_related_one_the_claim(findings, tmp
     place = result["locations"][0]["physicalLocation"]
     assert place["artifactLocation"] == {"uri": "kvm.ko"}
     claim = result["relatedLocations"][0]["physicalLocation"]
-    assert claim["artifactLocation"]["uri"] == "layouts/runstate.py"
+    assert claim["artifactLocation"]["uri"] == "layouts/structs/runstate.py"
     line = Path(runstate.__file__).read_text().splitlines()[claim["region"]["startLine"] - 1]
     assert line.split() == ["Field(0x10,", '"time",', "UINT64,", "4),"]
 

@@ -1,6 +1,6 @@
 """Every line of the text is one that grep finds, and what is not checked is said."""
 
-from runstate_abi.tools.checking.survey import Finding
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.tools.reports import text
 
 

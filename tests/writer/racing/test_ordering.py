@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.writer.guest import READER
 from runstate_abi.writer.racing.ordering import MODEL, is_whole, phases, sights
 from runstate_abi.writer.steps import Barrier, Copy, Store

@@ -13,7 +13,7 @@ from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.area import SHIFT, Values, state_name, values
 from runstate_abi.tools.memory.comparison import deltas

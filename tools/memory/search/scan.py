@@ -4,7 +4,7 @@ scan_numpy.py applies it at a good part of memory's speed, scan_plain.py with th
 alone. Both find the same places, at any alignment; candidates.py then judges each of them.
 """
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 
 # The filter, on a little-endian entry time at offset e and the four times behind it:

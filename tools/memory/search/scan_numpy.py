@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.search.scan import (
     LARGE_BYTES,

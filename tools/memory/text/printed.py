@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.runstate import COMPAT, NATIVE, RUNSTATES
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory.area import SHIFT, Values, packed
 
 STRUCT, ARRAY, LITERAL = "printed struct", "array", "bytes literal"

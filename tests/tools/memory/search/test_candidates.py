@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from runstate_abi.layouts.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.search import candidates
 from runstate_abi.tools.memory.search.candidates import (

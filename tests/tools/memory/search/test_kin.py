@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from runstate_abi.layouts.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.tools.memory.area import values
 from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.search import finding, kin

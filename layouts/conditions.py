@@ -1,0 +1,232 @@
+"""What the kernel asserts about the two structs, in its own words, and what nobody asserts.
+
+KVM's writer opens with BUILD_BUG_ON conditions; each is a row here, verbatim (white space apart).
+A row's text is its only encoding: evaluate() puts the numbers that some witness reports in the
+place of sizeof(), offsetof() and sizeof_field(), and does the arithmetic that is left; compilers
+get the same text as a _Static_assert.
+
+Law of this file: tables, and the one evaluator. A condition that needs something nobody reported
+is None, "not checked", and never True.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.structs.runstate import (
+    KVM_VCPU_XEN,
+    RUNSTATES,
+    XEN_RUNSTATE_UPDATE,
+)
+
+
+class Stage(NamedTuple):
+    """A version of kvm_xen_update_runstate_guest() that changed its list of conditions."""
+
+    name: str
+    conditions: int
+    source: str
+
+
+# fmt: off
+STAGES = (
+    Stage("linux-5.14",  12, '30b5c851af79 ("KVM: x86/xen: Add support for vCPU runstate information") (in v5.12)'),
+    Stage("linux-5.16",  14, 'fcb732d8f8cf ("KVM: x86/xen: Fix runstate updates to be atomic when preempting vCPU") (in v5.17)'),
+    Stage("patch-2of4",  15, "posted 19 Nov 2022, message 20221119094659.11868-2-dwmw2@infradead.org; in the thread's pre-image too"),
+    Stage("reconciled",  16, 'bf9d04e1c597, posted 24 Nov 2022, merged as part of 5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area") (in v6.2)'),
+)
+# fmt: on
+
+
+class Condition(NamedTuple):
+    """One BUILD_BUG_ON: ``text`` is what must NOT be true. ``since`` indexes STAGES.
+
+    ``x86_64_only`` marks those that stand under #ifdef CONFIG_X86_64.
+    """
+
+    id: str
+    text: str
+    since: int
+    x86_64_only: bool
+    sentence: str
+
+
+# arch/x86/kvm/xen.c, kvm_xen_update_runstate_guest(), in the order of the source since v6.2.
+# fmt: off
+CONDITIONS = (
+    Condition("A1",  "offsetof(struct vcpu_runstate_info, state) != 0", 1, False,
+              "state is the first member of the native struct"),
+    Condition("A2",  "offsetof(struct compat_vcpu_runstate_info, state) != 0", 1, False,
+              "state is the first member of the compat struct"),
+    Condition("A3",  "sizeof(struct compat_vcpu_runstate_info) != 0x2c", 0, False,
+              "the compat struct is 44 bytes"),
+    Condition("A4",  "offsetof(struct vcpu_runstate_info, state_entry_time) != offsetof(struct compat_vcpu_runstate_info, state_entry_time) + 4", 0, True,
+              "4 bytes of padding come before the native state_entry_time"),
+    Condition("A5",  "offsetof(struct vcpu_runstate_info, time) != offsetof(struct compat_vcpu_runstate_info, time) + 4", 0, True,
+              "the same 4 bytes shift the native time[]"),
+    Condition("A6",  "sizeof(struct vcpu_runstate_info) != 0x2c + 4", 3, True,
+              "the native struct is 4 bytes longer, with no padding at its end"),
+    Condition("A7",  "offsetof(struct vcpu_runstate_info, state) != offsetof(struct compat_vcpu_runstate_info, state)", 0, False,
+              "state is in the same place in both"),
+    Condition("A8",  "sizeof_field(struct vcpu_runstate_info, state) != sizeof(vx->current_runstate)", 0, False,
+              "the native state is as wide as KVM's own copy of it"),
+    Condition("A9",  "sizeof_field(struct compat_vcpu_runstate_info, state) != sizeof(vx->current_runstate)", 0, False,
+              "so is the compat state"),
+    Condition("A10", "sizeof_field(struct vcpu_runstate_info, state_entry_time) != sizeof(uint64_t)", 0, False,
+              "the native state_entry_time is 64 bits"),
+    Condition("A11", "sizeof_field(struct compat_vcpu_runstate_info, state_entry_time) != sizeof(uint64_t)", 0, False,
+              "so is the compat one"),
+    Condition("A12", "(XEN_RUNSTATE_UPDATE >> 56) != 0x80", 2, False,
+              "the update flag is the top bit of the last byte of state_entry_time"),
+    Condition("A13", "offsetof(struct vcpu_runstate_info, state_entry_time) != offsetof(struct vcpu_runstate_info, time) - sizeof(u64)", 0, False,
+              "the native time[] follows state_entry_time at once"),
+    Condition("A14", "offsetof(struct compat_vcpu_runstate_info, state_entry_time) != offsetof(struct compat_vcpu_runstate_info, time) - sizeof(u64)", 0, False,
+              "so does the compat time[]"),
+    Condition("A15", "sizeof_field(struct vcpu_runstate_info, time) != sizeof_field(struct compat_vcpu_runstate_info, time)", 0, False,
+              "time[] is equally long in both"),
+    Condition("A16", "sizeof_field(struct vcpu_runstate_info, time) != sizeof(vx->runstate_times)", 0, False,
+              "time[] is as long as KVM's own copy of it"),
+)
+
+# What no kernel and no hypervisor asserts, in the same notation; witnesses/probe.py defines
+# is_signed() and sizeof_element() for compilers.
+UNASSERTED = (
+    Condition("U1",  "_Alignof(struct vcpu_runstate_info) != offsetof(struct vcpu_runstate_info, state_entry_time)", 0, False,
+              "the native struct is aligned as its 64-bit members are: 8 on x86-64, 4 on i386"),
+    Condition("U2",  "_Alignof(struct compat_vcpu_runstate_info) != 1", 0, False,
+              "KVM's compat struct is packed: alignment 1 (Xen's is 4)"),
+    Condition("U3",  "is_signed(struct vcpu_runstate_info, state) != 1", 0, False,
+              "the native state is signed (KVM's selftest declares it u32)"),
+    Condition("U4",  "is_signed(struct compat_vcpu_runstate_info, state) != 1", 0, False,
+              "so is the compat state"),
+    Condition("U5",  "is_signed(struct vcpu_runstate_info, state_entry_time) != 0", 0, False,
+              "the native state_entry_time is unsigned"),
+    Condition("U6",  "is_signed(struct compat_vcpu_runstate_info, state_entry_time) != 0", 0, False,
+              "so is the compat one"),
+    Condition("U7",  "sizeof_element(struct vcpu_runstate_info, time) != sizeof(uint64_t)", 0, False,
+              "an element of the native time[] is 64 bits (only the 32 bytes of the whole are asserted)"),
+    Condition("U8",  "sizeof_element(struct compat_vcpu_runstate_info, time) != sizeof(uint64_t)", 0, False,
+              "so is one of the compat time[]"),
+    Condition("U9",  "RUNSTATE_running != 0 || RUNSTATE_runnable != 1 || RUNSTATE_blocked != 2 || RUNSTATE_offline != 3", 0, False,
+              "the RUNSTATE_* values are in the order that time[] is indexed by"),
+    Condition("U10", "sizeof_field(struct vcpu_runstate_info, time) != sizeof_element(struct vcpu_runstate_info, time) * (RUNSTATE_offline + 1)", 0, False,
+              "time[] has one element for each RUNSTATE_* value"),
+)
+# fmt: on
+
+
+def conditions_of(stage: int) -> tuple[Condition, ...]:
+    """Return the conditions that the version ``STAGES[stage]`` has: 12, 14, 15 or 16."""
+    return tuple(condition for condition in CONDITIONS if condition.since <= stage)
+
+
+class Evaluation(NamedTuple):
+    """A condition and whether it holds: None is not checked, and ``why`` says what was missing."""
+
+    condition: Condition
+    holds: bool | None
+    numbers: str
+    why: str = ""
+
+
+class _Missing(LookupError):
+    pass
+
+
+# KVM's own copies, arch/x86/include/asm/kvm_host.h: u32 current_runstate; u64 runstate_times[4].
+KVM_SIZES = {"current_runstate": 4, "runstate_times": 32}
+
+
+def evaluate(
+    condition: Condition, layouts: Mapping[str, Layout], kvm_sizes: Mapping[str, int] = KVM_SIZES
+) -> Evaluation:
+    """Evaluate a condition on what some witness says: ``layouts`` maps struct names to layouts.
+
+    ``kvm_sizes`` has the size in bytes of the members of struct kvm_vcpu_xen, for
+    ``sizeof(vx->FIELD)``; a witness that does not know them gives an empty mapping.
+    """
+    try:
+        numbers = _OPERAND.sub(lambda m: str(_operand(m, layouts, kvm_sizes)), condition.text)
+    except _Missing as missing:
+        return Evaluation(condition, None, "", str(missing))
+    return Evaluation(condition, not _arithmetic(numbers), numbers)
+
+
+def evaluate_all(
+    conditions: Iterable[Condition],
+    layouts: Mapping[str, Layout],
+    abi: str,
+    kvm_sizes: Mapping[str, int] = KVM_SIZES,
+) -> tuple[Evaluation, ...]:
+    """Evaluate those of ``conditions`` that a kernel of this ABI compiles."""
+    return tuple(evaluate(c, layouts, kvm_sizes) for c in conditions if applies(c, abi))
+
+
+def applies(condition: Condition, abi: str) -> bool:
+    """Tell whether a kernel of this ABI compiles the condition: some are CONFIG_X86_64's."""
+    return abi == "x86_64" or not condition.x86_64_only
+
+
+# This is no C parser: the texts above use these forms and no other, and _arithmetic() refuses
+# whatever is not digits and the operators that mean the same in C and in Python.
+_OPERAND = re.compile(
+    r"(?P<function>offsetof|sizeof_field|sizeof_element|is_signed)"
+    r"\(struct (?P<struct>\w+), (?P<member>\w+)\)"
+    r"|(?P<whole>sizeof|_Alignof)\(struct (?P<name>\w+)\)"
+    r"|sizeof\(vx->(?P<kvm>\w+)\)"
+    r"|(?P<scalar>sizeof\((?:uint64_t|u64)\))"
+    r"|(?P<constant>XEN_RUNSTATE_UPDATE|RUNSTATE_\w+)"
+)
+_ARITHMETIC = re.compile(r"(?:0x[0-9a-f]+|\d+|!=|>>|[-+*() ]|\|\|)+")
+_CONSTANTS = {"XEN_RUNSTATE_UPDATE": XEN_RUNSTATE_UPDATE} | {
+    runstate.constant: runstate.value for runstate in RUNSTATES
+}
+_MEMBER: dict[str, Callable[[Layout, str], int | bool | None]] = {
+    "offsetof": lambda layout, member: layout.offsetof(member),
+    "sizeof_field": lambda layout, member: layout.field(member).size,
+    "sizeof_element": lambda layout, member: layout.field(member).type.size,
+    "is_signed": lambda layout, member: layout.field(member).type.signed,
+}
+
+
+def _operand(
+    match: re.Match[str], layouts: Mapping[str, Layout], kvm_sizes: Mapping[str, int]
+) -> int:
+    part = match.groupdict()
+    if part["constant"]:
+        return _CONSTANTS[part["constant"]]
+    if part["scalar"]:
+        return 8
+    if part["kvm"]:
+        if part["kvm"] not in kvm_sizes:
+            raise _Missing(f"no struct {KVM_VCPU_XEN} with a member {part['kvm']}")
+        return kvm_sizes[part["kvm"]]
+    layout = _layout(part["struct"] or part["name"], layouts)
+    if part["whole"] == "sizeof":
+        return layout.size
+    if part["whole"] == "_Alignof":
+        return _known(layout.alignment, f"the alignment of struct {layout.name}")
+    try:
+        value = _MEMBER[part["function"]](layout, part["member"])
+    except KeyError:
+        raise _Missing(f"struct {layout.name} has no member {part['member']}") from None
+    return _known(value, f"the signedness of {layout.name}.{part['member']}")
+
+
+def _layout(name: str, layouts: Mapping[str, Layout]) -> Layout:
+    if name not in layouts:
+        raise _Missing(f"no struct {name}")
+    return layouts[name]
+
+
+def _known(value: int | bool | None, what: str) -> int:
+    if value is None:
+        raise _Missing(f"{what} is not recorded")
+    return int(value)
+
+
+def _arithmetic(numbers: str) -> bool:
+    if not _ARITHMETIC.fullmatch(numbers):
+        raise ValueError(f"not a condition that this can evaluate: {numbers}")
+    return bool(eval(numbers.replace("||", " or "), {"__builtins__": {}}))

@@ -1,0 +1,117 @@
+"""THE FACTS: the runstate structs, byte by byte, and the names that go with them.
+
+Law of this file: tables written by hand, each with its source, and no code but what reads them.
+constructs.py and ctypes_structs.py say the same on their own, and none is derived from another:
+a verifier that derives one from the other proves nothing.
+"""
+
+from typing import NamedTuple
+
+from runstate_abi.layouts.model import Field, Layout, Member, Scalar
+
+INT = Scalar("int", 4, signed=True)
+UINT64 = Scalar("uint64_t", 8, signed=False)
+BYTE = Scalar("uint8_t", 1, signed=False)
+
+# vcpu_runstate_info: Xen's public ABI, xen/include/public/vcpu.h; Linux has it as
+# include/xen/interface/vcpu.h. A member list is all that both say; the offsets below are what
+# an ABI with 8-aligned 64-bit integers makes of it.
+#
+# compat_vcpu_runstate_info: KVM's, arch/x86/kvm/xen.h, since Linux commit 30b5c851af79 ("KVM:
+# x86/xen: Add support for vCPU runstate information") (in v5.12); it is packed, so its alignment
+# is 1. Xen generates its own compat/vcpu.h; since Xen commit 0dd40d68b1 (in 4.15) the uint64_t in
+# it is a typedef aligned to 4, so there the struct's alignment is 4: what i386 gives.
+# fmt: off
+NATIVE = Layout("vcpu_runstate_info", "x86_64", size=0x30, alignment=8, rows=(
+    Field(0x00, "state",            INT),
+    Field(0x04, "pad_04",           BYTE,   4, padding=True),
+    Field(0x08, "state_entry_time", UINT64),
+    Field(0x10, "time",             UINT64, 4),
+))
+COMPAT = Layout("compat_vcpu_runstate_info", "x86_64", size=0x2c, alignment=1, rows=(
+    Field(0x00, "state",            INT),
+    Field(0x04, "state_entry_time", UINT64),
+    Field(0x0c, "time",             UINT64, 4),
+))
+# fmt: on
+COMPAT_XEN = COMPAT._replace(alignment=4)
+
+# The members as the headers declare them: what the C rule and the compilers start from.
+MEMBERS = (Member("state", INT), Member("state_entry_time", UINT64), Member("time", UINT64, 4))
+
+# The flag in state_entry_time that says "an update is in progress": Xen commit 2529c850ea ("add
+# update indicator to vcpu_runstate_info") (in 4.8); xen/include/public/vcpu.h.
+XEN_RUNSTATE_UPDATE = 1 << 63
+
+
+class RunstateName(NamedTuple):
+    """One RUNSTATE_* value; ``time[value]`` is the time spent in it, in ns of system time."""
+
+    value: int
+    name: str
+    meaning: str
+
+    @property
+    def constant(self) -> str:
+        """The C name: ``RUNSTATE_running``."""
+        return f"RUNSTATE_{self.name}"
+
+
+# xen/include/public/vcpu.h; Linux include/xen/interface/vcpu.h.
+# fmt: off
+RUNSTATES = (
+    RunstateName(0, "running",  "currently running on a physical CPU"),
+    RunstateName(1, "runnable", "runnable, but not scheduled on any physical CPU"),
+    RunstateName(2, "blocked",  "blocked (idle), so not runnable; takes precedence over offline"),
+    RunstateName(3, "offline",  "not runnable and not blocked: hotplug, paused by the administrator, a critical section in the hypervisor"),
+)
+# fmt: on
+
+# The structs that the claims know, and what else the 16 conditions ask the debug info for.
+RUNSTATE_STRUCTS = (NATIVE.name, COMPAT.name)
+KVM_VCPU_XEN = "kvm_vcpu_xen"
+
+
+def update_byte(layout: Layout) -> int:
+    """Return the offset of the byte that holds XEN_RUNSTATE_UPDATE on a little-endian machine."""
+    flag_bit = XEN_RUNSTATE_UPDATE.bit_length() - 1
+    return layout.offsetof("state_entry_time") + flag_bit // 8
+
+
+class AbiClaims(NamedTuple):
+    """What the runstate structs are on one ABI: three declarations, three alignments."""
+
+    native: Layout
+    compat_kvm: Layout
+    compat_xen: Layout
+
+
+def _on(abi: str, layout: Layout, alignment: int, name: str = "") -> Layout:
+    return layout._replace(name=name or layout.name, abi=abi, alignment=alignment)
+
+
+# Sizes are 48 and 44 bytes; which ABI has which was measured with compilers for every row. Only
+# x86 kernels and Xen have a compat form at all; the other rows say what the same C text gives.
+# fmt: off
+CLAIMS = {
+    #                         vcpu_runstate_info                   KVM's compat: packed         Xen's compat: aligned(4)
+    "x86_64":       AbiClaims(NATIVE,                              COMPAT,                      COMPAT_XEN),
+    "i386":         AbiClaims(_on("i386", COMPAT, 4, NATIVE.name), _on("i386", COMPAT, 1),      _on("i386", COMPAT, 4)),
+    "x32":          AbiClaims(_on("x32", NATIVE, 8),               _on("x32", COMPAT, 1),       _on("x32", COMPAT, 4)),
+    "arm64":        AbiClaims(_on("arm64", NATIVE, 8),             _on("arm64", COMPAT, 1),     _on("arm64", COMPAT, 4)),
+    "arm32":        AbiClaims(_on("arm32", NATIVE, 8),             _on("arm32", COMPAT, 1),     _on("arm32", COMPAT, 4)),
+    "riscv64":      AbiClaims(_on("riscv64", NATIVE, 8),           _on("riscv64", COMPAT, 1),   _on("riscv64", COMPAT, 4)),
+    "i386-windows": AbiClaims(_on("i386-windows", NATIVE, 8),      _on("i386-windows", COMPAT, 1), _on("i386-windows", NATIVE, 8, COMPAT.name)),
+}
+# fmt: on
+
+
+def claim(name: str, abi: str) -> Layout:
+    """Return what ``struct name`` is in a kernel or hypervisor built for ``abi`` (KeyError)."""
+    claims = CLAIMS[abi]
+    return {NATIVE.name: claims.native, COMPAT.name: claims.compat_kvm}[name]
+
+
+def structs_expected(abi: str) -> tuple[str, ...]:
+    """Return the structs that a kernel of this ABI serving Xen guests has: compat is x86's."""
+    return RUNSTATE_STRUCTS if abi == "x86_64" else (NATIVE.name,)

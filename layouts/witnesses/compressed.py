@@ -1,0 +1,176 @@
+"""What is compressed, inflated: gzip, xz, zstd, bzip2, lzma; a whole, or a stream piece by piece.
+
+Law of this file: nothing inflates without a limit: a hostile megabyte of zstd makes terabytes.
+Only the decompressor that a file needs is imported.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses.elf import Buffer
+
+LIMIT = 400 << 20  # a kernel with its debug info is 360 MB; what is inflated stays below 512 MB
+STREAM_MAX = 8 << 30  # Debian's kernels with all debug info: a package of 5 GB
+PIECE = 1 << 20
+# zlib and zstandard inflate whatever one call is given, and zstd makes 128 KiB of four bytes.
+SLICE = 512
+XZ_MEMORY = 256 << 20  # kernels are compressed with a dictionary of 128 MiB
+
+
+class Compression(NamedTuple):
+    """One format: ``opened`` makes its decompressor; None if it cannot be read here."""
+
+    name: str
+    magic: bytes
+    opened: Callable[[], Any] | None
+
+
+def compression(data: Buffer) -> Compression | None:
+    """Tell how data is compressed from its first bytes; None if it is not."""
+    return next((known for known in COMPRESSIONS if data[: len(known.magic)] == known.magic), None)
+
+
+def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT) -> bytearray:
+    """Return what ``data`` inflates to, ``limit`` bytes at most; what follows it is ignored.
+
+    Raises WitnessError if the data is corrupt, ends early, or needs what is not installed.
+    """
+    try:
+        return _inflated(data, how, source, limit)
+    except EOFError:
+        raise WitnessError(f"{source}: truncated: its {how.name} data ends early") from None
+    except ImportError:
+        raise WitnessError(
+            f"{source}: compressed with {how.name}: Python before 3.14 needs "
+            "pip install 'runstate-abi[zstd]'"
+        ) from None
+    except WitnessError:
+        raise
+    except Exception as error:
+        # Each library has an exception of its own, and one of them is not installed everywhere.
+        raise WitnessError(f"{source}: its {how.name} data is corrupt: {error}") from None
+
+
+def _inflated(data: memoryview, how: Compression, source: str, limit: int) -> bytearray:
+    found, stream = bytearray(), _opened(how, source)
+    for start in range(0, len(data), PIECE):
+        for piece in _bounded(stream, data[start : start + PIECE]):
+            found += piece
+            if len(found) > limit:
+                raise WitnessError(f"{source}: its {how.name} data inflates to over {limit} bytes")
+        if stream.eof:
+            return found
+    raise EOFError
+
+
+class Stream:
+    """Bytes in order, each counted: ``exactly`` never gives fewer than asked."""
+
+    def __init__(self, pieces: Iterator[bytes], path: str) -> None:
+        self.pieces, self.path, self.rest, self.total = pieces, path, b"", 0
+
+    def exactly(self, size: int) -> bytes:
+        """Return ``size`` bytes (WitnessError: the archive ends, or is longer than any)."""
+        parts, missing = [], size
+        while missing:
+            if not self.rest:
+                self.rest = next(self.pieces, b"")
+                self.total += len(self.rest)
+            if not self.rest:
+                raise WitnessError(f"{self.path}: truncated: it ends inside a file")
+            if self.total > STREAM_MAX:
+                raise WitnessError(f"{self.path}: inflates to over {STREAM_MAX} bytes")
+            part, self.rest = self.rest[:missing], self.rest[missing:]
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def skip(self, size: int) -> None:
+        """Pass over ``size`` bytes."""
+        while size:
+            size -= len(self.exactly(min(size, PIECE)))
+
+
+def inflated(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
+    """Yield what the pieces inflate to, or themselves; none is much larger than PIECE.
+
+    It ends where the pieces end: who reads it notices if that is too early.
+    """
+    first = next(pieces, b"")
+    how = compression(first)
+    if how is None:
+        yield first
+        yield from pieces
+        return
+    stream = _opened(how, path)
+    for piece in chain((first,), pieces):
+        rest = piece
+        while rest:
+            rest = (yield from _bounded(stream, rest)).lstrip(b"\0")
+            # What follows the end of a stream is another one: xz and gzip may be put together.
+            stream = _opened(how, path) if stream.eof else stream
+
+
+def _opened(how: Compression, source: str) -> Any:
+    if how.opened is None:
+        raise WitnessError(f"{source}: compressed with {how.name}, which cannot be read here")
+    return how.opened()
+
+
+# Yields what the data inflate to, in pieces of bounded size; returns what follows the stream's end.
+def _bounded(stream: Any, data: Buffer) -> Generator[bytes, None, bytes]:
+    if hasattr(stream, "needs_input"):  # lzma, bz2 and Python 3.14's zstd
+        yield stream.decompress(data, PIECE)
+        while not stream.needs_input and not stream.eof:
+            yield stream.decompress(b"", PIECE)
+        return bytes(stream.unused_data)
+    for start in range(0, len(data), SLICE):
+        yield stream.decompress(data[start : start + SLICE])
+        if stream.eof:
+            return bytes(stream.unused_data) + bytes(data[start + SLICE :])
+    return b""
+
+
+def _gzip() -> Any:
+    import zlib
+
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+
+def _xz() -> Any:
+    import lzma
+
+    return lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+
+
+def _bzip2() -> Any:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _zstd() -> Any:
+    try:
+        from compression import zstd
+    except ImportError:
+        import zstandard
+
+        return zstandard.ZstdDecompressor(max_window_size=XZ_MEMORY).decompressobj()
+    return zstd.ZstdDecompressor()
+
+
+# The two LZ4 magics are its old and its present frame; the standard library reads neither.
+# fmt: off
+COMPRESSIONS = (
+    Compression("gzip",  b"\x1f\x8b",          _gzip),
+    Compression("xz",    b"\xfd7zXZ\0",        _xz),
+    Compression("zstd",  b"\x28\xb5\x2f\xfd",  _zstd),
+    Compression("bzip2", b"BZh",               _bzip2),
+    Compression("lzma",  b"\x5d\0\0",          _xz),
+    Compression("lzo",   b"\x89LZO\0\r\n\x1a\n", None),
+    Compression("lz4",   b"\x02\x21\x4c\x18",  None),
+    Compression("lz4",   b"\x04\x22\x4d\x18",  None),
+)
+# fmt: on

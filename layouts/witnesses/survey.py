@@ -1,0 +1,261 @@
+"""Ask witnesses about the structs and hold what they say against the claims.
+
+Law of this file: pure functions that return Findings, one per witness. Nothing here prints, and
+nothing is passed over: what a witness could not be asked is in its Finding, as NotChecked.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from runstate_abi.layouts.abi import ABIS, X86_64, Abi, c_layout
+from runstate_abi.layouts.conditions import (
+    CONDITIONS,
+    KVM_SIZES,
+    UNASSERTED,
+    Condition,
+    Evaluation,
+    evaluate_all,
+)
+from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
+from runstate_abi.layouts.model import (
+    Comparison,
+    Difference,
+    Layout,
+    LayoutError,
+    Layouts,
+    WitnessError,
+    compare,
+)
+from runstate_abi.layouts.structs.runstate import (
+    CLAIMS,
+    COMPAT,
+    MEMBERS,
+    NATIVE,
+    RUNSTATE_STRUCTS,
+    claim,
+)
+
+
+def holding(
+    witness: str, seen: Layouts, claims: Mapping[str, Layout], abi: Abi, assumed: bool = False
+) -> Finding:
+    """Compare every definition that a witness has with the claim of its name."""
+    every = [
+        (layout, compare(claims[layout.name], layout, seen.source))
+        for layout in seen.found
+        if layout.name in claims
+    ]
+    results = [(layout, _without_signs(result)) for layout, result in every]
+    unrecorded = [text for _, result in results for text in result.unknown]
+    notes = [_other_abi(layout) for layout, result in results if result.differences]
+    notes += [note for layout, _ in results for note in _in_padding(claims[layout.name], layout)]
+    notes += [_of_sign(d) for _, result in every for d in result.differences if d.kind == SIGN]
+    return Finding(
+        witness,
+        seen.source,
+        abi.name,
+        assumed,
+        found=tuple(layout for layout, _ in results),
+        compared=sum(result.compared for _, result in results),
+        differences=tuple(d for _, result in results for d in result.differences),
+        unrecorded=tuple(dict.fromkeys(unrecorded)),
+        notes=tuple(dict.fromkeys(filter(None, notes))),
+    )
+
+
+# A sign changes no byte, and KVM's own selftest has an unsigned state: it is told, and is no fault.
+SIGN = "signedness-mismatch"
+
+
+def _without_signs(result: Comparison) -> Comparison:
+    return result._replace(differences=tuple(d for d in result.differences if d.kind != SIGN))
+
+
+def _of_sign(sign: Difference) -> str:
+    return (
+        f"struct {sign.struct}: {sign.member} is {sign.seen} here and {sign.spec} in the claim: "
+        "equal by bytes"
+    )
+
+
+# Equality is by bytes, so a member in the place of padding is no difference; but it has a name,
+# and an update that clears or copies the padding does so to it.
+def _in_padding(claimed: Layout, seen: Layout) -> Iterator[str]:
+    known = {row.name for row in claimed.rows}
+    for row in seen.members:
+        for pad in claimed.padding:
+            if row.name not in known and pad.offset <= row.offset and row.end <= pad.end:
+                yield (
+                    f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
+                    f"size {row.size}, where the claim has padding: equal by bytes"
+                )
+
+
+# A layout that contradicts its own ABI's claim but fits another's: the likeliest explanation.
+def _other_abi(seen: Layout) -> str:
+    if seen.name not in RUNSTATE_STRUCTS:
+        return ""
+    bytes_only = seen._replace(alignment=None)
+    fitting = [
+        abi for abi in CLAIMS if not compare(claim(seen.name, abi), bytes_only, "").differences
+    ]
+    if not fitting or seen.abi in fitting:
+        return ""
+    return f"struct {seen.name} here is what it is on {', '.join(fitting)} (see --abi)"
+
+
+def judged(finding: Finding, evaluations: Iterable[Evaluation], fails: bool = True) -> Finding:
+    """Add evaluated conditions: a false one is a difference, one not evaluated is not checked."""
+    evaluations = tuple(evaluations)
+    false = tuple(
+        _condition_difference(e.condition, e.numbers, finding)
+        for e in evaluations
+        if e.holds is False
+    )
+    unknown = tuple(
+        NotChecked(f"condition {e.condition.id}", e.why, fails)
+        for e in evaluations
+        if e.holds is None
+    )
+    return finding._replace(
+        evaluations=finding.evaluations + evaluations,
+        differences=finding.differences + false,
+        not_checked=finding.not_checked + unknown,
+    )
+
+
+def _condition_difference(condition: Condition, numbers: str, finding: Finding) -> Difference:
+    text = " ".join(f"BUILD_BUG_ON({condition.text})".split())
+    return Difference(
+        "condition-false", condition.id, "", finding.abi, text, numbers, finding.source
+    )
+
+
+def encodings() -> Iterator[Finding]:
+    """Yield what the encodings written by hand and the C layout rule say, and the conditions."""
+    from runstate_abi.layouts import constructs, ctypes_structs
+
+    # Construct has no alignment, and ctypes packs to 4 as Xen and i386 do, not to 1 as KVM does.
+    as_i386_aligns = {NATIVE.name: NATIVE, COMPAT.name: CLAIMS["x86_64"].compat_xen}
+    for name, module in (("construct", constructs), ("ctypes", ctypes_structs)):
+        try:
+            seen = module.observe(RUNSTATE_STRUCTS, X86_64.name)
+        except (WitnessError, LayoutError) as error:
+            # A WitnessError says that this machine's ABI cannot express the structs.
+            file, fails = module.__name__.rsplit(".")[-1], isinstance(error, LayoutError)
+            yield unchecked(name, f"layouts/{file}.py", str(error), fails)
+            continue
+        yield holding(name, seen, as_i386_aligns, X86_64)
+    yield c_rule()
+    for abi_name in ("x86_64", "i386"):
+        claims = {name: claim(name, abi_name) for name in RUNSTATE_STRUCTS}
+        table = Finding("conditions", "layouts/structs/runstate.py", abi_name)
+        yield judged(table, evaluate_all((*CONDITIONS, *UNASSERTED), claims, abi_name))
+
+
+def c_rule() -> Finding:
+    """Lay the members out by each ABI's C rule, natural and packed, and compare: one Finding."""
+    findings = []
+    for abi in ABIS:
+        found = (
+            c_layout(NATIVE.name, MEMBERS, abi),
+            c_layout(COMPAT.name, MEMBERS, abi, packed=True),
+        )
+        claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
+        findings.append(holding("", Layouts("C rule", "layouts/abi.py", found), claims, abi))
+    return Finding(
+        "C rule",
+        "layouts/abi.py",
+        f"{len(ABIS)} ABIs",
+        compared=sum(finding.compared for finding in findings),
+        differences=tuple(d for finding in findings for d in finding.differences),
+    )
+
+
+def compilers_here() -> tuple[str, ...]:
+    """Return the command lines to try: gcc and clang, 64-bit and 32-bit where the host is x86."""
+    x86 = os.uname().machine in ("x86_64", "i686", "i586", "i386")
+    flags = (" -m64", " -m32") if x86 else ("",)
+    return tuple(name + flag for name in ("gcc", "clang") for flag in flags)
+
+
+def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) -> Iterator[Finding]:
+    """Yield what each compiler makes of our declarations; ``named`` ones must be there."""
+    import shutil
+
+    from runstate_abi.layouts.witnesses import compiler
+
+    for command in commands:
+        if not named and shutil.which(command.split()[0]) is None:
+            yield unchecked(command, "", "not installed", fails=False)
+            continue
+        try:
+            observed = compiler.observe(compiler.OURS, command, abi)
+        except WitnessError as error:
+            yield unchecked(command, "", str(error).removeprefix(f"{command}: "))
+            continue
+        claims = CLAIMS[observed.abi.name]
+        xen_name = f"xen_{COMPAT.name}"
+        expected = {
+            NATIVE.name: claims.native,
+            COMPAT.name: claims.compat_kvm,
+            xen_name: claims.compat_xen._replace(name=xen_name),
+        }
+        finding = _as_guests_get_it(holding(command, observed.layouts, expected, observed.abi))
+        refused = {condition.id for condition in observed.refused}
+        yield judged(
+            finding,
+            (
+                Evaluation(c, c.id not in refused, "refused" if c.id in refused else "asserted")
+                for c in observed.asserted
+            ),
+        )
+
+
+# A driver for 32-bit Windows that declares the struct as Xen's header does reads it 4 bytes off.
+def _as_guests_get_it(finding: Finding) -> Finding:
+    native = any(x.name == NATIVE.name and x.size == NATIVE.size for x in finding.found)
+    if finding.abi != "i386-windows" or not native:
+        return finding
+    note = (
+        f"struct {NATIVE.name} is {NATIVE.size} bytes here, as Microsoft's compilers align it; a "
+        f"32-bit guest is given {COMPAT.size}: declare it with #pragma pack(4)"
+    )
+    return finding._replace(notes=(*finding.notes, note))
+
+
+def asked_of_header(
+    command: str, header: str, structs: Sequence[tuple[str, str]], abi: Abi | None
+) -> Finding:
+    """Return what a compiler makes of the user's own structs: (name in C, name of the claim)."""
+    from runstate_abi.layouts.witnesses import header as headers
+
+    seen = [headers.observe(header, name, claimed, command, abi) for name, claimed in structs]
+    found_abi = seen[0].abi
+    claims = CLAIMS[found_abi.name]
+    found = tuple(layout for observed in seen for layout in observed.layouts.found)
+    expected = {NATIVE.name: claims.native, COMPAT.name: claims.compat_kvm}
+    # Both ways to declare the compat form are in use; whichever alignment is seen is compared
+    # with the way that has it, and anything else with KVM's.
+    if any(x.name == COMPAT.name and x.alignment == claims.compat_xen.alignment for x in found):
+        expected[COMPAT.name] = claims.compat_xen
+    names = ", ".join(name for name, _ in structs)
+    layouts = Layouts("compiler", f"{header}: {names}; {seen[0].layouts.source}", found)
+    finding = _as_guests_get_it(holding(command, layouts, expected, found_abi))
+    unrecorded = [text for observed in seen for text in observed.unrecorded]
+    finding = finding._replace(
+        path=header,
+        names=tuple((claimed, name) for name, claimed in structs),
+        unrecorded=tuple(dict.fromkeys((*finding.unrecorded, *unrecorded))),
+    )
+    return judged(finding, evaluate_what_is_there(found, found_abi.name, KVM_SIZES))
+
+
+def evaluate_what_is_there(
+    found: Iterable[Layout], abi: str, kvm_sizes: Mapping[str, int]
+) -> tuple[Evaluation, ...]:
+    """Evaluate the kernel's conditions on the layouts found; none if one of the two is absent."""
+    layouts = {layout.name: layout for layout in found}
+    if not set(RUNSTATE_STRUCTS) <= set(layouts):
+        return ()
+    return evaluate_all(CONDITIONS, layouts, abi, kvm_sizes)

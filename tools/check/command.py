@@ -1,0 +1,145 @@
+"""``runstate check``: hold the layouts against encodings, compilers and kernels' debug info."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.findings import (
+    Finding,
+    complaint,
+    exit_code,
+    one_line,
+    unchecked,
+    unreadable,
+)
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
+from runstate_abi.layouts.witnesses import survey
+from runstate_abi.tools.check import options as words
+from runstate_abi.tools.reports import formats
+
+HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
+
+
+def main(argv: list[str]) -> int:
+    """Ask the witnesses that the arguments name and print what they say."""
+    options = words.parsed(argv)
+    findings = _of_standard_input(options) if options.stdin else list(_findings(options))
+    if options.require:
+        from runstate_abi.tools.reports import coverage
+
+        findings += coverage.absent(findings, options.require)
+    if options.golden or options.write_golden:
+        from runstate_abi.tools.check import goldens
+
+        findings = goldens.settled(findings, options.golden, options.write_golden)
+    if options.verbose:
+        from runstate_abi.tools.check import goldens
+
+        goldens.say(findings)
+    for finding in findings:
+        _talk(finding)
+    formats.deliver(findings, options.reports)
+    return exit_code(findings)
+
+
+# Standard input takes the place of "-" while it is asked, and is called so afterwards.
+def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
+    from runstate_abi.layouts.witnesses import standard_input
+
+    with standard_input.as_file() as path:
+        options.files = [path if file == "-" else file for file in options.files]
+        options.btf_base = path if options.btf_base == "-" else options.btf_base
+        try:
+            return [standard_input.unnamed(finding, path) for finding in _findings(options)]
+        except WitnessError as error:
+            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
+
+
+def _findings(options: argparse.Namespace) -> Iterator[Finding]:
+    abi = ABI[options.abi] if options.abi else None
+    if options.header:
+        yield from _of_header(options, options.cc or ["gcc"])
+    elif options.cc:
+        yield from survey.asked_of_compilers(options.cc, named=True, abi=abi)
+    if options.files:
+        yield from _of_files(options.files, options, fails=True)
+    if options.files or options.header or options.cc:
+        return
+    yield from survey.encodings()
+    yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=abi)
+    yield from _of_this_kernel(options)
+
+
+def _of_header(options: argparse.Namespace, commands: list[str]) -> Iterator[Finding]:
+    abi = ABI[options.abi] if options.abi else None
+    for command in commands:
+        for mirrored in _apart(options.structs):
+            try:
+                yield survey.asked_of_header(command, options.header, mirrored, abi)
+            except WitnessError as error:
+                yield unchecked(command, options.header, str(error))
+
+
+# Two structs that mirror one claim are two questions; a native and a compat one are asked together,
+# because the kernel's conditions are about both.
+def _apart(texts: Iterable[str]) -> list[list[tuple[str, str]]]:
+    questions: list[list[tuple[str, str]]] = []
+    for name, claim in map(words.mirrored, texts):
+        for question in questions:
+            if all(other != claim for _, other in question):
+                question.append((name, claim))
+                break
+        else:
+            questions.append([(name, claim)])
+    return questions
+
+
+def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
+    paths = [path for path in HERE_BTF if os.path.exists(path)]
+    if not paths:
+        why = "no such file: a kernel without CONFIG_DEBUG_INFO_BTF"
+        yield unchecked("btf", HERE_BTF[0], why, fails=False)
+        return
+    yield from _of_files(paths, options, fails=False)
+
+
+def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Iterator[Finding]:
+    from runstate_abi.layouts.witnesses import kernels
+
+    allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
+    abi = ABI[options.abi] if options.abi else X86_64
+    question = kernels.Question(abi, bool(options.abi), options.btf_base, frozenset(allowed))
+    if options.jobs or options.dask or any(map(_holds_files, paths)):
+        from runstate_abi.tools.check import fleet
+
+        yield from fleet.asked(paths, question, fleet.Workers(options.jobs, options.dask), options)
+    else:
+        yield from kernels.asked_of_files(paths, question)
+
+
+# A folder, a package or a tarball: many files, which the readers of files know nothing of.
+def _holds_files(path: str) -> bool:
+    if os.path.isdir(path):
+        return True
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb", buffering=0) as file:
+            start = file.read(263)
+    except OSError:
+        return False
+    return start[:8] == b"!<arch>\n" or start[257:262] == b"ustar" or _named_tar(path)
+
+
+# As packages.is_archive() does, without the import.
+def _named_tar(path: str) -> bool:
+    return ".tar" in path or path.endswith(("tgz", "txz", "tzst", "tbz", "tbz2", ".deb", ".udeb"))
+
+
+# What could not be read at all is said on stderr, once, as a line; the table leaves it out.
+def _talk(finding: Finding) -> None:
+    if unreadable(finding):
+        print(f"runstate: could not check {one_line(complaint(finding))}", file=sys.stderr)

@@ -1,0 +1,286 @@
+"""Many kernels at once: folders, packages and tarballs, over any concurrent.futures.Executor.
+
+A unit is the files that are one question: a package, a tarball, a kernel with its modules. Its
+answer depends on the bytes of its files and on nothing else, so it is kept under their hash, and a
+second run over the same files reads only their hashes.
+
+Law of this file: ask() is a plain function of plain values, which any process on any machine can
+run; nothing that happens to one unit changes the answer for another. Names and first bytes decide
+what is asked: files that are named always, in a folder those that can be a kernel.
+"""
+
+import argparse
+import os
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+from runstate_abi.layouts.findings import Finding, relabelled, unchecked
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import kernels, packages
+from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.tools.check.answers import Answers
+from runstate_abi.tools.output import Bar
+
+WITNESS = kernels.WITNESS
+DASK_TIMEOUT_S = 10
+
+
+class Unit(NamedTuple):
+    """Files that are one question, in the order in which they were found."""
+
+    paths: tuple[str, ...]
+
+
+class Workers(NamedTuple):
+    """Where the work is done: ``jobs`` processes here (None: one per core), or a Dask cluster."""
+
+    jobs: int | None = None
+    dask: str | None = None
+
+
+def asked(
+    paths: Sequence[str], question: Question, workers: Workers, options: argparse.Namespace
+) -> Iterator[Finding]:
+    """Yield the Findings of all kernels in ``paths``, in the order of their names."""
+    found, complaints = units(paths)
+    answers = None if options.no_cache else Answers(options.cache)
+    with ExitStack() as stack:
+        executor = stack.enter_context(_executor(workers, len(found)))
+        bar = stack.enter_context(Bar(len(found), "kernels"))
+        by_unit = {}
+        for unit, findings in survey(found, question, executor, answers):
+            by_unit[unit] = findings
+            bar.advance(text=os.path.basename(unit.paths[0])[:40])
+    for why, path in complaints:
+        yield unchecked(WITNESS, path, why, WITNESS not in question.allowed)
+    for unit in found:
+        yield from by_unit[unit]
+
+
+def survey(
+    found: Iterable[Unit], question: Question, executor: Executor | None, answers: Answers | None
+) -> Iterator[tuple[Unit, list[Finding]]]:
+    """Yield each unit with its Findings as they come, by ``executor`` or, without one, here.
+
+    Known answers are taken from ``answers``, and new ones are put there.
+    """
+    waiting: dict[Future[list[Finding]], list[Unit]] = {}
+    asked_already: dict[str, Future[list[Finding]]] = {}
+    for unit in found:
+        key = answers.key(unit.paths, question) if answers else None
+        known = answers.get(key, unit.paths) if answers and key else None
+        if known is not None:
+            yield unit, known
+        elif executor is None:
+            yield unit, _kept(ask(unit, question), unit, key, answers)
+        elif key and key in asked_already:
+            # The same bytes twice: what the first is told is the second's answer too.
+            waiting[asked_already[key]].append(unit)
+        else:
+            future = executor.submit(ask, unit, question)
+            waiting[future] = [unit]
+            if key:
+                asked_already[key] = future
+    keys = {future: key for key, future in asked_already.items()}
+    for future in as_completed(waiting):
+        yield from _answered(future, waiting.pop(future), keys.get(future), answers)
+
+
+def _answered(
+    future: Future[list[Finding]], alike: Sequence[Unit], key: str | None, answers: Answers | None
+) -> Iterator[tuple[Unit, list[Finding]]]:
+    first = alike[0]
+    findings = _kept(_result(future, first), first, key, answers)
+    yield first, findings
+    for unit in alike[1:]:
+        paths = dict(zip(first.paths, unit.paths, strict=True))
+        yield unit, [relabelled(finding, paths) for finding in findings]
+
+
+def _kept(
+    findings: list[Finding], unit: Unit, key: str | None, answers: Answers | None
+) -> list[Finding]:
+    # What failed for want of memory or of a package may not fail the next time.
+    complete = not any(i.what == f.witness for f in findings for i in f.not_checked)
+    if answers and key and complete:
+        answers.put(key, unit.paths, findings)
+    return findings
+
+
+# A worker that was killed (no memory left) is one unit that could not be checked, not the end.
+def _result(future: Future[list[Finding]], unit: Unit) -> list[Finding]:
+    try:
+        return list(future.result())
+    except Exception as error:
+        why = f"{unit.paths[0]}: its worker failed: {type(error).__name__}: {_one_line(error)}"
+        return [unchecked(WITNESS, unit.paths[0], why)]
+
+
+def ask(unit: Unit, question: Question) -> list[Finding]:
+    """Return the Findings of one unit; an archive's files are called ``a.deb!boot/vmlinuz``."""
+    with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
+        paths: list[str] = []
+        labels: dict[str, str] = {}
+        findings: list[Finding] = []
+        for number, path in enumerate(unit.paths):
+            if not packages.is_archive(path):
+                paths.append(path)
+                continue
+            place = os.path.join(folder, str(number))
+            os.mkdir(place)
+            try:
+                inside = packages.extract(path, place)
+            except WitnessError as error:
+                findings.append(unchecked(WITNESS, path, str(error)))
+                continue
+            labels |= {x.path: f"{path}!{x.member.removeprefix('./')}" for x in inside}
+            paths += [x.path for x in inside]
+        for group in _kernels(paths, labels):
+            try:
+                findings += kernels.asked_of_files(group, question)
+            except WitnessError as error:
+                findings.append(unchecked(WITNESS, unit.paths[0], str(error)))
+        if not findings:
+            why = f"{unit.paths[0]}: no kernel, kvm.ko or xen-syms in this archive"
+            findings.append(unchecked(WITNESS, unit.paths[0], why))
+        return [relabelled(finding, labels) for finding in findings]
+
+
+# An archive may hold several kernels, and what one of them lacks is no other's to have.
+def _kernels(paths: Sequence[str], labels: Mapping[str, str]) -> Iterator[Sequence[str]]:
+    names = {f"/{labels[path].partition('!')[2]}": path for path in paths if path in labels}
+    if len(names) < len(paths):  # files beside the archives, or two of one name
+        yield paths
+        return
+    for group in several(list(names)):
+        yield [names[name] for name in group]
+
+
+def _executor(workers: Workers, count: int) -> AbstractContextManager[Executor | None]:
+    if workers.dask:
+        return _dask(workers.dask)
+    jobs = min(workers.jobs or len(os.sched_getaffinity(0)), count)
+    if jobs < 2:
+        return nullcontext(None)
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(jobs, mp_context=get_context("forkserver"))
+
+
+def _dask(address: str) -> AbstractContextManager[Executor]:
+    try:
+        import distributed
+    except ImportError:
+        raise WitnessError("--dask needs: pip install 'runstate-abi[dask]'") from None
+    try:
+        connect: Any = distributed.Client  # it has no types
+        client = connect(address, timeout=DASK_TIMEOUT_S)
+    except (OSError, ValueError, ImportError) as error:
+        raise WitnessError(f"--dask {address}: {_one_line(error)}") from None
+    return _using(client)
+
+
+@contextmanager
+def _using(client: Any) -> Iterator[Executor]:
+    # pure=False: Dask would otherwise hash the arguments and answer from its own memory.
+    with client, client.get_executor(pure=False) as executor:
+        yield executor
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
+    """Return the units in files and folders, and (why, path) for folders that have none."""
+    groups: dict[str, list[str]] = {}
+    complaints: list[tuple[str, str]] = []
+    for path in paths:
+        inside = sorted(_candidates(path)) if os.path.isdir(path) else [path]
+        if not inside:
+            complaints.append((f"{path}: no kernel, kvm.ko, package or tarball in it", path))
+        for file in inside:
+            groups.setdefault(file, [])
+    return [Unit(tuple(files)) for files in _grouped(list(groups))], complaints
+
+
+def _candidates(folder: str) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in names:
+            path = os.path.join(place, name)
+            if not os.path.islink(path) and _is_candidate(path):
+                yield path
+
+
+# A kernel's name is asked whatever its bytes, or a damaged one would be passed over. Of other names
+# ELF files are not, or every program would be; what else is a kernel is told by its bytes.
+def _is_candidate(path: str) -> bool:
+    if packages.UNWANTED.fullmatch(path):
+        return False
+    if packages.is_archive(path):
+        return True
+    if packages.wanted(path) and os.path.isfile(path):
+        return True
+    return packages.begins_like_a_kernel(packages.first_bytes(path))
+
+
+def several(names: Sequence[str]) -> list[list[str]]:
+    """Return the files of an archive, by name, as the kernels that they are: one list for each.
+
+    One list of all where that leaves a module without a kernel: its BTF says which it belongs to.
+    """
+    groups = list(_grouped(names))
+    return groups if all(any(not _is_module(f) for f in group) for group in groups) else [[*names]]
+
+
+_PACKAGE = re.compile(
+    r"linux-(?:image|binary|modules|modules-extra)(?:-unsigned)?-(\d[^_]*?)(?:-dbg|-unsigned)*_"
+)
+_IN_TREE = re.compile(r"/lib/modules/([^/]+)/")
+_KERNEL = re.compile(r"vmlinu[xz]-(\d.*)")
+
+
+# A version brings together what is spread over folders and packages. A module that says none
+# belongs to the kernels of the nearest folder above it, as in a build tree. What is left, a package
+# or a tarball without a version too, is a unit by itself.
+def _grouped(files: Sequence[str]) -> Iterator[list[str]]:
+    kernels_in = {
+        os.path.dirname(f) for f in files if not _is_module(f) and not packages.is_archive(f)
+    }
+    bare = [file for file in files if _is_module(file) and not _version(file)]
+    trees = {tree for file in bare if (tree := _nearest(file, kernels_in)) is not None}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for file in files:
+        tree, version = _nearest(file, trees), _version(file)
+        if packages.is_archive(file) or tree is None:
+            key = ("version", version) if version else ("file", file)
+        else:
+            key = ("tree", tree)
+        groups.setdefault(key, []).append(file)
+    yield from groups.values()
+
+
+def _nearest(file: str, folders: Collection[str]) -> str | None:
+    folder = os.path.dirname(file)
+    while folder not in folders:
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return folder
+
+
+def _version(path: str) -> str:
+    name = os.path.basename(path)
+    found = _PACKAGE.match(name) or _IN_TREE.search(path) or _KERNEL.fullmatch(name)
+    return found[1] if found else ""
+
+
+def _is_module(path: str) -> bool:
+    return ".ko" in os.path.basename(path)

@@ -1,0 +1,275 @@
+"""Golden files: what was seen once, one line of text for each member, and what is waived.
+
+A golden file is committed, reviewed and compared: a line that is gone, new or different is a
+difference. A waiver lets one difference pass until a day, for a reason, and is itself a line:
+
+    waive offset-mismatch vcpu_runstate_info.time [i386] until 2027-03-31: fixed in the next release
+
+Law of this file: a waiver without a reason and a day is an error, one that has expired waives
+nothing, and one that waives nothing is said.
+"""
+
+import datetime
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from runstate_abi.layouts.conditions import Evaluation
+from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
+from runstate_abi.tools.reports.coverage import kinds
+
+WITNESS = "golden"
+FIRST = "# runstate golden 1"
+SIZE_MAX = 1 << 20
+
+
+class Line(NamedTuple):
+    """One line: a kind of witness, an ABI, a struct or a member of it, and what it is."""
+
+    witness: str
+    abi: str
+    place: str
+    text: str
+
+    def __str__(self) -> str:
+        """``btf x86_64 vcpu_runstate_info.time 0x10 4x8 unsigned``."""
+        return f"{self.witness} {self.abi} {self.place} {self.text}"
+
+
+class Waiver(NamedTuple):
+    """A difference that may pass: its kind and place as its line has them, until when and why."""
+
+    kind: str
+    place: str
+    abi: str
+    until: datetime.date
+    reason: str
+
+
+class Golden(NamedTuple):
+    """A golden file."""
+
+    path: str
+    lines: tuple[Line, ...]
+    waivers: tuple[Waiver, ...]
+
+
+def settled(findings: Sequence[Finding], read: str | None, write: str | None) -> list[Finding]:
+    """Compare with the file ``read``, apply its waivers, and write the file ``write``.
+
+    WitnessError if one of them cannot be read or written.
+    """
+    settled = list(findings)
+    if read:
+        golden = _read(read)
+        settled.append(_compared(golden, settled))
+        settled = list(_waived(settled, golden))
+    if write:
+        _write(write, findings, _read(read).waivers if read else ())
+    return settled
+
+
+def seen_lines(findings: Iterable[Finding]) -> list[Line]:
+    """Return what the findings' layouts say, each line once, in the order of the file."""
+    lines = {
+        line
+        for finding in findings
+        for layout in finding.found
+        for line in _of_layout(kinds(finding)[0], layout)
+    }
+    return sorted(lines)
+
+
+def _of_layout(witness: str, layout: Layout) -> Iterator[Line]:
+    aligned = f" align {layout.alignment}" if layout.alignment else ""
+    yield Line(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
+    for row in layout.members:
+        sign = {True: " signed", False: " unsigned", None: ""}[row.type.signed]
+        sign = sign if row.type.kind == INTEGER else f" {row.type.kind}"
+        text = f"{row.offset:#04x} {row.count}x{row.type.size}{sign}"
+        yield Line(witness, layout.abi, f"{layout.name}.{row.name}", text)
+
+
+_WAIVER = re.compile(
+    r"waive (?P<kind>\S+) (?P<place>\S+) \[(?P<abi>[^\]]*)\]"
+    r"(?: until (?P<until>\d{4}-\d\d-\d\d))?(?:: *(?P<reason>.*))?"
+)
+
+
+def _read(path: str) -> Golden:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise WitnessError(f"{path}: not a regular file")  # a pipe may never end
+        with open(path, encoding="utf-8") as file:
+            text = file.read(SIZE_MAX + 1)
+    except OSError as error:
+        raise WitnessError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise WitnessError(f"{path}: not a golden file: not UTF-8 text") from None
+    if not text.startswith(FIRST) or len(text) > SIZE_MAX:
+        raise WitnessError(f"{path}: not a golden file: its first line is not {FIRST!r}")
+    lines, waivers = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        place = f"{path}:{number}"
+        if line.startswith("waive"):
+            waivers.append(_waiver(line, place))
+        elif line.strip() and not line.startswith("#"):
+            lines.append(_line(line, place))
+    return Golden(path, tuple(lines), tuple(waivers))
+
+
+def _line(text: str, place: str) -> Line:
+    words = text.split(maxsplit=3)
+    if len(words) != 4:
+        raise WitnessError(f"{place}: not a golden line: WITNESS ABI STRUCT[.MEMBER] WHAT")
+    return Line(*words)
+
+
+def _waiver(text: str, place: str) -> Waiver:
+    part = _WAIVER.fullmatch(text)
+    if part is None:
+        raise WitnessError(
+            f"{place}: not a waiver: waive KIND STRUCT[.MEMBER] [ABI] until YYYY-MM-DD: REASON"
+        )
+    if not part["until"] or not (part["reason"] or "").strip():
+        missing = "a day (until YYYY-MM-DD)" if not part["until"] else "a reason"
+        raise WitnessError(f"{place}: a waiver needs {missing}")
+    try:
+        until = datetime.date.fromisoformat(part["until"])
+    except ValueError:
+        raise WitnessError(f"{place}: {part['until']} is not a day") from None
+    return Waiver(part["kind"], part["place"], part["abi"], until, part["reason"].strip())
+
+
+def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
+    """Hold the seen lines against the golden ones: one Finding, compared line by line."""
+    seen = seen_lines(findings)
+    asked = {(line.witness, line.abi) for line in seen}
+    known = {(line.witness, line.abi) for line in golden.lines}
+    expected = _by_place(line for line in golden.lines if (line.witness, line.abi) in asked)
+    present = _by_place(line for line in seen if (line.witness, line.abi) in known)
+    differences = tuple(
+        _difference(place, expected.get(place, ()), present.get(place, ()), golden.path)
+        for place in sorted({*expected, *present})
+        if expected.get(place) != present.get(place)
+    )
+    silent = [NotChecked(f"golden {w} {a}", "nobody was asked", True) for w, a in known - asked]
+    # What is new fails nobody, unless nothing else was compared: that is no pass.
+    nothing = not expected
+    new = [NotChecked(f"{w} {a}", f"not in {golden.path}", nothing) for w, a in asked - known]
+    return Finding(
+        WITNESS,
+        golden.path,
+        "",
+        compared=sum(map(len, expected.values())),
+        differences=differences,
+        not_checked=tuple(sorted(silent + new)),
+        path=golden.path,
+    )
+
+
+_Place = tuple[str, str, str]
+
+
+def _by_place(lines: Iterable[Line]) -> dict[_Place, tuple[str, ...]]:
+    by_place: dict[_Place, tuple[str, ...]] = {}
+    for line in sorted(lines):
+        place = (line.witness, line.abi, line.place)
+        by_place[place] = (*by_place.get(place, ()), line.text)
+    return by_place
+
+
+def _difference(
+    place: _Place, expected: Sequence[str], present: Sequence[str], path: str
+) -> Difference:
+    witness, abi, name = place
+    struct, _, member = name.partition(".")
+    spec, seen = (" and ".join(texts) or "absent" for texts in (expected, present))
+    return Difference("golden-mismatch", struct, member, abi, spec, seen, f"{witness}, {path}")
+
+
+def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
+    today = datetime.date.today()
+    valid = [waiver for waiver in golden.waivers if waiver.until >= today]
+    used: set[Waiver] = set()
+    notes = [
+        f"expired on {w.until}: the waiver of {w.kind} {w.place} [{w.abi}]: {w.reason}"
+        for w in golden.waivers
+        if w.until < today
+    ]
+    settled = []
+    for finding in findings:
+        passed = [(d, w) for d in finding.differences for w in valid if _covers(w, d)]
+        used.update(w for _, w in passed)
+        skipped = tuple(NotChecked(str(d), _passed(w), False, "waived") for d, w in passed)
+        waived = {d for d, _ in passed}
+        settled.append(
+            finding._replace(
+                differences=tuple(d for d in finding.differences if d not in waived),
+                not_checked=finding.not_checked + skipped,
+            )
+        )
+    notes += [f"waives nothing: {w.kind} {w.place} [{w.abi}]" for w in valid if w not in used]
+    last = settled[-1]
+    settled[-1] = last._replace(notes=(*last.notes, *notes))
+    yield from settled
+
+
+def _covers(waiver: Waiver, difference: Difference) -> bool:
+    place = difference.struct + (f".{difference.member}" if difference.member else "")
+    return (waiver.kind, waiver.place, waiver.abi) == (difference.kind, place, difference.abi)
+
+
+def _passed(waiver: Waiver) -> str:
+    return f"waived until {waiver.until}: {waiver.reason}"
+
+
+def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) -> None:
+    lines = [
+        FIRST,
+        "# What witnesses said: WITNESS ABI STRUCT[.MEMBER] OFFSET COUNTxSIZE; made by",
+        "# runstate check --write-golden FILE; compared by runstate check --golden FILE",
+        *map(str, seen_lines(findings)),
+        *(f"waive {w.kind} {w.place} [{w.abi}] until {w.until}: {w.reason}" for w in waivers),
+    ]
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise WitnessError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def say(findings: Sequence[Finding]) -> None:
+    """Print on stderr what was asked of every witness."""
+    for finding in findings:
+        for line in told(finding):
+            print(f"runstate: {line}", file=sys.stderr)
+
+
+def told(finding: Finding) -> Iterator[str]:
+    """Yield one line about the witness, and one for each thing that it said or did not say."""
+    abi = f" [{finding.abi}]" if finding.abi else ""
+    source = f" ({finding.source})" if finding.source else ""
+    counts = f"{finding.compared} facts, {len(finding.evaluations)} conditions"
+    yield f"asked {finding.witness}{abi}: {counts}{source}"
+    yield from (f"  {line.place} {line.text}" for line in seen_lines([finding]))
+    yield from (f"  {_condition(evaluation)}" for evaluation in finding.evaluations)
+    yield from (f"  not recorded: {text}" for text in finding.unrecorded)
+    yield from (f"  {item.told}: {item.what}: {item.why}" for item in finding.not_checked)
+
+
+# A condition is the text of a BUILD_BUG_ON(), which holds where that is false.
+def _condition(evaluation: Evaluation) -> str:
+    holds, numbers = evaluation.holds, evaluation.numbers
+    verdict = {True: "holds", False: "does not hold", None: "is not known"}[holds]
+    if not numbers:
+        why = evaluation.why
+    elif numbers.isalpha():
+        why = numbers  # a compiler's: asserted, refused
+    else:
+        why = f"{numbers} is {'false' if holds else 'true'}"
+    return f"{evaluation.condition.id} {verdict} ({why}): {evaluation.condition.sentence}"

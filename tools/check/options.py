@@ -1,0 +1,198 @@
+"""What ``runstate check`` is asked: the command line, and the configuration behind it.
+
+Law of this file: words in, one namespace out; whoever reads it needs no default of its own.
+"""
+
+import argparse
+from collections.abc import Collection
+
+from runstate_abi.layouts.abi import ABI
+from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
+from runstate_abi.tools.options import count, nearest, new_parser
+from runstate_abi.tools.reports.formats import COVERAGE, FORMATS
+
+PROJECT = "pyproject.toml"
+
+_EPILOG = """\
+Without FILE: the encodings written by hand, the C layout rule, the kernel's BUILD_BUG_ON
+conditions, every compiler found (gcc and clang, -m64 and -m32) and this machine's kernel.
+What the machine does not offer is told as "not asked"; a witness that is there and cannot be
+asked is "not checked", which is exit 3, and so is whatever was named.
+
+With FILE: those files, a vmlinux or vmlinuz and its kvm.ko together (vmlinuz kvm.ko.xz); a file
+that has DWARF is asked for that too; - is standard input. With a folder, a Debian package or a
+tarball: every kernel and kvm.ko in it. A struct that a file should have and lacks is "could not
+check", exit 3, unless --allow-missing.
+
+exit status: 0 all compared and equal, 1 a difference, 2 wrong usage, 3 could not check
+
+Options can also stand in [tool.runstate] of ./pyproject.toml; the command line wins.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; an option that was not given is None."""
+    parser = new_parser("check", "Hold the layouts against encodings, compilers and kernels.")
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    add(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="vmlinux, vmlinuz, kvm.ko[.xz|.zst|.gz], raw BTF, xen-syms, .o, .deb, .tar, folder",
+    )
+    add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
+    add("--abi", help=f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}")
+    _repeatable(parser, "--allow-missing", "NAME", "a struct or a witness that need not be there")
+    _repeatable(parser, "--cc", "COMMAND", "a compiler: 'gcc -m32'")
+    add("--header", metavar="FILE", help="measure structs of this C header with --cc")
+    which = f"a struct of the header, and which of {' or '.join(RUNSTATE_STRUCTS)} it mirrors"
+    _repeatable(parser, "--struct", "NAME[=CLAIM]", which, "structs")
+    _report_options(parser)
+    _fleet_options(parser)
+    return parser
+
+
+def _repeatable(
+    parser: argparse.ArgumentParser, name: str, metavar: str, text: str, dest: str | None = None
+) -> None:
+    text = f"{text} (repeatable)"
+    dest = dest or name.removeprefix("--").replace("-", "_")
+    parser.add_argument(name, metavar=metavar, action="append", help=text, dest=dest)
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    formats = f"{', '.join(FORMATS)}; to stdout, or to =FILE"
+    _repeatable(parser, "--format", "FORMAT[=FILE]", formats, "formats")
+    add = parser.add_argument
+    add("--json", action="store_const", const=True, help="--format json")
+    add(
+        "--coverage",
+        action="store_const",
+        const=True,
+        help="each declared invariant, and which witnesses confirmed it",
+    )
+    _repeatable(parser, "--require", "WITNESS,...", "fail if nobody asked: btf, cc, dwarf ...")
+    add("--golden", metavar="FILE", help="compare with what was seen before; waive as it says")
+    add("--write-golden", metavar="FILE", help="write what is seen, one line per member")
+    add("--config", metavar="FILE", help=f"TOML with [tool.runstate] (default: ./{PROJECT})")
+    add(
+        "-v",
+        "--verbose",
+        action="store_const",
+        const=True,
+        help="say which options are in effect, and what each witness was asked",
+    )
+
+
+def _fleet_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "-j",
+        "--jobs",
+        type=count,
+        metavar="N",
+        help="processes for many files (all cores)",
+    )
+    add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
+    add("--cache", metavar="FOLDER", help="where results by content are kept")
+    add("--no-cache", action="store_const", const=True, help="ask every file again")
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
+    """Return the options in effect; wrong usage exits with status 2 and says why in one line.
+
+    ``reports`` are the (format, file) pairs to write, ``require`` a list of single words,
+    ``stdin`` whether standard input is asked.
+    """
+    the_parser = parser()
+    options = the_parser.parse_args(argv)
+    if options.config is not None or _project_has_ours():
+        from runstate_abi.tools.check import config
+
+        complaint = config.apply(options, options.config or PROJECT)
+        if complaint:
+            the_parser.error(complaint)
+    options.allow_missing = options.allow_missing or []
+    options.require = [w for text in options.require or () for w in text.split(",") if w]
+    options.stdin = [*options.files, options.btf_base].count("-")
+    _refuse(the_parser, options)
+    options.reports = _reports(the_parser, options)
+    if options.verbose:
+        from runstate_abi.tools.check import config
+
+        config.say(options)
+    return options
+
+
+# Most folders have no such table, and reading TOML costs as much as reading a kernel's BTF.
+def _project_has_ours() -> bool:
+    try:
+        with open(PROJECT, "rb") as file:
+            return b"runstate" in file.read()
+    except OSError:
+        return False
+
+
+# What argparse cannot say: exit status 2 and one line.
+def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.abi is not None and options.abi not in ABI:
+        parser.error(f"argument --abi: no ABI {options.abi!r}: there are {', '.join(ABI)}")
+    if bool(options.structs) != bool(options.header):
+        parser.error("--header FILE and --struct NAME go together")
+    if options.stdin > 1:
+        parser.error("- is standard input, which can be read once")
+    if options.jobs is not None and options.jobs < 1:
+        parser.error(f"argument -j: {options.jobs} processes")
+    for text in options.structs or ():
+        name, claim = mirrored(text)
+        if claim not in RUNSTATE_STRUCTS:
+            choices = " or ".join(f"{name}={struct}" for struct in RUNSTATE_STRUCTS)
+            parser.error(f"--struct {text}: say which struct it mirrors: {choices}")
+    if options.require:
+        from runstate_abi.tools.reports import coverage
+
+        _refuse_unknown(parser, "require", options.require, coverage.KINDS)
+    _refuse_unknown(parser, "allow-missing", options.allow_missing, ALLOWABLE)
+
+
+# The structs, and the debug info that a file may be without.
+ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
+
+
+def _refuse_unknown(
+    parser: argparse.ArgumentParser, option: str, words: list[str], known: Collection[str]
+) -> None:
+    for word in words:
+        if word not in known:
+            what = "struct or witness" if option == "allow-missing" else "witness"
+            parser.error(f"--{option} {word}: no such {what}{nearest(word, known)}")
+
+
+def mirrored(text: str) -> tuple[str, str]:
+    """Return (the name in C, the claim's name) of ``NAME[=CLAIM]``."""
+    name, _, claim = text.partition("=")
+    return name, claim or name
+
+
+def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[tuple[str, str]]:
+    wanted = [_format(parser, text) for text in options.formats or ()]
+    wanted += [("json", "-")] if options.json else []
+    printed = [form for form, path in wanted if path == "-"] or ["text"]
+    if len(set(printed)) > 1:
+        parser.error(
+            f"{' and '.join(printed)} on stdout: give one a file: --format {printed[0]}=FILE"
+        )
+    if options.coverage and printed[0] not in ("text", "json"):
+        parser.error(f"--coverage is text: --format {printed[0]}=FILE leaves stdout to it")
+    files = [(form, path) for form, path in wanted if path != "-"]
+    # The JSON has the coverage in it.
+    coverage = [(COVERAGE, "-")] if options.coverage and printed[0] == "text" else []
+    return [*files, (printed[0], "-"), *coverage]
+
+
+def _format(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
+    form, _, path = text.partition("=")
+    if form not in FORMATS:
+        parser.error(f"--format {form}: no such format{nearest(form, FORMATS)}")
+    return form, path or "-"

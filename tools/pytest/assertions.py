@@ -1,0 +1,269 @@
+"""What the pytest plugin's fixtures do: hold a struct against a witness, memory against a runstate.
+
+Law of this file: a comparison that could not be made is a failure, with the reason; a failure's
+text is what a person would have asked for next, the rows side by side or the annotated dump.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, NoReturn, Protocol
+
+from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.findings import Finding, unchecked
+from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
+from runstate_abi.layouts.witnesses import survey
+from runstate_abi.tools.memory import lines
+from runstate_abi.tools.memory.area import LAYOUTS, Span
+from runstate_abi.tools.memory.area import Window as Seen
+from runstate_abi.tools.memory.area import area as read_area
+from runstate_abi.tools.output import aligned
+from runstate_abi.writer import variants, vcpu
+from runstate_abi.writer.memory import Window, play
+from runstate_abi.writer.steps import Step
+from runstate_abi.writer.vcpu import Area, Runstate
+
+STRUCTS = {"native": NATIVE.name, "compat": COMPAT.name}
+AGAINST = ("cc", "btf", "dwarf", "construct", "ctypes", "rule")
+# What pages hold before anybody writes: no byte of it is a value that a test is likely to write.
+PATTERN = b"\xa5"
+
+
+class Check(Protocol):
+    """What the fixture ``runstate_check`` is."""
+
+    def __call__(self, struct: str, against: "str | type[ctypes.Structure]") -> tuple[Finding, ...]:
+        """Fail unless ``against`` has ``struct`` as the ABI says; return what was found."""
+
+
+class Write(Protocol):
+    """What the fixture ``runstate_writer`` is."""
+
+    def __call__(
+        self, pages: "TwoPages", area: Area, runstate: Runstate, variant: str = "upstream"
+    ) -> tuple[Step, ...]:
+        """Play a whole update and return its steps."""
+
+
+def checker(
+    given: Mapping[str, Sequence[str]], allowed: frozenset[str], said: Callable[[str], None]
+) -> Check:
+    """Return the function of the fixture; ``given`` are the compilers and files of the options."""
+
+    def check(struct: str, against: str | type[ctypes.Structure]) -> tuple[Finding, ...]:
+        name = STRUCTS.get(struct, struct)
+        if name not in STRUCTS.values():
+            raise ValueError(f"no struct {struct!r}: there are {', '.join(STRUCTS)}")
+        findings = tuple(_asked(name, against, given))
+        told = [f for f in findings if any(layout.name == name for layout in f.found)]
+        if not told:
+            _missing(name, against, findings, allowed, said)
+        silent = _silent(findings, told, name)
+        if silent:
+            said(f"not checked: struct {name} against {against}: {silent}")
+        if silent and against not in allowed:
+            _fail(f"runstate: not checked: struct {name} against {against}: {silent}")
+        for finding in told:
+            said(f"{finding.witness}: {finding.source}")
+        wrong = [f for f in told if any(d.struct == name for d in f.differences)]
+        if wrong:
+            _fail("\n".join(_explained(name, wrong)))
+        return tuple(told)
+
+    return check
+
+
+# Who was named and could not say this, while others told: a file that is not there, a kernel that
+# does not have the struct.
+def _silent(findings: Sequence[Finding], told: Sequence[Finding], name: str) -> str:
+    heard = {finding.path for finding in told if finding.path}
+    reasons = [
+        item.why
+        for finding in findings
+        for item in finding.not_checked
+        if item.what == f"struct {name}"
+        or (item.fails and not finding.found and finding.path not in heard)
+    ]
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _asked(
+    name: str, against: str | type[ctypes.Structure], given: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    if isinstance(against, type):
+        yield _of_ctypes(against, name)
+    elif against == "cc":
+        commands = given["cc"] or survey.compilers_here()
+        yield from survey.asked_of_compilers(commands, named=bool(given["cc"]), abi=None)
+    elif against in ("btf", "dwarf"):
+        yield from _of_files(given[against], against)
+    elif against == "rule":
+        yield survey.c_rule()._replace(found=(claim(name, X86_64.name),))
+    elif against in AGAINST:
+        yield from (f for f in survey.encodings() if f.witness == against)
+    else:
+        raise ValueError(f"against {against!r}: there are {', '.join(AGAINST)} and ctypes classes")
+
+
+def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
+    from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
+
+    findings = list(asked_of_files(paths, Question(X86_64, abi_given=False)))
+    yield from (f for f in findings if f.witness == kind or not f.found)
+    other = {f.path for f in findings if f.witness != kind and f.found}
+    for path in sorted(other - {f.path for f in findings if f.witness == kind}):
+        yield unchecked(kind, path, f"{path}: no {kind.upper()} in it")
+
+
+def _missing(
+    name: str,
+    against: str | type[ctypes.Structure],
+    findings: Sequence[Finding],
+    allowed: frozenset[str],
+    said: Callable[[str], None],
+) -> None:
+    reasons = [item.why for finding in findings for item in finding.not_checked]
+    if against in ("btf", "dwarf") and not findings:
+        reasons = [f"no file was given: --runstate-{against} FILE"]
+    why = f"struct {name} against {against}: {'; '.join(reasons) or 'nobody has it'}"
+    said(f"not checked: {why}")
+    if against in allowed:
+        import pytest
+
+        pytest.skip(why)
+    _fail(f"runstate: not checked: {why}")
+
+
+# The text is all there is to see: where in this file it was raised helps nobody.
+def _fail(text: str) -> NoReturn:
+    import pytest
+
+    pytest.fail(text, pytrace=False)
+
+
+# A mirror of the struct in somebody's own Python, for the ABI that Python runs on.
+def _of_ctypes(mirror: type[ctypes.Structure], name: str) -> Finding:
+    from runstate_abi.layouts import ctypes_structs
+
+    try:
+        layout = ctypes_structs.layout_of(mirror, name, X86_64.name)
+    except (WitnessError, LayoutError) as error:
+        raise ValueError(str(error)) from None
+    claimed = claim(name, X86_64.name)
+    if layout.alignment and name == COMPAT.name:
+        # KVM packs it, Xen and i386 align it to 4; a mirror may do either.
+        claimed = claimed._replace(alignment=layout.alignment if layout.alignment < 8 else 1)
+    seen = Layouts("ctypes", f"class {mirror.__qualname__}", (layout,))
+    return survey.holding("ctypes", seen, {name: claimed}, ABI[X86_64.name])
+
+
+def _explained(name: str, wrong: Sequence[Finding]) -> Iterator[str]:
+    for finding in wrong:
+        yield from (str(d) for d in finding.differences if d.struct == name)
+        yield from (f"note: {note}" for note in finding.notes)
+        for layout in finding.found:
+            if layout.name == name:
+                yield ""
+                yield from _side_by_side(claim(name, layout.abi), layout, finding.source)
+
+
+def _side_by_side(claimed: Layout, seen: Layout, source: str) -> Iterator[str]:
+    rows = [["", f"struct {claimed.name} [{claimed.abi}]", source]]
+    names = dict.fromkeys(row.name for row in (*claimed.rows, *seen.rows))
+    for name in names:
+        cells = [_cell(layout, name) for layout in (claimed, seen)]
+        rows.append(["  " if cells[0] == cells[1] else "* ", *cells])
+    sizes = [f"size {layout.size:#04x}" for layout in (claimed, seen)]
+    rows.append(["  " if sizes[0] == sizes[1] else "* ", *sizes])
+    yield from aligned(rows)
+
+
+def _cell(layout: Layout, name: str) -> str:
+    row = next((row for row in layout.rows if row.name == name), None)
+    if row is None:
+        return "-"
+    return f"{row.offset:#04x} {row.count} x {row.type.size} {row.name}"
+
+
+class Difference(NamedTuple):
+    """A byte that is not what it should be: its offset in the area, negative before it."""
+
+    offset: int
+    expected: int
+    seen: int
+
+
+class TwoPages:
+    """Two adjacent guest pages: ``data`` is all of it, offset 4096 the start of the second."""
+
+    def __init__(self) -> None:
+        self.window = Window(PATTERN)
+
+    @property
+    def data(self) -> bytearray:
+        """The bytes, to be written by whatever is under test."""
+        return self.window.data
+
+    def area(self, abi: str, offset: int, update_flag: bool = True) -> Area:
+        """Return the area of a guest that registered it ``offset`` bytes into the first page."""
+        return Area(abi, offset, update_flag)
+
+    def runstate(self, area: Area) -> Runstate:
+        """Return what the area says; a flag that is up stays in ``entry_time``."""
+        return vcpu.runstate_of(area.shape, self.window.read(area.offset, area.shape.size))
+
+    def expect(self, area: Area, runstate: Runstate) -> None:
+        """Fail with the annotated dump unless the area says ``runstate``, and nothing else changed.
+
+        Padding may be zero or untouched: the versions of the update differ in that.
+        """
+        wrong = list(self._differences(area, runstate))
+        if wrong:
+            _fail("\n".join(self._dump(area, wrong)))
+
+    def _differences(self, area: Area, runstate: Runstate) -> Iterator[Difference]:
+        expected = bytearray(PATTERN * len(self.data))
+        struct = vcpu.image(area.shape, runstate, runstate.entry_time)
+        expected[area.offset : area.offset + len(struct)] = struct
+        padding = {
+            area.offset + offset
+            for row in area.shape.layout.padding
+            for offset in range(row.offset, row.end)
+        }
+        for offset, (want, is_) in enumerate(zip(expected, self.data, strict=True)):
+            if want != is_ and not (offset in padding and is_ == PATTERN[0]):
+                yield Difference(offset - area.offset, want, is_)
+
+    def _dump(self, area: Area, wrong: Sequence[Difference]) -> Iterator[str]:
+        seen = read_area(LAYOUTS[area.abi], Seen((Span(area.offset, self._bytes(area)),)))
+        changed = frozenset(difference.offset for difference in wrong)
+        are = "byte is not as it" if len(wrong) == 1 else "bytes are not as they"
+        yield f"{len(wrong)} {are} should be:"
+        for line in (*lines.heading(seen, "two_pages", ()), *lines.body(seen, changed)):
+            yield "".join(ink.text for ink in line).rstrip()
+        for offset, expected, is_ in wrong[:8]:
+            yield f"  byte {offset:+#05x} {_name(area, offset)}: {is_:#04x}, not {expected:#04x}"
+        if len(wrong) > 8:
+            yield f"  and {len(wrong) - 8} more"
+
+    def _bytes(self, area: Area) -> bytes:
+        return self.window.read(area.offset, area.shape.size)
+
+
+def _name(area: Area, offset: int) -> str:
+    rows = area.shape.layout.rows
+    name = next((row.name for row in rows if row.offset <= offset < row.end), "")
+    return f"({name})" if name else "(outside the area)"
+
+
+def write(
+    pages: TwoPages, area: Area, runstate: Runstate, variant: str = "upstream"
+) -> tuple[Step, ...]:
+    """Write ``runstate`` as a version of the hypervisor does (variants.VARIANT), and return how.
+
+    Raises variants.Refused where that version does not take the area.
+    """
+    if variant not in variants.VARIANT:
+        raise ValueError(f"no version {variant!r}: there are {', '.join(variants.VARIANT)}")
+    steps = variants.update(variants.VARIANT[variant], runstate, area)
+    return play(pages.window, steps)
