@@ -5,9 +5,9 @@ what that version did, faults of its time included.
 """
 
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import U64
-from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, Step, Store
 from runstate_abi.writer.vcpu import (
@@ -20,10 +20,13 @@ from runstate_abi.writer.vcpu import (
     unflagged,
 )
 
+if TYPE_CHECKING:
+    from runstate_abi.writer.caches import Caches
+
 Update = Generator[Step, None, None]
 
 
-def linux_5_14(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Four copies to user space; where one fails the update stops, and may leave the flag up.
 
     There is no atomic case: 5.14 slept in the scheduler if a page was not resident.
@@ -43,7 +46,7 @@ def linux_5_14(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False)
 
 # kvm_write_guest_offset_cached(): looks whether the memslots have changed, and marks the page
 # dirty itself, each time.
-def _write_guest(caches: Caches, offset: int, data: bytes) -> Generator[Step, None, bool]:
+def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, None, bool]:
     ghc = caches.ghc
     if not ghc.current() or not (yield from ghc.copy(offset, data, atomic=False)):
         return False
@@ -51,7 +54,7 @@ def _write_guest(caches: Caches, offset: int, data: bytes) -> Generator[Step, No
     return True
 
 
-def linux_5_16(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def linux_5_16(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """User stores with page faults disabled where it must not sleep; dirty even after a fault."""
     ghc = caches.ghc
     if not ghc.current():
@@ -60,7 +63,7 @@ def linux_5_16(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False)
     yield from ghc.mark_dirty()
 
 
-def _put_all(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+def _put_all(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     shape, ghc = area.shape, caches.ghc
     set_flag = entry_bytes(flagged(vcpu.entry_time))
     if not (yield from ghc.put(shape.entry_time, set_flag, atomic)):
@@ -75,7 +78,7 @@ def _put_all(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update
     yield Barrier()
 
 
-def linux_6_1(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def linux_6_1(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """One gfn_to_pfn_cache, all or nothing; the flag set by an eight-byte store that may tear.
 
     The flag is cleared by reading the eight bytes back from the guest and masking: what a guest

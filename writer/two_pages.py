@@ -14,8 +14,8 @@ is shared only where the source reads the same.
 """
 
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
-from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import Gpc
 from runstate_abi.writer.host import Place, frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, IrqRestore, IrqSave, Step, Store
@@ -34,13 +34,16 @@ from runstate_abi.writer.vcpu import (
     unflagged,
 )
 
+if TYPE_CHECKING:
+    from runstate_abi.writer.caches import Caches
+
 Update = Generator[Step, None, None]
 
 # What the model puts where a version copies kernel stack that nobody initialised: a leak shows.
 KERNEL_STACK = bytes.fromhex("5afe57ac")
 
 
-def split_memcpy(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Woodhouse's draft with memcpy_to_runstate(), "utterly untested": each field split by itself.
 
     The only version that writes the entry time after the times and never its top byte within, and
@@ -68,7 +71,7 @@ def split_memcpy(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = Fals
     yield from _dirty(caches, parts)
 
 
-def two_paths(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """The pre-image of the thread's diff: straight into the page, or by way of the stack if split.
 
     Patch 2/4 as posted differs in how it clears the padding on the stack, which no byte shows.
@@ -91,7 +94,7 @@ def two_paths(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) 
     yield from _dirty(caches, parts)
 
 
-def single_path(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Bonzini's proposal: always by way of the stack.
 
     It takes gpc2's lock always and releases it only if the area is split: after an update of one
@@ -112,7 +115,7 @@ def single_path(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False
     yield from _dirty(caches, parts)
 
 
-def reconciled(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Woodhouse's reconciliation: one path, two places to build the struct."""
     shape = area.shape
     parts = split(caches.gpc1.gpa, shape.size)
@@ -129,7 +132,7 @@ def reconciled(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False)
     yield from _dirty(caches, parts)
 
 
-def linux_6_2(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """As merged: the flag only if the guest asked, trylock where it must not spin."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from _hold(caches, parts, atomic, trylock=atomic)):
@@ -139,7 +142,7 @@ def linux_6_2(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) 
     yield from _dirty(caches, parts)
 
 
-def upstream(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Newest: each page is marked dirty under its lock, so a cache that moves cannot mislead it."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from _hold(caches, parts, atomic, trylock=atomic)):
@@ -154,7 +157,7 @@ def upstream(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -
 
 # The stores of 6.2 and later. The clear masks the flag, so a bit 63 that should never have been in
 # the entry time does not stay up for good, as it did before.
-def _merged_body(vcpu: Runstate, area: Area, caches: Caches, parts: Split) -> Update:
+def _merged_body(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) -> Update:
     shape, entry_time = area.shape, vcpu.entry_time
     update = _place(caches, parts, shape.update_byte)
     if area.update_flag:
@@ -170,7 +173,7 @@ def _merged_body(vcpu: Runstate, area: Area, caches: Caches, parts: Split) -> Up
 
 # Take the locks and make the caches valid. False: the update is over, and nothing was written.
 def _hold(
-    caches: Caches, parts: Split, atomic: bool, trylock: bool = False, always_second: bool = False
+    caches: "Caches", parts: Split, atomic: bool, trylock: bool = False, always_second: bool = False
 ) -> Generator[Step, None, bool]:
     gpc1, gpc2 = caches.gpc1, caches.gpc2
     while True:
@@ -214,21 +217,21 @@ def _hold_first(gpc1: Gpc, size: int, atomic: bool, trylock: bool) -> Generator[
     return True
 
 
-def _release(caches: Caches, parts: Split) -> Update:
+def _release(caches: "Caches", parts: Split) -> Update:
     if parts.second:
         yield from caches.gpc2.unlock()
     yield from caches.gpc1.unlock(irqrestore=True)
 
 
 # After the locks are gone, from addresses that another thread may change: see upstream().
-def _dirty(caches: Caches, parts: Split) -> Update:
+def _dirty(caches: "Caches", parts: Split) -> Update:
     yield Dirty(frame_of(caches.gpc1.gpa))
     if parts.second:
         yield Dirty(frame_of(caches.gpc2.gpa))
 
 
 # Where a byte of the struct is: in one page or in the other.
-def _place(caches: Caches, parts: Split, offset: int) -> Place:
+def _place(caches: "Caches", parts: Split, offset: int) -> Place:
     if offset < parts.first:
         return _khva(caches.gpc1).plus(offset)
     return _khva(caches.gpc2).plus(offset - parts.first)
@@ -239,7 +242,7 @@ def _khva(gpc: Gpc) -> Place:
     return gpc.khva
 
 
-def _body(caches: Caches, parts: Split, shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
+def _body(caches: "Caches", parts: Split, shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
     if parts.second:
         yield from _copy_struct(caches, parts, image(shape, vcpu, entry_time))
     else:
@@ -255,14 +258,14 @@ def _assign(gpc: Gpc, shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
 
 
 # The double memcpy: the struct was built on the stack, its padding cleared so as not to leak.
-def _copy_struct(caches: Caches, parts: Split, struct: bytes) -> Update:
+def _copy_struct(caches: "Caches", parts: Split, struct: bytes) -> Update:
     yield Copy(*_khva(caches.gpc1), struct[: parts.first])
     if parts.second:
         yield Copy(*_khva(caches.gpc2), struct[parts.first :])
 
 
 # memcpy_to_runstate(): one field, in one page or in both.
-def _copy_split(caches: Caches, parts: Split, offset: int, data: bytes) -> Update:
+def _copy_split(caches: "Caches", parts: Split, offset: int, data: bytes) -> Update:
     first = max(0, min(len(data), parts.first - offset))
     if first:
         yield Copy(*_place(caches, parts, offset), data[:first])

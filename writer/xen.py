@@ -6,9 +6,9 @@ mapped is not written.
 """
 
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE
-from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EACCES, ENXIO, INVALID_GPA, Host, Place, frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Step, Store
 from runstate_abi.writer.vcpu import (
@@ -25,6 +25,9 @@ from runstate_abi.writer.vcpu import (
     unflagged,
 )
 
+if TYPE_CHECKING:
+    from runstate_abi.writer.caches import Caches
+
 Update = Generator[Step, None, None]
 
 # alignof(compat_ulong_t) for a domain with a 32-bit shared info, else alignof(unsigned long):
@@ -32,7 +35,7 @@ Update = Generator[Step, None, None]
 PHYS_ALIGNMENT = {"native": 8, "compat": 4}
 
 
-def xen_va(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def xen_va(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """The virtual area: with VMASST_TYPE_runstate_update_flag one byte up, all, one byte down.
 
     Without it one copy and no barrier at all. The padding is copied too: it is zero.
@@ -61,7 +64,7 @@ def _copy_to_guest(area: Area, host: Host, offset: int, data: bytes) -> Update:
         address, data = address + size, data[size:]
 
 
-def xen_phys(vcpu: Runstate, area: Area, caches: Caches, atomic: bool = False) -> Update:
+def xen_phys(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """The physical area: always flagged, set and cleared by eight-byte atomic writes.
 
     A compat area need only be 4-aligned, so its eight bytes may lie in two cache lines.

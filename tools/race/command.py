@@ -72,7 +72,7 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
     if options.format == "json":
         document = {"schema": text.SCHEMA, "answers": values, "not_asked": dict(left_out)}
         print(json.dumps(document, indent=1))
-        for line in (*table.not_asked(left_out), *table.not_shown(answered)):
+        for line in (*table.not_asked(left_out), *rows.not_shown(answered)):
             print(f"runstate: {line}", file=sys.stderr)
     else:
         output.write(_lines(answered, left_out, options.rows), options.color)

@@ -4,7 +4,7 @@ Law of this file: questions are made from tables, answered by writer/race.py, an
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
@@ -122,6 +122,12 @@ def _of_abi(
                     if alone and narrowed is not None:
                         raise
                     left_out[str(error)] += 1
+
+
+def not_shown(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each recording that does not show all of the struct."""
+    for writer, hidden in dict.fromkeys((row.writer, row.hidden) for row in rows if row.hidden):
+        yield f"{writer} does not show, and nothing is claimed about: {', '.join(hidden)}"
 
 
 def models(wanted: Wanted) -> Iterator[Model]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from runstate_abi.tools.output import Ink, Line, aligned
-from runstate_abi.tools.race.rows import Row
+from runstate_abi.tools.race.rows import Row, not_shown
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import SAFE, TORN
 from runstate_abi.writer.racing.ordering import Model
@@ -105,12 +105,6 @@ def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:
     """Yield a line for each reason why questions could not be asked."""
     for why, count in left_out.items():
         yield f"not asked: {_count(count, 'question')}: {why}"
-
-
-def not_shown(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each recording that does not show all of the struct."""
-    for writer, hidden in dict.fromkeys((row.writer, row.hidden) for row in rows if row.hidden):
-        yield f"{writer} does not show, and nothing is claimed about: {', '.join(hidden)}"
 
 
 # What could not be asked or was not shown, and how many of each verdict there were.

@@ -8,8 +8,8 @@ from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.tools.output import Ink, Line
-from runstate_abi.tools.race import explanation, table, timeline
-from runstate_abi.tools.race.rows import Row
+from runstate_abi.tools.race import explanation, timeline
+from runstate_abi.tools.race.rows import Row, not_shown
 from runstate_abi.writer.guest import Reader, drop
 from runstate_abi.writer.race import TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
@@ -76,7 +76,7 @@ def _needs(found: Race) -> str:
 
 
 def _assuming(row: Row) -> Iterator[Line]:
-    for text in (*assumptions(row.question), *table.not_shown([row])):
+    for text in (*assumptions(row.question), *not_shown([row])):
         first, *rest = wrap(text, WIDTH - len(BULLET))
         yield (Ink(BULLET, "dim"), Ink(first))
         yield from ((Ink(" " * len(BULLET)), Ink(line)) for line in rest)
