@@ -5,12 +5,14 @@ holds them against the true images and knows no writer and no reader by name.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.tools.race import timeline
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.race import Race
 from runstate_abi.writer.vcpu import place_of
+
+if TYPE_CHECKING:
+    from runstate_abi.writer.race import Race
 
 Versions = frozenset[int]  # numbers of images: 0 is what was there before
 _NTH = ("first", "second")  # no protocol reads it more often
@@ -23,13 +25,13 @@ class Reading(NamedTuple):
     halves: tuple[int, ...]
 
 
-def explained(race: Race, reader: Reader) -> Iterator[str]:
+def explained(race: "Race", reader: Reader) -> Iterator[str]:
     """Yield the sentences."""
     yield f"The guest took {', and '.join(_taken(race, reader))}."
     yield _accepted(race, reader)
 
 
-def _taken(race: Race, reader: Reader) -> Iterator[str]:
+def _taken(race: "Race", reader: Reader) -> Iterator[str]:
     groups: dict[str, list[str]] = {}
     for offset, size in _believed(race, reader):
         whose = _whose(race, range(offset, offset + size))
@@ -41,14 +43,14 @@ def _taken(race: Race, reader: Reader) -> Iterator[str]:
 
 
 # The elements that the reader believes: offset and size of each.
-def _believed(race: Race, reader: Reader) -> Iterator[tuple[int, int]]:
+def _believed(race: "Race", reader: Reader) -> Iterator[tuple[int, int]]:
     for row in race.case.layout.members:
         if row.name in reader.uses:
             yield from ((row.offset + i * row.type.size, row.type.size) for i in range(row.count))
 
 
 # The words for where the bytes at these offsets are from; "" if they are the same in all images.
-def _whose(race: Race, offsets: Iterable[int]) -> str:
+def _whose(race: "Race", offsets: Iterable[int]) -> str:
     images = race.case.images
     telling: dict[Versions | str, None] = {}
     for offset in offsets:
@@ -78,7 +80,7 @@ def _from(versions: Versions, images: int) -> str:
     return f"from {before}update {' or '.join(updates)}"
 
 
-def _accepted(race: Race, reader: Reader) -> str:
+def _accepted(race: "Race", reader: Reader) -> str:
     found = _readings(race, reader)
     if not found:
         return "It compares nothing, so it accepts whatever it took."
@@ -99,7 +101,7 @@ def _accepted(race: Race, reader: Reader) -> str:
 
 
 # Whose entry time it is; nothing where it is everybody's.
-def _time(race: Race, data: bytes) -> str:
+def _time(race: "Race", data: bytes) -> str:
     row, images = race.case.layout.field("state_entry_time"), race.case.images
     plain = data[:-1] + bytes([data[-1] & ~timeline.FLAG])
     versions = frozenset(
@@ -113,7 +115,7 @@ def _time(race: Race, data: bytes) -> str:
 
 
 # The readings in the order in which they are numbered. Loads of one reading may come in pieces.
-def _readings(race: Race, reader: Reader) -> Sequence[Reading]:
+def _readings(race: "Race", reader: Reader) -> Sequence[Reading]:
     numbers = {load.name: load.read for load in reader.loads if load.read}
     seen: dict[int, dict[int, int]] = {}
     halves: dict[int, dict[int, None]] = {}
@@ -129,7 +131,7 @@ def _readings(race: Race, reader: Reader) -> Sequence[Reading]:
 
 
 # The steps with a piece before an event and another one after it.
-def _half_done(race: Race, index: int) -> Iterator[int]:
+def _half_done(race: "Race", index: int) -> Iterator[int]:
     before = {event.step for event in race.events[:index] if event.step >= 0}
     yield from sorted(before & {event.step for event in race.events[index:]})
 

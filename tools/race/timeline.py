@@ -4,15 +4,18 @@ Law of this file: it renders what writer/race.py found and decides nothing.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.output import Ink, Line
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.race import Race
-from runstate_abi.writer.racing.execution import Event
 from runstate_abi.writer.steps import line as canonical_line
 from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT, place_of
+
+if TYPE_CHECKING:
+    from runstate_abi.writer.race import Race
+    from runstate_abi.writer.racing.execution import Event
 
 FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 ROW = 16  # bytes of the image in a line
@@ -22,7 +25,7 @@ END = 3  # of each end of more bytes
 OLD, NEW, SAME, UP, NONE, UNUSED = "old", "new", "=", "flg", "?", "-"
 
 
-def timeline(race: Race, writer: str, reader: str) -> Iterator[Line]:
+def timeline(race: "Race", writer: str, reader: str) -> Iterator[Line]:
     """Yield the execution, an event a line, in the order in which memory sees it."""
     layout, torn = race.case.layout, _torn(race)
     told = [(event, *_event(layout, event)) for event in race.events]
@@ -47,13 +50,13 @@ def timeline(race: Race, writer: str, reader: str) -> Iterator[Line]:
             )
 
 
-def step(race: Race, number: int) -> str:
+def step(race: "Race", number: int) -> str:
     """Return a step's canonical line, without the bytes of a copy."""
     words = canonical_line(race.case.steps[number]).split()
     return " ".join(words if words[0] == "store" else words[:-1])
 
 
-def _event(layout: Layout, event: Event) -> tuple[str, str]:
+def _event(layout: Layout, event: "Event") -> tuple[str, str]:
     return place_of(layout, event.offset, len(event.data)), short(event.data)
 
 
@@ -64,7 +67,7 @@ def short(data: bytes) -> str:
 
 
 # The steps that the guest looked into the middle of.
-def _torn(race: Race) -> set[int]:
+def _torn(race: "Race") -> set[int]:
     torn, last = set(), -2
     for event in race.events:
         if event.step >= 0 and event.step < last:
@@ -79,7 +82,7 @@ def _torn(race: Race) -> set[int]:
     return torn
 
 
-def accepted(race: Race, reader: Reader) -> Iterator[Line]:
+def accepted(race: "Race", reader: Reader) -> Iterator[Line]:
     """Yield the accepted image: a hexdump, under each byte which update it is of, the legend."""
     layout = race.case.layout
     used: set[str] = set()
@@ -102,7 +105,7 @@ def accepted(race: Race, reader: Reader) -> Iterator[Line]:
     )
 
 
-def _marked(race: Race, reader: Reader, offset: int) -> tuple[str, str]:
+def _marked(race: "Race", reader: Reader, offset: int) -> tuple[str, str]:
     if offset not in race.accepted:
         return "", ""
     byte = race.accepted[offset]
