@@ -4,8 +4,7 @@ import subprocess
 
 import pytest
 
-from runstate_abi.writer.witnesses.shipped import SITES, boot_patches
-from runstate_abi.writer.witnesses.shipped import open_code
+from runstate_abi.writer.witnesses.shipped import SITES, boot_patches, open_code
 
 pytestmark = pytest.mark.needs("gcc")
 
