@@ -20,6 +20,7 @@ FILES = sorted((HERE / "golden" / "commands").glob("*.txt"))
 UNSTEADY = (
     (re.compile(r"\b\d+(\.\d+)? (s|MB/s)\b"), "N s"),  # how long it took
     (re.compile(r"(?m)^runstate \d+\.\d+\S*$"), "runstate VERSION"),
+    (re.compile(r'"python": "[\d.]+\w*"'), '"python": "VERSION"'),
     # argparse quotes the choices up to Python 3.11 and no longer.
     (re.compile(r"\(choose from [^)]*\)"), lambda found: found[0].replace("'", "")),
 )

@@ -218,7 +218,7 @@ LANGUAGES = {
 
 
 @pytest.mark.parametrize("text", LANGUAGES)
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("compiler", ["g++", "clang"])
 def test_a_struct_of_cplusplus_is_read(built, compiler, text):
     text = f"typedef unsigned long long u64; struct base_t {{ u64 ns; }};\n{text}"
     (layout,) = observed(built(f"{compiler} -x c++ -g -c", text=text), ["S"]).found

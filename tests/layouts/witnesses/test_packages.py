@@ -151,6 +151,7 @@ def test_a_name_that_would_forge_a_line_is_escaped(tmp_path):
     assert item.member == "a\\nok  btf\\x1b[2J/vmlinux"
 
 
+@pytest.mark.needs("zstd")
 def test_without_a_reader_of_zstd_a_package_is_one_line(tree, tmp_path, monkeypatch):
     path = tmp_path / "kernel.tar.zst"
     subprocess.run([*TARS["tar.zst"], path, "-C", tree, "."], check=True)

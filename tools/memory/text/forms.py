@@ -48,17 +48,26 @@ class Row(NamedTuple):
 
 
 _H = "[0-9a-f]"
-# Possessive: digits that may or may not be parted by a blank could be parted in 2^n ways.
+
+
+def _groups(repeated: str) -> str:
+    # Digits that may or may not be parted by a blank could be parted in 2^n ways.
+    # Python before 3.11.5 (Debian 12 has 3.11.2) loses its place in a possessive repeat of a group,
+    # so what is repeated is held whole by a look ahead and then by what that found.
+    return rf"(?=(?P<groups>{repeated}))(?P=groups)"
+
+
 _PLACE = rf"(?P<address>(?:0x)?{_H}++)(?: <.*?>)?:"
-_WORDS = rf"(?P<groups>(?: *\b0x{_H}++)++)(?P<shown>)"
-_BITS = rf"(?P<address>(?:0x)?{_H}++): {{0,4}}(?P<groups>(?: ?[01]{{8}})++)(?![^ ])(?P<shown>.*)"
-_COLON = rf"{_PLACE} {{0,4}}(?P<groups>(?: ?{_H}{{2,}}+(?![^ ]))++)(?P<shown>.*)"
-_OD = (
-    rf"(?P<address>{_H}{{4,16}}+)(?P<groups>(?: {{1,8}}{_H}{{2,}}+(?![^ ]))*+)(?P<shown> *[|>].*)?"
-)
-_CHARS = rf"(?P<address>{_H}{{4,16}}+) {{1,4}}(?P<groups>(?: ?{_H}{{2,}}+(?![^ ]))++)(?P<shown>.*)"
+_WORDS = _groups(rf"(?: *\b0x{_H}++)+") + "(?P<shown>)"
+_BITS = rf"(?P<address>(?:0x)?{_H}++): {{0,4}}{_groups('(?: ?[01]{8})+')}(?![^ ])(?P<shown>.*)"
+_WHOLE = rf"{_H}{{2,}}+(?![^ ])"
+_SEVERAL = _groups(rf"(?: ?{_WHOLE})+")
+_COLON = rf"{_PLACE} {{0,4}}{_SEVERAL}(?P<shown>.*)"
+_OD = rf"(?P<address>{_H}{{4,16}}+){_groups(rf'(?: {{1,8}}{_WHOLE})*')}(?P<shown> *[|>].*)?"
+_CHARS = rf"(?P<address>{_H}{{4,16}}+) {{1,4}}{_SEVERAL}(?P<shown>.*)"
 _BARE = (
-    rf"(?P<groups>(?:{_H}{{2}}[:-])+{_H}{{2}}|{_H}{{2,}}+(?: {{1,4}}{_H}{{2,}}+(?![^ ]))*+)"
+    rf"(?P<groups>(?:{_H}{{2}}[:-])+{_H}{{2}}"
+    rf"|{_H}{{2,}}+(?=(?P<rest>(?: {{1,4}}{_WHOLE})*))(?P=rest))"
     r"(?P<shown>  .*)?"
 )
 
