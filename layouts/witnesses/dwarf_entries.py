@@ -244,12 +244,12 @@ class Entries:
                 packed = [struct.pack(self.order + word, place) for place in strings]
                 looked_for += [(STRP, width, b"|".join(map(re.escape, packed)))] if packed else []
         for form, width, pattern in looked_for:
-            for count, hit in enumerate(re.finditer(pattern, self.info)):
+            for count, start in enumerate(starts(pattern, self.info)):
                 if count >= PLACES_MAX:
                     raise WitnessError(f"{self.path}: its DWARF has a name too often")
-                unit = self._unit_at(hit.start())
-                if width in (0, unit.width) and hit.start() >= unit.first:
-                    yield from self._begins(unit, form, hit.start())
+                unit = self._unit_at(start)
+                if width in (0, unit.width) and start >= unit.first:
+                    yield from self._begins(unit, form, start)
 
     # The abbreviations by which an entry begins a few bytes before its name.
     def _begins(self, unit: Unit, form: int, place: int) -> Iterator[tuple[Unit, int]]:
@@ -272,12 +272,10 @@ class Entries:
     # The units whose names are indices into a table that has one of these strings.
     def _indexing(self, places: list[int]) -> Iterator[Unit]:
         hits = sorted(
-            hit.start()
+            start
             for place in places
             for word in "IQ"
-            for hit in re.finditer(
-                re.escape(struct.pack(self.order + word, place)), self.str_offsets
-            )
+            for start in starts(re.escape(struct.pack(self.order + word, place)), self.str_offsets)
         )
         for unit in self.units if hits else ():
             base = self._base(unit)
@@ -365,6 +363,18 @@ def _size(unit: Unit, form: int) -> int | None:
     if form == SECTION_REFERENCE:
         return unit.address if unit.version == 2 else unit.width
     return unit.address if form == 0x01 else FIXED.get(form)
+
+
+def starts(pattern: bytes, data: Any) -> Iterator[int]:
+    """Yield where a pattern matches, overlapping matches too.
+
+    re.finditer() goes on behind a match: four zero bytes amid two numbers would hide the number 0.
+    """
+    search = re.compile(pattern, re.DOTALL).search
+    hit = search(data)
+    while hit:
+        yield hit.start()
+        hit = search(data, hit.start() + 1)
 
 
 _NUL = re.compile(b"\0")

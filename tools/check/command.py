@@ -18,6 +18,7 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.check import options as words
+from runstate_abi.tools.check.options import parser as parser
 from runstate_abi.tools.reports import formats
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
-from runstate_abi.layouts.witnesses import dwarf
+from runstate_abi.layouts.witnesses import dwarf, dwarf_entries
 
 TEXT = """
 typedef unsigned long long u64;
@@ -325,3 +326,9 @@ def test_a_32_bit_kernels_dwarf_has_the_size_of_its_abi(debian, abi):
     (layout,) = observed(str(path), RUNSTATE_STRUCTS[:1], abi).found
     assert layout.size == size
     assert differences(claim(layout.name, abi), layout, "") == ()
+
+
+def test_a_number_is_found_where_another_match_overlaps_it():
+    # A table of string offsets: its length, its version 5, padding, then the offsets 0 and 7.
+    table = struct.pack("<IHHII", 12, 5, 0, 0, 7)
+    assert 8 in dwarf_entries.starts(struct.pack("<I", 0), table)

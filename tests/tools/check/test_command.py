@@ -503,6 +503,6 @@ def test_a_plain_check_of_files_loads_no_renderer_and_nothing_of_fleets(
     unwanted = "json tomllib xml.etree.ElementTree difflib drgn concurrent.futures rich shutil"
     assert not loaded & set(unwanted.split())
     ours = {name.removeprefix("runstate_abi.tools.") for name in loaded if ".tools." in name}
-    needed = "arguments check check.command check.options cli tables"
+    needed = "check check.command check.options cli options output"
     needed += " reports reports.formats reports.text"
     assert ours == set(needed.split())

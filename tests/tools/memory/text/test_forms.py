@@ -333,7 +333,8 @@ def image_or_asked(paste):
     try:
         return text.image(memoryview(paste.encode()), "t")
     except WitnessError as error:
-        if "bytes or words?" in str(error) or "repeated lines are left out" in str(error):
+        asks = ("bytes or words?", "repeated lines are left out", "of how many bytes each?")
+        if any(words in str(error) for words in asks):
             raise Asked from error
         raise
 
