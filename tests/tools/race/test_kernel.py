@@ -15,7 +15,7 @@ def test_the_code_of_a_shipped_kernel_is_safe_with_the_flag_and_torn_without(ans
     assert len(rows) == 2 * 3 + 47 + 43
     assert {row["verdict"] for row in rows} == {"safe"}
     code, rows = answers(*arguments, "--drop", "flag")
-    assert code == 0
+    assert code == 1
     assert {row["verdict"] for row in rows} == {"torn"}
 
 
