@@ -45,7 +45,7 @@ def words(data, source):
 
 
 compressed.STREAM_MAX = 1 << 20
-READERS = (sources.image, text.image, elfcore.image, containers.lime, unpacked, anything, words)
+READERS = (sources.raw_image, text.image, elfcore.image, containers.lime, unpacked, anything, words)
 CORE = b"\x7fELF\2\1\1" + bytes(9) + b"\4\0\x3e\0"
 HEADS = (b"", b"", CORE, b"EMiL\1\0\0\0", b"", b"", b"")
 DATA = Path(__file__).parent.parent / "data" / "pages"
