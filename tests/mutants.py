@@ -140,18 +140,25 @@ def noticed(mutant: Mutant, folders) -> bool:
         original = path.read_text()
         path.write_text(mutant.source + "\n")
         try:
-            command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-            done = subprocess.run(
-                [*command, *CORE[mutant.module]], cwd=copy_of, capture_output=True,
-                env=environment(copy_of), timeout=900,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return True
+            return fails(mutant.module, copy_of)
         finally:
             path.write_text(original)
-        return done.returncode != 0
     finally:
         folders.put(copy_of)
+
+
+def fails(module: str, folder: Path) -> bool:
+    """Run the tests of a module in a copy of the checkout; a hang is a failure."""
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    options = ["-p", "no:randomly", "-p", "no:xdist"]
+    try:
+        done = subprocess.run(
+            [*command, *options, *CORE[module]], cwd=folder, capture_output=True,
+            env=environment(folder), timeout=900,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -160,12 +167,12 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def copied(folder: Path) -> Path:
-    """Copy the checkout, with the rooms linked below a package named runstate_abi."""
+    """Copy the checkout, with the rooms linked below the package runstate_abi, as installed."""
     shutil.copytree(
         HOUSE, folder, ignore=shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".mypy_cache")
     )
     package = folder / "import" / "runstate_abi"
-    package.mkdir(parents=True)
+    shutil.copytree(folder / "tools/api", package)
     for room in ROOMS:
         (package / room).symlink_to(folder / room, target_is_directory=True)
     return folder
@@ -186,6 +193,13 @@ def main() -> int:
         folders: Queue[Path] = Queue()
         for number in range(options.jobs):
             folders.put(copied(Path(scratch) / str(number)))
+        # Where the unchanged copy fails, every mutant would seem to be noticed.
+        first = folders.get()
+        broken = [module for module in {one.module for one in chosen} if fails(module, first)]
+        folders.put(first)
+        if broken:
+            print(f"the tests of the unchanged copy fail: {', '.join(broken)}", file=sys.stderr)
+            return 2
         survivors = []
         with ThreadPoolExecutor(options.jobs) as pool:
             for one, was in zip(
