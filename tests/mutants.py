@@ -27,9 +27,9 @@ ROOMS = ("layouts", "writer", "tools")
 
 # The core: module -> the tests that must notice a change in it.
 CORE = {
-    "layouts/abi.py": ["tests/layouts"],
-    "layouts/model.py": ["tests/layouts"],
-    "layouts/conditions.py": ["tests/layouts"],
+    "layouts/abi.py": ["tests/layouts/test_abi.py", "tests/layouts"],
+    "layouts/model.py": ["tests/layouts/test_model.py", "tests/layouts"],
+    "layouts/conditions.py": ["tests/layouts/test_conditions.py", "tests/layouts"],
     "layouts/witnesses/btf_blob.py": ["tests/layouts/witnesses"],
     "writer/early.py": ["tests/writer/test_early.py", "tests/writer/test_variants.py"],
     "writer/gpc.py": ["tests/writer/test_gpc.py", "tests/writer/test_life.py", "tests/replaying"],
@@ -38,6 +38,9 @@ CORE = {
     "writer/two_pages.py": ["tests/writer/test_two_pages.py", "tests/writer/test_variants.py"],
     "writer/vcpu.py": ["tests/writer/test_vcpu.py", "tests/writer/test_variants.py"],
     "writer/xen.py": ["tests/writer/test_xen.py"],
+    "writer/guest.py": ["tests/writer/test_guest.py", "tests/writer/test_race.py"],
+    "writer/race.py": ["tests/writer/racing", "tests/writer/test_race.py", "tests/tools/race"],
+    "writer/racing/execution.py": ["tests/writer/racing", "tests/writer/test_race.py"],
     "writer/racing/interleaving.py": ["tests/writer/racing", "tests/writer/test_race.py"],
     "writer/racing/ordering.py": ["tests/writer/racing", "tests/writer/test_race.py"],
     "writer/racing/patterns.py": ["tests/writer/racing", "tests/writer/test_race.py"],
@@ -45,6 +48,12 @@ CORE = {
     "writer/racing/scene.py": ["tests/writer/racing", "tests/writer/test_race.py"],
     "writer/rulebook/guest_rules.py": ["tests/writer/test_rules.py"],
     "writer/rulebook/host_rules.py": ["tests/writer/test_rules.py"],
+    "tools/memory/area.py": ["tests/tools/memory/test_rows.py", "tests/tools/memory"],
+    "tools/memory/decision.py": ["tests/tools/memory/test_decision.py", "tests/tools/memory"],
+    "tools/memory/observations.py": ["tests/tools/memory/test_observations.py", "tests/tools/memory"],
+    "tools/memory/search/candidates.py": ["tests/tools/memory/search", "tests/tools/memory"],
+    "tools/memory/search/finding.py": ["tests/tools/memory/search", "tests/tools/memory"],
+    "tools/memory/search/scan_plain.py": ["tests/tools/memory/search", "tests/tools/memory"],
 }
 
 # Survivors that change nothing that anybody can see: "module: line of source -> its change", why.
