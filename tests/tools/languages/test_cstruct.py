@@ -9,6 +9,10 @@ from runstate_abi.tools.languages.promises import GUESTS
 def read(package, area):
     """Return a function: what dissect.cstruct makes of the bytes with a text."""
     cstruct = package("dissect.cstruct").cstruct
+    try:
+        cstruct().load("struct any { char byte; };")
+    except ValueError as error:  # 4.7 on Python 3.15: re.Scanner refuses groups there
+        pytest.skip(f"dissect.cstruct loads nothing on this Python: {error}")
 
     def numbers(text):
         loaded = cstruct().load(text)
