@@ -14,14 +14,16 @@ from runstate_abi.writer.steps import Copy, Dirty, Step, Store
 class Caches:
     """What KVM keeps for one vCPU's runstate area, and the host that it looks into.
 
-    5.14 and 5.16 use ghc, 6.1 uses gpc1 alone, everything later gpc1 and gpc2.
+    5.14 and 5.16 use ghc, 6.1 uses gpc1 alone, everything later gpc1 and gpc2; ghc2 is for the
+    idea of two gfn_to_hva_cache.
     """
 
-    __slots__ = ("ghc", "gpc1", "gpc2", "host")
+    __slots__ = ("ghc", "ghc2", "gpc1", "gpc2", "host")
 
     def __init__(self, host: Host | None = None, code: Pfncache = PFNCACHE_6_12) -> None:
         self.host = host or Host()
         self.ghc = Ghc(self.host)
+        self.ghc2 = Ghc(self.host)
         self.gpc1 = Gpc("gpc1", self.host, code)
         self.gpc2 = Gpc("gpc2", self.host, code)
 

@@ -12,32 +12,33 @@ from runstate_abi.writer.host import (
     BASE,
     EFAULT,
     EINVAL,
+    EIO,
     INVALID_GPA,
     Host,
     Place,
     frame_of,
 )
+from runstate_abi.writer.patches import KHVA_FIX, NO_REINIT, ONE_DEACTIVATE, UP_TO_6_1, UP_TO_6_2
 from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, Step, TryLock, Unlock
 
 
 @dataclass(frozen=True, slots=True)
 class Pfncache:
-    """Which pfncache.c.
+    """Which pfncache.c: the ``patches`` it has, by commit (see patches.py).
 
-    ``khva_fix``: 8332f0ed4f18 ("KVM: Update gfn_to_pfn_cache khva when it moves within the same
-    page") (in v6.1). ``modern``: uhva has the page offset in it (since 406c10962a4c), activate()
-    works under the refresh mutex, and a cache that was never set up has INVALID_GPA.
+    ``modern``: uhva has the page offset in it (since 406c10962a4c), activate() and deactivate()
+    work under the refresh mutex, and a cache that was never set up has INVALID_GPA.
     """
 
     name: str
-    khva_fix: bool = True
+    patches: frozenset[str] = UP_TO_6_1
     modern: bool = False
 
 
-PFNCACHE_6_1_BROKEN = Pfncache("6.1 without the khva fix", khva_fix=False)
+PFNCACHE_6_1_BROKEN = Pfncache("6.1 without the khva fix", frozenset())
 PFNCACHE_6_1 = Pfncache("6.1")
-PFNCACHE_6_2 = Pfncache("6.2")  # its callers no longer say the address, see is_valid()
-PFNCACHE_6_12 = Pfncache("6.12", modern=True)
+PFNCACHE_6_2 = Pfncache("6.2", UP_TO_6_2)
+PFNCACHE_6_12 = Pfncache("6.12", UP_TO_6_2, modern=True)
 
 
 class Blocked(Exception):
@@ -56,6 +57,7 @@ class Gpc:
         "host",
         "inner",
         "khva",
+        "length",
         "name",
         "pfn",
         "readers",
@@ -66,6 +68,7 @@ class Gpc:
 
     def __init__(self, name: str, host: Host, code: Pfncache = PFNCACHE_6_12) -> None:
         self.name, self.host, self.code = name, host, code
+        self.length = 0  # bytes, the same for each use; 0: each use says how many it needs
         self.active = self.valid = False
         self.gpa = INVALID_GPA if code.modern else -BASE
         self.generation = 0
@@ -105,21 +108,21 @@ class Gpc:
     def check(self, size: int, gpa: int | None = None) -> Generator[Step, None, bool]:
         """kvm_gpc_check(): may ``size`` bytes be accessed through khva now?"""
         result = self.is_valid(size, gpa)
-        yield Check(self.name, size, result)
+        yield Check(self.name, self.length or size, result)
         return result
 
     def refresh(self, size: int) -> Generator[Step, None, int]:
         """kvm_gpc_refresh(): make the cache valid again where it is; 0 or -errno."""
         self.inner = []
         result = self.refresh_now(size)
-        yield Refresh(self.name, size, result, tuple(self.inner))
+        yield Refresh(self.name, self.length or size, result, tuple(self.inner))
         return result
 
     def activate(self, gpa: int, size: int) -> Generator[Step, None, int]:
         """kvm_gpc_activate(): set the cache up for ``gpa``; 0 or -errno."""
         self.inner = []
         result = self.activate_now(gpa, size)
-        yield Activate(self.name, gpa, size, result, tuple(self.inner))
+        yield Activate(self.name, gpa, self.length or size, result, tuple(self.inner))
         return result
 
     # The same outside an update: the ioctls, other threads.
@@ -132,7 +135,7 @@ class Gpc:
             and where == self.gpa
             and self.generation == self.host.generation
             and self.uhva is not None
-            and (where & PAGE_MASK) + size <= PAGE_SIZE
+            and self._fits(where, size)
             and self.valid
         )
 
@@ -141,7 +144,7 @@ class Gpc:
         where = self.gpa if gpa is None else gpa
         if self.code.modern:
             self._event("mutex_lock")
-            if (where & PAGE_MASK) + size > PAGE_SIZE and where != INVALID_GPA:
+            if not self._fits(where, size) and where != INVALID_GPA:
                 result, old = -EINVAL, None
             elif where == INVALID_GPA:
                 # Neither an address nor a uhva: __kvm_gpc_refresh() warns.
@@ -152,7 +155,7 @@ class Gpc:
             self._unmap(old)
             self._event("mutex_unlock")
             return result
-        if (where & PAGE_MASK) + size > PAGE_SIZE:
+        if not self._fits(where, size):
             return -EINVAL
         self._event("mutex_lock")
         result, old = self._refresh_locked(where)
@@ -166,7 +169,7 @@ class Gpc:
             if gpa == INVALID_GPA:
                 self._event("WARN")
                 return -EINVAL
-            if (gpa & PAGE_MASK) + size > PAGE_SIZE:
+            if not self._fits(gpa, size):
                 return -EINVAL
             self._event("mutex_lock")
             self._set_active()
@@ -175,8 +178,12 @@ class Gpc:
             self._event("mutex_unlock")
             return result
         if not self.active:
-            self.khva = self.pfn = self.uhva = None
-            self.valid = False
+            if NO_REINIT in self.code.patches:
+                if self.valid:  # KVM_BUG_ON()
+                    return -EIO
+            else:
+                self.khva = self.pfn = self.uhva = None
+                self.valid = False
         self._set_active()
         return self.refresh_now(size, gpa)
 
@@ -184,14 +191,23 @@ class Gpc:
         """Do what kvm_gpc_deactivate() does: the mapping goes, gpa and uhva stay."""
         if not self.active:
             return
-        self._event("mutex_lock")
+        mutex = self.code.modern
+        if ONE_DEACTIVATE not in self.code.patches:
+            # Then comes kvm_gpc_unmap(), which has locks of its own.
+            self._write_lock()
+            self.active = False
+            self._write_unlock()
+            mutex = True
+        if mutex:
+            self._event("mutex_lock")
         self._write_lock()
         old = self.pfn
         self.active = self.valid = False
         self.khva = self.pfn = None
         self._write_unlock()
         self._unmap(old)
-        self._event("mutex_unlock")
+        if mutex:
+            self._event("mutex_unlock")
 
     def invalidate(self, start: int, end: int) -> None:
         """MMU notifier: user addresses [start, end) lose their pages.
@@ -202,6 +218,9 @@ class Gpc:
             self._write_lock()
             self.valid = False
             self._write_unlock()
+
+    def _fits(self, gpa: int, size: int) -> bool:
+        return (gpa & PAGE_MASK) + (self.length or size) <= PAGE_SIZE
 
     def _set_active(self) -> None:
         if not self.active:
@@ -221,7 +240,7 @@ class Gpc:
             if self.valid and self._uhva_page() == old_uhva:
                 # The mapping is still good. What the fix adds: khva has the offset in it, and
                 # the offset may be another one now.
-                if self.code.khva_fix and old_khva is not None:
+                if KHVA_FIX in self.code.patches and old_khva is not None:
                     self.khva = Place(old_khva.page, gpa & PAGE_MASK)
                 self._write_unlock()
                 return 0, None

@@ -13,8 +13,16 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import PAGE_SIZE, U64
 
 # errno.h; the kernel returns them negated.
-ENOENT, ENXIO, EACCES, EFAULT, EINVAL, EOPNOTSUPP = 2, 6, 13, 14, 22, 95
-_ERRNO = {2: "ENOENT", 6: "ENXIO", 13: "EACCES", 14: "EFAULT", 22: "EINVAL", 95: "EOPNOTSUPP"}
+ENOENT, EIO, ENXIO, EACCES, EFAULT, EINVAL, EOPNOTSUPP = 2, 5, 6, 13, 14, 22, 95
+_ERRNO = {
+    2: "ENOENT",
+    5: "EIO",
+    6: "ENXIO",
+    13: "EACCES",
+    14: "EFAULT",
+    22: "EINVAL",
+    95: "EOPNOTSUPP",
+}
 
 
 def errno_name(error: int) -> str:
@@ -48,8 +56,10 @@ class Host:
     """One VM's memory as the host sees it, and what other CPUs may change at any moment.
 
     ``pages``: frame -> host page, absent where a fault cannot be served. ``swapped``: frames whose
-    page is not resident, so that an access must be able to sleep. ``watch`` is called with each
-    thing that happens inside a cache (a lock taken, a page looked up), for who wants to interfere.
+    page is not resident, so that an access must be able to sleep. ``fault_at``: the number of the
+    user access that faults whatever is resident, counted from 1; 0 is none. ``watch`` is called
+    with each thing that happens inside a cache (a lock taken, a page looked up), for who wants to
+    interfere.
     """
 
     pages: dict[int, int] = field(default_factory=lambda: {0: 1, 1: 2, 2: 3, 3: 4})
@@ -58,6 +68,8 @@ class Host:
     missing: set[int] = field(default_factory=set)
     read_only: set[int] = field(default_factory=set)
     swapped: set[int] = field(default_factory=set)
+    fault_at: int = 0
+    accesses: int = 0
     invalidations: int = 0
     irqs_off: bool = False
     watch: Callable[[str], None] | None = None
@@ -81,6 +93,7 @@ class Host:
 
     def user_page(self, hva: int, atomic: bool) -> int | None:
         """Return the host page for a user access; with page faults disabled it must be resident."""
-        if atomic and frame_of(hva) in self.swapped:
+        self.accesses += 1
+        if self.accesses == self.fault_at or (atomic and frame_of(hva) in self.swapped):
             return None
         return self.hva_to_page(hva)

@@ -3,11 +3,7 @@
 The drafts of the mailing-list thread, what was merged, and what Linux has today. They differ in
 how the struct reaches memory, in who takes which lock, and in when a page is marked dirty.
 
-Two more ideas of the thread stayed ideas. A struct vcpu_runstate_info inside struct kvm_vcpu_xen
-(Paolo Bonzini) would have made the split a plain copy out of the vCPU, but state is elsewhere for
-a compat guest and the flag must not be in the stored entry time. Two gfn_to_hva_cache instead of
-two gfn_to_pfn_cache (Sean Christopherson) would have replaced the locks of these generators by
-user copies that fault in between, as in 5.16.
+Ideas of the thread that stayed ideas are in alternatives.py.
 
 Law of this file: one generator a version, steps in the order of the C source; what versions share
 is shared only where the source reads the same.
@@ -48,20 +44,21 @@ def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fa
 
     The only version that writes the entry time after the times and never its top byte within, and
     that sets the flag by ORing it into what the guest's byte holds. Both unlocks restore the same
-    interrupt flags, so interrupts come back while gpc1 is still locked.
+    interrupt flags, so interrupts come back while gpc1 is still locked. A gpc2 that was never set
+    up is refreshed, which fails: after a switch from 32 to 64 bits nothing is written.
     """
     shape = area.shape
     parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from _hold(caches, parts, atomic)):
+    if not (yield from hold(caches, parts, atomic, activate=False)):
         return
-    update = _place(caches, parts, shape.update_byte)
+    update = place_in(caches, parts, shape.update_byte)
     flag = top_byte(flagged(0))
     yield Store(*update, flag, keep=bytes([flag[0] ^ 0xFF]))
     yield Barrier()
     below_top = entry_bytes(vcpu.entry_time)[: shape.update_byte - shape.entry_time]
-    yield from _copy_split(caches, parts, shape.state, state_bytes(vcpu))
-    yield from _copy_split(caches, parts, shape.time, times_bytes(vcpu))
-    yield from _copy_split(caches, parts, shape.entry_time, below_top)
+    yield from copy_split(caches, parts, shape.state, state_bytes(vcpu))
+    yield from copy_split(caches, parts, shape.time, times_bytes(vcpu))
+    yield from copy_split(caches, parts, shape.entry_time, below_top)
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
@@ -78,13 +75,13 @@ def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
     """
     shape = area.shape
     parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from _hold(caches, parts, atomic)):
+    if not (yield from hold(caches, parts, atomic)):
         return
-    update = _place(caches, parts, shape.update_byte)
+    update = place_in(caches, parts, shape.update_byte)
     yield Store(*update, top_byte(flagged(vcpu.entry_time)))
     yield Barrier()
     if parts.second:
-        yield from _copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+        yield from copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
     else:
         yield from _assign(caches.gpc1, shape, vcpu, flagged(vcpu.entry_time))
     yield Barrier()
@@ -102,12 +99,12 @@ def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fal
     """
     shape = area.shape
     parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from _hold(caches, parts, atomic, always_second=True)):
+    if not (yield from hold(caches, parts, atomic, always_second=True)):
         return
-    update = _place(caches, parts, shape.update_byte)
+    update = place_in(caches, parts, shape.update_byte)
     yield Store(*update, top_byte(flagged(vcpu.entry_time)))
     yield Barrier()
-    yield from _copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+    yield from copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
@@ -119,12 +116,12 @@ def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fals
     """Woodhouse's reconciliation: one path, two places to build the struct."""
     shape = area.shape
     parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from _hold(caches, parts, atomic)):
+    if not (yield from hold(caches, parts, atomic)):
         return
-    update = _place(caches, parts, shape.update_byte)
+    update = place_in(caches, parts, shape.update_byte)
     yield Store(*update, top_byte(flagged(vcpu.entry_time)))
     yield Barrier()
-    yield from _body(caches, parts, shape, vcpu, flagged(vcpu.entry_time))
+    yield from store_struct(caches, parts, shape, vcpu, flagged(vcpu.entry_time))
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
@@ -135,7 +132,7 @@ def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fals
 def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """As merged: the flag only if the guest asked, trylock where it must not spin."""
     parts = split(caches.gpc1.gpa, area.shape.size)
-    if not (yield from _hold(caches, parts, atomic, trylock=atomic)):
+    if not (yield from hold(caches, parts, atomic, trylock=atomic)):
         return
     yield from _merged_body(vcpu, area, caches, parts)
     yield from _release(caches, parts)
@@ -145,7 +142,7 @@ def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
 def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Newest: each page is marked dirty under its lock, so a cache that moves cannot mislead it."""
     parts = split(caches.gpc1.gpa, area.shape.size)
-    if not (yield from _hold(caches, parts, atomic, trylock=atomic)):
+    if not (yield from hold(caches, parts, atomic, trylock=atomic)):
         return
     yield from _merged_body(vcpu, area, caches, parts)
     if parts.second:
@@ -159,12 +156,12 @@ def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False)
 # the entry time does not stay up for good, as it did before.
 def _merged_body(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) -> Update:
     shape, entry_time = area.shape, vcpu.entry_time
-    update = _place(caches, parts, shape.update_byte)
+    update = place_in(caches, parts, shape.update_byte)
     if area.update_flag:
         entry_time = flagged(entry_time)
         yield Store(*update, top_byte(entry_time))
         yield Barrier()
-    yield from _body(caches, parts, shape, vcpu, entry_time)
+    yield from store_struct(caches, parts, shape, vcpu, entry_time)
     yield Barrier()
     if area.update_flag:
         yield Store(*update, top_byte(unflagged(entry_time)))
@@ -172,8 +169,13 @@ def _merged_body(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) -> 
 
 
 # Take the locks and make the caches valid. False: the update is over, and nothing was written.
-def _hold(
-    caches: "Caches", parts: Split, atomic: bool, trylock: bool = False, always_second: bool = False
+def hold(
+    caches: "Caches",
+    parts: Split,
+    atomic: bool,
+    trylock: bool = False,
+    always_second: bool = False,
+    activate: bool = True,
 ) -> Generator[Step, None, bool]:
     gpc1, gpc2 = caches.gpc1, caches.gpc2
     while True:
@@ -194,7 +196,11 @@ def _hold(
             return False
         # Not refresh: if the guest registered in 32-bit mode and only reaches the second page
         # because it is a 64-bit guest now, gpc2 was never set up.
-        if (yield from gpc2.activate(gpc1.gpa + parts.first, parts.second)):
+        if activate:
+            error = yield from gpc2.activate(gpc1.gpa + parts.first, parts.second)
+        else:
+            error = yield from gpc2.refresh(parts.second)
+        if error:
             return False
         # gpc1's lock was dropped meanwhile: all the way back.
 
@@ -231,7 +237,7 @@ def _dirty(caches: "Caches", parts: Split) -> Update:
 
 
 # Where a byte of the struct is: in one page or in the other.
-def _place(caches: "Caches", parts: Split, offset: int) -> Place:
+def place_in(caches: "Caches", parts: Split, offset: int) -> Place:
     if offset < parts.first:
         return _khva(caches.gpc1).plus(offset)
     return _khva(caches.gpc2).plus(offset - parts.first)
@@ -242,9 +248,11 @@ def _khva(gpc: Gpc) -> Place:
     return gpc.khva
 
 
-def _body(caches: "Caches", parts: Split, shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
+def store_struct(
+    caches: "Caches", parts: Split, shape: Shape, vcpu: Runstate, entry_time: int
+) -> Update:
     if parts.second:
-        yield from _copy_struct(caches, parts, image(shape, vcpu, entry_time))
+        yield from copy_struct(caches, parts, image(shape, vcpu, entry_time))
     else:
         yield from _assign(caches.gpc1, shape, vcpu, entry_time)
 
@@ -258,19 +266,19 @@ def _assign(gpc: Gpc, shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
 
 
 # The double memcpy: the struct was built on the stack, its padding cleared so as not to leak.
-def _copy_struct(caches: "Caches", parts: Split, struct: bytes) -> Update:
+def copy_struct(caches: "Caches", parts: Split, struct: bytes) -> Update:
     yield Copy(*_khva(caches.gpc1), struct[: parts.first])
     if parts.second:
         yield Copy(*_khva(caches.gpc2), struct[parts.first :])
 
 
 # memcpy_to_runstate(): one field, in one page or in both.
-def _copy_split(caches: "Caches", parts: Split, offset: int, data: bytes) -> Update:
+def copy_split(caches: "Caches", parts: Split, offset: int, data: bytes) -> Update:
     first = max(0, min(len(data), parts.first - offset))
     if first:
-        yield Copy(*_place(caches, parts, offset), data[:first])
+        yield Copy(*place_in(caches, parts, offset), data[:first])
     if first < len(data):
-        yield Copy(*_place(caches, parts, offset + first), data[first:])
+        yield Copy(*place_in(caches, parts, offset + first), data[first:])
 
 
 # What the pre-image (and patch 2/4, and Bonzini's proposal) has on the stack. For a compat guest

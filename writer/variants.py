@@ -6,9 +6,16 @@ and xen.py.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import NATIVE
+from runstate_abi.writer.alternatives import (
+    embedded_struct,
+    gpc_lock,
+    split_helper,
+    two_hva_caches,
+)
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Pfncache
@@ -65,6 +72,7 @@ class Variant:
     writes_at_once: bool = True
     clamps: bool = False
     pages: int = 2
+    idea: bool = False
 
 
 class Refused(Exception):
@@ -115,6 +123,34 @@ def register_patch_2of4(area: Area, caches: Caches) -> int:
     return error
 
 
+def register_draft(area: Area, caches: Caches) -> int:
+    """Woodhouse's draft: room for the native struct wherever the struct of now fits in one page.
+
+    So a 32-bit area at 4049 to 4052, which fits, is -EINVAL; and gpc1 stays as it was then.
+    """
+    first = PAGE_SIZE - area.offset
+    if area.shape.size <= first:
+        error = caches.gpc1.activate_now(area.address, NATIVE.size)
+    else:
+        error = caches.gpc1.activate_now(area.address, first)
+        if not error:
+            error = caches.gpc2.activate_now(area.address + first, area.shape.size - first)
+            if not error:
+                return 0
+            caches.gpc1.deactivate_now()
+    caches.gpc2.deactivate_now()
+    return error
+
+
+def register_two_hva(area: Area, caches: Caches) -> int:
+    """Two gfn_to_hva_cache: one to the end of its page, one for what is beyond it."""
+    first, second = split(area.address, area.shape.size)
+    error = caches.ghc.activate(area.address, first)
+    if not error and second:
+        error = caches.ghc2.activate(area.address + first, second)
+    return error
+
+
 def register_va(area: Area, caches: Caches) -> int:
     """VCPUOP_register_runstate_memory_area: any alignment, any page; -EFAULT if not mapped."""
     return 0 if caches.host.pages.get(0) else -EFAULT
@@ -147,6 +183,10 @@ _MERGED = Source(
     "v6.2",
     'on top of 5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area") (in v6.2)',
 )
+# What nobody posted code for: the message that has the idea.
+_EMBEDDED = Source(message="idea: Paolo Bonzini, 24 Nov 2022 02:11")
+_HELPER = Source(message="idea: Paolo Bonzini, 24 Nov 2022 01:31")
+_HVA = Source(message="idea: Sean Christopherson, 22 Nov 2022 19:09")
 _NEWEST = Source("4438355ec6e1, 78b74638eb6d", message="read in Linux 6.12 to 7.3")
 _XEN = Source("Xen 2529c850ea", "add update indicator to vcpu_runstate_info", "4.8")
 _PHYS = Source("Xen d5df44275e", since="4.18")
@@ -156,13 +196,17 @@ VARIANTS = (
     Variant("linux-5.14",   linux_5_14,   "four user copies; a fault in between leaves the flag up",         _FIRST,     register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
     Variant("linux-5.16",   linux_5_16,   "user stores with page faults disabled; a fault leaves the flag",  _ATOMIC,    register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
     Variant("linux-6.1",    linux_6_1,    "one cache; flag set by 8 bytes, cleared by read-modify-write",    _GPC,       register_one_page,   PFNCACHE_6_1,  writes_at_once=False, pages=1),
-    Variant("split-memcpy", split_memcpy, "Woodhouse's draft: every field split by itself, entry time last", _DRAFT,     register_two_pages,  PFNCACHE_6_1,  writes_at_once=False),
+    Variant("split-memcpy", split_memcpy, "Woodhouse's draft: every field split by itself, entry time last", _DRAFT,     register_draft,      PFNCACHE_6_1,  writes_at_once=False),
     Variant("patch-2of4",   two_paths,    "as posted: fast and slow path, one-byte flag",                    _PATCH,     register_patch_2of4, PFNCACHE_6_1),
     Variant("two-paths",    two_paths,    "the pre-image: fast and slow path",                               _QUEUE,     register_two_pages,  PFNCACHE_6_1),
     Variant("single-path",  single_path,  "Bonzini's: always by the stack; leaks gpc2's lock",               _PAOLO,     register_two_pages,  PFNCACHE_6_1),
     Variant("reconciled",   reconciled,   "Woodhouse's: one path, two places to build the struct",           _WOODHOUSE, register_two_pages,  PFNCACHE_6_1),
     Variant("linux-6.2",    linux_6_2,    "as merged: the flag if asked for, trylock when atomic",           _MERGED,    register_two_pages,  PFNCACHE_6_2,  always_flagged=False),
     Variant("upstream",     upstream,     "newest: pages marked dirty under their locks",                    _NEWEST,    register_two_pages,  PFNCACHE_6_12, always_flagged=False, clamps=True),
+    Variant("embedded-struct", embedded_struct, "idea: the vCPU holds the struct, and that is copied; the flag is lost", _EMBEDDED, register_two_pages, PFNCACHE_6_12, always_flagged=False, idea=True),
+    Variant("split-helper", split_helper, "idea: a generic split_memcpy() for each field",                  _HELPER,    register_two_pages,  PFNCACHE_6_12, always_flagged=False, idea=True),
+    Variant("two-hva-caches", two_hva_caches, "idea: user copies, which may fault, instead of locks",       _HVA,       register_two_hva,    PFNCACHE_6_12, always_flagged=False, idea=True),
+    Variant("gpc-lock",     gpc_lock,     "idea: one kvm_gpc_lock() for both caches",                        _HVA,       register_two_pages,  PFNCACHE_6_12, always_flagged=False, idea=True),
     Variant("xen-va",       xen_va,       "Xen, virtual area: byte flag if asked for, padding zeroed",       _XEN,       register_va,         PFNCACHE_6_12, always_flagged=False),
     Variant("xen-phys",     xen_phys,     "Xen, physical area: always flagged, by 8-byte atomic writes",     _PHYS,      register_phys,       PFNCACHE_6_12, pages=1),
 )
@@ -176,7 +220,37 @@ def is_xen(variant: Variant) -> bool:
     return variant.register in (register_va, register_phys)
 
 
-def prepare(variant: Variant, area: Area, host: Host | None = None) -> Caches:
+def uses_gpc(variant: Variant) -> bool:
+    """Does this version reach the area through a gfn_to_pfn_cache?"""
+    return variant.register in (
+        register_one_page,
+        register_two_pages,
+        register_patch_2of4,
+        register_draft,
+    )
+
+
+# The lengths that the thread discussed for a gfn_to_pfn_cache. Since 58f5ee5fedd9 (in v6.2) each
+# use says how much it needs: 0 here.
+LENGTHS = (NATIVE.size, 1, 0)
+
+
+class Registration(NamedTuple):
+    """How an area is registered: for which immutable length, and which user access will fault.
+
+    ``length`` 0 is what each use needs; ``fault_at`` counts from 1, 0 is none.
+    """
+
+    length: int = 0
+    fault_at: int = 0
+
+
+PER_USE = Registration()
+
+
+def prepare(
+    variant: Variant, area: Area, host: Host | None = None, how: Registration = PER_USE
+) -> Caches:
     """Return caches as they are after the guest registered the area, before any update.
 
     The area begins in page 1, whatever its address is. Refused if this version does not take it.
@@ -186,6 +260,8 @@ def prepare(variant: Variant, area: Area, host: Host | None = None) -> Caches:
     if area.address == INVALID_GPA:
         raise Refused(f"{variant.name}: address ~0 takes the area away, so nothing is written")
     caches = Caches(host, variant.pfncache)
+    caches.host.fault_at = how.fault_at
+    caches.gpc1.length = caches.gpc2.length = how.length
     error = variant.register(replace(area, address=area.offset), caches)
     if error:
         raise Refused(f"{variant.name}: registering the area fails with -{errno_name(error)}")

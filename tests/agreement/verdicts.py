@@ -19,12 +19,14 @@ WHOLE = "if whole"  # safe where the eight bytes of state_entry_time are one acc
 #   last   the same, but the entry time is written after the times
 #   eight  eight bytes of entry time and flag at once: as good as a byte where they are one access
 #   copy   eight bytes, by a copy to user space, which may store them in any order
+#   lost   one byte first, and the copy of all takes the flag down again
 # fmt: off
 SET_BY = {
     "linux-5.14": "copy",   "linux-5.16": "eight",  "linux-6.1":   "eight",
     "split-memcpy": "last", "patch-2of4": "byte",   "two-paths":   "byte",
     "single-path": "byte",  "reconciled": "byte",   "linux-6.2":   "byte",
     "upstream": "byte",     "xen-va": "byte",       "xen-phys":    "eight",
+    "embedded-struct": "lost", "split-helper": "byte", "two-hva-caches": "byte", "gpc-lock": "byte",
 }
 
 READERS    = ("linux-64", "linux-32", "naive", "split-lh-lh", "split-hl-hl", "split-lh-hl", "split-hl-lh", "plain-64", "copied-time", "state")
@@ -99,7 +101,7 @@ def of_any_writer(reader: str, entry_times: str, dropped: Iterable[str]) -> str 
 def _verdict(asked: Asked) -> str:
     whole = is_whole(asked.area.address + asked.area.shape.entry_time, ENTRY_TIME_SIZE, asked.model)
     how = SET_BY[asked.variant]
-    if how == "copy" or "flag" in asked.dropped or (how == "eight" and not whole):
+    if how in ("copy", "lost") or "flag" in asked.dropped or (how == "eight" and not whole):
         how = "torn"
     verdict = VERDICTS[asked.model.name, how][READERS.index(asked.reader)]
     if verdict == WHOLE:

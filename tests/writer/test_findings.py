@@ -90,7 +90,8 @@ def test_finding_4_no_version_leaks_anything_on_a_64_bit_host():
     zero = Runstate(0, 0, (0, 0, 0, 0))
     for name, variant in VARIANT.items():
         for abi, offset in PLACES:
-            if variant.pages == 2:
+            refused = name == "split-memcpy" and abi == "compat" and 4049 <= offset <= 4052
+            if variant.pages == 2 and not refused:
                 window = after(name, zero, abi, offset, fill=b"\0")
                 assert not any(window.data), (name, abi, offset)
 

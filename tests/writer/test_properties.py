@@ -20,9 +20,10 @@ from runstate_abi.writer.steps import (
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, prepare
 from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 
-NAMES = [one.name for one in VARIANTS]
+# What embedded-struct breaks, test_alternatives.py says.
+NAMES = [one.name for one in VARIANTS if one.name != "embedded-struct"]
 KVM = [name for name in NAMES if not name.startswith("xen")]
-CACHED = [name for name in KVM if not name.startswith("linux-5")]
+CACHED = [name for name in KVM if not name.startswith("linux-5") and name != "two-hva-caches"]
 UNSIGNED_64 = st.integers(0, (1 << 64) - 1) | st.sampled_from([0, 1 << 63, (1 << 64) - 1])
 
 runstates = st.builds(

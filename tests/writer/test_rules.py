@@ -44,7 +44,7 @@ from runstate_abi.writer.steps import (
     Unlock,
     Write,
 )
-from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, is_xen, prepare, register_hva
+from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, is_xen, prepare, uses_gpc
 from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "rules.txt"
@@ -91,7 +91,7 @@ def played(variant, vcpu, area, atomic, scenario=FINE, lost_midway=False):
 
 def updates(variant):
     """(evidence, its name) of every update that a version is judged by."""
-    uses_caches = not is_xen(variant) and variant.register is not register_hva
+    uses_caches = uses_gpc(variant)
     scenarios = [s for s in SCENARIOS if uses_caches and not s.no_slot] or [FINE]
     for (abi, shape), flag, atomic in product(SHAPES.items(), (True, False), (False, True)):
         for offset, scenario in product(offsets(shape), scenarios):

@@ -104,11 +104,16 @@ def test_a_contended_second_lock_gives_the_first_one_back(name, vcpu):
     assert caches.held() == {"gpc1": 0, "gpc2": 0}
 
 
+# The draft refreshes a second cache that is stale; everything later sets it up anew.
+def set_up(name):
+    return "refresh gpc2 len=33" if name == "split-memcpy" else "activate gpc2 gpa=4096 len=33"
+
+
 @pytest.mark.parametrize("name", THREAD + MERGED)
 def test_a_stale_second_cache_sends_the_update_all_the_way_back(name, vcpu):
     steps, _ = stepped(name, vcpu, offset=4081, spoil=lambda caches: caches.invalidate(4096))
     lines = [line(one) for one in steps]
-    again = lines.index("activate gpc2 gpa=4096 len=33 -> 0") + 1
+    again = lines.index(f"{set_up(name)} -> 0") + 1
     assert lines[again : again + 2] == ["lock gpc1 irqsave", "check gpc1 len=15 -> 1"]
 
 
@@ -120,11 +125,22 @@ def test_a_first_cache_that_goes_stale_meanwhile_is_refreshed_too(name, vcpu):
     lines = []
     for step in variant.update(vcpu, area, caches, False):
         lines.append(line(step))
-        if lines[-1].startswith("activate"):
+        if lines[-1].startswith(set_up(name)):
             caches.invalidate(4081)
     assert lines.count("check gpc1 len=15 -> 0") == 1
     assert "refresh gpc1 len=15 -> 0" in lines
     assert lines[-1].startswith(("dirty", "unlock"))
+
+
+def test_the_draft_writes_nothing_after_a_switch_to_64_bits(vcpu):
+    """gpc2 was never set up, and to refresh it fails; what was merged activates it."""
+    for name, written in (("split-memcpy", False), ("reconciled", True)):
+        caches = prepare(VARIANT[name], Area("compat", 4048))
+        caches.gpc1.activate_now(4052, 44)
+        steps = tuple(VARIANT[name].update(vcpu, Area("native", 4052), caches, False))
+        assert any(isinstance(one, Copy | Store) for one in steps) == written
+        if not written:
+            assert line(steps[-1]) == "refresh gpc2 len=4 -> -22"
 
 
 def test_the_pre_image_is_wrong_on_a_32_bit_host_where_it_is_split(steps_of):

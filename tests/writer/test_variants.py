@@ -23,10 +23,11 @@ from runstate_abi.writer.vcpu import SHAPES, Area, split
 # fmt: off
 NAMES = [
     "linux-5.14", "linux-5.16", "linux-6.1", "split-memcpy", "patch-2of4", "two-paths",
-    "single-path", "reconciled", "linux-6.2", "upstream", "xen-va", "xen-phys",
+    "single-path", "reconciled", "linux-6.2", "upstream",
+    "embedded-struct", "split-helper", "two-hva-caches", "gpc-lock", "xen-va", "xen-phys",
 ]
 # fmt: on
-TWO_PAGES = [one.name for one in VARIANTS if one.pages == 2]
+TWO_PAGES = [one.name for one in VARIANTS if one.pages == 2 and one.name != "embedded-struct"]
 
 # exact fit, one-byte spill, update byte last in page 1 and first in page 2, state split
 BOUNDARIES = [
@@ -45,6 +46,15 @@ def test_every_version_says_where_it_comes_from():
         assert str(variant.source)
 
 
+@pytest.mark.parametrize("offset", [4049, 4050, 4051, 4052])
+def test_the_draft_refuses_a_32_bit_area_that_fits_where_the_native_one_would_not(offset):
+    with pytest.raises(Refused, match="-EINVAL"):
+        prepare(VARIANT["split-memcpy"], Area("compat", offset))
+    prepare(VARIANT["split-memcpy"], Area("compat", 4048))
+    prepare(VARIANT["split-memcpy"], Area("compat", 4053))  # split: two caches, room for both
+    prepare(VARIANT["reconciled"], Area("compat", offset))
+
+
 def test_the_thread_and_the_merge_are_told_apart():
     assert str(VARIANT["reconciled"].source).startswith("bf9d04e1c597 (")
     assert str(VARIANT["linux-6.2"].source).startswith(
@@ -53,9 +63,17 @@ def test_the_thread_and_the_merge_are_told_apart():
     )
 
 
+# The draft keeps room for the native struct, so it refuses a compat area that just fits.
+PLACEMENTS = [
+    (name, abi, offset)
+    for name in TWO_PAGES
+    for abi, offset in BOUNDARIES
+    if (name, abi, offset) != ("split-memcpy", "compat", 4052)
+]
+
+
 @pytest.mark.host64
-@pytest.mark.parametrize("name", TWO_PAGES)
-@pytest.mark.parametrize(("abi", "offset"), BOUNDARIES)
+@pytest.mark.parametrize(("name", "abi", "offset"), PLACEMENTS)
 def test_construct_and_ctypes_read_the_written_bytes_back_at_each_boundary(
     name, abi, offset, vcpu, steps_of
 ):
@@ -70,8 +88,7 @@ def test_construct_and_ctypes_read_the_written_bytes_back_at_each_boundary(
     assert (overlay.state, overlay.state_entry_time, tuple(overlay.time)) == expected
 
 
-@pytest.mark.parametrize("name", TWO_PAGES)
-@pytest.mark.parametrize(("abi", "offset"), BOUNDARIES)
+@pytest.mark.parametrize(("name", "abi", "offset"), PLACEMENTS)
 def test_the_update_byte_is_in_the_page_that_the_split_says(name, abi, offset, steps_of):
     first = next(step for step in steps_of(name, abi, offset) if isinstance(step, Store | Copy))
     place = offset + SHAPES[abi].update_byte

@@ -10,10 +10,22 @@ from runstate_abi.layouts.findings import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools.options import add_format, address, count, new_parser, number
 from runstate_abi.tools.output import aligned
+from runstate_abi.tools.write import selftest
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write
-from runstate_abi.writer.memory import Window
+from runstate_abi.writer.memory import Overrun, Window
+from runstate_abi.writer.rulebook.evidence import Evidence
+from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, judge
 from runstate_abi.writer.steps import canonical
-from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, Variant
+from runstate_abi.writer.variants import (
+    LENGTHS,
+    VARIANT,
+    VARIANTS,
+    Refused,
+    Registration,
+    Variant,
+    is_xen,
+    uses_gpc,
+)
 from runstate_abi.writer.vcpu import HOSTS, SHAPES, TIME_COUNT, Area, Runstate
 
 _DESCRIPTION = "One update of a guest's area, step by step, in any of its versions."
@@ -25,7 +37,8 @@ page 2 begins, and row 0 is what memory held before.
 
 A pattern of --fill is repeated from the first byte of page 1 on, through both pages.
 
-exit status: 0 done, 1 a version refused the area, 2 wrong usage
+exit status: 0 done, 1 a version refused the area or wrote outside it, or broke a rule, or failed
+the selftest, 2 wrong usage
 """
 
 # What the vCPU's values are if nothing is said: every byte tells which field it is of.
@@ -41,22 +54,33 @@ def main(argv: list[str]) -> int:
     options = made.parse_args(argv)
     if options.list:
         return _print(_listed(options.format == "json"))
-    if options.at is None:
-        made.error("--at GPA is missing (or --list)")
     variant = VARIANT[options.variant]
+    if options.selftest:
+        if is_xen(variant):
+            made.error(f"--selftest is KVM's, and {variant.name} is Xen's")
+        lines, code = selftest.report(variant, options.host, options.every)
+        _print(lines)
+        return code
+    if options.at is None:
+        made.error("--at GPA is missing (or --list, or --selftest)")
+    if options.length and not uses_gpc(variant):
+        made.error(f"--length: {variant.name} has no gfn_to_pfn_cache")
     try:
         vcpu = Runstate(options.state, options.entry_time, options.times)
         area = Area(options.abi, options.at, not options.no_update_flag, options.host)
-        written = write(variant, vcpu, area, options.atomic, Window(options.fill))
+        how = Registration(options.length, options.fault_at)
+        written = write(variant, vcpu, area, options.atomic, Window(options.fill), how)
         if options.until_barrier is not None:
             written = until(written, options.until_barrier)
     except ValueError as error:
         made.error(str(error))
-    except Refused as refused:
+    except (Refused, Overrun) as refused:
         print(f"runstate write: {refused}", file=sys.stderr)
         return DIFFERENT
     if variant.always_flagged and not area.update_flag:
         print(f"runstate write: {variant.name} has no switch: it flags always", file=sys.stderr)
+    if options.rules:
+        return _print_rules(variant, written, options)
     return _print(_shown(options, variant, written))
 
 
@@ -78,9 +102,31 @@ def parser() -> argparse.ArgumentParser:
     add("--host", choices=HOSTS, default=HOSTS[0], help="the kernel that writes")
     add_format(made, "canonical", "table", "json")
     add("--until-barrier", metavar="N", type=number, help="stop at the N-th barrier, show memory")
+    lengths = "the length that a gfn_to_pfn_cache is set up for: 48, 1, or what each use needs"
+    add("--length", choices=LENGTHS, type=_length, default=0, metavar="48|1|per-use", help=lengths)
+    faults = "the N-th access to user memory faults (versions without a gfn_to_pfn_cache)"
+    add("--fault-at", metavar="N", type=count, default=0, help=faults)
+    add("--rules", action="store_true", help="print the rules that this update breaks; exit 1")
+    add("--selftest", action="store_true", help="the kernel's own test: 64 addresses, both modes")
+    add("--every", action="store_true", help="--selftest at all offsets, after every barrier")
     add("--memory", action="store_true", help="show memory around the area")
     add("--list", action="store_true", help="the versions and where they come from")
     return made
+
+
+def _print_rules(variant: Variant, written: Written, options: argparse.Namespace) -> int:
+    profile = PROFILE.get(variant.name, NEWEST)
+    before = written.struct(written.before)
+    vcpu = Runstate(options.state, options.entry_time, options.times)
+    found = judge(Evidence(written.area, vcpu, options.atomic, before, written.steps), profile)
+    for breach in found:
+        print(f"broken   {breach.rule:<10}  {breach.why}")
+    print(f"{variant.name}: {len(found)} of {len(RULES)} rules broken (profile {profile.name})")
+    return DIFFERENT if found else EQUAL
+
+
+def _length(text: str) -> int:
+    return 0 if text == "per-use" else count(text)
 
 
 def _print(lines: Iterable[str]) -> int:

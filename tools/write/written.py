@@ -21,7 +21,7 @@ from runstate_abi.writer.steps import (
     line,
     memory_text,
 )
-from runstate_abi.writer.variants import Variant, prepare
+from runstate_abi.writer.variants import PER_USE, Registration, Variant, prepare
 from runstate_abi.writer.vcpu import Area, Runstate, Shape, field_at
 
 SCHEMA = "runstate-write/1"
@@ -56,10 +56,17 @@ class Written(NamedTuple):
         return tuple(self.struct(one.memory) for one in self.moments if one.at_barrier)
 
 
-def write(variant: Variant, vcpu: Runstate, area: Area, atomic: bool, window: Window) -> Written:
-    """Register the area and play one update on some memory (Refused)."""
+def write(
+    variant: Variant,
+    vcpu: Runstate,
+    area: Area,
+    atomic: bool,
+    window: Window,
+    how: Registration = PER_USE,
+) -> Written:
+    """Register the area and play one update on some memory (Refused, Overrun)."""
     before = bytes(window.data)
-    steps = variant.update(vcpu, area, prepare(variant, area), atomic)
+    steps = variant.update(vcpu, area, prepare(variant, area, how=how), atomic)
     return Written(area, before, tuple(trace(window, steps)))
 
 

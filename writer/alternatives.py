@@ -1,0 +1,182 @@
+"""Four ideas of the November 2022 thread that nobody merged, as the updates they would have been.
+
+Nobody posted code for them. So each is the newest update with the one change that its author
+named, and whatever the rule book finds wrong with its steps is the price of that change.
+"""
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from runstate_abi.writer.gpc import Gpc
+from runstate_abi.writer.host import frame_of
+from runstate_abi.writer.steps import Barrier, Dirty, Step, Store
+from runstate_abi.writer.two_pages import (
+    Update,
+    copy_split,
+    copy_struct,
+    hold,
+    place_in,
+    store_struct,
+)
+from runstate_abi.writer.vcpu import (
+    SHAPES,
+    Area,
+    Runstate,
+    Split,
+    entry_bytes,
+    flagged,
+    image,
+    split,
+    state_bytes,
+    times_bytes,
+    top_byte,
+    unflagged,
+)
+
+if TYPE_CHECKING:
+    from runstate_abi.writer.caches import Caches, Ghc
+
+# What is stored between the two stores of the update byte, of an entry time with the flag or not.
+Body = Callable[[Area, Runstate, "Caches", Split, int], Update]
+
+
+def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+    """Bonzini: struct kvm_vcpu_xen holds a struct vcpu_runstate_info, and that is what is copied.
+
+    Woodhouse's answer names the two faults that show here. The stored entry time has no update
+    flag, so the copy takes the flag down in the middle of the update. And the struct is the 64-bit
+    one: for a compat guest the copy begins four bytes in, where the 64-bit struct has padding and
+    the compat struct has state.
+    """
+    if (yield from _hold_both(caches, area, atomic)):
+        yield from _write(vcpu, area, caches, _copied_from_vcpu)
+
+
+def _copied_from_vcpu(
+    area: Area, vcpu: Runstate, caches: "Caches", parts: Split, entry_time: int
+) -> Update:
+    stored = area.shape if area.host == "i386" else SHAPES["native"]
+    struct = image(stored, vcpu, vcpu.entry_time)
+    yield from copy_struct(caches, parts, struct[stored.size - area.shape.size :])
+
+
+def split_helper(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+    """Bonzini: a generic split_memcpy() puts each field into one page or both; no stack struct.
+
+    Unlike Woodhouse's draft of the same idea (split-memcpy) it stores the entry time whole and
+    with the flag, in the order of the struct.
+    """
+    if (yield from _hold_both(caches, area, atomic)):
+        yield from _write(vcpu, area, caches, _field_by_field)
+
+
+def _field_by_field(
+    area: Area, vcpu: Runstate, caches: "Caches", parts: Split, entry_time: int
+) -> Update:
+    shape = area.shape
+    yield from copy_split(caches, parts, shape.state, state_bytes(vcpu))
+    yield from copy_split(caches, parts, shape.entry_time, entry_bytes(entry_time))
+    yield from copy_split(caches, parts, shape.time, times_bytes(vcpu))
+
+
+def gpc_lock(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+    """Christopherson: kvm_gpc_lock() for both caches. Right for the first, wrong for the second.
+
+    Woodhouse: no helper fits both, because between a failed check and the refresh other locks
+    must be dropped. Here gpc2 is refreshed, which sleeps, under gpc1's lock with interrupts off;
+    and a gpc2 that was never set up needs activate(), where refresh() returns -EINVAL.
+    """
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    if not (yield from kvm_gpc_lock(caches.gpc1, parts.first, irqsave=True, atomic=atomic)):
+        return
+    if parts.second:
+        both = yield from kvm_gpc_lock(caches.gpc2, parts.second, irqsave=False, atomic=atomic)
+        if not both:
+            yield from caches.gpc1.unlock(irqrestore=True)
+            return
+    yield from _write(vcpu, area, caches, _merged)
+
+
+def kvm_gpc_lock(gpc: Gpc, size: int, irqsave: bool, atomic: bool) -> Generator[Step, None, bool]:
+    """Lock a cache, and refresh it until ``size`` bytes of it are valid: Christopherson's helper.
+
+    False: the lock is not held, because the refresh failed or because it must not sleep.
+    """
+    yield from gpc.lock(irqsave)
+    while not (yield from gpc.check(size)):
+        yield from gpc.unlock(irqrestore=irqsave)
+        if atomic or (yield from gpc.refresh(size)):
+            return False
+        yield from gpc.lock(irqsave)
+    return True
+
+
+def _merged(area: Area, vcpu: Runstate, caches: "Caches", parts: Split, entry_time: int) -> Update:
+    yield from store_struct(caches, parts, area.shape, vcpu, entry_time)
+
+
+def _hold_both(caches: "Caches", area: Area, atomic: bool) -> Generator[Step, None, bool]:
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    return (yield from hold(caches, parts, atomic, trylock=atomic))
+
+
+# What upstream does once it holds the locks, with another body.
+def _write(vcpu: Runstate, area: Area, caches: "Caches", body: Body) -> Update:
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    update = place_in(caches, parts, area.shape.update_byte)
+    entry_time = flagged(vcpu.entry_time) if area.update_flag else vcpu.entry_time
+    if area.update_flag:
+        yield Store(*update, top_byte(entry_time))
+        yield Barrier()
+    yield from body(area, vcpu, caches, parts, entry_time)
+    yield Barrier()
+    if area.update_flag:
+        yield Store(*update, top_byte(unflagged(entry_time)))
+        yield Barrier()
+    if parts.second:
+        yield Dirty(frame_of(caches.gpc2.gpa))
+        yield from caches.gpc2.unlock()
+    yield Dirty(frame_of(caches.gpc1.gpa))
+    yield from caches.gpc1.unlock(irqrestore=True)
+
+
+def two_hva_caches(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+    """Christopherson: two gfn_to_hva_cache and copies to user space, as 5.16 has with one.
+
+    No lock is needed. But each store can fault, with page faults disabled where it must not sleep,
+    and a fault ends the update: after the first store the flag stays up, over a struct that is
+    part old and part new, until an update gets through.
+    """
+    ghc, ghc2 = caches.ghc, caches.ghc2
+    parts = split(ghc.gpa, area.shape.size)
+    second = ghc.gpa + parts.first
+    # The guest may have registered a 32-bit area, which crosses the page only now.
+    moved = parts.second and not (ghc2.active and ghc2.gpa == second)
+    if moved and ghc2.activate(second, parts.second):
+        return
+    used = (ghc, ghc2) if parts.second else (ghc,)
+    if not all(one.current() for one in used):
+        return
+    yield from _put_all(vcpu, area, used, parts.first, atomic)
+    for one in used:
+        yield from one.mark_dirty()
+
+
+def _put_all(
+    vcpu: Runstate, area: Area, used: tuple["Ghc", ...], first: int, atomic: bool
+) -> Update:
+    entry_time = flagged(vcpu.entry_time) if area.update_flag else vcpu.entry_time
+    in_second = area.shape.update_byte >= first
+    ghc, at = used[in_second], area.shape.update_byte - first * in_second
+    if area.update_flag:
+        if not (yield from ghc.put(at, top_byte(entry_time), atomic)):
+            return
+        yield Barrier()
+    struct = image(area.shape, vcpu, entry_time)
+    for one, part in zip(used, (struct[:first], struct[first:]), strict=False):
+        if not (yield from one.copy(0, part, atomic)):
+            return
+    yield Barrier()
+    if area.update_flag:
+        yield from ghc.put(at, top_byte(unflagged(entry_time)), atomic)
+        yield Barrier()
