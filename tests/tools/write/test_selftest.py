@@ -83,7 +83,7 @@ def broken(monkeypatch, how):
     if how == "wrong page for the update byte":
         place = two_pages.place_in
         off = lambda caches, parts, offset: place(  # noqa: E731
-            caches, Split(parts.first + 1, parts.second), offset
+            caches, Split(parts.first + (offset == parts.first), parts.second), offset
         )
         monkeypatch.setattr(two_pages, "place_in", off)
         return variant
