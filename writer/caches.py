@@ -50,9 +50,17 @@ class Ghc:
         self.gpa = self.size = self.generation = 0
         self.hva: int | None = None
 
-    def activate(self, gpa: int, size: int) -> int:
-        """kvm_gfn_to_hva_cache_init(), after RUNSTATE_ADDR's own check of the page: 0 or -errno."""
-        if (gpa & PAGE_MASK) + size > PAGE_SIZE:
+    @property
+    def crosses(self) -> bool:
+        """Does it reach into a second page? Then each access goes the slow way, write_slow()."""
+        return (self.gpa & PAGE_MASK) + self.size > PAGE_SIZE
+
+    def activate(self, gpa: int, size: int, one_page: bool = True) -> int:
+        """kvm_gfn_to_hva_cache_init(): 0 or -errno.
+
+        ``one_page``: after RUNSTATE_ADDR's own check of the page, which came with fcb732d8f8cf.
+        """
+        if one_page and (gpa & PAGE_MASK) + size > PAGE_SIZE:
             return -EINVAL
         self.gpa, self.size = gpa, size
         self.active = self._find()
@@ -76,6 +84,20 @@ class Ghc:
             yield Copy(page, (self.gpa & PAGE_MASK) + offset, data)
         return page is not None
 
+    def write_slow(self, offset: int, data: bytes) -> Generator[Step, None, bool]:
+        """kvm_write_guest(): page by page, each marked dirty; False at the first that faults."""
+        address = self.gpa + offset
+        while data:
+            part = data[: PAGE_SIZE - (address & PAGE_MASK)]
+            hva = self.host.hva(frame_of(address))
+            page = None if hva is None else self.host.user_page(hva, atomic=False)
+            if page is None:
+                return False
+            yield Copy(page, address & PAGE_MASK, part)
+            yield Dirty(frame_of(address))
+            address, data = address + len(part), data[len(part) :]
+        return True
+
     def mark_dirty(self) -> Generator[Step, None, None]:
         """mark_page_dirty_in_slot()."""
         yield Dirty(frame_of(self.gpa))
@@ -86,4 +108,5 @@ class Ghc:
     def _find(self) -> bool:
         self.generation = self.host.generation
         self.hva = self.host.hva(frame_of(self.gpa))
-        return self.hva is not None
+        last = self.host.hva(frame_of(self.gpa + self.size - 1))
+        return self.hva is not None and last is not None

@@ -29,7 +29,8 @@ Update = Generator[Step, None, None]
 def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Four copies to user space; where one fails the update stops, and may leave the flag up.
 
-    There is no atomic case: 5.14 slept in the scheduler if a page was not resident.
+    There is no atomic case: 5.14 slept in the scheduler if a page was not resident. An area that
+    crosses a page is written by kvm_write_guest(), page by page.
     """
     shape = area.shape
     set_flag = entry_bytes(flagged(vcpu.entry_time))
@@ -48,7 +49,11 @@ def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fals
 # dirty itself, each time.
 def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, None, bool]:
     ghc = caches.ghc
-    if not ghc.current() or not (yield from ghc.copy(offset, data, atomic=False)):
+    if not ghc.current():
+        return False
+    if ghc.crosses:
+        return (yield from ghc.write_slow(offset, data))
+    if not (yield from ghc.copy(offset, data, atomic=False)):
         return False
     yield from ghc.mark_dirty()
     return True

@@ -77,6 +77,16 @@ def _read(letters: str, read: int, whole: bool) -> tuple[Load, ...]:
     )
 
 
+# A barrier between loads that follow each other.
+def _fenced(program: tuple[Op, ...]) -> tuple[Op, ...]:
+    fenced: list[Op] = []
+    for op in program:
+        if fenced and isinstance(op, Load) and isinstance(fenced[-1], Load):
+            fenced.append(ReadBarrier("rmb-half"))
+        fenced.append(op)
+    return tuple(fenced)
+
+
 _LINUX = "Linux drivers/xen/time.c, xen_get_runstate_snapshot_cpu_delta() (read in 5.14 to 7.3)"
 _GET64 = "Linux drivers/xen/time.c, get64() of a 32-bit guest (read in 5.14 to 7.3)"
 _STOLEN = "Linux drivers/xen/time.c, xen_vcpu_stolen() (read in 5.14 to 7.3)"
@@ -86,6 +96,7 @@ _MADE = "no guest known: what the others' orders are for"
 READERS = (
     Reader("linux-64",    _twice("t", "t"),            "one aligned 64-bit load, copy, one again",         _LINUX),
     Reader("linux-32",    _twice("hlh", "hlh"),        "high, low, high until both highs agree; copy; again", _GET64),
+    Reader("fenced-32",   _fenced(_twice("hlh", "hlh")), "linux-32 with a barrier between the halves: the loop of runstate docs", "the loop that runstate docs and runstate emit c-reader give a 32-bit guest"),
     Reader("naive",       (COPY,),                     "a copy and no protocol",                            "a guest that knows nothing of the flag", bit_check=False),
     Reader("split-lh-lh", _twice("lh", "lh"),          "two halves: low then high, low then high",          _MADE),
     Reader("split-hl-hl", _twice("hl", "hl"),          "two halves: high then low, high then low",          _MADE),

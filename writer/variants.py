@@ -19,7 +19,7 @@ from runstate_abi.writer.alternatives import (
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Pfncache
-from runstate_abi.writer.host import EFAULT, INVALID_GPA, Host, errno_name
+from runstate_abi.writer.host import INVALID_GPA, Host, errno_name
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.two_pages import (
     linux_6_2,
@@ -83,12 +83,13 @@ class Refused(Exception):
 
 
 def register_hva(area: Area, caches: Caches) -> int:
-    """Up to 5.17: room for the native struct in one page, whatever the guest is.
-
-    The check of the page came with fcb732d8f8cf. What came before it copied across pages by a
-    slow path, which is not modelled.
-    """
+    """Since fcb732d8f8cf (in v5.17): room for the native struct in one page, whatever the guest."""
     return caches.ghc.activate(area.address, NATIVE.size)
+
+
+def register_hva_anywhere(area: Area, caches: Caches) -> int:
+    """Before: nothing looked where the page ends; -EFAULT if either page has no memory."""
+    return caches.ghc.activate(area.address, NATIVE.size, one_page=False)
 
 
 def register_one_page(area: Area, caches: Caches) -> int:
@@ -152,20 +153,32 @@ def register_two_hva(area: Area, caches: Caches) -> int:
 
 
 def register_va(area: Area, caches: Caches) -> int:
-    """VCPUOP_register_runstate_memory_area: any alignment, any page; -EFAULT if not mapped."""
-    return 0 if caches.host.pages.get(0) else -EFAULT
+    """VCPUOP_register_runstate_memory_area: any alignment, any page.
+
+    Xen ignores whether the first copy got through: an area that is not mapped is 0 as well. -EFAULT
+    is for an argument that cannot be read, and on PV for an address in Xen's own range.
+    """
+    return 0
 
 
 def register_phys(area: Area, caches: Caches) -> int:
-    """VCPUOP_register_runstate_phys_area: aligned and within one page, else -ENXIO."""
+    """VCPUOP_register_runstate_phys_area: aligned, for the domain, and in one page, else -ENXIO."""
     return phys_error(area, caches.host)
 
 
 _FIRST = Source("30b5c851af79", "KVM: x86/xen: Add support for vCPU runstate information", "v5.12")
 _ATOMIC = Source(
-    "fcb732d8f8cf", "KVM: x86/xen: Fix runstate updates to be atomic when preempting vCPU"
+    "fcb732d8f8cf",
+    "KVM: x86/xen: Fix runstate updates to be atomic when preempting vCPU",
+    "v5.17",
+    "and 5.16.15",
 )
-_GPC = Source("a795cd43c5b5", "KVM: x86/xen: Use gfn_to_pfn_cache for runstate area")
+_GPC = Source(
+    "a795cd43c5b5",
+    "KVM: x86/xen: Use gfn_to_pfn_cache for runstate area",
+    "v5.19",
+    "read in 6.1, which is always flagged to this day",
+)
 _DRAFT = Source(message="6acfdbd3e516ece5949e97c85e7db8dc97a3e6c6.camel@infradead.org, 16 Nov 2022")
 _PATCH = Source(message="20221119094659.11868-2-dwmw2@infradead.org, 19 Nov 2022")
 _QUEUE = Source(
@@ -187,13 +200,16 @@ _MERGED = Source(
 _EMBEDDED = Source(message="idea: Paolo Bonzini, 24 Nov 2022 02:11")
 _HELPER = Source(message="idea: Paolo Bonzini, 24 Nov 2022 01:31")
 _HVA = Source(message="idea: Sean Christopherson, 22 Nov 2022 19:09")
-_NEWEST = Source("4438355ec6e1, 78b74638eb6d", message="read in Linux 6.12 to 7.3")
+_NEWEST = Source(
+    "4438355ec6e1, 78b74638eb6d",
+    message="the writer read in Linux 6.12 to 7.3, the accounting in 7.3",
+)
 _XEN = Source("Xen 2529c850ea", "add update indicator to vcpu_runstate_info", "4.8")
 _PHYS = Source("Xen d5df44275e", since="4.18")
 
 # fmt: off
 VARIANTS = (
-    Variant("linux-5.14",   linux_5_14,   "four user copies; a fault in between leaves the flag up",         _FIRST,     register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
+    Variant("linux-5.14",   linux_5_14,   "four user copies; a fault in between leaves the flag up",         _FIRST,     register_hva_anywhere, PFNCACHE_6_1, writes_at_once=False),
     Variant("linux-5.16",   linux_5_16,   "user stores with page faults disabled; a fault leaves the flag",  _ATOMIC,    register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
     Variant("linux-6.1",    linux_6_1,    "one cache; flag set by 8 bytes, cleared by read-modify-write",    _GPC,       register_one_page,   PFNCACHE_6_1,  writes_at_once=False, pages=1),
     Variant("split-memcpy", split_memcpy, "Woodhouse's draft: every field split by itself, entry time last", _DRAFT,     register_draft,      PFNCACHE_6_1,  writes_at_once=False),

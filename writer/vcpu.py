@@ -79,16 +79,21 @@ class Area:
     """The guest's area: its ABI, its address, whether the guest asked for the update flag.
 
     ``address`` is guest-physical for KVM and for Xen's phys area, virtual for Xen's VA area.
+    ``domain`` is Xen's view of the guest's width (has_32bit_shinfo()), "" where it is as ``abi``:
+    a phys area has the layout of the hypercall that registered it, and the domain's alignment.
     """
 
     abi: str
     address: int
     update_flag: bool = True
     host: str = "x86_64"
+    domain: str = ""
 
     def __post_init__(self) -> None:
         if self.abi not in SHAPES:
             raise ValueError(f"abi {self.abi!r}: there are {', '.join(SHAPES)}")
+        if self.domain not in ("", *SHAPES):
+            raise ValueError(f"domain {self.domain!r}: there are {', '.join(SHAPES)}")
         if self.host not in HOSTS:
             raise ValueError(f"host {self.host!r}: there are {', '.join(HOSTS)}")
         if self.host == "i386" and self.abi == "native":

@@ -67,7 +67,8 @@ def _copy_to_guest(area: Area, host: Host, offset: int, data: bytes) -> Update:
 def xen_phys(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """The physical area: always flagged, set and cleared by eight-byte atomic writes.
 
-    A compat area need only be 4-aligned, so its eight bytes may lie in two cache lines.
+    In a 32-bit domain an area need only be 4-aligned, so the eight bytes of its entry time may lie
+    in two cache lines: of a compat area, and of a native one that a 64-bit hypercall registered.
     """
     if unregisters(area) or phys_error(area, caches.host):
         return
@@ -103,7 +104,7 @@ def phys_error(area: Area, host: Host) -> int:
         return 0
     if area.offset + area.shape.size > PAGE_SIZE:
         return -ENXIO
-    if area.offset % PHYS_ALIGNMENT[area.abi]:
+    if area.offset % PHYS_ALIGNMENT[area.domain or area.abi]:
         return -ENXIO
     if frame_of(area.offset) in host.read_only:
         return -EACCES

@@ -36,7 +36,7 @@ def test_the_table_has_every_writer_and_reader():
 
 def test_every_verdict_is_the_expected_one():
     found = answered()
-    assert Counter(row.verdict for row, _ in found) == {"safe": 7505, "torn": 14055}
+    assert {row.verdict for row, _ in found} == {"safe", "torn"}
     assert [row for row, wanted in found if row.verdict != wanted] == []
 
 

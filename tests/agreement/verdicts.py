@@ -29,16 +29,16 @@ SET_BY = {
     "embedded-struct": "lost", "split-helper": "byte", "two-hva-caches": "byte", "gpc-lock": "byte",
 }
 
-READERS    = ("linux-64", "linux-32", "naive", "split-lh-lh", "split-hl-hl", "split-lh-hl", "split-hl-lh", "plain-64", "copied-time", "state")
+READERS    = ("linux-64", "linux-32", "fenced-32", "naive", "split-lh-lh", "split-hl-hl", "split-lh-hl", "split-hl-lh", "plain-64", "copied-time", "state")
 VERDICTS = {
-    ("x86-tso", "byte"):  (SAFE, SAFE, TORN, TORN, TORN, SAFE, TORN, WHOLE, SAFE, SAFE),
-    ("x86-tso", "last"):  (SAFE, SAFE, TORN, TORN, SAFE, SAFE, TORN, WHOLE, SAFE, SAFE),
-    ("x86-tso", "eight"): (SAFE, SAFE, TORN, SAFE, TORN, SAFE, TORN, WHOLE, SAFE, SAFE),
-    ("x86-tso", "torn"):  (TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN,  TORN, SAFE),
-    ("weak",    "byte"):  (SAFE, TORN, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
-    ("weak",    "last"):  (SAFE, TORN, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
-    ("weak",    "eight"): (SAFE, TORN, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
-    ("weak",    "torn"):  (TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN,  TORN, SAFE),
+    ("x86-tso", "byte"):  (SAFE, SAFE, SAFE, TORN, TORN, TORN, SAFE, TORN, WHOLE, SAFE, SAFE),
+    ("x86-tso", "last"):  (SAFE, SAFE, SAFE, TORN, TORN, SAFE, SAFE, TORN, WHOLE, SAFE, SAFE),
+    ("x86-tso", "eight"): (SAFE, SAFE, SAFE, TORN, SAFE, TORN, SAFE, TORN, WHOLE, SAFE, SAFE),
+    ("x86-tso", "torn"):  (TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN, SAFE),
+    ("weak", "byte"):  (SAFE, TORN, SAFE, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
+    ("weak", "last"):  (SAFE, TORN, SAFE, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
+    ("weak", "eight"): (SAFE, TORN, SAFE, TORN, TORN, TORN, TORN, TORN, WHOLE, SAFE, SAFE),
+    ("weak", "torn"):  (TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN, TORN, SAFE),
 }
 
 # What each step is for: the "byte" writers, read by linux-64, without it.

@@ -12,7 +12,13 @@ from runstate_abi.layouts.abi import U64
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
 from runstate_abi.writer.steps import Step
-from runstate_abi.writer.variants import VARIANT, Variant, is_xen, register_hva
+from runstate_abi.writer.variants import (
+    VARIANT,
+    Variant,
+    is_xen,
+    register_hva,
+    register_hva_anywhere,
+)
 from runstate_abi.writer.vcpu import OFFLINE, RUNNABLE, RUNNING, Area, Runstate
 
 Ioctl = Generator[Step, None, int]
@@ -54,7 +60,7 @@ class Vm:
     @property
     def active(self) -> bool:
         """Is an area registered?"""
-        if self.variant.register is register_hva:
+        if self.variant.register in (register_hva, register_hva_anywhere):
             return self.caches.ghc.active
         return self.caches.gpc1.active
 
@@ -167,7 +173,11 @@ def get_address(vm: Vm) -> int:
     """RUNSTATE_ADDR, read back: the address, or -ENOENT if there is none (others say ~0)."""
     if not vm.active:
         return -ENOENT
-    return vm.caches.ghc.gpa if vm.variant.register is register_hva else vm.caches.gpc1.gpa
+    return (
+        vm.caches.ghc.gpa
+        if vm.variant.register in (register_hva, register_hva_anywhere)
+        else vm.caches.gpc1.gpa
+    )
 
 
 def set_long_mode(vm: Vm, long_mode: bool) -> int:

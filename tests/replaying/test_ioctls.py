@@ -77,7 +77,7 @@ def test_each_page_needs_a_slot_that_can_be_written(spoilt, frame):
     assert not made.caches.gpc2.active
 
 
-@pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16", "linux-6.1"])
+@pytest.mark.parametrize("name", ["linux-5.16", "linux-6.1"])
 def test_old_kernels_refuse_to_cross_a_page(name):
     assert finish(set_address(Vm(VARIANT[name]), 4048))[0] == 0
     assert finish(set_address(Vm(VARIANT[name]), 4049))[0] == -EINVAL

@@ -4,9 +4,10 @@ import pytest
 
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import PFNCACHE_6_1_BROKEN
+from runstate_abi.writer.host import Host
 from runstate_abi.writer.memory import Window, apply, play
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, Store, line
-from runstate_abi.writer.variants import VARIANT, prepare, register_one_page
+from runstate_abi.writer.variants import VARIANT, Refused, prepare, register_one_page
 from runstate_abi.writer.vcpu import Area
 
 AREA = Area("native", 256)
@@ -27,6 +28,39 @@ def test_5_16_assigns_to_user_space_and_marks_dirty_once(lines_of):
     assert [one.split()[0] for one in lines_of("linux-5.16")] == [
         *("store", "wmb", "store", "copy", "wmb", "store", "wmb", "dirty")
     ]
+
+
+def test_5_14_takes_an_area_that_crosses_a_page_and_copies_it_page_by_page(lines_of):
+    lines = lines_of("linux-5.14", "native", 4081)
+    assert [one for one in lines if not one.startswith("dirty")] == [
+        "copy p1+4089 7 88776655443322",
+        "copy p2+0 1 91",
+        "wmb",
+        "copy p1+4081 4 01000000",
+        "copy p2+1 32 0101010101010101020202020202020203030303030303030404040404040404",
+        "wmb",
+        "copy p1+4089 7 88776655443322",
+        "copy p2+0 1 11",
+    ]
+    assert lines.count("dirty gfn=+0") == 3
+    assert lines.count("dirty gfn=+1") == 3
+
+
+def test_5_14_needs_memory_under_both_pages_and_5_16_refuses_to_cross(vcpu):
+    host = Host(missing={1})
+    with pytest.raises(Refused, match="-EFAULT"):
+        prepare(VARIANT["linux-5.14"], Area("native", 4081), host)
+    with pytest.raises(Refused, match="-EINVAL"):
+        prepare(VARIANT["linux-5.16"], Area("native", 4081))
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_fault_in_either_page_ends_an_update_of_5_14_that_crosses(page, vcpu):
+    area = Area("native", 4081)
+    caches = prepare(VARIANT["linux-5.14"], area)
+    caches.host.pages[page] = 0
+    steps = tuple(VARIANT["linux-5.14"].update(vcpu, area, caches, False))
+    assert [one.page for one in steps if isinstance(one, Copy)] == [1] * page
 
 
 @pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16"])

@@ -18,6 +18,7 @@ def letters(name):
     [
         ("linux-64", "t|c|t"),
         ("linux-32", "hlh|c|hlh"),
+        ("fenced-32", "h|l|h|c|h|l|h"),
         ("naive", "c"),
         ("split-lh-lh", "lh|c|lh"),
         ("split-hl-hl", "hl|c|hl"),

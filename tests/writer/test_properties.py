@@ -68,6 +68,8 @@ def test_nothing_outside_the_struct_is_touched(name, area, vcpu, fill, atomic):
 def test_the_update_byte_is_up_from_the_first_store_to_the_last(name, area, vcpu, fill):
     caches = started(name, area)
     assume(flags(name, area))
+    # 5.14 sets the flag by copying all eight bytes, which may be in two pages, the flag's last.
+    assume(name != "linux-5.14" or area.offset + area.shape.size <= PAGE_SIZE)
     top = area.offset + area.shape.update_byte
     moments = list(trace(Window(fill), VARIANT[name].update(vcpu, area, caches, False)))
     written = [one for one in moments if isinstance(one.step, Store | Copy)]

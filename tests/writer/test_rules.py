@@ -135,7 +135,7 @@ def table():
 def profiles(variant):
     if is_xen(variant):
         return (PROFILE[variant.name],)
-    early = variant.pages == 1
+    early = variant.name in ("linux-5.14", "linux-5.16", "linux-6.1")
     return (PROFILE["linux-6.2+"], PROFILE["linux-6.1"]) if early else (PROFILE["linux-6.2+"],)
 
 

@@ -88,7 +88,11 @@ def test_construct_and_ctypes_read_the_written_bytes_back_at_each_boundary(
     assert (overlay.state, overlay.state_entry_time, tuple(overlay.time)) == expected
 
 
-@pytest.mark.parametrize(("name", "abi", "offset"), PLACEMENTS)
+# The first store is the update byte alone.
+BY_BYTE = [one for one in PLACEMENTS if one[0] != "linux-5.14"]
+
+
+@pytest.mark.parametrize(("name", "abi", "offset"), BY_BYTE)
 def test_the_update_byte_is_in_the_page_that_the_split_says(name, abi, offset, steps_of):
     first = next(step for step in steps_of(name, abi, offset) if isinstance(step, Store | Copy))
     place = offset + SHAPES[abi].update_byte
@@ -146,7 +150,7 @@ def test_beside_those_four_the_mode_switch_activates_nothing(offset, vcpu):
     assert len([step for step in steps if isinstance(step, Check)]) == 1 + (offset == 4053)
 
 
-@pytest.mark.parametrize("name", ["linux-5.14", "linux-5.16", "linux-6.1"])
+@pytest.mark.parametrize("name", ["linux-5.16", "linux-6.1"])
 @pytest.mark.parametrize("abi", ["native", "compat"])
 def test_old_kernels_refuse_an_area_that_48_bytes_would_not_fit(name, abi):
     assert prepare(VARIANT[name], Area(abi, 4048))

@@ -5,8 +5,8 @@ import pytest
 from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.host import EACCES, ENXIO, INVALID_GPA, Host
 from runstate_abi.writer.memory import Window, play
-from runstate_abi.writer.steps import Store, line
-from runstate_abi.writer.variants import VARIANT, Refused, prepare
+from runstate_abi.writer.steps import Copy, Store, line
+from runstate_abi.writer.variants import VARIANT, prepare
 from runstate_abi.writer.vcpu import Area
 from runstate_abi.writer.xen import phys_error, unregisters
 
@@ -93,9 +93,21 @@ def test_the_address_of_all_ones_takes_the_area_away(vcpu):
     assert tuple(VARIANT["xen-phys"].update(vcpu, area, caches, False)) == ()
 
 
-def test_a_virtual_area_that_is_not_mapped_is_refused():
-    with pytest.raises(Refused, match="-EFAULT"):
-        prepare(VARIANT["xen-va"], Area("native", 256), Host(pages={}))
+def test_a_virtual_area_that_is_not_mapped_is_taken_and_not_written(vcpu):
+    """Xen ignores the result of the copy that registering the area makes."""
+    area = Area("native", 256)
+    caches = prepare(VARIANT["xen-va"], area, Host(pages={}))
+    steps = tuple(VARIANT["xen-va"].update(vcpu, area, caches, False))
+    assert not [one for one in steps if isinstance(one, Copy)]
+
+
+def test_a_physical_area_is_aligned_as_the_domain_is_wide_not_as_its_layout():
+    assert phys_error(Area("native", 260), Host()) == -ENXIO
+    assert phys_error(Area("native", 260, domain="compat"), Host()) == 0
+    assert phys_error(Area("compat", 260), Host()) == 0
+    assert phys_error(Area("compat", 260, domain="native"), Host()) == -ENXIO
+    with pytest.raises(ValueError, match="domain"):
+        Area("native", 260, domain="x32")
 
 
 @pytest.mark.parametrize("address", [260, 4090, INVALID_GPA])

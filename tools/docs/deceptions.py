@@ -5,13 +5,12 @@ written down here.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
 from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer import race
-from runstate_abi.writer.guest import COPY, READER, Load, Op, ReadBarrier, Reader
+from runstate_abi.writer.guest import COPY, READER, Reader
 from runstate_abi.writer.race import Proof, Race, Writer
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
@@ -30,17 +29,7 @@ ALIGNED = 0
 CROSSING = 64 - SHAPES["compat"].entry_time - 4
 
 
-def fenced(reader: Reader) -> Reader:
-    """Return a reader with a barrier between its half loads: the 32-bit loop of this document."""
-    program: list[Op] = []
-    for op in reader.program:
-        if program and isinstance(op, Load) and isinstance(program[-1], Load):
-            program.append(ReadBarrier("rmb-half"))
-        program.append(op)
-    return replace(reader, program=tuple(program))
-
-
-THE_32 = fenced(READER["linux-32"])
+THE_32 = READER["fenced-32"]
 THE_64 = READER["linux-64"]
 
 

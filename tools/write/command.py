@@ -67,7 +67,9 @@ def main(argv: list[str]) -> int:
         made.error(f"--length: {variant.name} has no gfn_to_pfn_cache")
     try:
         vcpu = Runstate(options.state, options.entry_time, options.times)
-        area = Area(options.abi, options.at, not options.no_update_flag, options.host)
+        area = Area(
+            options.abi, options.at, not options.no_update_flag, options.host, options.domain or ""
+        )
         how = Registration(options.length, options.fault_at)
         written = write(variant, vcpu, area, options.atomic, Window(options.fill), how)
         if options.until_barrier is not None:
@@ -100,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     add("--fill", metavar="HEX", type=_fill, default=_FILL, help="what memory holds before")
     add("--atomic", action="store_true", help="from the scheduler: it must not sleep")
     add("--host", choices=HOSTS, default=HOSTS[0], help="the kernel that writes")
+    width = "how wide Xen takes the guest to be, which is what aligns a phys area (as --abi)"
+    add("--domain", choices=list(SHAPES), help=width)
     add_format(made, "canonical", "table", "json")
     add("--until-barrier", metavar="N", type=number, help="stop at the N-th barrier, show memory")
     lengths = "the length that a gfn_to_pfn_cache is set up for: 48, 1, or what each use needs"
