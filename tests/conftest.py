@@ -16,6 +16,9 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# pahole 1.29 and newer add .BTF to an object by llvm-objcopy, which only LLVM brings.
+os.environ.setdefault("LLVM_OBJCOPY", "objcopy")
+
 HERE = Path(__file__).parent
 
 # What brings a program that tests run: the Debian package, where it has another name.
