@@ -47,7 +47,7 @@ NOT_THERE = re.compile(r"(?:could not import '([\w.]+)'|(.+?):? (?:is )?not inst
 def pytest_runtest_setup(item):
     """Skip a test marked ``needs(PROGRAM, ...)`` or ``host64`` where that is not so."""
     if item.get_closest_marker("host64") and ctypes.alignment(ctypes.c_uint64) != 8:
-        pytest.skip("a 32-bit host: ctypes cannot express the native struct")
+        pytest.skip("a 32-bit host: neither its ctypes nor its compiler makes the native struct")
     for program in (name for marker in item.iter_markers("needs") for name in marker.args):
         if shutil.which(program) is None:
             pytest.skip(f"{program}: not installed")

@@ -50,7 +50,10 @@ CORE = {
     "writer/rulebook/host_rules.py": ["tests/writer/test_rules.py"],
     "tools/memory/area.py": ["tests/tools/memory/test_rows.py", "tests/tools/memory"],
     "tools/memory/decision.py": ["tests/tools/memory/test_decision.py", "tests/tools/memory"],
-    "tools/memory/observations.py": ["tests/tools/memory/test_observations.py", "tests/tools/memory"],
+    "tools/memory/observations.py": [
+        "tests/tools/memory/test_observations.py",
+        "tests/tools/memory",
+    ],
     "tools/memory/search/candidates.py": ["tests/tools/memory/search", "tests/tools/memory"],
     "tools/memory/search/finding.py": ["tests/tools/memory/search", "tests/tools/memory"],
     "tools/memory/search/scan_plain.py": ["tests/tools/memory/search", "tests/tools/memory"],

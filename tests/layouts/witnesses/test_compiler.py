@@ -107,6 +107,7 @@ def header(tmp_path, text):
     return str(path)
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("command", ["gcc"], indirect=True)
 def test_a_users_header_is_measured(command, tmp_path):
     path = header(
@@ -118,6 +119,7 @@ def test_a_users_header_is_measured(command, tmp_path):
     assert differing == ["signedness-mismatch"]
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("command", ["gcc -I{folder}"], indirect=True)
 def test_include_paths_come_with_the_command(command, tmp_path):
     (tmp_path / "types.h").write_text("typedef unsigned long long my64;\n")
