@@ -26,21 +26,22 @@ class Language(NamedTuple):
 
 # fmt: off
 LANGUAGES = (
-    Language("c",           "c",         "header",      "C11 header: both structs, assertions (--macro), offsets as comments"),
-    Language("c-reader",    "c",         "with_reader", "the same, and how a guest reads it: 64-bit and 32-bit, barriers and all"),
-    Language("cpp",         "cpp",       "lines",       "C++11 header: static_assert"),
-    Language("rust",        "rust",      "lines",       "Rust module: #[repr(C)] and const assertions"),
-    Language("rust-reader", "rust",      "with_reader", "the same, and how a guest reads it"),
-    Language("zig",         "zig",       "lines",       "Zig module: extern structs and a comptime proof"),
-    Language("kaitai",      "kaitai",    "lines",       "Kaitai Struct .ksy"),
-    Language("poke",        "poke",      "lines",       "GNU poke pickle"),
-    Language("cstruct",     "cstruct",   "lines",       "dissect.cstruct definitions"),
-    Language("isf",         "isf",       "lines",       "Volatility 3 intermediate symbol file (JSON)"),
-    Language("gdb",         "debuggers", "gdb",         "gdb script: the command runstate ADDRESS [native|compat]"),
-    Language("drgn",        "debuggers", "drgn",        "drgn module: runstate(prog, address, \"native\")"),
+    Language("c",           "c",            "header",           "C11 header: both structs, assertions (--macro), offsets as comments"),
+    Language("c-reader",    "c",            "with_reader",      "the same, and how a guest reads it: 64-bit and 32-bit, barriers and all"),
+    Language("cpp",         "c",            "cpp",              "C++11 header: static_assert"),
+    Language("rust",        "rust_zig",     "rust",             "Rust module: #[repr(C)] and const assertions"),
+    Language("rust-reader", "rust_zig",     "rust_with_reader", "the same, and how a guest reads it"),
+    Language("zig",         "rust_zig",     "zig",              "Zig module: extern structs and a comptime proof"),
+    Language("kaitai",      "descriptions", "kaitai",           "Kaitai Struct .ksy"),
+    Language("poke",        "descriptions", "poke",             "GNU poke pickle"),
+    Language("cstruct",     "descriptions", "cstruct",          "dissect.cstruct definitions"),
+    Language("isf",         "descriptions", "isf",              "Volatility 3 intermediate symbol file (JSON)"),
+    Language("gdb",         "descriptions", "gdb",              "gdb script: the command runstate ADDRESS [native|compat]"),
+    Language("drgn",        "descriptions", "drgn",             "drgn module: runstate(prog, address, \"native\")"),
 )
 # fmt: on
 LANGUAGE = {language.word: language for language in LANGUAGES}
+WITH_MACROS = ("c", "c-reader")
 
 _DESCRIPTION = "The layouts in other people's languages, with assertions that hold them."
 _EPILOG = """\
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
     options = made.parse_args(argv)
     if options.structs and options.language != "c":
         made.error("--struct is for C: emit c --struct NAME=CLAIM")
-    if options.macro and LANGUAGE[options.language].module != "c":
+    if options.macro and options.language not in WITH_MACROS:
         made.error("--macro is for C: emit c, emit c-reader")
     for text in options.structs or ():
         tag = _c_type(text).removeprefix("struct ")
@@ -110,7 +111,7 @@ def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
     language = LANGUAGE[word]
     module = import_module(f"runstate_abi.tools.languages.{language.module}")
     function: Callable[..., Iterator[str]] = getattr(module, language.function)
-    return function(macro) if macro and language.module == "c" else function()
+    return function(macro) if macro and word in WITH_MACROS else function()
 
 
 def _claimed(text: str) -> str:
