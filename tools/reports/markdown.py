@@ -1,7 +1,7 @@
 """Findings as Markdown: for a step's summary, a merge request's comment, an issue.
 
-GitHub refuses a summary of more than 1 MiB, so what passed goes first when it gets too long, and
-how much was left out is said.
+GitHub refuses a summary of more than 1 MiB. A report that is too long loses its end, where the
+results are that passed, and says how many lines it lost.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,9 +2,6 @@
 
 A witness becomes one result for each struct it describes, one for the kernel's conditions and one
 for each thing that could not be checked; a report without a failing result is an exit status of 0.
-
-Law of this file: nothing that fails in the verdict is missing here, and nothing here fails that
-does not fail there.
 """
 
 import os
@@ -49,6 +46,11 @@ class Result(NamedTuple):
         abi = f"[{self.abi}]" if self.abi else ""
         subject = "" if self.subject == self.witness else self.subject
         return " ".join(part for part in (self.witness, file, subject, abi) if part)
+
+    @property
+    def sentence(self) -> str:
+        """The name, and why."""
+        return f"{self.name}: {'; '.join(self.lines)}"
 
     @property
     def place(self) -> str:

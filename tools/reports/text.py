@@ -1,7 +1,4 @@
-"""Findings for a person: one line per witness, each difference on a line of its own under it.
-
-Law of this file: every difference is one line that grep finds, and the last line counts all.
-"""
+"""Findings for a person: one line per witness, each difference on a line of its own under it."""
 
 from collections.abc import Iterator, Sequence
 
