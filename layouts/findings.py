@@ -99,6 +99,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def spaced(text: object) -> str:
+    """Return what ``str()`` makes of a value on one line, each run of white space a space."""
+    return " ".join(str(text).split())
+
+
 def relabelled(finding: Finding, labels: Mapping[str, str]) -> Finding:
     """Return the Finding with paths replaced wherever its texts mention them."""
     # The longest first: one path may be the beginning of another.

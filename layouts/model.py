@@ -20,6 +20,9 @@ class WitnessError(Exception):
     """A source could not be read: names it, what was looked for and where it stopped."""
 
 
+# Why a source is refused that has what a Layout has no word for.
+NOT_BUILT = "bitfields and unions are not to be built"
+
 # What a member is, apart from its size. An enumeration, a typedef of an integer, a character and a
 # _Bool are integers; an integer in the other byte order is something else, for it reads as another
 # number. BIG_ENDIAN is put before the kind of a struct as well, where a source says so.

@@ -22,7 +22,7 @@ from runstate_abi.layouts.witnesses import btf_header as form
 from runstate_abi.layouts.witnesses.btf_header import check_strings, check_types
 
 if TYPE_CHECKING:
-    from runstate_abi.layouts.witnesses.elf import Buffer
+    from runstate_abi.layouts.witnesses.compressed import Buffer
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
 NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from runstate_abi.layouts.model import WitnessError
 
 if TYPE_CHECKING:
-    from runstate_abi.layouts.witnesses.elf import Buffer
+    from runstate_abi.layouts.witnesses.compressed import Buffer
 
 VERSION = 1
 ORDERS = {b"\x9f\xeb": "<", b"\xeb\x9f": ">"}  # the magic 0xeB9F tells the byte order

@@ -1,16 +1,22 @@
-"""What is compressed, inflated: gzip, xz, zstd, bzip2, lzma; a whole, or a stream piece by piece.
+"""The bytes of a file, inflated where they are compressed: gzip, xz, zstd, bzip2, lzma.
 
-Law of this file: nothing inflates without a limit: a hostile megabyte of zstd makes terabytes.
-Only the decompressor that a file needs is imported.
+Nothing here may inflate without a limit: a hostile megabyte of zstd makes terabytes. Only the
+decompressor that a file needs is imported.
 """
 
+import mmap
+import os
+import stat
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.elf import Buffer
 
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+# A file that cannot be mapped (sysfs, on older kernels) is read, but no more than this.
+READ_MAX = 64 << 20
 LIMIT = 400 << 20  # a kernel with its debug info is 360 MB; what is inflated stays below 512 MB
 STREAM_MAX = 8 << 30  # Debian's kernels with all debug info: a package of 5 GB
 PIECE = 1 << 20
@@ -27,18 +33,60 @@ class Compression(NamedTuple):
     opened: Callable[[], Any] | None
 
 
+class Contents(NamedTuple):
+    """A file's bytes, inflated; ``compressed`` names the compression, "" if there was none."""
+
+    data: memoryview
+    compressed: str
+
+
+def contents(path: str) -> Contents:
+    """Return the bytes of a regular file; WitnessError says in one line why they cannot be had."""
+    data = memoryview(_mapped(path))
+    how = compression(data)
+    return Contents(inflate(data, how, path), how.name) if how else Contents(data, "")
+
+
+# Anything but a regular file (a pipe, a device) could be endless.
+def _mapped(path: str) -> mmap.mmap | bytes:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise WitnessError(f"{path}: {kind}")
+        with open(path, "rb") as file:
+            if status.st_size == 0:
+                raise WitnessError(f"{path}: an empty file")
+            try:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):
+                data = file.read(READ_MAX + 1)
+    except OSError as error:
+        raise WitnessError(f"{path}: {error.strerror or error}") from None
+    if not 0 < len(data) <= READ_MAX:
+        raise WitnessError(f"{path}: cannot be mapped, and has more than {READ_MAX} bytes or none")
+    return data
+
+
+def sha256(path: str) -> str:
+    """Return the SHA-256 of a file as it is on disk, in hex (WitnessError)."""
+    import hashlib
+
+    return hashlib.sha256(_mapped(path)).hexdigest()
+
+
 def compression(data: Buffer) -> Compression | None:
     """Tell how data is compressed from its first bytes; None if it is not."""
     return next((known for known in COMPRESSIONS if data[: len(known.magic)] == known.magic), None)
 
 
-def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT) -> bytearray:
+def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT) -> memoryview:
     """Return what ``data`` inflates to, ``limit`` bytes at most; what follows it is ignored.
 
     Raises WitnessError if the data is corrupt, ends early, or needs what is not installed.
     """
     try:
-        return _inflated(data, how, source, limit)
+        return memoryview(_inflated(data, how, source, limit))
     except EOFError:
         raise WitnessError(f"{source}: truncated: its {how.name} data ends early") from None
     except ImportError:
@@ -72,7 +120,7 @@ class Stream:
         self.pieces, self.path, self.rest, self.total = pieces, path, b"", 0
 
     def exactly(self, size: int) -> bytes:
-        """Return ``size`` bytes (WitnessError: the archive ends, or is longer than any)."""
+        """Return ``size`` bytes (WitnessError: the archive ends, or is too long)."""
         parts, missing = [], size
         while missing:
             if not self.rest:
@@ -133,10 +181,13 @@ def _bounded(stream: Any, data: Buffer) -> Generator[bytes, None, bytes]:
     return b""
 
 
-def _gzip() -> Any:
+def _gzip(wbits: int = 16 + 15) -> Any:
     import zlib
 
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    return zlib.decompressobj(wbits)
+
+
+ZLIB = Compression("zlib", b"\x78", lambda: _gzip(15))
 
 
 def _xz() -> Any:

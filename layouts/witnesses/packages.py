@@ -3,18 +3,16 @@
 A kernel package has 100 MB and more, of which the kernel and kvm.ko are 12: ar, then xz, zstd or
 gzip, then tar are read as a stream, to its end: a second kernel may stand behind the first.
 
-Law of this file: nothing is believed. Every length has a limit, names from an archive never become
-paths, and what is truncated or corrupt is a WitnessError that says where.
+Every length has a limit, and a name from an archive must never become a path.
 """
 
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, NamedTuple
 
-from runstate_abi.layouts.findings import one_line
+from runstate_abi.layouts.findings import one_line, spaced
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.compressed import PIECE, Stream, compression, inflated
@@ -95,20 +93,18 @@ def extract(path: str, folder: str) -> list[Extracted]:
     except WitnessError:
         raise
     except ImportError:
-        raise WitnessError(f"{path}: zstd before Python 3.14: {_ZSTD}") from None
+        install = "pip install 'runstate-abi[zstd]'"
+        raise WitnessError(f"{path}: zstd before Python 3.14: {install}") from None
     except (OSError, EOFError, ValueError) as error:
-        raise WitnessError(f"{path}: {_one_line(error)}") from None
+        raise WitnessError(f"{path}: {spaced(error) or type(error).__name__}") from None
     except Exception as error:
         # Each decompressor has an exception of its own, and one is not installed everywhere.
-        raise WitnessError(f"{path}: corrupt: {_one_line(error)}") from None
+        raise WitnessError(f"{path}: corrupt: {spaced(error)}") from None
     return found
 
 
-_ZSTD = "pip install 'runstate-abi[zstd]'"
-
-
 def _kept(
-    member: str, size: int, start: bytes, stream: "Stream", folder: str, number: int
+    member: str, size: int, start: bytes, stream: Stream, folder: str, number: int
 ) -> Extracted:
     if size > FILE_MAX:
         raise WitnessError(f"{stream.path}: {member} has {size} bytes, over {FILE_MAX}")
@@ -220,49 +216,33 @@ def _pax(text: bytes, name: str) -> tuple[str, int | None]:
     return name, size
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 @contextmanager
 def unpacked(binary: str, btf: str) -> Iterator[tuple[str, str]]:
     """Give the paths of code and debug info, out of packages if that is what was named.
 
     One package may hold both. WitnessError if a package has no such file.
     """
-    named = [path for path in (binary, btf) if path and is_archive(path)]
-    if not named:
-        yield binary, btf
-        return
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="runstate-") as folder:
-        yield _found(binary, btf, Path(folder))
+        code, types = binary, btf
+        if is_archive(binary):
+            found = _files(binary, os.path.join(folder, "binary"))
+            code = _one(found, "kvm.ko") or _one(found, "xen-syms")
+            types = btf or _one(found, "vmlinu")
+            if not code:
+                raise WitnessError(f"{binary}: no kvm.ko and no xen-syms in this package")
+        if is_archive(btf):
+            types = _one(_files(btf, os.path.join(folder, "btf")), "vmlinu")
+            if not types:
+                raise WitnessError(f"{btf}: no vmlinu in this package")
+        yield code, types
 
 
-def _found(binary: str, btf: str, folder: Path) -> tuple[str, str]:
-    code, types = binary, btf
-    if is_archive(binary):
-        found = _files(binary, folder / "binary")
-        code = _one(binary, found, "kvm.ko", "xen-syms")
-        types = btf or _maybe(found, "vmlinu")
-    if btf and is_archive(btf):
-        types = _one(btf, _files(btf, folder / "btf"), "vmlinu")
-    return code, types
+def _files(package: str, folder: str) -> dict[str, str]:
+    os.mkdir(folder)
+    return {os.path.basename(one.member): one.path for one in extract(package, folder)}
 
 
-def _files(package: str, folder: Path) -> dict[str, str]:
-    folder.mkdir()
-    return {Path(one.member).name: one.path for one in extract(package, str(folder))}
-
-
-def _one(package: str, found: dict[str, str], *names: str) -> str:
-    for name in names:
-        path = _maybe(found, name)
-        if path:
-            return path
-    raise WitnessError(f"{package}: no {' and no '.join(names)} in this package")
-
-
-def _maybe(found: dict[str, str], name: str) -> str:
+def _one(found: dict[str, str], name: str) -> str:
     return next((path for file, path in found.items() if file.startswith(name)), "")

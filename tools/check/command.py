@@ -46,17 +46,13 @@ def main(argv: list[str]) -> int:
     return exit_code(findings)
 
 
-# Standard input takes the place of "-" while it is asked, and is called so afterwards.
 def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
     from runstate_abi.layouts.witnesses import standard_input
 
     with standard_input.as_file() as path:
         options.files = [path if file == "-" else file for file in options.files]
         options.btf_base = path if options.btf_base == "-" else options.btf_base
-        try:
-            return [standard_input.unnamed(finding, path) for finding in _findings(options)]
-        except WitnessError as error:
-            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
+        return [standard_input.unnamed(finding, path) for finding in _findings(options)]
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
@@ -112,7 +108,7 @@ def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Ite
 
     allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
     abi = ABI[options.abi] if options.abi else X86_64
-    question = kernels.Question(abi, bool(options.abi), options.btf_base, frozenset(allowed))
+    question = kernels.Settings(abi, bool(options.abi), options.btf_base, frozenset(allowed))
     if options.jobs or options.dask or any(map(_holds_files, paths)):
         from runstate_abi.tools.check import fleet
 

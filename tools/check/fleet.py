@@ -1,6 +1,6 @@
 """Many kernels at once: folders, packages and tarballs, over any concurrent.futures.Executor.
 
-A unit is the files that are one question: a package, a tarball, a kernel with its modules. Its
+A unit is the files that are one settings: a package, a tarball, a kernel with its modules. Its
 answer depends on the bytes of its files and on nothing else, so it is kept under their hash, and a
 second run over the same files reads only their hashes.
 
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from runstate_abi.layouts.findings import Finding, relabelled, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import kernels, packages
-from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check.answers import Answers
 from runstate_abi.tools.output import Bar
 
@@ -30,7 +30,7 @@ DASK_TIMEOUT_S = 10
 
 
 class Unit(NamedTuple):
-    """Files that are one question, in the order in which they were found."""
+    """Files that are one settings, in the order in which they were found."""
 
     paths: tuple[str, ...]
 
@@ -43,7 +43,7 @@ class Workers(NamedTuple):
 
 
 def asked(
-    paths: Sequence[str], question: Question, workers: Workers, options: argparse.Namespace
+    paths: Sequence[str], settings: Settings, workers: Workers, options: argparse.Namespace
 ) -> Iterator[Finding]:
     """Yield the Findings of all kernels in ``paths``, in the order of their names."""
     found, complaints = units(paths)
@@ -52,17 +52,17 @@ def asked(
         executor = stack.enter_context(_executor(workers, len(found)))
         bar = stack.enter_context(Bar(len(found), "kernels"))
         by_unit = {}
-        for unit, findings in survey(found, question, executor, answers):
+        for unit, findings in survey(found, settings, executor, answers):
             by_unit[unit] = findings
             bar.advance(text=os.path.basename(unit.paths[0])[:40])
     for why, path in complaints:
-        yield unchecked(WITNESS, path, why, WITNESS not in question.allowed)
+        yield unchecked(WITNESS, path, why, WITNESS not in settings.allowed)
     for unit in found:
         yield from by_unit[unit]
 
 
 def survey(
-    found: Iterable[Unit], question: Question, executor: Executor | None, answers: Answers | None
+    found: Iterable[Unit], settings: Settings, executor: Executor | None, answers: Answers | None
 ) -> Iterator[tuple[Unit, list[Finding]]]:
     """Yield each unit with its Findings as they come, by ``executor`` or, without one, here.
 
@@ -71,17 +71,17 @@ def survey(
     waiting: dict[Future[list[Finding]], list[Unit]] = {}
     asked_already: dict[str, Future[list[Finding]]] = {}
     for unit in found:
-        key = answers.key(unit.paths, question) if answers else None
+        key = answers.key(unit.paths, settings) if answers else None
         known = answers.get(key, unit.paths) if answers and key else None
         if known is not None:
             yield unit, known
         elif executor is None:
-            yield unit, _kept(ask(unit, question), unit, key, answers)
+            yield unit, _kept(ask(unit, settings), unit, key, answers)
         elif key and key in asked_already:
             # The same bytes twice: what the first is told is the second's answer too.
             waiting[asked_already[key]].append(unit)
         else:
-            future = executor.submit(ask, unit, question)
+            future = executor.submit(ask, unit, settings)
             waiting[future] = [unit]
             if key:
                 asked_already[key] = future
@@ -120,7 +120,7 @@ def _result(future: Future[list[Finding]], unit: Unit) -> list[Finding]:
         return [unchecked(WITNESS, unit.paths[0], why)]
 
 
-def ask(unit: Unit, question: Question) -> list[Finding]:
+def ask(unit: Unit, settings: Settings) -> list[Finding]:
     """Return the Findings of one unit; an archive's files are called ``a.deb!boot/vmlinuz``."""
     with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
         paths: list[str] = []
@@ -141,7 +141,7 @@ def ask(unit: Unit, question: Question) -> list[Finding]:
             paths += [x.path for x in inside]
         for group in _kernels(paths, labels):
             try:
-                findings += kernels.asked_of_files(group, question)
+                findings += kernels.asked_of_files(group, settings)
             except WitnessError as error:
                 findings.append(unchecked(WITNESS, unit.paths[0], str(error)))
         if not findings:

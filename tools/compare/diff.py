@@ -86,7 +86,6 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-# Standard input takes the place of "-" while it is asked, and is called so in what is said.
 def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
     texts = [options.first, options.second, options.btf_base]
     if "-" not in texts:
@@ -95,10 +94,7 @@ def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
 
     with standard_input.as_file() as path:
         first, second, base = (path if text == "-" else text for text in texts)
-        try:
-            sides = _side(first, base), _side(second, base)
-        except WitnessError as error:
-            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
+        sides = _side(first, base), _side(second, base)
     named = [side._replace(label=side.label.replace(path, standard_input.NAME)) for side in sides]
     return named[0], named[1]
 
@@ -124,7 +120,7 @@ def _of_compiler(command: str) -> tuple[Layout, ...]:
 def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
     from runstate_abi.layouts.witnesses import kernels
 
-    question = kernels.Question(X86_64, False, btf_base, frozenset(RUNSTATE_STRUCTS))
+    question = kernels.Settings(X86_64, False, btf_base, frozenset(RUNSTATE_STRUCTS))
     found: list[Layout] = []
     for finding in kernels.asked_of_files([path], question):
         failed = [item for item in finding.not_checked if item.fails]

@@ -91,7 +91,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
         abi = ABI[options.abi] if options.abi else X86_64
         allowed = frozenset(options.allow_missing)
-        question = kernels.Question(abi, bool(options.abi), options.btf_base, allowed)
+        question = kernels.Settings(abi, bool(options.abi), options.btf_base, allowed)
         yield from kernels.asked_of_files(options.files, question)
 
 

@@ -79,7 +79,7 @@ class DwarfTypes:
     @property
     def source(self) -> str:
         """The file that the DWARF is in."""
-        return self.dwarf.path
+        return self.dwarf.source.path
 
     def parameters(self, function: str) -> dict[str, Type] | None:
         """Return the parameters of a function by name, in order; None if it is not known.

@@ -10,13 +10,13 @@ import pytest
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import complaint, exit_code, unreadable
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
+from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
 
-QUESTION = Question(X86_64, abi_given=False)
+SETTINGS = Settings(X86_64, abi_given=False)
 
 
 def ask(*paths, **changes):
-    return list(asked_of_files(paths, QUESTION._replace(**changes)))
+    return list(asked_of_files(paths, SETTINGS._replace(**changes)))
 
 
 @pytest.fixture
