@@ -1,22 +1,20 @@
 """What a compiler makes of a struct in a user's own header, whatever that struct looks like.
 
-A compiler answers about a member that is there, and refuses the whole unit for one that is not.
-So where it refuses, each member is asked for alone: what is missing is told by what compiles, and
-never by the words of a complaint. A compiler tells no names either; those of members that nobody
-asked for come out of the debug info that it can be told to make, where there is a reader for it.
-
-Law of this file: nothing is taken for absent before a struct of our own has passed the same
-questions, and what cannot be known is said to be unrecorded.
+A compiler answers about a member that is there, and refuses the whole unit for one that is not. So
+where it refuses, each member is asked for alone: what compiles shows what is missing, never the
+words of a complaint. Before a member counts as absent, a struct of our own must have passed the
+same questions. The names of other members come out of the debug info that the compiler can make;
+where that cannot be read, they are unrecorded.
 """
 
 import tempfile
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import Abi
-from runstate_abi.layouts.model import Field, Layout, LayoutError, WitnessError, tiled
+from runstate_abi.layouts.model import NOT_BUILT, Field, Layout, LayoutError, WitnessError, tiled
 from runstate_abi.layouts.witnesses import btf, dwarf, elf, probe
 from runstate_abi.layouts.witnesses.compiler import (
-    Observation,
+    Measurement,
     compiled,
     does_not_compile,
     header_unit,
@@ -31,7 +29,7 @@ UNRECORDED = "other members"
 
 def observe(
     header: str, name: str, claimed: str, command: str, abi: Abi | None = None
-) -> Observation:
+) -> Measurement:
     """Measure ``name`` of a C header, a struct's tag or a typedef, as the Layout ``claimed``.
 
     WitnessError if the header does not compile, has no such struct, or one with bitfields.
@@ -89,14 +87,13 @@ def _has_bytes(unit: Unit, command: str, header: str, member: str) -> bool:
         return False
     if not compiles(probe.has_address(subject.c_type, member)):
         raise WitnessError(
-            f"{header}: {subject.c_type}: member {member} is a bitfield; bitfields and unions are "
-            "not to be built"
+            f"{header}: {subject.c_type}: member {member} is a bitfield; {NOT_BUILT}"
         )
     return compiles(probe.has_size(subject.c_type, member))
 
 
 # Adds the members that are not the claim's, or says that they are not known.
-def _with_others(seen: Observation, unit: Unit, command: str) -> Observation:
+def _with_others(seen: Measurement, unit: Unit, command: str) -> Measurement:
     (subject,), (layout,) = unit.subjects, seen.layouts.found
     for flag in DEBUG_INFO:
         for found in _in_debug_info(unit, subject, f"{command} {flag}", seen.abi):

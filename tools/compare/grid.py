@@ -12,10 +12,15 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABIS, c_layout
 from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Layout, WitnessError, compare
-from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE, update_byte
+from runstate_abi.layouts.structs.runstate import (
+    CLAIMS,
+    COMPAT,
+    MEMBERS,
+    NATIVE,
+    XEN_COMPAT,
+    update_byte,
+)
 from runstate_abi.layouts.witnesses import survey
-
-XEN_COMPAT = f"xen_{COMPAT.name}"
 
 # Xen's uint64_compat_t: a typedef that asks for an alignment of 4, where an ABI lets it.
 _XEN_MEMBERS = tuple(
@@ -78,12 +83,6 @@ def grid(findings: Iterable[Finding]) -> Grid:
     return Grid(tuple(columns), tuple(_rows(columns)))
 
 
-def _claims(abi: str) -> dict[str, Layout]:
-    claims = CLAIMS[abi]
-    xen = claims.compat_xen._replace(name=XEN_COMPAT)
-    return {NATIVE.name: claims.native, COMPAT.name: claims.compat_kvm, XEN_COMPAT: xen}
-
-
 # Every ABI has one opinion at least: that of the C rule, which knows an ABI's alignments only.
 def _of_abi(abi: str, findings: Sequence[Finding]) -> Column:
     rule = next(row for row in ABIS if row.name == abi)
@@ -95,13 +94,13 @@ def _of_abi(abi: str, findings: Sequence[Finding]) -> Column:
     for finding in findings:
         if finding.abi == abi and not finding.path:
             opinions += (Opinion(finding.witness, layout) for layout in finding.found)
-    return Column(abi, abi, _claims(abi), tuple(opinions))
+    return Column(abi, abi, CLAIMS[abi].by_name(), tuple(opinions))
 
 
 def _of_file(finding: Finding) -> Column:
     opinions = tuple(Opinion(finding.witness, layout) for layout in finding.found)
     title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
-    return Column(title, finding.abi, _claims(finding.abi), opinions)
+    return Column(title, finding.abi, CLAIMS[finding.abi].by_name(), opinions)
 
 
 def _rows(columns: Sequence[Column]) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from runstate_abi.layouts.findings import (
     complaint,
     unreadable,
 )
-from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.compare.grid import Column, Grid
@@ -27,7 +27,7 @@ FORMATS = ("text", "markdown", "html", "json")
 TITLES = {
     NATIVE.name: f"struct {NATIVE.name}",
     COMPAT.name: f"struct {COMPAT.name}, packed as KVM has it",
-    grid.XEN_COMPAT: f"struct {COMPAT.name}, aligned to 4 as Xen has it",
+    XEN_COMPAT: f"struct {COMPAT.name}, aligned to 4 as Xen has it",
 }
 LEGEND = "8 =3: claimed, and 3 witnesses agree; 8 !12: one says 12; 8 ?: nobody says"
 
