@@ -8,7 +8,7 @@ from the kernel's, and KVM's compat struct is in the module alone. Files that ha
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.abi import Abi
+from runstate_abi.layouts.abi import X86_64, Abi
 from runstate_abi.layouts.conditions import KVM_SIZES
 from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.model import Layouts, WitnessError
@@ -32,13 +32,12 @@ DWARF = "dwarf"
 
 
 class Settings(NamedTuple):
-    """How to read the files: ``abi`` where a file does not say, the base given for split BTF.
+    """How to read the files: ``abi`` if a person gave one, and the base given for split BTF.
 
     ``allowed`` are the structs and witnesses that may be missing.
     """
 
-    abi: Abi
-    abi_given: bool
+    abi: Abi | None = None
     btf_base: str | None = None
     allowed: frozenset[str] = frozenset()
 
@@ -228,8 +227,8 @@ def _of_dwarf(source: "dwarf.Source") -> DebugInfo:
 
 
 def _asked(info: DebugInfo, settings: Settings) -> Finding:
-    witness, path, abi = info.witness, info.path, info.abi or settings.abi
-    if info.machine and not settings.abi_given:
+    witness, path, abi = info.witness, info.path, info.abi or settings.abi or X86_64
+    if info.machine and settings.abi is None:
         why = "no ABI here is that machine's; --abi says which to compare with"
         return settings.unchecked(path, f"{path}: {info.machine}: {why}", witness)
     try:
@@ -237,7 +236,7 @@ def _asked(info: DebugInfo, settings: Settings) -> Finding:
     except WitnessError as error:
         return settings.unchecked(path, str(error), witness)
     claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
-    finding = holding(witness, seen, claims, abi, info.abi is None and not settings.abi_given)
+    finding = holding(witness, seen, claims, abi, info.abi is None and settings.abi is None)
     source = f"{path}: {info.kind}, {identity(path, info.build_id)}"
     finding = finding._replace(source=source, path=path, base=info.base)
     if not evaluate_what_is_there(finding.found, abi.name, KVM_SIZES):

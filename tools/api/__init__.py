@@ -77,11 +77,11 @@ def check_files(
     ``differences`` (empty if equal), ``compared`` (how many facts), ``evaluations`` of the
     kernel's conditions, and ``not_checked``: a file is right only if that is empty too.
     """
-    from runstate_abi.layouts.abi import ABI, X86_64
+    from runstate_abi.layouts.abi import ABI
     from runstate_abi.layouts.witnesses import kernels
 
     base = fspath(btf_base) if btf_base else None
-    settings = kernels.Settings(ABI[abi] if abi else X86_64, bool(abi), base, frozenset())
+    settings = kernels.Settings(ABI[abi] if abi else None, base)
     return list(kernels.asked_of_files([fspath(path) for path in paths], settings))
 
 

@@ -3,8 +3,7 @@
 An answer depends on the bytes of its files, on how they are read, and on this program: its claims
 and the source of its readers are part of the key, so a changed claim asks again.
 
-Law of this file: an answer that cannot be read is no answer, and no file of the cache is trusted
-to be more than data.
+An answer that cannot be read is asked for again. No file of the cache may ever be more than data.
 """
 
 import hashlib
@@ -57,7 +56,7 @@ class Answers:
             hashes = [self.hash(path) for path in paths]
         except OSError:
             return None
-        asked = (*settings[:3], sorted(settings.allowed))
+        asked = (*settings[:2], sorted(settings.allowed))
         # A file's kind is told from its bytes, a compressed tarball's from its name as well.
         kinds = [packages.is_archive(path) for path in paths]
         return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())

@@ -4,15 +4,10 @@ A golden file is committed, reviewed and compared: a line that is gone, new or d
 difference. A waiver lets one difference pass until a day, for a reason, and is itself a line:
 
     waive offset-mismatch vcpu_runstate_info.time [i386] until 2027-03-31: fixed in the next release
-
-Law of this file: a waiver without a reason and a day is an error, one that has expired waives
-nothing, and one that waives nothing is said.
 """
 
 import datetime
-import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -20,14 +15,14 @@ from typing import NamedTuple
 from runstate_abi.layouts.conditions import Evaluation
 from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
+from runstate_abi.tools.check.config import contents
 from runstate_abi.tools.reports.coverage import kinds
 
 WITNESS = "golden"
 FIRST = "# runstate golden 1"
-SIZE_MAX = 1 << 20
 
 
-class Line(NamedTuple):
+class GoldenLine(NamedTuple):
     """One line: a kind of witness, an ABI, a struct or a member of it, and what it is."""
 
     witness: str
@@ -54,7 +49,7 @@ class Golden(NamedTuple):
     """A golden file."""
 
     path: str
-    lines: tuple[Line, ...]
+    lines: tuple[GoldenLine, ...]
     waivers: tuple[Waiver, ...]
 
 
@@ -73,7 +68,7 @@ def settled(findings: Sequence[Finding], read: str | None, write: str | None) ->
     return settled
 
 
-def seen_lines(findings: Iterable[Finding]) -> list[Line]:
+def seen_lines(findings: Iterable[Finding]) -> list[GoldenLine]:
     """Return what the findings' layouts say, each line once, in the order of the file."""
     lines = {
         line
@@ -84,14 +79,14 @@ def seen_lines(findings: Iterable[Finding]) -> list[Line]:
     return sorted(lines)
 
 
-def _of_layout(witness: str, layout: Layout) -> Iterator[Line]:
+def _of_layout(witness: str, layout: Layout) -> Iterator[GoldenLine]:
     aligned = f" align {layout.alignment}" if layout.alignment else ""
-    yield Line(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
+    yield GoldenLine(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
     for row in layout.members:
         sign = {True: " signed", False: " unsigned", None: ""}[row.type.signed]
         sign = sign if row.type.kind == INTEGER else f" {row.type.kind}"
         text = f"{row.offset:#04x} {row.count}x{row.type.size}{sign}"
-        yield Line(witness, layout.abi, f"{layout.name}.{row.name}", text)
+        yield GoldenLine(witness, layout.abi, f"{layout.name}.{row.name}", text)
 
 
 _WAIVER = re.compile(
@@ -102,15 +97,10 @@ _WAIVER = re.compile(
 
 def _read(path: str) -> Golden:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise WitnessError(f"{path}: not a regular file")  # a pipe may never end
-        with open(path, encoding="utf-8") as file:
-            text = file.read(SIZE_MAX + 1)
-    except OSError as error:
-        raise WitnessError(f"{path}: {error.strerror or error}") from None
+        text = contents(path).decode()
     except UnicodeDecodeError:
         raise WitnessError(f"{path}: not a golden file: not UTF-8 text") from None
-    if not text.startswith(FIRST) or len(text) > SIZE_MAX:
+    if not text.startswith(FIRST):
         raise WitnessError(f"{path}: not a golden file: its first line is not {FIRST!r}")
     lines, waivers = [], []
     for number, line in enumerate(text.splitlines(), 1):
@@ -122,11 +112,11 @@ def _read(path: str) -> Golden:
     return Golden(path, tuple(lines), tuple(waivers))
 
 
-def _line(text: str, place: str) -> Line:
+def _line(text: str, place: str) -> GoldenLine:
     words = text.split(maxsplit=3)
     if len(words) != 4:
         raise WitnessError(f"{place}: not a golden line: WITNESS ABI STRUCT[.MEMBER] WHAT")
-    return Line(*words)
+    return GoldenLine(*words)
 
 
 def _waiver(text: str, place: str) -> Waiver:
@@ -146,7 +136,7 @@ def _waiver(text: str, place: str) -> Waiver:
 
 
 def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
-    """Hold the seen lines against the golden ones: one Finding, compared line by line."""
+    """Compare the seen lines with the golden ones: one Finding."""
     seen = seen_lines(findings)
     asked = {(line.witness, line.abi) for line in seen}
     known = {(line.witness, line.abi) for line in golden.lines}
@@ -172,19 +162,16 @@ def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
     )
 
 
-_Place = tuple[str, str, str]
-
-
-def _by_place(lines: Iterable[Line]) -> dict[_Place, tuple[str, ...]]:
-    by_place: dict[_Place, tuple[str, ...]] = {}
-    for line in sorted(lines):
-        place = (line.witness, line.abi, line.place)
-        by_place[place] = (*by_place.get(place, ()), line.text)
+# A place is a line without its text: (witness, ABI, struct or member).
+def _by_place(lines: Iterable[GoldenLine]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    by_place: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for *place, text in sorted(lines):
+        by_place[tuple(place)] = (*by_place.get(tuple(place), ()), text)
     return by_place
 
 
 def _difference(
-    place: _Place, expected: Sequence[str], present: Sequence[str], path: str
+    place: tuple[str, ...], expected: Sequence[str], present: Sequence[str], path: str
 ) -> Difference:
     witness, abi, name = place
     struct, _, member = name.partition(".")
@@ -203,10 +190,12 @@ def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
     ]
     settled = []
     for finding in findings:
-        passed = [(d, w) for d in finding.differences for w in valid if _covers(w, d)]
-        used.update(w for _, w in passed)
-        skipped = tuple(NotChecked(str(d), _passed(w), False, "waived") for d, w in passed)
-        waived = {d for d, _ in passed}
+        waived = {d: w for d in finding.differences for w in valid if _covers(w, d)}
+        used.update(waived.values())
+        skipped = tuple(
+            NotChecked(str(d), f"waived until {w.until}: {w.reason}", False, "waived")
+            for d, w in waived.items()
+        )
         settled.append(
             finding._replace(
                 differences=tuple(d for d in finding.differences if d not in waived),
@@ -222,10 +211,6 @@ def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
 def _covers(waiver: Waiver, difference: Difference) -> bool:
     place = difference.struct + (f".{difference.member}" if difference.member else "")
     return (waiver.kind, waiver.place, waiver.abi) == (difference.kind, place, difference.abi)
-
-
-def _passed(waiver: Waiver) -> str:
-    return f"waived until {waiver.until}: {waiver.reason}"
 
 
 def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) -> None:

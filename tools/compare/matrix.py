@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.findings import (
     DIFFERENT,
     EQUAL,
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         if unreadable(finding):
             print(f"runstate: could not check {complaint(finding)}", file=sys.stderr)
     found = grid.grid(findings)
-    printed = {"text": text, "markdown": markdown, "html": html, "json": as_json}
+    printed = {"text": as_text, "markdown": markdown, "html": html, "json": as_json}
     print("\n".join(printed[options.format](found, findings)))
     return exit_code(found, findings)
 
@@ -83,16 +83,13 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     elif not options.zig:
         yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=None)
     if options.zig:
-        from runstate_abi.tools.compare import grid
-
         yield from grid.asked_of_zig()
     if options.files:
         from runstate_abi.layouts.witnesses import kernels
 
-        abi = ABI[options.abi] if options.abi else X86_64
-        allowed = frozenset(options.allow_missing)
-        question = kernels.Settings(abi, bool(options.abi), options.btf_base, allowed)
-        yield from kernels.asked_of_files(options.files, question)
+        abi, allowed = ABI.get(options.abi), frozenset(options.allow_missing)
+        settings = kernels.Settings(abi, options.btf_base, allowed)
+        yield from kernels.asked_of_files(options.files, settings)
 
 
 def exit_code(found: Grid, findings: Sequence[Finding]) -> int:
@@ -103,7 +100,7 @@ def exit_code(found: Grid, findings: Sequence[Finding]) -> int:
     return NOT_CHECKED if failed or not grid.compared(found) else EQUAL
 
 
-def text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
+def as_text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the matrix as aligned text, then who said what."""
     rows: list[list[str]] = [["", *(_short(column) for column in found.columns)]]
     for struct, title in TITLES.items():
@@ -119,7 +116,6 @@ def text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     yield _verdict(found)
 
 
-# The last part of a path, and whose it is where that is not the file's own word.
 def _short(column: Column) -> str:
     return column.title.rsplit("/", 1)[-1]
 

@@ -2,8 +2,6 @@
 
 A member's offset is the offset of the member before it, plus that member's size, plus the hole in
 between. So a shift is the sum of three changes, and to name them is to explain it.
-
-Law of this file: pure functions of two Layouts; they may have any names, and nothing prints.
 """
 
 from collections.abc import Iterator

@@ -108,7 +108,7 @@ def _asked(
 def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
     from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
 
-    findings = list(asked_of_files(paths, Settings(X86_64, abi_given=False)))
+    findings = list(asked_of_files(paths, Settings()))
     yield from (f for f in findings if f.witness == kind or not f.found)
     other = {f.path for f in findings if f.witness != kind and f.found}
     for path in sorted(other - {f.path for f in findings if f.witness == kind}):

@@ -16,7 +16,7 @@ from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check import answers as answers_module
 from runstate_abi.tools.check.answers import Answers, default_folder, relabelled
 
-SETTINGS = Settings(X86_64, abi_given=False)
+SETTINGS = Settings()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_name_that_makes_it_a_tarball_is_another_question(answers, kernel):
 def test_other_bytes_and_other_questions_have_none(answers, kernel, tmp_path):
     keys = {answers.key([kernel], SETTINGS)}
     keys.add(answers.key([kernel], SETTINGS._replace(abi=I386)))
-    keys.add(answers.key([kernel], SETTINGS._replace(abi_given=True)))
+    keys.add(answers.key([kernel], SETTINGS._replace(abi=X86_64)))
     keys.add(answers.key([kernel], SETTINGS._replace(allowed=frozenset(["btf"]))))
     keys.add(answers.key([kernel], SETTINGS._replace(btf_base=kernel)))
     keys.add(answers.key([kernel, kernel], SETTINGS))
