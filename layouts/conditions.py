@@ -14,11 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.structs.runstate import (
-    KVM_VCPU_XEN,
-    RUNSTATES,
-    XEN_RUNSTATE_UPDATE,
-)
+from runstate_abi.layouts.structs.runstate import KVM_VCPU_XEN, RUNSTATES, XEN_RUNSTATE_UPDATE
 
 
 class Stage(NamedTuple):

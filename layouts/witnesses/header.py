@@ -7,7 +7,6 @@ same questions. The names of other members come out of the debug info that the c
 where that cannot be read, they are unrecorded.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import Abi
@@ -123,19 +122,10 @@ def _in_debug_info(unit: Unit, subject: Subject, command: str, abi: Abi) -> Iter
         return
     name = subject.c_type.removeprefix("struct ")
     try:
-        section = elf.parse(data, command).section(".BTF")
-        if section:
+        file = elf.parse(data, command)
+        if section := file.section(".BTF"):
             yield from btf.observe(btf.Btf(section, source=command), (name,), abi).found
         else:
-            yield from _in_dwarf(data, name, abi)
+            yield from dwarf.observe(dwarf.Source(command, file, ""), (name,), abi).found
     except WitnessError:
         return
-
-
-def _in_dwarf(data: bytes, name: str, abi: Abi) -> Iterator[Layout]:
-    with tempfile.NamedTemporaryFile(prefix="runstate-", suffix=".o") as file:
-        file.write(data)
-        file.flush()
-        source = dwarf.opened(file.name)
-        if source:
-            yield from dwarf.observe(source, (name,), abi).found
