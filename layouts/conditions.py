@@ -5,8 +5,7 @@ A row's text is its only encoding: evaluate() puts the numbers that some witness
 place of sizeof(), offsetof() and sizeof_field(), and does the arithmetic that is left; compilers
 get the same text as a _Static_assert.
 
-Law of this file: tables, and the one evaluator. A condition that needs something nobody reported
-is None, "not checked", and never True.
+A condition that needs something nobody reported is None, "not checked", and must never be True.
 """
 
 import re
@@ -198,7 +197,10 @@ def _operand(
         if part["kvm"] not in kvm_sizes:
             raise _Missing(f"no struct {KVM_VCPU_XEN} with a member {part['kvm']}")
         return kvm_sizes[part["kvm"]]
-    layout = _layout(part["struct"] or part["name"], layouts)
+    name = part["struct"] or part["name"]
+    if name not in layouts:
+        raise _Missing(f"no struct {name}")
+    layout = layouts[name]
     if part["whole"] == "sizeof":
         return layout.size
     if part["whole"] == "_Alignof":
@@ -208,12 +210,6 @@ def _operand(
     except KeyError:
         raise _Missing(f"struct {layout.name} has no member {part['member']}") from None
     return _known(value, f"the signedness of {layout.name}.{part['member']}")
-
-
-def _layout(name: str, layouts: Mapping[str, Layout]) -> Layout:
-    if name not in layouts:
-        raise _Missing(f"no struct {name}")
-    return layouts[name]
 
 
 def _known(value: int | bool | None, what: str) -> int:

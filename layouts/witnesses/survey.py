@@ -71,12 +71,11 @@ SIGN = "signedness-mismatch"
 def _in_padding(claimed: Layout, seen: Layout) -> Iterator[str]:
     known = {row.name for row in claimed.rows}
     for row in seen.members:
-        for pad in claimed.padding:
-            if row.name not in known and pad.offset <= row.offset and row.end <= pad.end:
-                yield (
-                    f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
-                    f"size {row.size}, where the claim has padding: equal by bytes"
-                )
+        if row.name not in known and claimed.hides(row):
+            yield (
+                f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
+                f"size {row.size}, where the claim has padding: equal by bytes"
+            )
 
 
 # A layout that contradicts its own ABI's claim but fits another's: the likeliest explanation.

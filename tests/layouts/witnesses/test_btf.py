@@ -293,7 +293,7 @@ def test_every_definition_of_a_name_is_found(runstate_btf):
     btf.runstate()
     btf.runstate(size=44, entry_time=4, time=12)
     seen = observe(Btf(btf.build()), NAMES[:1], X86_64)
-    assert [layout.size for layout in seen.named(NATIVE.name)] == [48, 44]
+    assert [layout.size for layout in seen.found] == [48, 44]
 
 
 def test_a_forward_declaration_is_no_definition(assembler):

@@ -98,7 +98,7 @@ def test_an_edited_declaration_is_refused_and_still_measured(command, case):
     unit, ids, layout = EDITS[case]
     observed = observe(unit, command)
     assert {condition.id for condition in observed.refused} == ids
-    (seen,) = observed.layouts.named(layout.name)
+    (seen,) = [x for x in observed.layouts.found if x.name == layout.name]
     assert compare(layout, seen, command).differences
 
 
