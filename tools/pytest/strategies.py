@@ -1,11 +1,9 @@
 """Hypothesis strategies for runstates, where they lie, and their bytes (extra ``hypothesis``).
 
-    from runstate_abi.tools.pytest.strategies import placements, runstates
+from runstate_abi.tools.pytest.strategies import placements, runstates
 
-    @given(runstates(), placements("compat"))
-    def test_my_writer(runstate, area): ...
-
-Law of this file: what is drawn is valid; hypothesis is imported by whoever draws.
+@given(runstates(), placements("compat"))
+def test_my_writer(runstate, area): ...
 """
 
 from typing import TYPE_CHECKING
