@@ -69,7 +69,11 @@ def grid(findings: Iterable[Finding]) -> Grid:
     """Return the matrix of every ABI, and of every file among the findings."""
     findings = [finding for finding in findings if finding.found]
     columns = [_of_abi(abi, findings) for abi in ABIS]
-    columns += [_of_file(finding) for finding in findings if finding.path]
+    for finding in findings:
+        if finding.path:
+            title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
+            said = tuple((finding.witness, layout) for layout in finding.found)
+            columns.append(Column(title, finding.abi, CLAIMS[finding.abi].by_name(), said))
     return Grid(tuple(columns), tuple(_rows(columns)))
 
 
@@ -84,12 +88,6 @@ def _of_abi(abi: Abi, findings: Sequence[Finding]) -> Column:
         if finding.abi == abi.name and not finding.path:
             said += ((finding.witness, layout) for layout in finding.found)
     return Column(abi.name, abi.name, CLAIMS[abi.name].by_name(), tuple(said))
-
-
-def _of_file(finding: Finding) -> Column:
-    said = tuple((finding.witness, layout) for layout in finding.found)
-    title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
-    return Column(title, finding.abi, CLAIMS[finding.abi].by_name(), said)
 
 
 def _rows(columns: Sequence[Column]) -> Iterator[FactRow]:
@@ -133,18 +131,18 @@ def _value(layout: Layout, kind: str, member: str) -> int | None:
 
 
 def compared(found: Grid) -> int:
-    """Return how many times a witness and a claim were held against each other."""
+    """Return how many times a witness and a claim were compared."""
     return sum(len(cell.agree) + len(cell.differ) for row in found.rows for cell in row.cells)
 
 
 def unasked(found: Grid) -> int:
-    """Return how many cells are a claim that nobody spoke to."""
+    """Return how many claims no witness says anything of."""
     return sum(not cell.agree and not cell.differ for row in found.rows for cell in row.cells)
 
 
 def cell_text(cell: Cell) -> str:
     """Return ``8 =3`` (three agree), ``8 !12`` (somebody says 12), ``8 ?`` (nobody says)."""
-    text = "-" if cell.claim is None else str(cell.claim)
+    text = str(cell.claim)
     for value in dict.fromkeys(value for _, value in cell.differ):
         text += f" !{'absent' if value is None else value}"
     if cell.agree:

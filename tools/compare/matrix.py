@@ -17,7 +17,7 @@ from runstate_abi.layouts.findings import (
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.compare import grid
-from runstate_abi.tools.compare.grid import Column, Grid
+from runstate_abi.tools.compare.grid import FactRow, Grid
 from runstate_abi.tools.options import add_format, new_parser
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.rendering.blocks import Block, Bullets, Table
@@ -66,13 +66,8 @@ def parser() -> argparse.ArgumentParser:
     abis = f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), metavar="ABI", help=abis)
     add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
-    add(
-        "--allow-missing",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a struct or a witness that need not be there (repeatable)",
-    )
+    missing = "a struct or a witness that need not be there (repeatable)"
+    add("--allow-missing", metavar="NAME", action="append", default=[], help=missing)
     add_format(made, *FORMATS)
     return made
 
@@ -102,22 +97,16 @@ def exit_code(found: Grid, findings: Sequence[Finding]) -> int:
 
 def as_text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the matrix as aligned text, then who said what."""
-    rows: list[list[str]] = [["", *(_short(column) for column in found.columns)]]
-    for struct, title in TITLES.items():
-        rows.append([title])
-        for row in found.rows:
-            if row.struct == struct:
-                rows.append([f"  {row.title}", *map(grid.cell_text, row.cells)])
+    rows: list[list[str]] = []
+    for table in tables(found):
+        rows += [["", *table.header[1:]]] if not rows else []
+        rows += [[table.caption], *([f"  {row[0].strip('`')}", *row[1:]] for row in table.rows)]
     yield from aligned(rows)
     yield ""
     yield LEGEND
     yield from _witnesses(findings)
     yield from grid.differences(found)
     yield _verdict(found)
-
-
-def _short(column: Column) -> str:
-    return column.title.rsplit("/", 1)[-1]
 
 
 def _witnesses(findings: Sequence[Finding]) -> Iterator[str]:
@@ -139,7 +128,7 @@ def _verdict(found: Grid) -> str:
 
 def tables(found: Grid) -> Iterator[Table]:
     """Yield a table for each struct."""
-    header = ("", *(_short(column) for column in found.columns))
+    header = ("", *(column.title.rsplit("/", 1)[-1] for column in found.columns))
     for struct, title in TITLES.items():
         rows = tuple(
             (f"`{row.title}`", *map(grid.cell_text, row.cells))
@@ -177,26 +166,23 @@ def as_json(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     value = {
         "schema": SCHEMA,
         "columns": [{"title": column.title, "abi": column.abi} for column in found.columns],
-        "rows": [
-            {
-                "struct": row.struct,
-                "kind": row.kind,
-                "member": row.member or None,
-                "cells": [
-                    {
-                        "claim": cell.claim,
-                        "agree": list(cell.agree),
-                        "differ": [{"witness": w, "value": value} for w, value in cell.differ],
-                        "not_recorded": list(cell.silent),
-                    }
-                    for cell in row.cells
-                ],
-            }
-            for row in found.rows
-        ],
+        "rows": [_row_json(row) for row in found.rows],
         "compared": grid.compared(found),
         "differences": list(grid.differences(found)),
         "not_checked": [item._asdict() for f in findings for item in f.not_checked],
         "exit": exit_code(found, findings),
     }
     return iter(json.dumps(value, indent=2).splitlines())
+
+
+def _row_json(row: FactRow) -> dict[str, object]:
+    cells = [
+        {
+            "claim": cell.claim,
+            "agree": cell.agree,
+            "differ": [{"witness": witness, "value": value} for witness, value in cell.differ],
+            "not_recorded": cell.silent,
+        }
+        for cell in row.cells
+    ]
+    return {"struct": row.struct, "kind": row.kind, "member": row.member or None, "cells": cells}

@@ -105,23 +105,20 @@ def _alignment(layout: Layout) -> str:
 def as_json(layout: Layout) -> dict[str, object]:
     """Return a layout as JSON values: every row with offset, size and count in bytes/elements."""
     flagged = layout.name in (NATIVE.name, COMPAT.name)
-    return {
-        "name": layout.name,
-        "abi": layout.abi,
-        "size": layout.size,
-        "alignment": layout.alignment,
-        **({"update_byte": update_byte(layout)} if flagged else {}),
-        "rows": [
-            {
-                "offset": row.offset,
-                "name": row.name,
-                "type": row.type.name,
-                "element_size": row.type.size,
-                "count": row.count,
-                "size": row.size,
-                "signed": row.type.signed,
-                "padding": row.padding,
-            }
-            for row in layout.rows
-        ],
-    }
+    rows = [
+        {
+            "offset": row.offset,
+            "name": row.name,
+            "type": row.type.name,
+            "element_size": row.type.size,
+            "count": row.count,
+            "size": row.size,
+            "signed": row.type.signed,
+            "padding": row.padding,
+        }
+        for row in layout.rows
+    ]
+    value = layout._asdict()
+    del value["rows"]
+    flag = {"update_byte": update_byte(layout)} if flagged else {}
+    return {**value, **flag, "rows": rows}

@@ -15,7 +15,7 @@ from runstate_abi.layouts.findings import NOT_CHECKED, Finding, exit_code
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import SourceLine, line_in, place_of
-from runstate_abi.tools.reports.results import Outcome, Result, results
+from runstate_abi.tools.reports.results import Status, Result, results
 
 # GitHub shows no more than ten annotations of a kind for a step.
 ANNOTATIONS_MAX = 10
@@ -62,7 +62,7 @@ def github(findings: Sequence[Finding]) -> str:
         rest = len(lines) - ANNOTATIONS_MAX + 1
         more = f"::error title=runstate check::and {rest} more: see the step's summary"
         lines[ANNOTATIONS_MAX - 1 :] = [more]
-    skipped = [result for result in found if result.outcome is Outcome.NOT_ASKED]
+    skipped = [result for result in found if result.status is Status.NOT_ASKED]
     if skipped:
         text = _message("\n".join(result.sentence for result in skipped))
         lines.append(f"::notice title=runstate check%3A {len(skipped)} not asked::{text}")
@@ -145,7 +145,7 @@ def sarif(findings: Sequence[Finding]) -> str:
 
     found = results(findings)
     code = exit_code(findings)
-    skipped = [result for result in found if result.outcome is Outcome.NOT_ASKED]
+    skipped = [result for result in found if result.status is Status.NOT_ASKED]
     driver = {
         "name": "runstate-abi",
         "version": version("runstate-abi"),
@@ -180,7 +180,7 @@ def _sarif_results(result: Result) -> Iterator[dict[str, object]]:
             "locations": [located],
             "relatedLocations": [{**claim, "message": {"text": "what the ABI says"}}],
         }
-    if result.outcome is Outcome.UNCHECKED:
+    if result.status is Status.UNCHECKED:
         located = _in_file(result.path) if result.path else _claimed(CLAIMS_FILE)
         yield {**_sarif_result("not-checked", result.sentence, result), "locations": [located]}
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.findings import Finding
-from runstate_abi.tools.reports.results import Outcome, Result, counted, results
+from runstate_abi.tools.reports.results import Status, Result, counted, results
 
 
 def ktap(findings: Sequence[Finding]) -> str:
@@ -23,7 +23,7 @@ def _ktap_lines(found: Sequence[Result]) -> Iterator[str]:
     yield f"1..{len(found)}"
     for number, result in enumerate(found, 1):
         description = _spaced(result.name).replace("#", "_")
-        if result.outcome is Outcome.NOT_ASKED:
+        if result.status is Status.NOT_ASKED:
             yield f"ok {number} {description} # SKIP {_spaced('; '.join(result.lines))}"
             continue
         yield from (f"# {_spaced(line)}" for line in result.lines)
@@ -57,7 +57,7 @@ def _counts(found: Sequence[Result]) -> dict[str, str]:
         "tests": str(len(found)),
         "failures": str(sum(result.failed for result in found)),
         "errors": "0",
-        "skipped": str(counted(found, Outcome.NOT_ASKED)),
+        "skipped": str(counted(found, Status.NOT_ASKED)),
         "time": "0",
     }
 
@@ -69,7 +69,7 @@ def _case(result: Result) -> ElementTree.Element:
     if result.failed:
         message = {"type": result.rule, "message": _printable(result.lines[0])}
         ElementTree.SubElement(case, "failure", message).text = text
-    elif result.outcome is Outcome.NOT_ASKED:
+    elif result.status is Status.NOT_ASKED:
         ElementTree.SubElement(case, "skipped", {"message": text})
     if result.source:
         ElementTree.SubElement(case, "system-out").text = _printable(result.source)
