@@ -119,6 +119,11 @@ class Stream:
     def __init__(self, pieces: Iterator[bytes], path: str) -> None:
         self.pieces, self.path, self.rest, self.total = pieces, path, b"", 0
 
+    @property
+    def passed(self) -> int:
+        """How many bytes have been taken out of the stream."""
+        return self.total - len(self.rest)
+
     def exactly(self, size: int) -> bytes:
         """Return ``size`` bytes (WitnessError: the archive ends, or is too long)."""
         parts, missing = [], size

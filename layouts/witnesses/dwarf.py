@@ -125,15 +125,7 @@ def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:
             yield _layout(entries, seen, name, abi)
 
 
-class Dwarf(NamedTuple):
-    """A file that drgn has taken; ``log`` is what it passed over, one line each."""
-
-    source: Source
-    program: "drgn.Program"
-    log: list[str]
-
-
-def read(source: Source) -> Dwarf:
+def read(source: Source) -> "drgn.Program":
     """Hand the file to drgn (WitnessError: no drgn, or nothing that it can read)."""
     try:
         import drgn
@@ -152,7 +144,7 @@ def read(source: Source) -> Dwarf:
     if module.wants_debug_file():
         why = f": {log[0]}" if log else ""
         raise WitnessError(f"{source.path}: drgn finds no DWARF in it that it can read{why}")
-    return Dwarf(source, program, log)
+    return program
 
 
 # drgn says on Python's log what it passes over; here it is kept, and goes no further.

@@ -18,7 +18,7 @@ from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.compressed import PIECE, Stream, compression, inflated
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
-BLOCK = 512
+BLOCK, USTAR = 512, b"ustar"
 START = BLOCK + 8  # what a kind of file is told from
 # Debian's kernels with all debug info: a vmlinux of 360 MB in a package of 5 GB.
 FILE_MAX = 512 << 20
@@ -47,7 +47,7 @@ def is_archive(path: str) -> bool:
     if not os.path.isfile(path):
         return False
     start = first_bytes(path)
-    if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == b"ustar":
+    if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == USTAR:
         return True
     return bool(NAMED_SO.search(path))
 
@@ -156,50 +156,35 @@ def _pieces(file: IO[bytes], size: int | None) -> Iterator[bytes]:
         yield piece
 
 
-# POSIX.1-1988 ustar, GNU's and pax' long names. Python's tarfile reads a long name of any length
-# into memory, and a hostile one has gigabytes.
+# POSIX.1-1988 ustar, GNU's and pax' long names. tarfile reads single headers here, and no archive:
+# it takes a long name of any length into memory, and a hostile one has gigabytes.
 def _members(stream: Stream, path: str) -> Iterator[tuple[str, int, Stream]]:
+    import tarfile
+
     long_name, long_size = "", None
-    while True:
-        header = stream.exactly(BLOCK)
-        if not any(header):
-            return
-        if header[257:262] != b"ustar":
+    while any(header := stream.exactly(BLOCK)):
+        try:
+            info = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+        except tarfile.HeaderError:
+            info = None
+        if info is None or info.size < 0 or header[257:262] != USTAR:
             raise WitnessError(f"{path}: not a tar archive at byte {stream.total:#x}")
-        kind, size = header[156:157], _number(header[124:136], path)
-        if kind in (b"L", b"x", b"K", b"g"):
-            if size > HEADER_MAX:
-                raise WitnessError(f"{path}: a name of {size} bytes")
-            text = stream.exactly(size)
-            stream.skip(-size % BLOCK)
-            if kind == b"L":
+        if info.type in (b"L", b"x", b"K", b"g"):
+            if info.size > HEADER_MAX:
+                raise WitnessError(f"{path}: a name of {info.size} bytes")
+            text = stream.exactly(info.size)
+            stream.skip(-info.size % BLOCK)
+            if info.type == b"L":
                 long_name = text.rstrip(b"\0").decode(errors="replace")
-            elif kind == b"x":
+            elif info.type == b"x":
                 long_name, long_size = _pax(text, long_name)
             continue
-        size = size if long_size is None else long_size
-        name = long_name or _name(header)
-        before = stream.total - len(stream.rest)
-        if kind in (b"0", b"\0", b"7"):
-            yield name, size, stream
-        read = stream.total - len(stream.rest) - before
-        stream.skip(size - read + -size % BLOCK if kind in (b"0", b"\0", b"7") else 0)
+        if info.type in (b"0", b"\0", b"7"):
+            size = info.size if long_size is None else long_size
+            before = stream.passed
+            yield long_name or info.name, size, stream
+            stream.skip(size - (stream.passed - before) + -size % BLOCK)
         long_name, long_size = "", None
-
-
-def _number(field: bytes, path: str) -> int:
-    if field[0] & 0x80:
-        return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
-    text = field.strip(b"\0 ")
-    if not re.fullmatch(rb"[0-7]*", text):
-        raise WitnessError(f"{path}: not a tar archive: a size of {ascii(text)[1:]}")
-    return int(text or b"0", 8)
-
-
-def _name(header: bytes) -> str:
-    name, prefix = (header[a:b].split(b"\0")[0] for a, b in ((0, 100), (345, 500)))
-    joined = prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
-    return joined.decode(errors="replace")
 
 
 # ``length key=value\n``, again and again; the length counts its own digits.

@@ -15,7 +15,7 @@ from runstate_abi.layouts.findings import NOT_CHECKED, Finding, exit_code
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import SourceLine, line_in, place_of
-from runstate_abi.tools.reports.results import Status, Result, results
+from runstate_abi.tools.reports.results import Result, Status, results
 
 # GitHub shows no more than ten annotations of a kind for a step.
 ANNOTATIONS_MAX = 10

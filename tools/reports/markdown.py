@@ -7,7 +7,7 @@ results are that passed, and says how many lines it lost.
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL, Finding, exit_code
-from runstate_abi.tools.reports.results import Status, Result, counted, results
+from runstate_abi.tools.reports.results import Result, Status, counted, results
 
 SIZE_MAX = 900 << 10  # bytes; a step may have written something before
 

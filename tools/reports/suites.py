@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.findings import Finding
-from runstate_abi.tools.reports.results import Status, Result, counted, results
+from runstate_abi.tools.reports.results import Result, Status, counted, results
 
 
 def ktap(findings: Sequence[Finding]) -> str:
