@@ -174,9 +174,8 @@ _OPERAND = re.compile(
     r"|(?P<constant>XEN_RUNSTATE_UPDATE|RUNSTATE_\w+)"
 )
 _ARITHMETIC = re.compile(r"(?:0x[0-9a-f]+|\d+|!=|>>|[-+*() ]|\|\|)+")
-_CONSTANTS = {"XEN_RUNSTATE_UPDATE": XEN_RUNSTATE_UPDATE} | {
-    runstate.constant: runstate.value for runstate in RUNSTATES
-}
+_CONSTANTS = {runstate.constant: runstate.value for runstate in RUNSTATES}
+_CONSTANTS["XEN_RUNSTATE_UPDATE"] = XEN_RUNSTATE_UPDATE
 _MEMBER: dict[str, Callable[[Layout, str], int | bool | None]] = {
     "offsetof": lambda layout, member: layout.offsetof(member),
     "sizeof_field": lambda layout, member: layout.field(member).size,

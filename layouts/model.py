@@ -247,10 +247,15 @@ class Difference(NamedTuple):
     seen: str
     source: str
 
+    @property
+    def subject(self) -> str:
+        """What it is about: ``offset-mismatch vcpu_runstate_info.time [i386]``."""
+        place = f"{self.struct}.{self.member}" if self.member else self.struct
+        return f"{self.kind} {place} [{self.abi}]"
+
     def __str__(self) -> str:
         """``offset-mismatch vcpu_runstate_info.time [i386] spec=12 seen=16 (gcc 12.2, file.o)``."""
-        place = f"{self.struct}.{self.member}" if self.member else self.struct
-        return f"{self.kind} {place} [{self.abi}] spec={self.spec} seen={self.seen} ({self.source})"
+        return f"{self.subject} spec={self.spec} seen={self.seen} ({self.source})"
 
 
 class Comparison(NamedTuple):

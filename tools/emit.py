@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import ABI
-from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, RUNSTATE_STRUCTS, claim
 from runstate_abi.tools import output
 from runstate_abi.tools.options import new_parser
@@ -63,11 +62,12 @@ def main(argv: list[str]) -> int:
     if options.macro and options.language not in WITH_MACROS:
         made.error("--macro is for C: emit c, emit c-reader")
     for text in options.structs or ():
-        tag = _c_type(text).removeprefix("struct ")
+        c_type, claimed = _mirrored(text)
+        tag = c_type.removeprefix("struct ")
         if not (tag.isascii() and tag.isidentifier()):
-            made.error(f"--struct {text}: {_c_type(text)!r} is no type of C: 'struct my_info'")
-        if _claimed(text) not in RUNSTATE_STRUCTS:
-            choices = " or ".join(f"{text.partition('=')[0]}={name}" for name in RUNSTATE_STRUCTS)
+            made.error(f"--struct {text}: {c_type!r} is no type of C: 'struct my_info'")
+        if claimed not in RUNSTATE_STRUCTS:
+            choices = " or ".join(f"{c_type}={name}" for name in RUNSTATE_STRUCTS)
             made.error(f"--struct {text}: say which struct it mirrors: {choices}")
     command = " ".join(("runstate emit", *argv))
     return output.deliver(_lines(options), options.output, options.check, command)
@@ -100,10 +100,14 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
     from runstate_abi.tools.languages import c
 
     macro = c.MACRO[options.macro] if options.macro else c.MACROS[0]
-    if options.structs:
-        mirrors = [c.Mirror(_c_type(text), _layout(text, options.abi)) for text in options.structs]
-        return c.mirrored(mirrors, macro)
-    return emitted(options.language, macro)
+    if not options.structs:
+        return emitted(options.language, macro)
+    mirrors = []
+    for c_type, claimed in map(_mirrored, options.structs):
+        layout = claim(claimed, options.abi)
+        layout = layout._replace(alignment=None) if claimed == COMPAT.name else layout
+        mirrors.append(c.Mirror(c_type, layout))
+    return c.mirrored(mirrors, macro)
 
 
 def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
@@ -114,15 +118,7 @@ def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
     return function(macro) if macro and word in WITH_MACROS else function()
 
 
-def _claimed(text: str) -> str:
+# (the C type, the claim's name) of ``NAME[=CLAIM]``.
+def _mirrored(text: str) -> tuple[str, str]:
     name, _, claimed = text.partition("=")
-    return claimed or name.removeprefix("struct ")
-
-
-def _c_type(text: str) -> str:
-    return text.partition("=")[0]
-
-
-def _layout(text: str, abi: str) -> Layout:
-    layout = claim(_claimed(text), abi)
-    return layout._replace(alignment=None) if layout.name == COMPAT.name else layout
+    return name, claimed or name.removeprefix("struct ")

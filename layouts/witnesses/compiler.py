@@ -92,16 +92,12 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Measurement:
     refused: tuple[Condition, ...] = ()
     result = compiled(unit, command)
     if isinstance(result, str):
-        refused = _refused(unit.assertions, result)
+        # An assertion that fails puts its own text into the compiler's complaint.
+        refused = tuple(c for c in unit.assertions if f"{c.id}: {c.sentence}" in result)
         result = compiled(unit._replace(assertions=()), command) if refused else result
     if isinstance(result, str):
         raise does_not_compile(command, result)
     return measured(unit, command, result, abi)._replace(refused=refused)
-
-
-# An assertion that fails puts its own text into the compiler's complaint.
-def _refused(assertions: tuple[Condition, ...], complaint: str) -> tuple[Condition, ...]:
-    return tuple(c for c in assertions if f"{c.id}: {c.sentence}" in complaint)
 
 
 def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Measurement:
@@ -160,16 +156,13 @@ def compiled(unit: Unit, command: str) -> bytes | str:
 
 def does_not_compile(command: str, complaint: str) -> WitnessError:
     """Return the error that tells the first line of a compiler's complaint."""
-    return WitnessError(f"{command}: does not compile: {_first_error(complaint)}")
-
-
-def _first_error(complaint: str) -> str:
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line]
     first = (errors or lines or ["no message"])[0]
     # A line number in our own probe means nothing to the user.
     ours = probe.PROBE in first or probe.QUESTIONS in first
-    return first.split("error:", 1)[-1].strip() if ours else first
+    first = first.split("error:", 1)[-1].strip() if ours else first
+    return WitnessError(f"{command}: does not compile: {first}")
 
 
 class _Object(NamedTuple):

@@ -7,7 +7,7 @@ same questions. The names of other members come out of the debug info that the c
 where that cannot be read, they are unrecorded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import NOT_BUILT, Field, Layout, LayoutError, WitnessError, tiled
@@ -33,11 +33,16 @@ def observe(
 
     WitnessError if the header does not compile, has no such struct, or one with bitfields.
     """
-    for c_type in _spellings(name):
+    # A name is a struct's tag first and a typedef second.
+    spellings = [name] if name.startswith("struct ") else [f"struct {name}", name]
+    for c_type in spellings:
         unit = header_unit(header, [(c_type, claimed)])
         answer = compiled(unit, command)
         if isinstance(answer, str):
-            if isinstance(compiled(_alone(unit), command), str):
+            # The struct without its members, and our own struct, which must pass.
+            subjects = tuple(subject._replace(members=()) for subject in unit.subjects)
+            alone = unit._replace(subjects=subjects, asked=probe.CONTROL)
+            if isinstance(compiled(alone, command), str):
                 continue
             unit = _without_the_absent(unit, command, header)
             answer = compiled(unit, command)
@@ -47,18 +52,7 @@ def observe(
     empty = compiled(header_unit(header, ()), command)
     if isinstance(empty, str):
         raise does_not_compile(command, empty)
-    raise WitnessError(f"{header}: {command} finds no {' and no '.join(_spellings(name))} in it")
-
-
-# A name is a struct's tag first and a typedef second.
-def _spellings(name: str) -> Sequence[str]:
-    return [name] if name.startswith("struct ") else [f"struct {name}", name]
-
-
-# The struct without its members, and our own struct, which must pass.
-def _alone(unit: Unit) -> Unit:
-    (subject,) = unit.subjects
-    return unit._replace(subjects=(subject._replace(members=()),), asked=probe.CONTROL)
+    raise WitnessError(f"{header}: {command} finds no {' and no '.join(spellings)} in it")
 
 
 def _without_the_absent(unit: Unit, command: str, header: str) -> Unit:

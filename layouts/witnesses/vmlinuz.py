@@ -106,7 +106,7 @@ def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
         return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
     if _has(data, *BOOT_MAGIC):
         return _from_bzimage(path, data)
-    if _has(data, 0, b"MZ") and _has(data, *ZBOOT_MAGIC):
+    if data[:2] == b"MZ" and _has(data, *ZBOOT_MAGIC):
         return _from_zboot(path, data)
     if found := _from_raw_image(path, data, compressed):
         return found

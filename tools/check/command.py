@@ -40,8 +40,9 @@ def main(argv: list[str]) -> int:
         from runstate_abi.tools.check import goldens
 
         goldens.say(findings)
-    for finding in findings:
-        _talk(finding)
+    # What could not be read at all is said on stderr, as a line; the table leaves it out.
+    for finding in filter(unreadable, findings):
+        print(f"runstate: could not check {one_line(complaint(finding))}", file=sys.stderr)
     formats.deliver(findings, options.reports)
     return exit_code(findings)
 
@@ -114,9 +115,3 @@ def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Ite
         yield from fleet.asked(paths, settings, options)
     else:
         yield from kernels.asked_of_files(paths, settings)
-
-
-# What could not be read at all is said on stderr, once, as a line; the table leaves it out.
-def _talk(finding: Finding) -> None:
-    if unreadable(finding):
-        print(f"runstate: could not check {one_line(complaint(finding))}", file=sys.stderr)

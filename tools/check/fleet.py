@@ -189,26 +189,20 @@ def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
     files: dict[str, None] = {}  # as a set that keeps its order
     complaints: list[tuple[str, str]] = []
     for path in paths:
-        inside = sorted(_candidates(path)) if os.path.isdir(path) else [path]
+        inside = [path]
+        if os.path.isdir(path):
+            every = (os.path.join(place, name) for place, _, n in os.walk(path) for name in n)
+            inside = sorted(file for file in every if _is_candidate(file))
         if not inside:
             complaints.append((f"{path}: no kernel, kvm.ko, package or tarball in it", path))
         files |= dict.fromkeys(inside)
     return [tuple(group) for group in _grouped(list(files))], complaints
 
 
-def _candidates(folder: str) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in names:
-            path = os.path.join(place, name)
-            if not os.path.islink(path) and _is_candidate(path):
-                yield path
-
-
 # A kernel's name is asked whatever its bytes, or a damaged one would be passed over. Of other names
 # ELF files are not, or every program would be; what else is a kernel is told by its bytes.
 def _is_candidate(path: str) -> bool:
-    if packages.UNWANTED.fullmatch(path):
+    if os.path.islink(path) or packages.UNWANTED.fullmatch(path):
         return False
     if packages.is_archive(path) or (packages.wanted(path) and os.path.isfile(path)):
         return True

@@ -36,11 +36,9 @@ class GoldenLine(NamedTuple):
 
 
 class Waiver(NamedTuple):
-    """A difference that may pass: its kind and place as its line has them, until when and why."""
+    """A difference that may pass: its subject as its line has it, until when and why."""
 
-    kind: str
-    place: str
-    abi: str
+    subject: str
     until: datetime.date
     reason: str
 
@@ -62,7 +60,7 @@ def settled(findings: Sequence[Finding], read: str | None, write: str | None) ->
     if read:
         golden = _read(read)
         settled.append(_compared(golden, settled))
-        settled = list(_waived(settled, golden))
+        settled = _waived(settled, golden)
     if write:
         _write(write, findings, _read(read).waivers if read else ())
     return settled
@@ -90,7 +88,7 @@ def _of_layout(witness: str, layout: Layout) -> Iterator[GoldenLine]:
 
 
 _WAIVER = re.compile(
-    r"waive (?P<kind>\S+) (?P<place>\S+) \[(?P<abi>[^\]]*)\]"
+    r"waive (?P<subject>\S+ \S+ \[[^\]]*\])"
     r"(?: until (?P<until>\d{4}-\d\d-\d\d))?(?:: *(?P<reason>.*))?"
 )
 
@@ -108,15 +106,11 @@ def _read(path: str) -> Golden:
         if line.startswith("waive"):
             waivers.append(_waiver(line, place))
         elif line.strip() and not line.startswith("#"):
-            lines.append(_line(line, place))
+            words = line.split(maxsplit=3)
+            if len(words) != 4:
+                raise WitnessError(f"{place}: not a golden line: WITNESS ABI STRUCT[.MEMBER] WHAT")
+            lines.append(GoldenLine(*words))
     return Golden(path, tuple(lines), tuple(waivers))
-
-
-def _line(text: str, place: str) -> GoldenLine:
-    words = text.split(maxsplit=3)
-    if len(words) != 4:
-        raise WitnessError(f"{place}: not a golden line: WITNESS ABI STRUCT[.MEMBER] WHAT")
-    return GoldenLine(*words)
 
 
 def _waiver(text: str, place: str) -> Waiver:
@@ -132,7 +126,7 @@ def _waiver(text: str, place: str) -> Waiver:
         until = datetime.date.fromisoformat(part["until"])
     except ValueError:
         raise WitnessError(f"{place}: {part['until']} is not a day") from None
-    return Waiver(part["kind"], part["place"], part["abi"], until, part["reason"].strip())
+    return Waiver(part["subject"], until, part["reason"].strip())
 
 
 def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
@@ -179,18 +173,18 @@ def _difference(
     return Difference("golden-mismatch", struct, member, abi, spec, seen, f"{witness}, {path}")
 
 
-def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
+def _waived(findings: Sequence[Finding], golden: Golden) -> list[Finding]:
     today = datetime.date.today()
     valid = [waiver for waiver in golden.waivers if waiver.until >= today]
     used: set[Waiver] = set()
     notes = [
-        f"expired on {w.until}: the waiver of {w.kind} {w.place} [{w.abi}]: {w.reason}"
+        f"expired on {w.until}: the waiver of {w.subject}: {w.reason}"
         for w in golden.waivers
         if w.until < today
     ]
     settled = []
     for finding in findings:
-        waived = {d: w for d in finding.differences for w in valid if _covers(w, d)}
+        waived = {d: w for d in finding.differences for w in valid if w.subject == d.subject}
         used.update(waived.values())
         skipped = tuple(
             NotChecked(str(d), f"waived until {w.until}: {w.reason}", False, "waived")
@@ -202,15 +196,9 @@ def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
                 not_checked=finding.not_checked + skipped,
             )
         )
-    notes += [f"waives nothing: {w.kind} {w.place} [{w.abi}]" for w in valid if w not in used]
+    notes += [f"waives nothing: {w.subject}" for w in valid if w not in used]
     last = settled[-1]
-    settled[-1] = last._replace(notes=(*last.notes, *notes))
-    yield from settled
-
-
-def _covers(waiver: Waiver, difference: Difference) -> bool:
-    place = difference.struct + (f".{difference.member}" if difference.member else "")
-    return (waiver.kind, waiver.place, waiver.abi) == (difference.kind, place, difference.abi)
+    return [*settled[:-1], last._replace(notes=(*last.notes, *notes))]
 
 
 def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) -> None:
@@ -219,7 +207,7 @@ def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) ->
         "# What witnesses said: WITNESS ABI STRUCT[.MEMBER] OFFSET COUNTxSIZE; made by",
         "# runstate check --write-golden FILE; compared by runstate check --golden FILE",
         *map(str, seen_lines(findings)),
-        *(f"waive {w.kind} {w.place} [{w.abi}] until {w.until}: {w.reason}" for w in waivers),
+        *(f"waive {w.subject} until {w.until}: {w.reason}" for w in waivers),
     ]
     try:
         with open(path, "w", encoding="utf-8") as file:
@@ -228,11 +216,10 @@ def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) ->
         raise WitnessError(f"{path}: cannot write: {error.strerror}") from None
 
 
-def say(findings: Sequence[Finding]) -> None:
+def say(findings: Iterable[Finding]) -> None:
     """Print on stderr what was asked of every witness."""
-    for finding in findings:
-        for line in told(finding):
-            print(f"runstate: {line}", file=sys.stderr)
+    for line in (line for finding in findings for line in told(finding)):
+        print(f"runstate: {line}", file=sys.stderr)
 
 
 def told(finding: Finding) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """The options of ``runstate check``: the command line, and the configuration file behind it."""
 
 import argparse
-from collections.abc import Collection
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
@@ -42,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
     which = f"a struct of the header, and which of {' or '.join(RUNSTATE_STRUCTS)} it mirrors"
     _repeatable(parser, "--struct", "NAME[=CLAIM]", which, "structs")
     _report_options(parser)
-    _fleet_options(parser)
+    add("-j", "--jobs", type=count, metavar="N", help="processes for many files (all cores)")
+    add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
+    add("--cache", metavar="FOLDER", help="where results by content are kept")
+    add("--no-cache", action="store_const", const=True, help="ask every file again")
     return parser
 
 
@@ -67,14 +69,6 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     add("--config", metavar="FILE", help=f"TOML with [tool.runstate] (default: ./{PROJECT})")
     verbose = "say which options are in effect, and what each witness was asked"
     add("-v", "--verbose", action="store_const", const=True, help=verbose)
-
-
-def _fleet_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("-j", "--jobs", type=count, metavar="N", help="processes for many files (all cores)")
-    add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
-    add("--cache", metavar="FOLDER", help="where results by content are kept")
-    add("--no-cache", action="store_const", const=True, help="ask every file again")
 
 
 def parsed(argv: list[str]) -> argparse.Namespace:
@@ -130,21 +124,15 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     if options.require:
         from runstate_abi.tools.reports import coverage
 
-        _refuse_unknown(parser, "require", options.require, coverage.KINDS)
-    _refuse_unknown(parser, "allow-missing", options.allow_missing, ALLOWABLE)
+        for word in (word for word in options.require if word not in coverage.KINDS):
+            parser.error(f"--require {word}: no such witness{nearest(word, coverage.KINDS)}")
+    for word in (word for word in options.allow_missing if word not in ALLOWABLE):
+        near = nearest(word, ALLOWABLE)
+        parser.error(f"--allow-missing {word}: no such struct or witness{near}")
 
 
 # The structs, and the debug info that a file may be without.
 ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
-
-
-def _refuse_unknown(
-    parser: argparse.ArgumentParser, option: str, words: list[str], known: Collection[str]
-) -> None:
-    for word in words:
-        if word not in known:
-            what = "struct or witness" if option == "allow-missing" else "witness"
-            parser.error(f"--{option} {word}: no such {what}{nearest(word, known)}")
 
 
 def mirrored(text: str) -> tuple[str, str]:

@@ -32,11 +32,11 @@ def runstates(consistent: bool = True) -> "SearchStrategy[Runstate]":
         return st.builds(Runstate, states, st.integers(0, LAST_TIME), times)
     parts = st.tuples(*[st.integers(0, LAST_TIME // TIME_COUNT)] * TIME_COUNT)
     later = st.integers(0, LAST_TIME // TIME_COUNT)
-    return st.builds(_consistent, states, parts, later)
 
+    def consistent(state: int, times: tuple[int, int, int, int], later: int) -> Runstate:
+        return Runstate(state, min(sum(times) + later, LAST_TIME), times)
 
-def _consistent(state: int, times: tuple[int, int, int, int], later: int) -> Runstate:
-    return Runstate(state, min(sum(times) + later, LAST_TIME), times)
+    return st.builds(consistent, states, parts, later)
 
 
 def page_offsets(abi: str) -> "SearchStrategy[int]":
@@ -62,9 +62,9 @@ def images(abi: str, updating: bool | None = None) -> "SearchStrategy[bytes]":
     from hypothesis import strategies as st
 
     flags = st.booleans() if updating is None else st.just(updating)
-    return st.builds(_image, st.just(abi), runstates(), flags)
 
+    def made(runstate: Runstate, updating: bool) -> bytes:
+        entry_time = flagged(runstate.entry_time) if updating else runstate.entry_time
+        return image(SHAPES[abi], runstate, entry_time)
 
-def _image(abi: str, runstate: Runstate, updating: bool) -> bytes:
-    entry_time = flagged(runstate.entry_time) if updating else runstate.entry_time
-    return image(SHAPES[abi], runstate, entry_time)
+    return st.builds(made, runstates(), flags)

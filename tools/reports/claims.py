@@ -63,16 +63,13 @@ def line_in(path: str, difference: Difference, names: Iterable[tuple[str, str]] 
     name = _name(difference, dict(names))
     struct = _struct(text, name)
     if struct is None:
-        return _first_mention(text.splitlines(), name, difference.member)
+        lines = text.splitlines()
+        start = _line(lines, rf"\b{re.escape(name)}\b") or 1
+        mention = rf"\b{re.escape(difference.member)}\b"
+        return (_line(lines, mention, start) if difference.member else 0) or start
     member = re.compile(rf"\b{re.escape(difference.member)}\b")
     found = member.search(text, *struct.span("body")) if difference.member else None
     return text.count("\n", 0, found.start() if found else struct.start("name")) + 1
-
-
-def _first_mention(lines: list[str], name: str, member: str) -> int:
-    start = _line(lines, rf"\b{re.escape(name)}\b") or 1
-    found = _line(lines, rf"\b{re.escape(member)}\b", start) if member else 0
-    return found or start
 
 
 # What the file calls the struct that a difference is about; a condition's text says which.

@@ -9,7 +9,7 @@ from itertools import product
 from typing import NamedTuple
 
 from runstate_abi.layouts.conditions import CONDITIONS, UNASSERTED, Condition, applies, evaluate
-from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.output import aligned
@@ -45,14 +45,12 @@ def absent(findings: Sequence[Finding], require: Sequence[str]) -> list[Finding]
     """Return one failing Finding for each required kind of witness that compared nothing."""
     asked = {k for f in findings if f.compared or f.evaluations for k in kinds(f)}
     return [
-        Finding(kind, "", "", not_checked=(NotChecked(kind, _why(kind), True),))
+        unchecked(
+            kind, "", f"required (--require {kind}), and nothing was compared with {KINDS[kind]}"
+        )
         for kind in dict.fromkeys(require)
         if kind not in asked
     ]
-
-
-def _why(kind: str) -> str:
-    return f"required (--require {kind}), and nothing was compared with {KINDS[kind]}"
 
 
 class Confirmation(NamedTuple):
