@@ -22,9 +22,8 @@ from runstate_abi.layouts.model import (
 )
 from runstate_abi.layouts.witnesses import btf_header as form
 from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
-from runstate_abi.layouts.witnesses.btf_header import is_split
 
-__all__ = ["Btf", "is_split", "observe"]
+__all__ = ["Btf", "observe"]
 
 # Bounds that no kernel comes near, so that a hostile blob costs no more than an honest one.
 MEMBERS_MAX = 1024  # task_struct has 260

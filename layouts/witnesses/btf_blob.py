@@ -78,12 +78,6 @@ class Btf:
     without members and define nothing.
     """
 
-    __slots__ = (
-        "_count", "_first_id", "_lengths", "_marks",
-        "base", "distilled", "first_string", "kinds", "order", "source", "strings",
-        "types", "words",
-    )  # fmt: skip
-
     def __init__(
         self,
         data: "Buffer",
@@ -134,7 +128,7 @@ class Btf:
         return self._record(number, at)
 
     def reaches(self, id_: int) -> bool:
-        """Tell whether this blob, or its base, has a type with this id: 0 is void, and no type."""
+        """Tell whether this blob, or its base, has a type with this id; 0 is void, which is none."""
         if self.base and self.base.reaches(id_):
             return True
         number = id_ - self.first_id

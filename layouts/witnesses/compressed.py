@@ -8,6 +8,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
+from importlib import import_module
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -186,27 +187,6 @@ def _bounded(stream: Any, data: Buffer) -> Generator[bytes, None, bytes]:
     return b""
 
 
-def _gzip(wbits: int = 16 + 15) -> Any:
-    import zlib
-
-    return zlib.decompressobj(wbits)
-
-
-ZLIB = Compression("zlib", b"\x78", lambda: _gzip(15))
-
-
-def _xz() -> Any:
-    import lzma
-
-    return lzma.LZMADecompressor(memlimit=XZ_MEMORY)
-
-
-def _bzip2() -> Any:
-    import bz2
-
-    return bz2.BZ2Decompressor()
-
-
 def _zstd() -> Any:
     try:
         from compression import zstd
@@ -217,16 +197,23 @@ def _zstd() -> Any:
     return zstd.ZstdDecompressor()
 
 
-# The two LZ4 magics are its old and its present frame; the standard library reads neither.
+def _xz() -> Any:
+    return import_module("lzma").LZMADecompressor(memlimit=XZ_MEMORY)
+
+
+# 31 is zlib's word for gzip's frame. The two LZ4 magics are its old and its present frame; the
+# standard library reads neither.
 # fmt: off
 COMPRESSIONS = (
-    Compression("gzip",  b"\x1f\x8b",          _gzip),
+    Compression("gzip",  b"\x1f\x8b",          lambda: import_module("zlib").decompressobj(31)),
     Compression("xz",    b"\xfd7zXZ\0",        _xz),
     Compression("zstd",  b"\x28\xb5\x2f\xfd",  _zstd),
-    Compression("bzip2", b"BZh",               _bzip2),
+    Compression("bzip2", b"BZh",               lambda: import_module("bz2").BZ2Decompressor()),
     Compression("lzma",  b"\x5d\0\0",          _xz),
     Compression("lzo",   b"\x89LZO\0\r\n\x1a\n", None),
     Compression("lz4",   b"\x02\x21\x4c\x18",  None),
     Compression("lz4",   b"\x04\x22\x4d\x18",  None),
 )
 # fmt: on
+# What compressed sections of ELF files are; its two bytes are too few to tell a file by.
+ZLIB = Compression("zlib", b"\x78", lambda: import_module("zlib").decompressobj())

@@ -130,7 +130,7 @@ def parse(data: Buffer, source: str) -> Elf:
     return Elf(source, view, elf_class, byteorder, type_, machine, sections, names)
 
 
-# The section table, each row held against the length of the file.
+# The section table; no section may end behind the file.
 def _sections(
     view: memoryview, source: str, row: struct.Struct, offset: int, entry: int, count: int
 ) -> tuple[Section, ...]:

@@ -90,7 +90,7 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
             complaint = str(error)
         # Not inside the except: the exception holds all that was inflated.
         source = _dwarf_alone(path)
-        # BTF that is there and damaged is told even if the file has DWARF too.
+        # Damaged BTF is reported even if the file has DWARF too.
         if source is None or has_btf:
             yield settings.unchecked(path, complaint)
         if source is not None:
@@ -106,7 +106,7 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
             yield from _asked_of_group(group, settings)
 
 
-# Whatever makes its DWARF unreadable also made its BTF unreadable, and is told as that.
+# What makes a file unreadable for DWARF has made it unreadable for BTF, which is reported.
 def _dwarf_alone(path: str) -> "dwarf.Source | None":
     from runstate_abi.layouts.witnesses import dwarf
 

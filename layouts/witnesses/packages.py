@@ -19,7 +19,7 @@ from runstate_abi.layouts.witnesses.compressed import PIECE, Stream, compression
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK, USTAR = 512, b"ustar"
-START = BLOCK + 8  # what a kind of file is told from
+START = BLOCK + 8  # as much as begins_like_a_kernel() looks at
 # Debian's kernels with all debug info: a vmlinux of 360 MB in a package of 5 GB.
 FILE_MAX = 512 << 20
 HEADER_MAX = 64 << 10  # a long name, or a set of pax records

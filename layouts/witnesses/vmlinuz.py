@@ -12,7 +12,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
-from runstate_abi.layouts.witnesses.btf import Btf, is_split
+from runstate_abi.layouts.witnesses.btf_blob import Btf
 from runstate_abi.layouts.witnesses.compressed import compression, contents, inflate
 
 DWARF_SECTIONS = (".debug_info", ".zdebug_info")
@@ -73,7 +73,7 @@ class KernelImage(NamedTuple):
     @property
     def split(self) -> bool:
         """Whether its BTF builds on another's."""
-        return is_split(self.btf)
+        return btf_header.is_split(self.btf)
 
     @property
     def needs_base(self) -> bool:
@@ -106,7 +106,7 @@ def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
         return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
     if _has(data, *BOOT_MAGIC):
         return _from_bzimage(path, data)
-    if data[:2] == b"MZ" and _has(data, *ZBOOT_MAGIC):
+    if _has(data, 0, b"MZ") and _has(data, *ZBOOT_MAGIC):
         return _from_zboot(path, data)
     if found := _from_raw_image(path, data, compressed):
         return found

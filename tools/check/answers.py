@@ -57,7 +57,7 @@ class Answers:
         except OSError:
             return None
         asked = (*settings[:2], sorted(settings.allowed))
-        # A file's kind is told from its bytes, a compressed tarball's from its name as well.
+        # A compressed tarball is recognised by its name, so the bytes alone are no key.
         kinds = [packages.is_archive(path) for path in paths]
         return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())
 

@@ -1,4 +1,4 @@
-"""``runstate check``: hold the layouts against encodings, compilers and kernels' debug info."""
+"""``runstate check``: compare the layouts with encodings, compilers and kernels' debug info."""
 
 import argparse
 import os
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
         from runstate_abi.tools.check import goldens
 
         goldens.say(findings)
-    # What could not be read at all is said on stderr, as a line; the table leaves it out.
+    # What could not be read at all is a line on stderr, and not in the table.
     for finding in filter(unreadable, findings):
         print(f"runstate: could not check {one_line(complaint(finding))}", file=sys.stderr)
     formats.deliver(findings, options.reports)

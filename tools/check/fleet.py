@@ -70,7 +70,7 @@ def answered(
         elif executor is None:
             yield unit, _kept(ask(unit, settings), unit, key, answers)
         elif key and key in asked_already:
-            # The same bytes twice: what the first is told is the second's answer too.
+            # The same bytes again: the first answer serves both.
             waiting[asked_already[key]].append(unit)
         else:
             future = executor.submit(ask, unit, settings)
@@ -199,8 +199,9 @@ def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
     return [tuple(group) for group in _grouped(list(files))], complaints
 
 
-# A kernel's name is asked whatever its bytes, or a damaged one would be passed over. Of other names
-# ELF files are not, or every program would be; what else is a kernel is told by its bytes.
+# A file with a kernel's name is asked whatever its bytes are, or a damaged one would be passed
+# over. A file of another name must begin like a kernel; an ELF file does not, or every program
+# would be one.
 def _is_candidate(path: str) -> bool:
     if os.path.islink(path) or packages.UNWANTED.fullmatch(path):
         return False

@@ -142,7 +142,7 @@ def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
         if expected.get(place) != present.get(place)
     )
     silent = [NotChecked(f"golden {w} {a}", "nobody was asked", True) for w, a in known - asked]
-    # What is new fails nobody, unless nothing else was compared: that is no pass.
+    # What is new is no failure, unless nothing else was compared.
     nothing = not expected
     new = [NotChecked(f"{w} {a}", f"not in {golden.path}", nothing) for w, a in asked - known]
     return Finding(

@@ -180,5 +180,5 @@ def asked_of_zig() -> Iterator[Finding]:
     for triple in TARGETS.values():
         command = f"{shlex.quote(sys.executable)} -m ziglang cc -target {triple}"
         for finding in survey.asked_of_compilers([command], named=True, abi=None):
-            # The command line begins with a path of this machine, which is nobody's business.
+            # The command line begins with a path of this machine: the report must not have it.
             yield relabelled(finding, {command: f"zig cc -target {triple}"})

@@ -53,9 +53,8 @@ class Pair(NamedTuple):
 def pair(first: Layout, second: Layout, source: str) -> Pair:
     """Compare two layouts by bytes; ``source`` names the second one in the differences."""
     result = compare(first, second, source)
-    return Pair(
-        first, second, tuple(shifts(first, second)), result.compared, tuple(result.differences)
-    )
+    moved = tuple(shifts(first, second))
+    return Pair(first, second, moved, result.compared, result.differences)
 
 
 def shifts(first: Layout, second: Layout) -> Iterator[Shift]:

@@ -33,10 +33,10 @@ def runstates(consistent: bool = True) -> "SearchStrategy[Runstate]":
     parts = st.tuples(*[st.integers(0, LAST_TIME // TIME_COUNT)] * TIME_COUNT)
     later = st.integers(0, LAST_TIME // TIME_COUNT)
 
-    def consistent(state: int, times: tuple[int, int, int, int], later: int) -> Runstate:
+    def added(state: int, times: tuple[int, int, int, int], later: int) -> Runstate:
         return Runstate(state, min(sum(times) + later, LAST_TIME), times)
 
-    return st.builds(consistent, states, parts, later)
+    return st.builds(added, states, parts, later)
 
 
 def page_offsets(abi: str) -> "SearchStrategy[int]":

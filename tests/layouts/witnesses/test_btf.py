@@ -13,8 +13,9 @@ from runstate_abi.layouts.abi import ABI, I386, X86_64
 from runstate_abi.layouts.model import FLOATING, INTEGER, WitnessError, differences
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, is_split, observe
+from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, observe
 from runstate_abi.layouts.witnesses.btf_blob import FEW
+from runstate_abi.layouts.witnesses.btf_header import is_split
 
 NAMES = (NATIVE.name, COMPAT.name)
 SIGNED = 1 << 24
