@@ -128,7 +128,7 @@ class Btf:
         return self._record(number, at)
 
     def reaches(self, id_: int) -> bool:
-        """Tell whether this blob, or its base, has a type with this id; 0 is void, which is none."""
+        """Tell whether this blob or its base has a type with this id; 0 is void, which is none."""
         if self.base and self.base.reaches(id_):
             return True
         number = id_ - self.first_id
