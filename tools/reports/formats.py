@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools import output
 
 # What --format takes: the module of reports/, and its function ``(findings) -> str``.
 # fmt: off
@@ -33,9 +34,15 @@ def rendered(form: str, findings: Sequence[Finding]) -> str:
 
 
 def deliver(findings: Sequence[Finding], wanted: Iterable[tuple[str, str]]) -> None:
-    """Write each (format, file), ``-`` being stdout. WitnessError if one cannot be written."""
+    """Write each (format, file), ``-`` being stdout. WitnessError if one cannot be written.
+
+    On a terminal, what is for a person is folded to its width.
+    """
     for form, path in wanted:
         text = rendered(form, findings)
+        if path == "-" and form in ("text", COVERAGE) and output.columns(sys.stdout):
+            output.write(((output.Ink(line),) for line in text.splitlines()), "never")
+            continue
         if path == "-":
             sys.stdout.write(text)
             continue
