@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.model import Layouts, WitnessError
 from runstate_abi.layouts.witnesses import dwarf
-from runstate_abi.layouts.witnesses.dwarf import Dwarf
 from runstate_abi.writer.witnesses.c_types import Member, Type
 
 if TYPE_CHECKING:
@@ -73,13 +72,14 @@ class DwarfType:
 class DwarfTypes:
     """A file with DWARF, opened. drgn gives one definition of a name, the first it meets."""
 
-    dwarf: Dwarf
+    file: dwarf.Source
+    program: "drgn.Program"
     kind: str = "DWARF"
 
     @property
     def source(self) -> str:
         """The file that the DWARF is in."""
-        return self.dwarf.path
+        return self.file.path
 
     def parameters(self, function: str) -> dict[str, Type] | None:
         """Return the parameters of a function by name, in order; None if it is not known.
@@ -87,7 +87,7 @@ class DwarfTypes:
         A declaration of another file's function has parameters without names: not known.
         """
         try:
-            seen = self.dwarf.program.function(function).type_.parameters
+            seen = self.program.function(function).type_.parameters
         except Exception:
             # drgn has an exception for each way in which a name, or the DWARF, can be wrong.
             return None
@@ -98,16 +98,16 @@ class DwarfTypes:
     def structs(self, name: str) -> Iterator[Type]:
         """Yield the struct of this name, if there is one."""
         try:
-            yield DwarfType(self.source, self.dwarf.program.type(f"struct {name}"))
+            yield DwarfType(self.source, self.program.type(f"struct {name}"))
         except LookupError:
             return
 
     def layouts(self, names: Sequence[str]) -> Layouts:
         """Return what it says of the structs of these names (WitnessError)."""
-        return dwarf.observe(self.dwarf.source, names, X86_64)
+        return dwarf.observe(self.file, names, X86_64)
 
 
 def open_dwarf(path: str) -> DwarfTypes | None:
     """Return the DWARF of a file, None if it has none (WitnessError if it cannot be read)."""
     source = dwarf.opened(path)
-    return DwarfTypes(dwarf.read(source)) if source else None
+    return DwarfTypes(source, dwarf.read(source)) if source else None

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
-from runstate_abi.layouts.witnesses import dwarf, dwarf_entries
+from runstate_abi.layouts.witnesses import dwarf, dwarf_entries, elf
+from runstate_abi.layouts.witnesses.kernels import identity
 
 TEXT = """
 typedef unsigned long long u64;
@@ -261,9 +262,9 @@ def test_bytes_amid_an_entry_that_look_like_one_are_not_believed(built):
 
 def test_the_identity_is_the_build_id_or_the_hash(built):
     with_id = dwarf.opened(built("gcc -g -shared -nostdlib -Wl,--build-id=0xfeedface", "id.so"))
-    assert dwarf.identity(with_id) == "build-id feedface"
+    assert identity(with_id.path, elf.build_id(with_id.file)) == "build-id feedface"
     without = dwarf.opened(built("gcc -g -c"))
-    assert dwarf.identity(without).startswith("sha256 ")
+    assert identity(without.path, elf.build_id(without.file)).startswith("sha256 ")
 
 
 @pytest.mark.host64

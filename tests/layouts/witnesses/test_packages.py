@@ -218,7 +218,10 @@ LIES = {
     "a long name of 1 GB": (LONG_NAME, "a name of 1073741824 bytes"),
     "pax records of 1 GB": (PAX, "a name of 1073741824 bytes"),
     "a file that is not there": (header(size=5000), "truncated"),
-    "a size that is none": (header()[:124] + b"bad-size\0\0\0 " + header()[136:], "a size of"),
+    "a size that is none": (
+        header()[:124] + b"bad-size\0\0\0 " + header()[136:],
+        "not a tar archive",
+    ),
     "no tar at all": (b"x" * 1024, "not a tar archive"),
     "nothing": (b"", "truncated"),
     "an ar of nothing": (AR, "no data.tar"),

@@ -44,7 +44,7 @@ def test_a_witness_that_compared_nothing_is_absent():
 
 
 def rows(findings):
-    return {row.declared.id: row for row in coverage(findings)}
+    return {row.id: row for row in coverage(findings)}
 
 
 @pytest.mark.host64
