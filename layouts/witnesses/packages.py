@@ -94,17 +94,12 @@ def extract(path: str, folder: str) -> list[Extracted]:
                     found.append(_kept(member, size, start, stream, folder, len(found)))
     except WitnessError:
         raise
-    except ImportError:
-        raise WitnessError(f"{path}: zstd before Python 3.14: {_ZSTD}") from None
     except (OSError, EOFError, ValueError) as error:
         raise WitnessError(f"{path}: {_one_line(error)}") from None
     except Exception as error:
         # Each decompressor has an exception of its own, and one is not installed everywhere.
         raise WitnessError(f"{path}: corrupt: {_one_line(error)}") from None
     return found
-
-
-_ZSTD = "pip install 'runstate-abi[zstd]'"
 
 
 def _kept(

@@ -17,7 +17,8 @@ import atheris
 
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.tools.memory import compressed, containers, elfcore, json_view, lines, sources
+    from runstate_abi.layouts.witnesses import compressed
+    from runstate_abi.tools.memory import containers, elfcore, json_view, lines, sources
     from runstate_abi.tools.memory.area import LAYOUTS, area, window
     from runstate_abi.tools.memory.comparison import compare, deltas
     from runstate_abi.tools.memory.decision import decide
@@ -28,10 +29,10 @@ with atheris.instrument_imports(include=["runstate_abi"]):
 
 def unpacked(data, source):
     """What a compressed file holds, as any other file."""
-    known = compressed.how(data)
+    known = containers.compressed_by(data)
     if known is None:
         raise WitnessError("not compressed")
-    return anything(compressed.inflated(data, known, source), source)
+    return anything(containers.inflated(data, known, source), source)
 
 
 def anything(data, source):
