@@ -18,8 +18,8 @@ import atheris
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
     from runstate_abi.layouts.witnesses import compressed
-    from runstate_abi.tools.memory import containers, elfcore, json_view, lines, sources
-    from runstate_abi.tools.memory.area import LAYOUTS, area, window
+    from runstate_abi.tools.memory import containers, elfcore, json_view, sources, text_view
+    from runstate_abi.tools.memory.area import LAYOUTS, excerpt, read_as
     from runstate_abi.tools.memory.comparison import compare, deltas
     from runstate_abi.tools.memory.decision import decide
     from runstate_abi.tools.memory.observations import observe
@@ -55,16 +55,16 @@ FIND_MOST = 1 << 16
 
 def explained(image, address):
     """Do all that the command does with an area, short of printing it."""
-    seen = window(image, address)
+    seen = excerpt(image, address)
     decide(seen, image.machine)
     for layout in LAYOUTS.values():
         if len(seen.data) < layout.size:
             continue
-        shown = area(layout, seen)
+        shown = read_as(layout, seen)
         found = observe(shown) + compare(shown.values, shown.values)
-        list(lines.observed(found))
-        list(lines.body(shown))
-        list(lines.growth(deltas(shown.values, shown.values), "x"))
+        list(text_view.observed(found))
+        list(text_view.body(shown))
+        list(text_view.growth(deltas(shown.values, shown.values), "x"))
         json_view.area(shown, "x", ())
 
 

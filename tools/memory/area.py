@@ -1,14 +1,14 @@
-"""A runstate area as it lies in memory: which bytes, at which addresses, under which layout.
+"""A runstate area in memory: its bytes, their addresses, and the numbers that a layout reads in it.
 
-Law of this file: offsets and sizes come from the layout, and the bytes are kept as they are.
 Nothing here judges what a value means.
 """
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
+from runstate_abi.layouts.model import Field, Layout, WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.image import Image
@@ -36,11 +36,11 @@ class Span(NamedTuple):
     data: bytes
 
 
-class Window(NamedTuple):
-    """What was read where an area begins, before anybody knows how long it is.
+class Excerpt(NamedTuple):
+    """Bytes from an area's address on, before its layout and so its size are known.
 
-    ``spans`` are one or two stretches of memory, ``before`` the few bytes in front of the area, if
-    the source has them.
+    ``spans`` are one or two stretches of memory; ``before`` are the few bytes in front of the area,
+    if the source has them.
     """
 
     spans: tuple[Span, ...]
@@ -53,7 +53,7 @@ class Window(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """The bytes from the area's beginning on, pages joined."""
+        """The bytes, pages joined."""
         return b"".join(span.data for span in self.spans)
 
 
@@ -86,8 +86,8 @@ class Values(NamedTuple):
         return sum(self.times[known.value] for known in RUNSTATES if known.name in STOLEN)
 
 
-class Area(NamedTuple):
-    """A window read under a layout."""
+class AreaBytes(NamedTuple):
+    """The bytes of one area, and the layout by which they are read."""
 
     layout: Layout
     spans: tuple[Span, ...]
@@ -113,24 +113,12 @@ class Area(NamedTuple):
         return values(self.layout, self.data)
 
     def address_of(self, offset: int) -> int:
-        """Return where byte ``offset`` of the area lies; its page may be anywhere."""
+        """Return the address of byte ``offset`` of the area."""
         for span in self.spans[:-1]:
             if offset < len(span.data):
                 return span.address + offset
             offset -= len(span.data)
         return self.spans[-1].address + offset
-
-
-def rival(shown: Area, before: bytes) -> int | None:
-    """Return where the other layout begins that reads the same times, if both readings fit.
-
-    ``before`` are the bytes in front of the area, as many as there are.
-    """
-    front = shown.data if shown.layout is NATIVE else before[-SHIFT:] + shown.data
-    words = [int.from_bytes(front[at : at + SHIFT], "little") for at in (0, SHIFT)]
-    if len(front) < NATIVE.size or not all(state_name(word) for word in words):
-        return None
-    return shown.address + (SHIFT if shown.layout is NATIVE else -SHIFT)
 
 
 def _packed(layout: Layout) -> struct.Struct:
@@ -155,11 +143,11 @@ def packed(seen: Values) -> bytes:
     return _PACKED[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
 
 
-def window(image: Image, address: int, second: Span | None = None) -> Window:
-    """Read where an area begins; ``second`` is the other page's bytes if it is elsewhere.
+def excerpt(image: Image, address: int, second: Span | None = None) -> Excerpt:
+    """Read as many bytes at ``address`` as the larger layout needs and the image has.
 
-    As much is read as the larger layout needs and the image has; WitnessError if not even the
-    smaller one fits.
+    ``second`` holds the other page's bytes if that is not the next page. WitnessError if not even
+    the smaller layout fits.
     """
     in_front = memory.before(image, address, SHIFT)
     here = PAGE_SIZE - address % PAGE_SIZE
@@ -169,12 +157,12 @@ def window(image: Image, address: int, second: Span | None = None) -> Window:
             raise WitnessError(missing(image.source, address, len(data)))
         if not data:
             memory.read(image, address, SMALLEST)
-        return Window((Span(address, data),), in_front)
+        return Excerpt((Span(address, data),), in_front)
     head = Span(address, memory.read(image, address, here))
     tail = Span(second.address, second.data[: LARGEST - here])
     if len(head.data) + len(tail.data) < SMALLEST:
         raise WitnessError(f"{image.source}: the second page holds {len(tail.data)} bytes, too few")
-    return Window((head, tail), in_front)
+    return Excerpt((head, tail), in_front)
 
 
 def missing(source: str, address: int, count: int) -> str:
@@ -185,8 +173,8 @@ def missing(source: str, address: int, count: int) -> str:
     )
 
 
-def area(layout: Layout, seen: Window) -> Area:
-    """Return the window as an area of this layout (WitnessError if it is too short)."""
+def read_as(layout: Layout, seen: Excerpt) -> AreaBytes:
+    """Return the excerpt as an area of this layout (WitnessError if it is too short)."""
     if len(seen.data) < layout.size:
         raise WitnessError(
             f"{len(seen.data)} bytes at {seen.address:#x}: {abi_of(layout)} needs {layout.size}"
@@ -197,9 +185,58 @@ def area(layout: Layout, seen: Window) -> Area:
         if left:
             spans.append(Span(span.address, span.data[:left]))
             left -= len(spans[-1].data)
-    return Area(layout, tuple(spans))
+    return AreaBytes(layout, tuple(spans))
 
 
 def state_name(state: int) -> str | None:
     """Return ``running`` for 0 and so on; None for a value that is no RUNSTATE."""
     return next((known.name for known in RUNSTATES if known.value == state), None)
+
+
+class Element(NamedTuple):
+    """One number of the struct, or one run of padding: ``time[2]`` of ``field``."""
+
+    name: str
+    field: Field
+    offset: int
+    size: int
+    number: int
+
+    @property
+    def label(self) -> str:
+        """The name, and for a time the state that it counts: ``time[2] blocked``."""
+        if self.field.count == 1 or self.field.padding:
+            return self.name
+        return f"{self.name} {RUNSTATES[self.number].name}"
+
+
+def elements(layout: Layout) -> Iterator[Element]:
+    """Yield the numbers of a struct in offset order, each padding row as one element."""
+    for row in layout.rows:
+        if row.padding:
+            yield Element(row.name, row, row.offset, row.size, 0)
+            continue
+        for index in range(row.count):
+            name = row.name if row.count == 1 else f"{row.name}[{index}]"
+            yield Element(name, row, row.offset + index * row.type.size, row.type.size, index)
+
+
+class Edge(NamedTuple):
+    """A page or a cache line ends before ``address``; ``offset`` bytes of the area precede it."""
+
+    address: int
+    offset: int
+    page: bool
+    elsewhere: bool  # the area goes on in a page that is not the next one
+
+
+def edges(area: AreaBytes) -> tuple[Edge, ...]:
+    """Return where pages and cache lines end inside the area."""
+    seam = len(area.spans[0].data) if len(area.spans) > 1 else None
+    found: list[Edge] = []
+    for offset in range(1, area.layout.size):
+        address = area.address_of(offset)
+        if address % CACHE_LINE == 0 or offset == seam:
+            elsewhere = address != area.address_of(offset - 1) + 1
+            found.append(Edge(address, offset, address % PAGE_SIZE == 0 or elsewhere, elsewhere))
+    return tuple(found)

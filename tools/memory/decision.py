@@ -1,9 +1,7 @@
-"""Which layout does an area have? Decided from evidence, or not decided.
+"""Decide from the bytes whether an area is native or compat, with reasons, or say that it is open.
 
-Native at A always reads as compat at A+4 too: the padding, when zero, is a state of 0. So a
-reading that fits is not yet an answer, and "cannot tell" is one.
-
-Law of this file: the bytes decide before anything else, and every decision carries its reason.
+Native at A with zero padding always reads as compat at A+4 too, because the padding is then a
+state of 0. So one reading that fits is not enough for a decision.
 """
 
 from collections.abc import Iterable
@@ -12,7 +10,15 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
-from runstate_abi.tools.memory.area import SHIFT, Values, Window, abi_of, values
+from runstate_abi.tools.memory.area import (
+    SHIFT,
+    AreaBytes,
+    Excerpt,
+    Values,
+    abi_of,
+    state_name,
+    values,
+)
 
 # How well a reading's five times agree with what a writer makes of them, best first.
 EXACT, ORDERED, FLAGGED, SMALL, NONE = 4, 3, 2, 1, 0
@@ -39,7 +45,7 @@ MISREAD_LEAST = 1 << 7
 SANE_LEAD = 2  # So many more numbers must make sense in one reading than in the other.
 
 
-class Reading(NamedTuple):
+class Rival(NamedTuple):
     """A layout, and where the area would begin."""
 
     layout: Layout
@@ -55,7 +61,7 @@ class Decision(NamedTuple):
 
     layout: Layout | None
     reasons: tuple[str, ...]
-    others: tuple[Reading, ...] = ()
+    others: tuple[Rival, ...] = ()
 
 
 def standing(seen: Values) -> int:
@@ -77,7 +83,7 @@ def _shifted(seen: Values) -> bool:
     return max(times) >> WORD > 0 and all(word < HIGH_WORD_MOST for word in low_words)
 
 
-def decide(seen: Window, machine: str | None = None) -> Decision:
+def decide(seen: Excerpt, machine: str | None = None) -> Decision:
     """Decide the layout of the area that begins where ``seen`` does.
 
     ``machine`` is the ABI name that an ELF header stands for, if there is one.
@@ -99,7 +105,7 @@ def decide(seen: Window, machine: str | None = None) -> Decision:
     return _by_machine(machine, f"native and compat fit alike: {why}")
 
 
-def short_of_native(seen: Window) -> bool:
+def short_of_native(seen: Excerpt) -> bool:
     """Tell whether native's last bytes are missing: with zeros there it fits better than compat."""
     size = len(seen.data)
     if not COMPAT.size <= size < NATIVE.size:
@@ -113,7 +119,7 @@ def _sane(seen: Values) -> int:
     return sum(0 < number < AGE_MOST for number in (seen.entry, *seen.times))
 
 
-def doubted(decision: Decision, seen: Window, near: Iterable[Window]) -> Decision:
+def doubted(decision: Decision, seen: Excerpt, near: Iterable[Excerpt]) -> Decision:
     """Return the decision, undone if the area in an aligned place ``near`` explains these times.
 
     Read a byte early, an area's times are all 256 times as large, and fit each other as before.
@@ -126,12 +132,12 @@ def doubted(decision: Decision, seen: Window, near: Iterable[Window]) -> Decisio
         if layout is not None:
             factor = read // values(layout, place.data).entry
             reason = f"{abi_of(layout)} at {place.address:#x} is aligned, its times {factor} times "
-            others = (Reading(layout, place.address), Reading(decision.layout, seen.address))
+            others = (Rival(layout, place.address), Rival(decision.layout, seen.address))
             return Decision(None, (*decision.reasons, f"{reason}smaller"), others)
     return decision
 
 
-def _explains(layout: Layout, place: Window, read: int) -> bool:
+def _explains(layout: Layout, place: Excerpt, read: int) -> bool:
     if len(place.data) < layout.size:
         return False
     seen = values(layout, place.data)
@@ -139,7 +145,7 @@ def _explains(layout: Layout, place: Window, read: int) -> bool:
 
 
 # Compat at this address may be native four bytes earlier, and then the address is wrong.
-def _checked(layout: Layout, reason: str, seen: Window, machine: str | None) -> Decision:
+def _checked(layout: Layout, reason: str, seen: Excerpt, machine: str | None) -> Decision:
     if layout is not COMPAT:
         return Decision(layout, (reason,))
     if machine == "i386":
@@ -155,7 +161,7 @@ def _checked(layout: Layout, reason: str, seen: Window, machine: str | None) -> 
     if earlier % NATIVE.field("state_entry_time").type.size:
         return Decision(layout, (reason, f"native at {earlier:#x} would not be aligned"))
     doubt = f"the four bytes before are {word}: native at {earlier:#x} reads the same"
-    both = (Reading(NATIVE, earlier), Reading(COMPAT, seen.address))
+    both = (Rival(NATIVE, earlier), Rival(COMPAT, seen.address))
     return Decision(None, (reason, doubt), both)
 
 
@@ -166,3 +172,15 @@ def _by_machine(machine: str | None, doubt: str) -> Decision:
     if machine in ABI and machine not in ("x86_64", "i386", "x32"):
         return Decision(NATIVE, (doubt, f"the ELF header says {machine}, which has no compat form"))
     return Decision(None, (doubt,))
+
+
+def rival(shown: AreaBytes, before: bytes) -> int | None:
+    """Return where the other layout begins that reads the same times, if both readings fit.
+
+    ``before`` are the bytes in front of the area, as many as there are.
+    """
+    front = shown.data if shown.layout is NATIVE else before[-SHIFT:] + shown.data
+    words = [int.from_bytes(front[at : at + SHIFT], "little") for at in (0, SHIFT)]
+    if len(front) < NATIVE.size or not all(state_name(word) for word in words):
+        return None
+    return shown.address + (SHIFT if shown.layout is NATIVE else -SHIFT)

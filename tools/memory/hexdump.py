@@ -2,6 +2,7 @@
 
 This module reads the arguments and finds the place that they name; explanation.py shows the area.
 """
+# ruff: noqa: E501
 
 import argparse
 import os
@@ -11,7 +12,7 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools import output
 from runstate_abi.tools.memory import explanation, sources
 from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
-from runstate_abi.tools.memory.explanation import Place
+from runstate_abi.tools.memory.explanation import Location
 from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.options import add_format, address, new_parser
 
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     options = made.parse_args(argv)
     _check(made, options)
     if options.pages_view and options.file is None:
-        return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
+        return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Location(0))
     if options.qmp:
         from runstate_abi.tools.memory import watching
 
@@ -57,7 +58,7 @@ def _dumped(options: argparse.Namespace) -> int:
     opened = kdump.program(options.file)
     if not options.percpu:
         image = kdump.image(opened, options.file, options.gpa)
-        return explanation.explain(options, image, Place(options.gpa))
+        return explanation.explain(options, image, Location(options.gpa))
     kdump.add_symbols(opened, options.file)
     if options.abi is None:
         options.abi, options.abi_reason = kdump.abi(opened), "the kernel is built so"
@@ -65,7 +66,7 @@ def _dumped(options: argparse.Namespace) -> int:
     for cpu, place in kdump.percpu(opened, options.file):
         name = f"{options.file} CPU {cpu}"
         image = kdump.image(opened, name, place, physical=False)
-        codes.append(explanation.explain(options, image, Place(place)))
+        codes.append(explanation.explain(options, image, Location(place)))
     return max(codes)
 
 
@@ -124,47 +125,42 @@ def parser() -> argparse.ArgumentParser:
 
 # What argparse cannot say: options that need each other, or contradict each other.
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if options.percpu and (options.gpa is not None or options.at is not None):
-        parser.error("--percpu finds the addresses itself")
-    if options.drgn and not options.percpu and options.gpa is None:
-        parser.error("--drgn needs --gpa, or --percpu")
-    if (options.drgn or options.percpu) and not options.file:
-        parser.error("--drgn and --percpu read a FILE")
-    if options.watch is not None and not options.qmp:
-        parser.error("--watch needs --qmp")
-    if options.watch is not None and options.output:
-        parser.error("--watch writes to standard output alone")
-    if not options.interval > 0 or (options.watch is not None and not options.watch >= 0):
-        parser.error("--watch and --interval are seconds")
-    if options.qmp and options.gpa is None:
-        parser.error("--qmp needs --gpa")
-    if options.qmp and (options.file or options.drgn or options.percpu):
-        parser.error("--qmp reads a live machine: no FILE, and no drgn")
-    if options.watch is not None and (options.before or options.pages_view):
-        parser.error("--watch has no --before and no --pages-view")
-    if options.at is not None and options.gpa is not None:
-        parser.error("--at and --gpa both say where: give one")
-    if options.second_page and options.pages:
-        parser.error("--second-page and --pages both say where the area goes on: give one")
-    if options.before and options.second_page:
-        parser.error("--before needs both pages in one image: --pages, not --second-page")
-    if options.pages_view and options.file is None and not options.abi:
-        parser.error("--pages-view without a FILE needs --abi")
     given = options.file or options.qmp or options.pages_view
-    if not given and (sys.stdin is None or sys.stdin.isatty()):
-        parser.error("give a FILE")
+    watch = options.watch is not None
+    drgn = options.drgn or options.percpu
+    # fmt: off
+    refused = (
+        (options.percpu and (options.gpa is not None or options.at is not None), "--percpu finds the addresses itself"),
+        (options.drgn and not options.percpu and options.gpa is None, "--drgn needs --gpa, or --percpu"),
+        (drgn and not options.file, "--drgn and --percpu read a FILE"),
+        (watch and not options.qmp, "--watch needs --qmp"),
+        (watch and options.output, "--watch writes to standard output alone"),
+        (not options.interval > 0 or (watch and not options.watch >= 0), "--watch and --interval are seconds"),
+        (options.qmp and options.gpa is None, "--qmp needs --gpa"),
+        (options.qmp and (options.file or drgn), "--qmp reads a live machine: no FILE, and no drgn"),
+        (watch and (options.before or options.pages_view), "--watch has no --before and no --pages-view"),
+        (options.at is not None and options.gpa is not None, "--at and --gpa both say where: give one"),
+        (options.second_page and options.pages, "--second-page and --pages both say where the area goes on: give one"),
+        (options.before and options.second_page, "--before needs both pages in one image: --pages, not --second-page"),
+        (options.pages_view and options.file is None and not options.abi, "--pages-view without a FILE needs --abi"),
+        (not given and (sys.stdin is None or sys.stdin.isatty()), "give a FILE"),
+    )
+    # fmt: on
+    for wrong, message in refused:
+        if wrong:
+            parser.error(message)
 
 
 # The place that the options name, None if they name none.
-def _asked(options: argparse.Namespace) -> Place | None:
+def _asked(options: argparse.Namespace) -> Location | None:
     address: int | None = options.gpa if options.gpa is not None else options.at
     if options.pages:
         first, second = options.pages
-        return Place(first + (address or 0) % PAGE_SIZE, second)
-    return None if address is None else Place(address)
+        return Location(first + (address or 0) % PAGE_SIZE, second)
+    return None if address is None else Location(address)
 
 
-def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image) -> Place:
+def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image) -> Location:
     asked = _asked(options)
     if image.placed and options.at is not None and not options.pages:
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
@@ -174,7 +170,7 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
         name = "-" if options.file in (None, "-") else options.file
         parser.error(f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)")
     if asked is None:
-        return Place(image.pieces[0].address)
+        return Location(image.pieces[0].address)
     if options.at is not None and not options.pages:
-        return Place(asked.address + options.base)
+        return Location(asked.address + options.base)
     return asked

@@ -7,15 +7,14 @@ Law of this file: names in it are kept. ``abi``, ``address``, ``fields``, ``padd
 from collections.abc import Iterable
 from typing import Any
 
-from runstate_abi.tools.memory.area import Area, Values, state_name
+from runstate_abi.tools.memory.area import AreaBytes, Values, edges, state_name
 from runstate_abi.tools.memory.comparison import Deltas, shares
 from runstate_abi.tools.memory.observations import Observation
-from runstate_abi.tools.memory.rows import edges
 
 SCHEMA = "runstate-hexdump/1"
 
 
-def area(seen: Area, source: str, reasons: Iterable[str]) -> dict[str, Any]:
+def area(seen: AreaBytes, source: str, reasons: Iterable[str]) -> dict[str, Any]:
     """Return an area's place, numbers and bytes; times in ns, the flag masked out of the entry."""
     numbers = seen.values
     return {

@@ -7,7 +7,7 @@ and what could have two causes says both.
 from typing import NamedTuple
 
 from runstate_abi.layouts.structs.runstate import RUNSTATES, update_byte
-from runstate_abi.tools.memory.area import Area, Values, state_name
+from runstate_abi.tools.memory.area import AreaBytes, Values, state_name
 
 WRONG, IN_FLIGHT, NORMAL = "wrong", "in-flight", "normal"
 CLASSES = (WRONG, IN_FLIGHT, NORMAL)
@@ -57,7 +57,7 @@ def note(kind: str, text: str, *facts: str) -> Observation:
     return Observation(kind, text, "; ".join(FACTS[fact] for fact in facts))
 
 
-def observe(area: Area) -> tuple[Observation, ...]:
+def observe(area: AreaBytes) -> tuple[Observation, ...]:
     """Return what one look at an area shows, wrong before in-flight before normal."""
     seen = area.values
     found = [*_flag(area, seen), *_state(seen), *_bins(seen), *_sum(seen), *_padding(seen)]
@@ -74,7 +74,7 @@ def worst(found: tuple[Observation, ...]) -> str:
     return min((item.kind for item in found), key=CLASSES.index, default=NORMAL)
 
 
-def _flag(area: Area, seen: Values) -> list[Observation]:
+def _flag(area: AreaBytes, seen: Values) -> list[Observation]:
     if not seen.updating:
         text = "the update flag is clear: no update is in progress, if the writer uses the flag"
         return [note(NORMAL, text, "unflagged")] if seen.entry else []

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import update_byte
-from runstate_abi.tools.memory.area import abi_of
-from runstate_abi.tools.memory.lines import style_of
-from runstate_abi.tools.memory.rows import Element, elements
+from runstate_abi.tools.memory.area import Element, abi_of, elements
+from runstate_abi.tools.memory.text_view import style_of
 from runstate_abi.tools.output import Ink, Line
 from runstate_abi.tools.rendering.drawing import Box, Lane
 

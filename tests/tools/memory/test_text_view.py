@@ -1,8 +1,8 @@
 import pytest
 
 from runstate_abi.layouts.structs.runstate import update_byte
-from runstate_abi.tools.memory.area import LAYOUTS, Area, Span
-from runstate_abi.tools.memory.rows import Edge, Row, edges, elements, rows
+from runstate_abi.tools.memory.area import LAYOUTS, AreaBytes, Edge, Span, edges, elements
+from runstate_abi.tools.memory.text_view import ByteRow, rows
 
 # Every offset in a page at which an area goes on in the next page: 47 native and 43 compat.
 SPLITS = [
@@ -11,13 +11,13 @@ SPLITS = [
 
 
 def whole(abi, address):
-    return Area(LAYOUTS[abi], (Span(address, bytes(range(LAYOUTS[abi].size))),))
+    return AreaBytes(LAYOUTS[abi], (Span(address, bytes(range(LAYOUTS[abi].size))),))
 
 
 @pytest.mark.parametrize(("abi", "offset"), SPLITS)
 def test_a_split_area_is_cut_at_the_page_edge_and_nowhere_loses_a_byte(abi, offset):
     shown = list(rows(whole(abi, 0x7000 + offset)))
-    cells = [row for row in shown if isinstance(row, Row)]
+    cells = [row for row in shown if isinstance(row, ByteRow)]
     assert b"".join(row.data for row in cells) == bytes(range(LAYOUTS[abi].size))
     for row in cells:
         assert row.address == 0x7000 + offset + row.offset
@@ -34,7 +34,9 @@ def test_a_split_area_is_cut_at_the_page_edge_and_nowhere_loses_a_byte(abi, offs
 def test_the_byte_with_the_flag_is_marked_once_at_its_own_address(abi, offset):
     layout = LAYOUTS[abi]
     marked = [
-        r for r in rows(whole(abi, 0x7000 + offset)) if isinstance(r, Row) and r.flag is not None
+        r
+        for r in rows(whole(abi, 0x7000 + offset))
+        if isinstance(r, ByteRow) and r.flag is not None
     ]
     assert [row.data[row.flag] for row in marked] == [update_byte(layout)]
     assert marked[0].address + marked[0].flag == 0x7000 + offset + update_byte(layout)
@@ -44,9 +46,9 @@ def test_the_byte_with_the_flag_is_marked_once_at_its_own_address(abi, offset):
 def test_a_second_page_elsewhere_has_its_own_addresses(abi, offset):
     data = bytes(range(LAYOUTS[abi].size))
     here = 4096 - offset
-    split = Area(LAYOUTS[abi], (Span(0x7000 + offset, data[:here]), Span(0x3000, data[here:])))
+    split = AreaBytes(LAYOUTS[abi], (Span(0x7000 + offset, data[:here]), Span(0x3000, data[here:])))
     assert split.data == data
-    cells = [row for row in rows(split) if isinstance(row, Row)]
+    cells = [row for row in rows(split) if isinstance(row, ByteRow)]
     assert next(row.address for row in cells if row.offset >= here) == 0x3000
     edge = next(edge for edge in edges(split) if edge.page)
     assert (edge.offset, edge.address, edge.elsewhere) == (here, 0x3000, True)
@@ -54,7 +56,7 @@ def test_a_second_page_elsewhere_has_its_own_addresses(abi, offset):
 
 def test_a_second_page_that_a_file_holds_at_an_odd_place_is_a_page_edge_too():
     data = bytes(range(48))
-    split = Area(LAYOUTS["native"], (Span(0x1FF0, data[:16]), Span(0x3013, data[16:])))
+    split = AreaBytes(LAYOUTS["native"], (Span(0x1FF0, data[:16]), Span(0x3013, data[16:])))
     assert [(e.offset, e.address) for e in edges(split) if e.page] == [(16, 0x3013)]
 
 

@@ -1,18 +1,24 @@
-"""An area as lines for a person: spans of text, each with the name of its style.
-
-Nothing here prints: output.py writes the lines, in colour where that is wanted.
-"""
+"""An area as lines of text for a person; output.py prints them, in colour where that is wanted."""
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
+from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.layouts.model import Field
-from runstate_abi.layouts.structs.runstate import UINT64
-from runstate_abi.tools.memory.area import STOLEN, Area, Values, state_name
+from runstate_abi.layouts.structs.runstate import UINT64, update_byte
+from runstate_abi.tools.memory.area import (
+    STOLEN,
+    AreaBytes,
+    Edge,
+    Element,
+    Values,
+    edges,
+    elements,
+    state_name,
+)
 from runstate_abi.tools.memory.comparison import Deltas, shares
 from runstate_abi.tools.memory.observations import NORMAL, Observation, words
-from runstate_abi.tools.memory.rows import Edge, Row, rows
 from runstate_abi.tools.output import Ink, Line
 
 BYTES_WIDE = 3 * UINT64.size + 2
@@ -23,7 +29,21 @@ TEXT_WIDE = 88
 KIND_WIDE = 11
 
 
-def heading(area: Area, source: str, reasons: Iterable[str]) -> Iterator[Line]:
+class ByteRow(NamedTuple):
+    """Bytes of one element that lie in one cache line; ``column`` is where in it they begin.
+
+    ``flag`` is the index in ``data`` of the byte that holds XEN_RUNSTATE_UPDATE, if it is here.
+    """
+
+    address: int
+    offset: int
+    data: bytes
+    column: int
+    element: Element
+    flag: int | None
+
+
+def heading(area: AreaBytes, source: str, reasons: Iterable[str]) -> Iterator[Line]:
     """Yield what the area is, where it is, and why it is read so."""
     what = f"{area.abi} {area.layout.name}, {area.layout.size} bytes, little-endian"
     yield (Ink(f"{source} at {area.address:#x}: "), Ink(what, "strong"))
@@ -31,13 +51,28 @@ def heading(area: Area, source: str, reasons: Iterable[str]) -> Iterator[Line]:
         yield (Ink("  "), Ink(reason, "dim"))
 
 
-def body(area: Area, changed: frozenset[int] = frozenset()) -> Iterator[Line]:
+def body(area: AreaBytes, changed: frozenset[int] = frozenset()) -> Iterator[Line]:
     """Yield a line for each row and edge; bytes at the ``changed`` offsets are marked by style."""
     for item in rows(area):
         yield _edge(area, item) if isinstance(item, Edge) else _row(area, item, changed)
 
 
-def _edge(area: Area, edge: Edge) -> Line:
+def rows(area: AreaBytes) -> Iterator[ByteRow | Edge]:
+    """Yield the rows of an area, and between them the edges at which they were cut."""
+    data, flag = area.data, update_byte(area.layout)
+    by_offset = {edge.offset: edge for edge in edges(area)}
+    for element in elements(area.layout):
+        start, end = element.offset, element.offset + element.size
+        stops = [offset for offset in by_offset if start < offset < end]
+        for first, last in zip([start, *stops], [*stops, end], strict=True):
+            if first in by_offset:
+                yield by_offset[first]
+            here = flag - first if first <= flag < last else None
+            address = area.address_of(first)
+            yield ByteRow(address, first, data[first:last], first - start, element, here)
+
+
+def _edge(area: AreaBytes, edge: Edge) -> Line:
     if not edge.page:
         text = f"- - - - {CACHE_LINE}-byte line {edge.address:#x} "
         return (Ink(text + "- " * ((RULE_WIDE - len(text)) // 2), "line"),)
@@ -48,7 +83,7 @@ def _edge(area: Area, edge: Edge) -> Line:
     return (Ink(text.ljust(RULE_WIDE, "="), "page"),)
 
 
-def _row(area: Area, row: Row, changed: frozenset[int]) -> Line:
+def _row(area: AreaBytes, row: ByteRow, changed: frozenset[int]) -> Line:
     style = style_of(row.element.field, row.element.number)
     place = f"{row.address:#010x}  +{row.offset:#04x} "
     if row.column:
@@ -69,7 +104,7 @@ def style_of(field: Field, index: int) -> str:
 
 
 # Bytes stand in the column of their place in the element, also where an edge cut it.
-def _bytes(row: Row, style: str, changed: frozenset[int]) -> Iterator[Ink]:
+def _bytes(row: ByteRow, style: str, changed: frozenset[int]) -> Iterator[Ink]:
     yield Ink(" " * (3 * row.column))
     for index, byte in enumerate(row.data):
         here = style if row.offset + index not in changed else f"{style} changed"
@@ -85,7 +120,7 @@ def _bytes(row: Row, style: str, changed: frozenset[int]) -> Iterator[Ink]:
     yield Ink(" " * (BYTES_WIDE - used))
 
 
-def _value(area: Area, row: Row) -> Iterator[Ink]:
+def _value(area: AreaBytes, row: ByteRow) -> Iterator[Ink]:
     seen, field = area.values, row.element.field
     wide = max(len(f"{ns:,}") for ns in (seen.entry, *seen.times))
     if field.padding:
