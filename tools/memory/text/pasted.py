@@ -1,7 +1,7 @@
-"""Memory as people paste it: what a dump printed, found among prompts and prose, as an Image.
+"""Read memory that people paste: find what a tool printed among prompts and prose.
 
-Law of this file: a line of a dump is understood whole or refused with its number; what is no part
-of a dump is passed over, and two readings of one place must agree.
+Law of this file: no line of a dump is read in part. It is understood whole, or refused with its
+number. What is no part of a dump is passed over.
 """
 
 import re
@@ -13,12 +13,21 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import SMALLEST
 from runstate_abi.tools.memory.image import Image, Piece, arranged
-from runstate_abi.tools.memory.text import byte_order, cleaned, forms
-from runstate_abi.tools.memory.text.addresses import Line, agree, number_of, pieces
-from runstate_abi.tools.memory.text.forms import BARE, BARE_LEAST, BITS, BYTES, FORMS, OD, Form, Row
+from runstate_abi.tools.memory.text import cleaned, forms
+from runstate_abi.tools.memory.text.addresses import agree, number_of, pieces
+from runstate_abi.tools.memory.text.forms import (
+    BARE,
+    BARE_LEAST,
+    BITS,
+    BYTES,
+    FORMS,
+    OD,
+    DumpLine,
+    Form,
+)
 from runstate_abi.tools.memory.text.printed import STRUCT, Printed, printed
 
-# More text than this is not pasted, and the image that it was printed from should be given.
+# Nobody pastes more text than this: the image that it was printed from should be given.
 TEXT_MOST = 16 << 20
 HEAD = 1 << 15  # bytes that tell whether a file is text
 LINE_MOST = 1 << 14
@@ -48,17 +57,17 @@ def is_text(data: memoryview) -> bool:
 
 
 def _has_memory(data: bytes) -> bool:
-    lines = cleaned.lines(data)
+    lines = cleaned.clean_lines(data)
     if _dump(lines) is not None:
         return True
     try:
         return printed("\n".join(lines), "") is not None
     except WitnessError:
-        return True  # It is said when the text is read.
+        return True  # image() raises it again
 
 
 def is_prose(data: memoryview) -> bool:
-    """Tell whether a small file is all printable: what memory hardly is, and a paste always."""
+    """Tell whether a small file is all printable, as a paste always is and memory hardly ever."""
     return (
         len(data) <= TEXT_MOST
         and cleaned.readable(bytes(data[:HEAD]))
@@ -69,14 +78,14 @@ def is_prose(data: memoryview) -> bool:
 def image(data: memoryview, source: str, order: str | None = None) -> Image:
     """Return the memory that a text shows, at the addresses it shows (WitnessError).
 
-    ``order`` says whether groups of digits are BYTES or WORDS, and not evidence.
+    ``order`` says whether groups of digits are BYTES or WORDS; without it the text decides.
     """
     if len(data) > TEXT_MOST:
         raise WitnessError(
             f"{source}: {len(data) >> 20} MiB of text, at most {TEXT_MOST >> 20} are read; give "
             "the image that it was printed from"
         )
-    lines = cleaned.lines(bytes(data))
+    lines = cleaned.clean_lines(bytes(data))
     dump = _dump(lines)
     if dump is None or (not dump.form.addressed and dump.form is not BARE):
         whole = _printed(lines, source, alone=dump is None)
@@ -87,12 +96,8 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     if not dump.form.addressed:
         return _of_runs(dump, lines, source, order)
     rows = list(_rows(dump, lines, source))
-    parts = byte_order.read(dump.form, rows, order, source)
-    read = tuple(
-        Line(made.number, made.address, part, made.squeezed)
-        for made, part in zip(rows, parts, strict=True)
-    )
-    found = tuple(pieces(read, source))
+    parts = forms.in_memory_order(dump.form, rows, order, source)
+    found = tuple(pieces(list(zip(rows, parts, strict=True)), source))
     agree(found, source)
     if not found:
         raise WitnessError(f"{source}: {dump.form.name} text without any bytes")
@@ -142,7 +147,7 @@ def _dumps(line: str) -> Iterator[Dump]:
         fit = [
             form
             for form in FORMS
-            if (made := forms.row(form, 0, line[len(prefix) :])) and made.groups
+            if (made := forms.read_line(form, 0, line[len(prefix) :])) and made.groups
         ]
         yield from (Dump(form, prefix) for form in fit)
         if fit:
@@ -156,7 +161,7 @@ def _prefixes(line: str) -> Iterator[str]:
         yield line[: match.end()]
 
 
-# Some forms are another in disguise, and what all their lines say together tells.
+# The lines of some forms fit other forms too; all of them together tell.
 def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
     if not dump.form.addressed:
@@ -173,20 +178,20 @@ def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     return True
 
 
-def _steady(rows: Sequence[Row]) -> bool:
+def _steady(rows: Sequence[DumpLine]) -> bool:
     sizes = (sum(map(len, made.groups)) // 2 for made in rows)
     ends = [number_of(made.address, 16) + size for made, size in zip(rows, sizes, strict=True)]
     begins = [number_of(made.address, 16) for made in rows[1:]]
     return len(rows) > 1 and ends[:-1] == begins
 
 
-def _row_of(dump: Dump, number: int, line: str, squeezed: bool = False) -> Row | None:
+def _row_of(dump: Dump, number: int, line: str, squeezed: bool = False) -> DumpLine | None:
     if not line.startswith(dump.prefix) or len(line) > LINE_MOST:
         return None
-    return forms.row(dump.form, number, line[len(dump.prefix) :], squeezed)
+    return forms.read_line(dump.form, number, line[len(dump.prefix) :], squeezed)
 
 
-def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[Row]:
+def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[DumpLine]:
     squeezed = begun = False
     for number, line in enumerate(lines, 1):
         made = _row_of(dump, number, line, squeezed)
@@ -212,7 +217,7 @@ def _no_row(dump: Dump, number: int, line: str, source: str) -> None:
 
 # Without addresses, prose parts one reading from the next; so does a blank line between two areas.
 def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -> Image:
-    runs: list[list[Row]] = [[]]
+    runs: list[list[DumpLine]] = [[]]
     for number, line in enumerate(lines, 1):
         made = _row_of(dump, number, line)
         if made is not None and (runs[-1] or sum(map(len, made.groups)) >= BARE_LEAST):
@@ -233,12 +238,12 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
     return _of_values(found, dump.form.name, source)
 
 
-def _size(run: Sequence[Row]) -> int:
+def _size(run: Sequence[DumpLine]) -> int:
     return sum(len(group) for made in run for group in made.groups) // 2
 
 
-def _joined(form: Form, run: Sequence[Row], order: str | None, source: str) -> bytes:
+def _joined(form: Form, run: Sequence[DumpLine], order: str | None, source: str) -> bytes:
     # Lines of more digits than a number has are bytes: xxd -p, and bytes.hex().
     long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
     asked = BYTES if long and form is BARE else order
-    return b"".join(byte_order.read(form, run, asked, source))
+    return b"".join(forms.in_memory_order(form, run, asked, source))
