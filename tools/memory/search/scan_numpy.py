@@ -1,11 +1,11 @@
-"""The search with numpy (extra `scan`): each byte becomes a bit, and the filter is a few words.
+"""The search with numpy (extra `scan`): each byte of memory becomes a bit.
 
-Most of the filter asks only which bytes are zero and which are too large for a top byte of a time.
-As bits, 64 bytes of memory are one word, and the byte that a number's neighbour has in the same
-place is one byte of bits further on. So all of it costs little more than to make the bits once.
+Most of the filter of scan.py asks only which bytes are zero, and which are too large for a time's
+top byte. As bits, 64 bytes of memory are one word, and the next number's same byte is one byte of
+bits further on. So the whole filter costs little more than making the bits.
 
-The bits only discard what the filter of scan.py would also discard; what they leave goes through
-the whole filter, in _judged().
+The bits only discard what the filter would also discard; what they leave goes through the whole
+filter in _judged().
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.search.scan import (
+    HIGH_BITS,
     LARGE_BYTES,
     LIFE_SHIFT,
     NATIVE_LEAD,
@@ -30,7 +31,6 @@ RECORD = NATIVE_LEAD + TIMES  # What may be a state, one or two words of it, and
 _WORD = 64  # Bits in a word of bits, and so bytes of memory.
 _MARGIN = _WORD  # Bits behind a block's: what the last record there still has.
 _NO_FLAG = XEN_RUNSTATE_UPDATE - 1
-_HIGH_BITS = 0x7F & ~((AGE_MOST >> 56) - 1)  # set in no top byte, the flag aside
 _NUMBER = 8  # bytes in a number
 _ONES = 0x0101010101010101
 
@@ -85,7 +85,7 @@ def _in_block(np: Any, every: Array, low: int, high: int, room: Array) -> Array:
 # may be a state is lane 0, the numbers are 1 to 5. byte_23 has a bit for each place: whether byte 2
 # or 3 of a number that begins there is not zero.
 def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
-    high = np.bitwise_and(block[_NUMBER - 1 :], _HIGH_BITS, out=room[: len(block) - _NUMBER + 1])
+    high = np.bitwise_and(block[_NUMBER - 1 :], HIGH_BITS, out=room[: len(block) - _NUMBER + 1])
     fits = ~_lanes(_bits(np, high), size, 1, 5)
     if np.count_nonzero(fits) < size // SPARSE:
         return fits
