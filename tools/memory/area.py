@@ -14,19 +14,23 @@ from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.image import Image
 
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}
-LARGEST = max(layout.size for layout in LAYOUTS.values())
-SMALLEST = min(layout.size for layout in LAYOUTS.values())
+LARGEST, SMALLEST = NATIVE.size, COMPAT.size
 
 # A vCPU that could run and was not let.
 STOLEN = ("runnable", "offline")
 
-# How far native lies before the compat reading of the same bytes: its entry time comes later.
+# Native begins so many bytes before the compat reading of the same times.
 SHIFT = NATIVE.offsetof("state_entry_time") - COMPAT.offsetof("state_entry_time")
 
 
 def abi_of(layout: Layout) -> str:
     """Return what users call a layout: ``native`` or ``compat``."""
     return next(name for name, known in LAYOUTS.items() if known is layout)
+
+
+def state_name(state: int) -> str | None:
+    """Return ``running`` for 0 and so on; None for a value that is no RUNSTATE_*."""
+    return next((known.name for known in RUNSTATES if known.value == state), None)
 
 
 class Span(NamedTuple):
@@ -37,10 +41,9 @@ class Span(NamedTuple):
 
 
 class Excerpt(NamedTuple):
-    """Bytes from an area's address on, before its layout and so its size are known.
+    """One or two spans of bytes from an area's address on, before its layout and size are known.
 
-    ``spans`` are one or two stretches of memory; ``before`` are the few bytes in front of the area,
-    if the source has them.
+    ``before`` are the few bytes in front of the area, if the source has them.
     """
 
     spans: tuple[Span, ...]
@@ -58,7 +61,7 @@ class Excerpt(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The numbers in an area, unsigned: ``entry_raw`` still has the flag."""
+    """The numbers in an area, unsigned, times in ns: ``entry_raw`` still has the flag."""
 
     state: int
     entry_raw: int
@@ -77,7 +80,7 @@ class Values(NamedTuple):
 
     @property
     def total(self) -> int:
-        """The four times added up, in ns, not wrapped at 2^64."""
+        """The sum of the four times in ns, not wrapped at 2^64."""
         return sum(self.times)
 
     @property
@@ -121,18 +124,18 @@ class AreaBytes(NamedTuple):
         return self.spans[-1].address + offset
 
 
-def _packed(layout: Layout) -> struct.Struct:
+def _format(layout: Layout) -> struct.Struct:
     letters = {4: "I", 8: "Q"}
     kinds = (f"{x.size}s" if x.padding else f"{x.count}{letters[x.type.size]}" for x in layout.rows)
     return struct.Struct("<" + "".join(kinds))
 
 
-_PACKED = {layout.name: _packed(layout) for layout in LAYOUTS.values()}
+_FORMATS = {layout.name: _format(layout) for layout in LAYOUTS.values()}
 
 
 def values(layout: Layout, data: bytes) -> Values:
     """Return the numbers that ``data`` hold under ``layout``; little-endian, unsigned."""
-    found = _PACKED[layout.name].unpack_from(data)
+    found = _FORMATS[layout.name].unpack_from(data)
     state, entry, *times = (number for number in found if isinstance(number, int))
     padding = b"".join(part for part in found if isinstance(part, bytes))
     return Values(state, entry, tuple(times), padding)
@@ -140,33 +143,35 @@ def values(layout: Layout, data: bytes) -> Values:
 
 def packed(seen: Values) -> bytes:
     """Return the numbers as native has them in memory."""
-    return _PACKED[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
+    return _FORMATS[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
 
 
-def excerpt(image: Image, address: int, second: Span | None = None) -> Excerpt:
+def excerpt(
+    image: Image, address: int, second: int | None = None, other: Image | None = None
+) -> Excerpt:
     """Read as many bytes at ``address`` as the larger layout needs and the image has.
 
-    ``second`` holds the other page's bytes if that is not the next page. WitnessError if not even
-    the smaller layout fits.
+    ``second`` is the address of the other page, in the image ``other`` if there is one, where that
+    is not the next page. WitnessError if not even the smaller layout fits.
     """
     in_front = memory.before(image, address, SHIFT)
-    here = PAGE_SIZE - address % PAGE_SIZE
     if second is None:
         data = memory.available(image, address, LARGEST)
         if 0 < len(data) < SMALLEST:
             raise WitnessError(missing(image.source, address, len(data)))
-        if not data:
-            memory.read(image, address, SMALLEST)
-        return Excerpt((Span(address, data),), in_front)
-    head = Span(address, memory.read(image, address, here))
-    tail = Span(second.address, second.data[: LARGEST - here])
-    if len(head.data) + len(tail.data) < SMALLEST:
-        raise WitnessError(f"{image.source}: the second page holds {len(tail.data)} bytes, too few")
-    return Excerpt((head, tail), in_front)
+        return Excerpt((Span(address, data or memory.read(image, address, SMALLEST)),), in_front)
+    here = PAGE_SIZE - address % PAGE_SIZE
+    head = memory.read(image, address, here)
+    rest = memory.available(other or image, second, max(LARGEST - here, 0))
+    if here < LARGEST and not rest:
+        memory.read(other or image, second, 1)
+    if len(head) + len(rest) < SMALLEST:
+        raise WitnessError(f"{image.source}: the second page holds {len(rest)} bytes, too few")
+    return Excerpt((Span(address, head), Span(second, rest)), in_front)
 
 
 def missing(source: str, address: int, count: int) -> str:
-    """Say that only ``count`` bytes of an area are there."""
+    """Return a message: only ``count`` bytes of an area are there."""
     return (
         f"{source}: {count} of {LARGEST} bytes at {address:#x}: {LARGEST - count} are missing at "
         f"its end (compat has {SMALLEST}: --abi compat)"
@@ -188,13 +193,8 @@ def read_as(layout: Layout, seen: Excerpt) -> AreaBytes:
     return AreaBytes(layout, tuple(spans))
 
 
-def state_name(state: int) -> str | None:
-    """Return ``running`` for 0 and so on; None for a value that is no RUNSTATE."""
-    return next((known.name for known in RUNSTATES if known.value == state), None)
-
-
 class Element(NamedTuple):
-    """One number of the struct, or one run of padding: ``time[2]`` of ``field``."""
+    """One number of the struct, or one run of padding: ``time[2]``, number 2 of ``field``."""
 
     name: str
     field: Field
@@ -211,7 +211,7 @@ class Element(NamedTuple):
 
 
 def elements(layout: Layout) -> Iterator[Element]:
-    """Yield the numbers of a struct in offset order, each padding row as one element."""
+    """Yield the numbers of a struct in offset order, each run of padding as one element."""
     for row in layout.rows:
         if row.padding:
             yield Element(row.name, row, row.offset, row.size, 0)
@@ -222,7 +222,7 @@ def elements(layout: Layout) -> Iterator[Element]:
 
 
 class Edge(NamedTuple):
-    """A page or a cache line ends before ``address``; ``offset`` bytes of the area precede it."""
+    """A page or a cache line ends before ``address``, behind ``offset`` bytes of the area."""
 
     address: int
     offset: int

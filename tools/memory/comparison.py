@@ -1,6 +1,6 @@
-"""Two looks at one area: how each time grew, and which rules hold between them.
+"""Compare two looks at one area: how each time grew, and which rules hold between them.
 
-Every function takes the earlier look first. A look that was in flight proves nothing wrong.
+A look that fell into an update proves nothing wrong.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,13 +65,13 @@ def shares(moved: Deltas) -> tuple[Share, ...]:
 
 
 def told(alone: Iterable[Observation], both: Sequence[Observation]) -> tuple[Observation, ...]:
-    """Return what one look and what two show; where they speak of the same fact, two tell more."""
+    """Return what one look and what two show; of observations on one fact, that of two looks."""
     known = {item.fact for item in both}
     return ordered([*both, *(item for item in alone if item.fact not in known)])
 
 
 def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
-    """Return what two looks show together: backward steps, a broken sum, what only seems odd."""
+    """Return what two looks, the earlier first, show together."""
     moved = deltas(earlier, later)
     if earlier == later and later.updating:
         text = (
@@ -92,7 +92,10 @@ def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
         if later.entry < earlier.entry:
             text += "; the entry time went backwards (are the dumps in order?)"
         return (note(kind, text, "order"),)
-    found = [*_backwards(moved), *_constant(earlier, later, moved), *_same_time(moved)]
+    found = [*_backwards(moved), *_constant(earlier, later, moved)]
+    if not moved.entry:
+        text = "the area changed, and its entry time did not"
+        found.append(note(NORMAL, text, "same-time"))
     if moved.entry > 0 and not any(item.kind == WRONG for item in found):
         text = f"it was updated between the dumps, and is not stale as of {words(later.entry)}"
         found.append(note(NORMAL, text, "stale"))
@@ -105,19 +108,16 @@ def _backwards(moved: Deltas) -> list[Observation]:
         return [note(NORMAL, text, "migration")]
     names = ["state_entry_time", *(f"time[{x.value}] {x.name}" for x in RUNSTATES)]
     steps = zip(names, (moved.entry, *moved.times), strict=True)
-    swapped = f" ({_why_back(moved)})" if _swapped(moved) else ""
+    why = ""
+    if _all_back(moved):
+        # KVM's sum is the entry time on every host. Xen's differs by when the vCPU was created.
+        anew = "was the machine migrated or restored between the dumps, or are they out of order?"
+        why = f" ({'are the dumps in order?' if moved.offsets[0] else anew})"
     return [
-        note(WRONG, f"{name} went backwards by {words(-delta)}{swapped}", "monotonic")
+        note(WRONG, f"{name} went backwards by {words(-delta)}{why}", "monotonic")
         for name, delta in steps
         if delta < 0
     ]
-
-
-# KVM's sum is the entry time on every host; Xen's differs by the moment of the vCPU's creation.
-def _why_back(moved: Deltas) -> str:
-    order = "are the dumps in order?"
-    anew = "was the machine migrated or restored between the dumps, or"
-    return order if moved.offsets[0] else f"{anew} {order.removesuffix('?')} not?"
 
 
 def _all_back(moved: Deltas) -> bool:
@@ -126,10 +126,6 @@ def _all_back(moved: Deltas) -> bool:
 
 def _made_anew(moved: Deltas) -> bool:
     return _all_back(moved) and moved.offsets[0] != moved.offsets[1]
-
-
-def _swapped(moved: Deltas) -> bool:
-    return _all_back(moved) and moved.offsets[0] == moved.offsets[1]
 
 
 def _constant(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
@@ -150,10 +146,3 @@ def _constant(earlier: Values, later: Values, moved: Deltas) -> list[Observation
         "by VCPUOP_get_runstate_info, or they are of two vCPUs"
     )
     return [note(WRONG, text, "xen-sum", "kvm-sum", "snapshot")]
-
-
-def _same_time(moved: Deltas) -> list[Observation]:
-    if moved.entry:
-        return []
-    text = "the area changed, and its entry time did not"
-    return [note(NORMAL, text, "same-time")]

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import output
 from runstate_abi.tools.memory import image as memory
@@ -17,7 +16,6 @@ from runstate_abi.tools.memory.area import (
     SMALLEST,
     AreaBytes,
     Excerpt,
-    Span,
     excerpt,
     missing,
     read_as,
@@ -58,7 +56,7 @@ def explain(
     """
     if image.kind == STRUCT_KIND and options.abi == "compat" and not place.address:
         place = Location(SHIFT)  # The numbers were put where native has them.
-    seen = _window(options, image, place)
+    seen = _excerpt(options, image, place)
     earlier = _earlier(options, place)
     for text in image.notes:
         print(f"runstate: {image.source}: {text}", file=sys.stderr)
@@ -78,20 +76,11 @@ def explain(
     return _show(options, image.source, shown, decision, earlier, torn)
 
 
-def _window(options: argparse.Namespace, image: Image, place: Location) -> Excerpt:
+def _excerpt(options: argparse.Namespace, image: Image, place: Location) -> Excerpt:
     if options.second_page:
         name, offset = options.second_page
-        return _crossing(image, place, sources.opened(name), offset)
-    if place.second is not None:
-        return _crossing(image, place, image, place.second)
-    return excerpt(image, place.address)
-
-
-def _crossing(image: Image, place: Location, other: Image, offset: int) -> Excerpt:
-    rest = memory.available(other, offset, PAGE_SIZE)
-    if not rest:
-        memory.read(other, offset, 1)
-    return excerpt(image, place.address, Span(offset, rest))
+        return excerpt(image, place.address, offset, sources.opened(name))
+    return excerpt(image, place.address, place.second)
 
 
 def _earlier(options: argparse.Namespace, place: Location) -> Excerpt | None:
@@ -99,7 +88,7 @@ def _earlier(options: argparse.Namespace, place: Location) -> Excerpt | None:
         return None
     name, address = options.before
     image = sources.asked(name, options)
-    return _window(options, image, place if address is None else Location(address))
+    return _excerpt(options, image, place if address is None else Location(address))
 
 
 def decided(

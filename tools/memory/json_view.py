@@ -1,7 +1,6 @@
-"""An area as one JSON value: what outside scripts rely on.
+"""An area as one JSON value, on which other people's scripts rely.
 
-Law of this file: names in it are kept. ``abi``, ``address``, ``fields``, ``padding``,
-``update_in_progress`` and ``observations`` mean the same in every version of the schema.
+Law of this file: no name in it changes its meaning while the schema keeps its name.
 """
 
 from collections.abc import Iterable
@@ -47,7 +46,7 @@ def fields(numbers: Values) -> dict[str, Any]:
 
 
 def observations(found: Iterable[Observation]) -> list[dict[str, str]]:
-    """Return the observations, each with its class, its text and its fact."""
+    """Return the observations as JSON."""
     return [{"class": item.kind, "text": item.text, "fact": item.fact} for item in found]
 
 
@@ -64,7 +63,7 @@ def growth(earlier: Values, moved: Deltas, source: str) -> dict[str, Any]:
 
 
 def undecided(readings: list[dict[str, Any]], source: str, reasons: Iterable[str]) -> Any:
-    """Return what is said when neither layout can be ruled out: both readings, and no ABI."""
+    """Return the value if neither layout can be ruled out: both readings, and no ABI."""
     return {
         "schema": SCHEMA,
         "source": source,

@@ -1,7 +1,4 @@
-"""Which field of an area lies in which page: as lines for a person, and as lanes to be drawn.
-
-Law of this file: it knows where an area lies and nothing of what is in it.
-"""
+"""Show which field of an area lies in which page: as text, as lanes to be drawn, as JSON."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,7 +13,10 @@ from runstate_abi.tools.rendering.drawing import Box, Lane
 
 
 class Part(NamedTuple):
-    """The part of an element in one page: bytes ``first`` up to ``last`` of the area."""
+    """The bytes ``first`` up to ``last`` of the area: an element, or what of it is in one page.
+
+    ``flag`` is the offset of the update byte if it is among them.
+    """
 
     element: Element
     first: int
@@ -28,6 +28,11 @@ class Part(NamedTuple):
         """Whether all of the element is in this page."""
         return self.last - self.first == self.element.size
 
+    @property
+    def style(self) -> str:
+        """The style of the element's bytes."""
+        return style_of(self.element.field, self.element.number)
+
 
 class Page(NamedTuple):
     """One of the pages: the area's bytes ``first`` up to ``last`` are in it from ``start`` on."""
@@ -36,6 +41,15 @@ class Page(NamedTuple):
     first: int
     last: int
     parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes of the area are in this page."""
+        return self.last - self.first
+
+    def address_of(self, offset: int) -> int:
+        """Return the address of byte ``offset`` of the area."""
+        return self.start + offset - self.first
 
 
 def pages(layout: Layout, address: int, second: int | None = None) -> tuple[Page, ...]:
@@ -60,26 +74,24 @@ def _page(layout: Layout, start: int, first: int, last: int) -> Page:
 def heading(layout: Layout, held: tuple[Page, ...], address: int) -> str:
     """Return one sentence: ``compat, 44 bytes at 0x1fec: 20 in the first page, ...``."""
     what = f"{abi_of(layout)} {layout.name}, {layout.size} bytes at {address:#x}"
-    sizes = [page.last - page.first for page in held]
     if len(held) == 1:
         return f"{what}: all in one page"
-    return f"{what}: {sizes[0]} in the first page, {sizes[1]} in the second"
+    return f"{what}: {held[0].size} in the first page, {held[1].size} in the second"
 
 
 def lines(layout: Layout, held: tuple[Page, ...], address: int) -> Iterator[Line]:
     """Yield the pages for a person: a ruler of one character a byte, then each part."""
     yield (Ink(heading(layout, held, address), "strong"),)
     for number, page in enumerate(held, 1):
-        count = page.last - page.first
-        end = page.start + count
-        yield (Ink(f"page {number}: {page.start:#x}..{end - 1:#x}, {count} bytes", "page"),)
+        end = page.start + page.size - 1
+        yield (Ink(f"page {number}: {page.start:#x}..{end:#x}, {page.size} bytes", "page"),)
         yield (Ink("  "), *_ruler(page))
         yield from (_part(page, part) for part in page.parts)
 
 
 def _ruler(page: Page) -> Iterator[Ink]:
     for part in page.parts:
-        style = style_of(part.element.field, part.element.number)
+        style = part.style
         letter = "." if part.element.field.padding else style[-1] if "time" in style else style[0]
         for offset in range(part.first, part.last):
             yield Ink("U", "flag") if offset == part.flag else Ink(letter, style)
@@ -87,30 +99,29 @@ def _ruler(page: Page) -> Iterator[Ink]:
 
 
 def _part(page: Page, part: Part) -> Line:
-    style = style_of(part.element.field, part.element.number)
     count, size = part.last - part.first, part.element.size
-    address = page.start + part.first - page.first
     amount = f"{count} bytes" if part.whole else f"{count} of {size} bytes"
-    place = f"  {address:#x}  +{part.first:#04x}  {amount:<12} "
+    place = f"  {page.address_of(part.first):#x}  +{part.first:#04x}  {amount:<12} "
+    line = (Ink(place, "dim"), Ink(part.element.label, part.style))
     if part.flag is None:
-        return (Ink(place, "dim"), Ink(part.element.label, style))
-    flag = f"  update byte +{part.flag:#04x} at {page.start + part.flag - page.first:#x}"
-    return (Ink(place, "dim"), Ink(part.element.label, style), Ink(flag, "flag"))
+        return line
+    flag = f"  update byte +{part.flag:#04x} at {page.address_of(part.flag):#x}"
+    return (*line, Ink(flag, "flag"))
 
 
 def lanes(held: tuple[Page, ...]) -> Iterator[Lane]:
-    """Yield a lane for each page; the update byte is the filled one."""
+    """Yield a lane for each page, with its update byte marked."""
     for number, page in enumerate(held, 1):
-        boxes = tuple(_box(part) for part in page.parts)
-        count = page.last - page.first
-        yield Lane(f"page {number}: {count} bytes from {page.start:#x} on", boxes)
-
-
-def _box(part: Part) -> Box:
-    style = style_of(part.element.field, part.element.number)
-    mark = None if part.flag is None else part.flag - part.first
-    label = part.element.name if part.whole else f"{part.element.name} (part)"
-    return Box(label, part.last - part.first, style, mark)
+        boxes = tuple(
+            Box(
+                part.element.name if part.whole else f"{part.element.name} (part)",
+                part.last - part.first,
+                part.style,
+                None if part.flag is None else part.flag - part.first,
+            )
+            for part in page.parts
+        )
+        yield Lane(f"page {number}: {page.size} bytes from {page.start:#x} on", boxes)
 
 
 def as_json(layout: Layout, held: tuple[Page, ...], address: int) -> dict[str, Any]:
@@ -123,10 +134,9 @@ def as_json(layout: Layout, held: tuple[Page, ...], address: int) -> dict[str, A
         "pages": [
             {
                 "address": page.start,
-                "size": page.last - page.first,
+                "size": page.size,
                 "update_byte": next(
-                    (page.start + x.flag - page.first for x in page.parts if x.flag is not None),
-                    None,
+                    (page.address_of(x.flag) for x in page.parts if x.flag is not None), None
                 ),
                 "parts": [
                     {"name": x.element.name, "offset": x.first, "size": x.last - x.first}

@@ -30,9 +30,9 @@ KIND_WIDE = 11
 
 
 class ByteRow(NamedTuple):
-    """Bytes of one element that lie in one cache line; ``column`` is where in it they begin.
+    """Bytes of one element in one cache line; ``column`` is where in the element they begin.
 
-    ``flag`` is the index in ``data`` of the byte that holds XEN_RUNSTATE_UPDATE, if it is here.
+    ``flag`` is the index in ``data`` of the update byte, if it is here.
     """
 
     address: int
@@ -44,7 +44,7 @@ class ByteRow(NamedTuple):
 
 
 def heading(area: AreaBytes, source: str, reasons: Iterable[str]) -> Iterator[Line]:
-    """Yield what the area is, where it is, and why it is read so."""
+    """Yield what and where the area is, and why it is read so."""
     what = f"{area.abi} {area.layout.name}, {area.layout.size} bytes, little-endian"
     yield (Ink(f"{source} at {area.address:#x}: "), Ink(what, "strong"))
     for reason in reasons:
@@ -52,13 +52,13 @@ def heading(area: AreaBytes, source: str, reasons: Iterable[str]) -> Iterator[Li
 
 
 def body(area: AreaBytes, changed: frozenset[int] = frozenset()) -> Iterator[Line]:
-    """Yield a line for each row and edge; bytes at the ``changed`` offsets are marked by style."""
+    """Yield a line for each row and edge; bytes at ``changed`` offsets have another style."""
     for item in rows(area):
         yield _edge(area, item) if isinstance(item, Edge) else _row(area, item, changed)
 
 
 def rows(area: AreaBytes) -> Iterator[ByteRow | Edge]:
-    """Yield the rows of an area, and between them the edges at which they were cut."""
+    """Yield the rows of an area, and between them the edges that part them."""
     data, flag = area.data, update_byte(area.layout)
     by_offset = {edge.offset: edge for edge in edges(area)}
     for element in elements(area.layout):
@@ -77,9 +77,8 @@ def _edge(area: AreaBytes, edge: Edge) -> Line:
         text = f"- - - - {CACHE_LINE}-byte line {edge.address:#x} "
         return (Ink(text + "- " * ((RULE_WIDE - len(text)) // 2), "line"),)
     rest = area.layout.size - edge.offset
-    text = f"===== page ends: {edge.offset} bytes in it, {rest} in the next, {edge.address:#x} "
-    if edge.elsewhere:
-        text = f"===== page ends: {edge.offset} bytes in it, {rest} elsewhere, {edge.address:#x} "
+    where = "elsewhere" if edge.elsewhere else "in the next"
+    text = f"===== page ends: {edge.offset} bytes in it, {rest} {where}, {edge.address:#x} "
     return (Ink(text.ljust(RULE_WIDE, "="), "page"),)
 
 
@@ -103,15 +102,13 @@ def style_of(field: Field, index: int) -> str:
     return "entry" if field.type is UINT64 else "state"
 
 
-# Bytes stand in the column of their place in the element, also where an edge cut it.
+# A byte stands in the column of its place in the element, also if an edge parts the element.
 def _bytes(row: ByteRow, style: str, changed: frozenset[int]) -> Iterator[Ink]:
     yield Ink(" " * (3 * row.column))
     for index, byte in enumerate(row.data):
         here = style if row.offset + index not in changed else f"{style} changed"
         if index == row.flag:
-            yield Ink("[")
-            yield Ink(f"{byte:02x}", "flag" if byte & 0x80 else here)
-            yield Ink("]")
+            yield from (Ink("["), Ink(f"{byte:02x}", "flag" if byte & 0x80 else here), Ink("]"))
         else:
             after_flag = row.flag is not None and index == row.flag + 1
             yield Ink("" if after_flag else " ")
@@ -126,22 +123,13 @@ def _value(area: AreaBytes, row: ByteRow) -> Iterator[Ink]:
     if field.padding:
         yield Ink("zero" if not any(seen.padding) else "not zero", "dim")
     elif field.count > 1:
-        yield _duration(seen.times[row.element.number], wide)
+        yield Ink(_ns(seen.times[row.element.number], wide))
     elif field.type is UINT64:
-        yield _duration(seen.entry, wide)
-        yield Ink("  ")
+        yield from (Ink(_ns(seen.entry, wide)), Ink("  "))
         yield Ink(f"UPDATE={int(seen.updating)}", "flag" if seen.updating else "dim")
     else:
-        yield Ink(_state(seen))
-
-
-def _state(seen: Values) -> str:
-    name = state_name(seen.state)
-    return f"{seen.state}  {name}" if name else f"{seen.state:#x}  not a RUNSTATE_*"
-
-
-def _duration(ns: int, wide: int) -> Ink:
-    return Ink(_ns(ns, wide))
+        name = state_name(seen.state)
+        yield Ink(f"{seen.state}  {name}" if name else f"{seen.state:#x}  not a RUNSTATE_*")
 
 
 def _ns(ns: int, wide: int = 0) -> str:
@@ -149,7 +137,7 @@ def _ns(ns: int, wide: int = 0) -> str:
 
 
 def steal(seen: Values) -> Iterator[Line]:
-    """Yield how much of the time was stolen, unless that cannot be told from these numbers."""
+    """Yield how much of the time was stolen, if these numbers tell."""
     if seen.updating or not seen.total or max(seen.times) > seen.entry:
         return
     part = f"{_ns(seen.steal)}, {seen.steal / seen.total:.1%} of the four times"
@@ -157,10 +145,7 @@ def steal(seen: Values) -> Iterator[Line]:
 
 
 def observed(found: Iterable[Observation], columns: int | None = None) -> Iterator[Line]:
-    """Yield each observation with its class in front and its fact under it.
-
-    ``columns`` is how wide the terminal is, if it is one.
-    """
+    """Yield each observation with its class and its fact; a terminal has so many ``columns``."""
     wide = max(min(TEXT_WIDE, (columns or TEXT_WIDE + KIND_WIDE) - KIND_WIDE), 1)
     for item in found:
         first, *rest = wrap(item.text, wide)
@@ -170,7 +155,7 @@ def observed(found: Iterable[Observation], columns: int | None = None) -> Iterat
 
 
 def verdict(kind: str) -> Line:
-    """Return the last line: what matters most of all that was observed."""
+    """Return the last line, for the worst class of the observations."""
     texts = {
         "wrong": "something is wrong: see above",
         "in-flight": "in flight: a reader must retry, and so must you",
@@ -180,7 +165,7 @@ def verdict(kind: str) -> Line:
 
 
 def growth(moved: Deltas, source: str) -> Iterator[Line]:
-    """Yield how each number grew since the earlier dump, with each state's share as a bar."""
+    """Yield how each number grew since an earlier look, with each state's share as a bar."""
     states = " -> ".join(state_name(state) or f"{state:#x}" for state in moved.states)
     yield (Ink(f"since {source}: state {states}, entry time {_signed(moved.entry)}"),)
     for index, share in enumerate(shares(moved)):
