@@ -52,12 +52,16 @@ def explain(
 ) -> int:
     """Show the area at ``place`` in the view that the options ask for; return the exit code.
 
-    ``torn`` says that the bytes changed while they were read, and stands for what they would tell.
+    ``torn`` is given if the bytes changed while they were read, and replaces all observations.
     """
     if image.kind == STRUCT_KIND and options.abi == "compat" and not place.address:
-        place = Location(SHIFT)  # The numbers were put where native has them.
+        place = Location(SHIFT)  # the text reader put the numbers where native has them
     seen = _excerpt(options, image, place)
-    earlier = _earlier(options, place)
+    earlier = None
+    if options.before:
+        name, address = options.before
+        there = place if address is None else Location(address)
+        earlier = _excerpt(options, sources.asked(name, options), there)
     for text in image.notes:
         print(f"runstate: {image.source}: {text}", file=sys.stderr)
     if not options.abi and short_of_native(seen):
@@ -68,8 +72,13 @@ def explain(
     if decision.layout is None:
         return _undecided(options, image, seen, decision)
     shown = read_as(decision.layout, seen)
-    if image.machine in (None, "x86_64") and not options.abi:
-        decision = _with_rival(decision, shown, seen.before)
+    place_of_other = rival(shown, seen.before)
+    if image.machine in (None, "x86_64") and not options.abi and place_of_other is not None:
+        # It is decided for this address, but the guest may have registered the other.
+        other = next(name for name in LAYOUTS if name != shown.abi)
+        reason = f"{other} at {place_of_other:#x} reads the same, if that is the address"
+        others = (Rival(LAYOUTS[other], place_of_other),)
+        decision = Decision(decision.layout, (*decision.reasons, reason), others)
     if options.pages_view:
         second = shown.spans[1].address if len(shown.spans) > 1 else None
         return pages(options, shown.layout, Location(shown.address, second))
@@ -83,17 +92,10 @@ def _excerpt(options: argparse.Namespace, image: Image, place: Location) -> Exce
     return excerpt(image, place.address, place.second)
 
 
-def _earlier(options: argparse.Namespace, place: Location) -> Excerpt | None:
-    if not options.before:
-        return None
-    name, address = options.before
-    image = sources.asked(name, options)
-    return _excerpt(options, image, place if address is None else Location(address))
-
-
 def decided(
     options: argparse.Namespace, seen: Excerpt, earlier: Excerpt | None, machine: str | None
 ) -> Decision:
+    """Decide the layout: by --abi, by the bytes, or by those of an earlier dump."""
     if options.abi:
         return Decision(LAYOUTS[options.abi], (options.abi_reason,))
     decision = decide(seen, machine)
@@ -104,24 +106,13 @@ def decided(
     return decision
 
 
-# The aligned places on both sides of an address that is not: a slip of the finger, or KVM's.
+# The areas at the aligned addresses on both sides of one that is not aligned.
 def _near(image: Image, seen: Excerpt) -> Iterator[Excerpt]:
     slip = seen.address % SHIFT
     places = (seen.address - slip, seen.address - slip + SHIFT) if slip else ()
     for place in places:
         if len(memory.available(image, place, SMALLEST)) == SMALLEST:
             yield excerpt(image, place)
-
-
-# Decided for this address; the guest may have registered the other.
-def _with_rival(decision: Decision, shown: AreaBytes, before: bytes) -> Decision:
-    place = rival(shown, before)
-    if place is None:
-        return decision
-    other = next(name for name in LAYOUTS if name != shown.abi)
-    reason = f"{other} at {place:#x} reads the same, if that is the address"
-    others = (Rival(LAYOUTS[other], place),)
-    return decision._replace(reasons=(*decision.reasons, reason), others=others)
 
 
 def _show(
@@ -174,7 +165,13 @@ def _layout_of(options: argparse.Namespace, later: Layout, earlier: Excerpt) -> 
 
 
 def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, decision: Decision) -> int:
-    readings = _readings(image, seen, decision)
+    # The readings that are left, each at its own address.
+    readings = [
+        read_as(layout, seen if address == seen.address else excerpt(image, address))
+        for layout, address in decision.others
+    ]
+    if not readings:
+        readings = [read_as(x, seen) for x in LAYOUTS.values() if x.size <= len(seen.data)]
     if options.format == "json":
         values = [json_view.area(x, image.source, ()) for x in readings]
         out_json(options, json_view.undecided(values, image.source, decision.reasons))
@@ -186,16 +183,6 @@ def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, decisio
     why = "; ".join(decision.reasons)
     print(f"runstate: cannot tell what is there: {why} (give --abi)", file=sys.stderr)
     return CANNOT_TELL
-
-
-# The readings that are left, each at its own address.
-def _readings(image: Image, seen: Excerpt, decision: Decision) -> list[AreaBytes]:
-    if decision.others:
-        return [
-            read_as(layout, seen if address == seen.address else excerpt(image, address))
-            for layout, address in decision.others
-        ]
-    return [read_as(layout, seen) for layout in LAYOUTS.values() if layout.size <= len(seen.data)]
 
 
 def pages(options: argparse.Namespace, layout: Layout, place: Location) -> int:

@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     return explanation.explain(options, image, place)
 
 
-# A kernel dump: the area at --gpa, or that of each CPU; the worst of their exit codes.
+# Explain an area of a kernel dump: that at --gpa, or each CPU's, and return the worst exit code.
 def _dumped(options: argparse.Namespace) -> int:
     from runstate_abi.tools.memory import kdump
 
@@ -77,7 +77,7 @@ def _pair(text: str) -> tuple[int, int]:
     return address(first), address(second)
 
 
-# A dump of the same memory has the area at the same place; a page by itself, at its own.
+# FILE or FILE:ADDR. A dump of the same memory has the area at the same place, one page has not.
 def _earlier(text: str) -> tuple[str, int | None]:
     name, colon, place = text.rpartition(":")
     if not colon or not place[:1].isdigit() or os.path.exists(text):
@@ -97,12 +97,7 @@ def parser() -> argparse.ArgumentParser:
     made = new_parser("hexdump", DESCRIPTION, EPILOG)
     add = made.add_argument
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
-    add(
-        "--at",
-        type=address,
-        metavar="OFFSET",
-        help="where the area begins in a raw image",
-    )
+    add("--at", type=address, metavar="OFFSET", help="where the area begins in a raw image")
     add("--gpa", type=address, metavar="ADDR", help="its guest-physical address")
     add("--abi", choices=list(LAYOUTS), help="the layout; without it, evidence decides")
     add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help="its other page, elsewhere")
@@ -164,12 +159,14 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
     asked = _asked(options)
     if image.placed and options.at is not None and not options.pages:
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
-    if image.placed and asked is None:
-        parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
-    if asked is None and image.kind == sources.KIND and image.size > LARGEST:
-        name = "-" if options.file in (None, "-") else options.file
-        parser.error(f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)")
     if asked is None:
+        if image.placed:
+            parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
+        if image.kind == sources.KIND and image.size > LARGEST:
+            name = options.file or "-"
+            parser.error(
+                f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)"
+            )
         return Location(image.pieces[0].address)
     if options.at is not None and not options.pages:
         return Location(asked.address + options.base)

@@ -16,6 +16,7 @@ from runstate_abi.tools.memory import containers, elfcore
 from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.text import forms
 from runstate_abi.tools.memory.text import pasted as text
+from runstate_abi.tools.options import address
 
 KIND = "raw"
 # Standard input cannot be mapped. What comes through a pipe is pasted text or a small image; a
@@ -25,17 +26,10 @@ NESTED_MOST = 2  # a compressed dump may have been compressed again by mistake
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says how a file is read: --base, --raw and --text."""
-    from runstate_abi.tools.options import address
-
+    """Add the options that say how a file is read: --base, --raw and --text."""
     add = parser.add_argument
-    add(
-        "--base",
-        type=address,
-        default=0,
-        metavar="ADDR",
-        help="address of a raw image's byte 0",
-    )
+    base = "address of a raw image's byte 0"
+    add("--base", type=address, default=0, metavar="ADDR", help=base)
     add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
     order = "pasted text: its groups of digits are bytes as printed, or little-endian words"
     add("--text", choices=(forms.BYTES, forms.WORDS), help=order)
