@@ -109,8 +109,5 @@ def readable(data: bytes) -> bool:
     plain = sum(character.isascii() for character in text)
     if len(text) == len(data) and 2 * plain < len(text):
         return False
-    return all(_printable(line) for line in text.split("\n"))
-
-
-def _printable(line: str) -> bool:
-    return _ESCAPES.sub("", line).rstrip().replace("\t", " ").isprintable()
+    lines = _ESCAPES.sub("", text).replace("\t", " ").split("\n")
+    return all(line.rstrip().isprintable() for line in lines)

@@ -75,19 +75,19 @@ _BARE = (
 )
 
 
-def _row(name: str, line: str, order: str, lean: str = "") -> Form:
+def _form(name: str, line: str, order: str, lean: str = "") -> Form:
     return Form(name, re.compile(line, re.IGNORECASE), order, lean)
 
 
 # A line that fits several forms has the first of them.
 FORMS = (
-    _row("gdb x, QEMU xp, lldb", _PLACE + _WORDS, WORDS),
-    _row("xxd -b", _BITS, BYTES),
-    _row("xxd, lldb, crash rd, print_hex_dump", _COLON, EITHER),
-    _row("od, hexdump", _OD, EITHER, WORDS),
-    _row("WinDbg d", _CHARS, EITHER, WORDS),
-    _row("numbers", _WORDS, WORDS),
-    _row("plain hex", _BARE, EITHER),
+    _form("gdb x, QEMU xp, lldb", _PLACE + _WORDS, WORDS),
+    _form("xxd -b", _BITS, BYTES),
+    _form("xxd, lldb, crash rd, print_hex_dump", _COLON, EITHER),
+    _form("od, hexdump", _OD, EITHER, WORDS),
+    _form("WinDbg d", _CHARS, EITHER, WORDS),
+    _form("numbers", _WORDS, WORDS),
+    _form("plain hex", _BARE, EITHER),
 )
 BITS, COLON, OD, CHARS, BARE = (FORMS[number] for number in (1, 2, 3, 4, 6))
 BARE_LEAST = 16  # digits of the first line: a word of prose may have fewer, "add" or "facade"
@@ -159,20 +159,20 @@ def _in_order(form: Form, made: DumpLine, order: str, source: str) -> bytes:
     sizes = OD_SIZES if form is OD else SIZES
     if uniform and made.groups and (len(digits) > 1 or not digits <= sizes.keys()):
         raise WitnessError(f"{where}: groups that are not all bytes, or all words")
-    if uniform and digits and sizes[digits.copy().pop()][1] != 16:
-        return _of_base(made.groups, *sizes[digits.pop()], where)
+    if uniform and digits:
+        size, base = sizes[digits.copy().pop()]
+        if base != 16:
+            try:
+                return b"".join(int(x, base).to_bytes(size, "little") for x in made.groups)
+            except (ValueError, OverflowError):
+                raise WitnessError(
+                    f"{where}: groups that are not all bytes, or all words"
+                ) from None
     if any(count % 2 for count in digits):
         raise WitnessError(f"{where}: half a byte (an odd number of digits)")
     if order != WORDS or digits <= {2}:
         return bytes.fromhex("".join(made.groups))
     return b"".join(bytes.fromhex(group)[::-1] for group in made.groups)
-
-
-def _of_base(groups: tuple[str, ...], size: int, base: int, where: str) -> bytes:
-    try:
-        return b"".join(int(group, base).to_bytes(size, "little") for group in groups)
-    except (ValueError, OverflowError):
-        raise WitnessError(f"{where}: groups that are not all bytes, or all words") from None
 
 
 NUMBER = 8  # bytes

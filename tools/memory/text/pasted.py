@@ -12,20 +12,20 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import SMALLEST
-from runstate_abi.tools.memory.image import Image, Piece, arranged
+from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
 from runstate_abi.tools.memory.text import cleaned, forms
-from runstate_abi.tools.memory.text.addresses import agree, number_of, pieces
 from runstate_abi.tools.memory.text.forms import (
     BARE,
     BARE_LEAST,
     BITS,
     BYTES,
     FORMS,
+    NUMBER,
     OD,
     DumpLine,
     Form,
 )
-from runstate_abi.tools.memory.text.printed import STRUCT, Printed, printed
+from runstate_abi.tools.memory.text.printed import STRUCT, printed
 
 # Nobody pastes more text than this: the image that it was printed from should be given.
 TEXT_MOST = 16 << 20
@@ -39,6 +39,8 @@ KNOWN = (
     "print_hex_dump, plain hex, arrays, bytes literals"
 )
 STRUCT_KIND = f"{STRUCT} text"
+BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
+SAME_MOST = 1 << 20  # bytes of two readings that are compared
 
 
 class Dump(NamedTuple):
@@ -88,7 +90,12 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     lines = cleaned.clean_lines(bytes(data))
     dump = _dump(lines)
     if dump is None or (not dump.form.addressed and dump.form is not BARE):
-        whole = _printed(lines, source, alone=dump is None)
+        try:
+            whole = printed("\n".join(lines), source)
+        except WitnessError:
+            if dump is None:
+                raise
+            whole = None  # prose about a dump may name the members of the struct
         if whole is not None:
             return _of_values(whole.found, whole.kind, source)
     if dump is None:
@@ -97,21 +104,11 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
         return _of_runs(dump, lines, source, order)
     rows = list(_rows(dump, lines, source))
     parts = forms.in_memory_order(dump.form, rows, order, source)
-    found = tuple(pieces(list(zip(rows, parts, strict=True)), source))
-    agree(found, source)
+    found = tuple(_pieces(list(zip(rows, parts, strict=True)), source))
+    _agree(found, source)
     if not found:
         raise WitnessError(f"{source}: {dump.form.name} text without any bytes")
     return Image(source, f"{dump.form.name} text", arranged(found))
-
-
-# Prose about a dump may name the members of the struct.
-def _printed(lines: Sequence[str], source: str, alone: bool) -> Printed | None:
-    try:
-        return printed("\n".join(lines), source)
-    except WitnessError:
-        if alone:
-            raise
-        return None
 
 
 def _of_values(found: Sequence[bytes], kind: str, source: str) -> Image:
@@ -141,7 +138,9 @@ def _dump(lines: Sequence[str]) -> Dump | None:
 def _dumps(line: str) -> Iterator[Dump]:
     if not line or len(line) > LINE_MOST:
         return
-    for prefix in _prefixes(line):
+    # print_hex_dump() puts a name in front of its lines, "runstate: " or "runstate 00000000: ".
+    names = (line[: match.end()] for match in islice(_GAP.finditer(line, 0, PREFIX_MOST), 4))
+    for prefix in ("", *names):
         if not forms.BEGINS.match(line, len(prefix)):
             continue
         fit = [
@@ -154,19 +153,12 @@ def _dumps(line: str) -> Iterator[Dump]:
             return
 
 
-# print_hex_dump() puts a name in front of its lines, "runstate: " or "runstate 00000000: ".
-def _prefixes(line: str) -> Iterator[str]:
-    yield ""
-    for match in islice(_GAP.finditer(line, 0, PREFIX_MOST), 4):
-        yield line[: match.end()]
-
-
 # The lines of some forms fit other forms too; all of them together tell.
 def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
     if not dump.form.addressed:
         return any(sum(map(len, made.groups)) >= BARE_LEAST for made in rows)
-    steps = [number_of(b.address, 16) - number_of(a.address, 16) for a, b in pairwise(rows)]
+    steps = [_number_of(b.address, 16) - _number_of(a.address, 16) for a, b in pairwise(rows)]
     if dump.form is BITS and not all(made.shown.strip() for made in rows):
         return bool(steps) and steps[0] == len(rows[0].groups)
     if dump.form is OD:
@@ -174,15 +166,9 @@ def _meant(dump: Dump, lines: Sequence[str]) -> bool:
         spaced = any(
             dump.prefix + made.address + "  " in line for made in rows[:1] for line in lines
         )
-        return not alike or spaced or _steady(rows)
+        sizes = [sum(map(len, made.groups)) // 2 for made in rows]
+        return not alike or spaced or (len(rows) > 1 and steps == sizes[:-1])
     return True
-
-
-def _steady(rows: Sequence[DumpLine]) -> bool:
-    sizes = (sum(map(len, made.groups)) // 2 for made in rows)
-    ends = [number_of(made.address, 16) + size for made, size in zip(rows, sizes, strict=True)]
-    begins = [number_of(made.address, 16) for made in rows[1:]]
-    return len(rows) > 1 and ends[:-1] == begins
 
 
 def _row_of(dump: Dump, number: int, line: str, squeezed: bool = False) -> DumpLine | None:
@@ -230,11 +216,13 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
         elif runs[-1]:
             runs.append([])
     sized = [run for run in runs if run]
-    whole = [run for run in sized if _size(run) >= SMALLEST]
-    if not whole and len(sized) > 1:
-        whole = [max(sized, key=_size)]
-    taken = whole or sized
-    found = [_joined(dump.form, run, order, source) for run in taken]
+    taken = [run for run in sized if _size(run) >= SMALLEST] or [max(sized, key=_size)]
+    found = []
+    for run in taken:
+        # Groups of more digits than a number has are bytes: xxd -p, and bytes.hex().
+        long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
+        asked = BYTES if long and dump.form is BARE else order
+        found.append(b"".join(forms.in_memory_order(dump.form, run, asked, source)))
     return _of_values(found, dump.form.name, source)
 
 
@@ -242,8 +230,72 @@ def _size(run: Sequence[DumpLine]) -> int:
     return sum(len(group) for made in run for group in made.groups) // 2
 
 
-def _joined(form: Form, run: Sequence[DumpLine], order: str | None, source: str) -> bytes:
-    # Lines of more digits than a number has are bytes: xxd -p, and bytes.hex().
-    long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
-    asked = BYTES if long and form is BARE else order
-    return b"".join(forms.in_memory_order(form, run, asked, source))
+# The stretches of memory that the lines and their bytes are, in order. Dumps print addresses in
+# several bases; the right one is that in which each line begins where the line before it ends.
+def _pieces(lines: Sequence[tuple[DumpLine, bytes]], source: str) -> Iterator[Piece]:
+    base = next((base for base in BASES if _continuous(lines, base)), BASES[0])
+    start, held = 0, bytearray()
+    previous = b""
+    for line, data in lines:
+        reached = start + len(held)
+        address = int(line.address, base)
+        if address + len(data) > ADDRESS_END:
+            raise WitnessError(f"{source}: line {line.number}: an address beyond 2^64")
+        if line.squeezed and previous and address > reached:
+            yield Piece(reached, address - reached, memoryview(previous))
+        if not data and start < address < reached:
+            del held[address - start :]  # the last word was filled up, and the end address shows it
+            continue
+        if address != reached:
+            if held:
+                yield Piece(start, len(held), memoryview(bytes(held)))
+            start, held = address, bytearray()
+        held += data
+        previous = data or previous
+    if held:
+        yield Piece(start, len(held), memoryview(bytes(held)))
+
+
+def _continuous(lines: Sequence[tuple[DumpLine, bytes]], base: int) -> bool:
+    reached: int | None = None
+    previous = b""
+    for line, data in lines:
+        address = _number_of(line.address, base)
+        if address < 0:
+            return False
+        if reached is not None and line.address != lines[0][0].address:
+            gap = address - reached
+            if line.squeezed:
+                follows = gap > 0 and len(previous) > 0 and gap % len(previous) == 0
+            else:
+                # An address alone ends the text. It may lie inside the last word, which was filled.
+                follows = gap == 0 or (not data and -NUMBER < gap < 0)
+            if not follows:
+                return False
+        reached, previous = address + len(data), data
+    return True
+
+
+# -1 if the digits are no number of this base.
+def _number_of(digits: str, base: int) -> int:
+    try:
+        return int(digits, base)
+    except ValueError:
+        return -1
+
+
+# No two pieces may have different bytes for one address. In address order it is enough to compare
+# each piece with that which reaches farthest so far.
+def _agree(found: Iterable[Piece], source: str) -> None:
+    far: Piece | None = None
+    for piece in sorted(found, key=lambda piece: piece.address):
+        if far is not None and piece.address < far.end:
+            end = min(far.end, piece.end, piece.address + SAME_MOST)
+            pairs = zip(far.cut(piece.address, end), piece.cut(piece.address, end), strict=True)
+            for address, (old, new) in enumerate(pairs, piece.address):
+                if old != new:
+                    raise WitnessError(
+                        f"{source}: address {address:#x} is given twice, with other bytes: two "
+                        "readings? paste one"
+                    )
+        far = piece if far is None or piece.end > far.end else far
