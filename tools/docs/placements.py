@@ -96,9 +96,10 @@ def places_table(abi: str) -> Table:
     return Table(f"{abi.capitalize()}: 1 is the first page, 2 the second", header, tuple(rows))
 
 
+# For each member and the update byte: "1", "2" or "both".
 def _places(shape: Shape, address: int) -> tuple[str, ...]:
-    members = [(row.offset, row.end - 1) for row in shape.layout.members]
-    spots = [*members, (shape.update_byte, shape.update_byte)]
+    spots = [(row.offset, row.end - 1) for row in shape.layout.members]
+    spots.append((shape.update_byte, shape.update_byte))
     pages = [tuple(1 + _in_second(end, address) for end in spot) for spot in spots]
     return tuple("both" if first != last else str(first) for first, last in pages)
 

@@ -42,14 +42,14 @@ def pieces() -> dict[str, tuple[Block, ...]]:
 
 
 class Seen(NamedTuple):
-    """One epoch of an update: its writes, and for each byte of the struct what it may be."""
+    """One epoch of an update: its writes, and for each byte of the struct one of LETTERS' names."""
 
     writes: tuple[Write, ...]
     kinds: tuple[str, ...]
 
 
 def seen(variant: Variant, area: Area) -> Iterator[Seen]:
-    """Play an update and yield its epochs; a byte is old, new, flag (up), or either of two."""
+    """Play an update and yield its epochs."""
     size, flag = area.shape.size, area.shape.update_byte
     window = Window(bytes(1))
     window.data[area.offset : area.offset + size] = image(area.shape, OLD, OLD.entry_time)
@@ -75,13 +75,13 @@ def _kind(index: int, before: bytes, after: bytes, old: bytes, flag: int, touche
 
 
 def offsets(write: Write, area: Area) -> range:
-    """Return the struct's offsets that a write covers; those outside are not in its range."""
+    """Return the range of the struct's offsets that a write covers."""
     start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset
     return range(start, start + len(write.data))
 
 
 def label(write: Write, area: Area) -> str:
-    """Name what a write stores: a member, the update byte with the flag up or down, or bytes."""
+    """Return what a write stores, in words: a member, the update byte, or bytes."""
     where = offsets(write, area)
     if len(where) == 1 and where[0] == area.shape.update_byte:
         up = write.data[0] & FLAG
@@ -112,7 +112,7 @@ def count_of_bytes(size: int) -> str:
 
 
 def reader_sees(epoch: Seen, area: Area) -> str:
-    """Say in words what the kinds of an epoch mean for a reader."""
+    """Return in words what the kinds of an epoch mean for a reader."""
     flag = area.shape.update_byte
     others = set(epoch.kinds[:flag] + epoch.kinds[flag + 1 :])
     if epoch.kinds[flag] == "flag":
@@ -180,7 +180,7 @@ def padding_table() -> Table:
 
 
 def padding(name: str, offset: int) -> str:
-    """Say what one update leaves in the padding of a native area at a page offset."""
+    """Return in words what one update leaves in the padding of a native area at a page offset."""
     area = Area("native", offset)
     window = Window(bytes([FILL]))
     play(window, update(VARIANT[name], NEW, area))
@@ -229,7 +229,7 @@ def _message(variant: Variant) -> str:
     return name if "@" in name and not variant.source.commit else ""
 
 
-# How the flag goes up: the size of the first store that has it.
+# How the flag is set: the size of the first store that has it.
 def _set(variant: Variant) -> str:
     area = Area("native", 0)
     for write in writes(update(variant, NEW, area)):
