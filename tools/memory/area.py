@@ -4,12 +4,20 @@ Nothing here judges what a value means.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
 from runstate_abi.layouts.model import Field, Layout, WitnessError
-from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.structs.runstate import (
+    COMPAT,
+    NATIVE,
+    RUNSTATES,
+    UINT64,
+    XEN_RUNSTATE_UPDATE,
+    update_byte,
+)
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.image import Image
 
@@ -209,6 +217,15 @@ class Element(NamedTuple):
             return self.name
         return f"{self.name} {RUNSTATES[self.number].name}"
 
+    @property
+    def style(self) -> str:
+        """The style of its bytes: ``state``, ``padding``, ``entry``, ``time2``."""
+        if self.field.padding:
+            return "padding"
+        if self.field.count > 1:
+            return f"time{self.number}"
+        return "entry" if self.field.type is UINT64 else "state"
+
 
 def elements(layout: Layout) -> Iterator[Element]:
     """Yield the numbers of a struct in offset order, each run of padding as one element."""
@@ -219,6 +236,35 @@ def elements(layout: Layout) -> Iterator[Element]:
         for index in range(row.count):
             name = row.name if row.count == 1 else f"{row.name}[{index}]"
             yield Element(name, row, row.offset + index * row.type.size, row.type.size, index)
+
+
+class Part(NamedTuple):
+    """The bytes ``first`` up to ``last`` of the area, at ``address``: an element or a part of it.
+
+    ``flag`` is the offset of the update byte, if it is among them.
+    """
+
+    element: Element
+    first: int
+    last: int
+    address: int
+    flag: int | None
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return self.last - self.first
+
+
+def parts(layout: Layout, cuts: Iterable[int], address_of: Callable[[int], int]) -> Iterator[Part]:
+    """Yield the elements of a struct, those that a cut goes through in parts; cuts are offsets."""
+    flag = update_byte(layout)
+    for element in elements(layout):
+        start, end = element.offset, element.offset + element.size
+        stops = [offset for offset in cuts if start < offset < end]
+        for first, last in pairwise([start, *stops, end]):
+            here = flag if first <= flag < last else None
+            yield Part(element, first, last, address_of(first), here)
 
 
 class Edge(NamedTuple):

@@ -10,15 +10,8 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
-from runstate_abi.tools.memory.area import (
-    SHIFT,
-    AreaBytes,
-    Excerpt,
-    Values,
-    abi_of,
-    state_name,
-    values,
-)
+from runstate_abi.tools.memory import area
+from runstate_abi.tools.memory.area import AreaBytes, Excerpt, Values
 
 # How well a reading's five times agree with what a writer makes of them, best first.
 EXACT, ORDERED, FLAGGED, SMALL, NONE = 4, 3, 2, 1, 0
@@ -84,11 +77,11 @@ def decide(seen: Excerpt, machine: str | None = None) -> Decision:
     """
     if len(seen.data) < NATIVE.size:
         return _checked(COMPAT, f"there are only {len(seen.data)} bytes of it", seen, machine)
-    read = {layout: values(layout, seen.data) for layout in (NATIVE, COMPAT)}
+    read = {layout: area.values(layout, seen.data) for layout in (NATIVE, COMPAT)}
     fits = {layout: standing(found) for layout, found in read.items()}
     better, worse = sorted(fits, key=lambda layout: fits[layout], reverse=True)
     if fits[better] > fits[worse]:
-        reason = f"as {abi_of(better)} {FITS[fits[better]]}; as {abi_of(worse)} "
+        reason = f"as {area.abi_of(better)} {FITS[fits[better]]}; as {area.abi_of(worse)} "
         return _checked(better, reason + FITS[fits[worse]], seen, machine)
     sane = {
         layout: sum(0 < number < AGE_MOST for number in (found.entry, *found.times))
@@ -96,8 +89,8 @@ def decide(seen: Excerpt, machine: str | None = None) -> Decision:
     }
     better, worse = sorted(sane, key=lambda layout: sane[layout], reverse=True)
     if sane[better] >= sane[worse] + SANE_LEAD:
-        reason = f"as {abi_of(better)} {sane[better]} of the 5 times are within a machine's "
-        reason += f"uptime, as {abi_of(worse)} {sane[worse]}"
+        reason = f"as {area.abi_of(better)} {sane[better]} of the 5 times are within a machine's "
+        reason += f"uptime, as {area.abi_of(worse)} {sane[worse]}"
         return _checked(better, reason, seen, machine)
     why = FITS[fits[NATIVE]] if any(sane.values()) else "every time is 0, or none makes sense"
     doubt = f"native and compat fit alike: {why}"
@@ -113,15 +106,15 @@ def decide(seen: Excerpt, machine: str | None = None) -> Decision:
 def _checked(layout: Layout, reason: str, seen: Excerpt, machine: str | None) -> Decision:
     if layout is not COMPAT:
         return Decision(layout, (reason,))
-    word = int.from_bytes(seen.before[-SHIFT:], "little")
-    earlier = seen.address - SHIFT
+    word = int.from_bytes(seen.before[-area.SHIFT :], "little")
+    earlier = seen.address - area.SHIFT
     if machine == "i386":
         why = ONLY_COMPAT
-    elif len(seen.before) < SHIFT:
+    elif len(seen.before) < area.SHIFT:
         why = "the four bytes before are not there to contradict it"
     elif word >= len(RUNSTATES):
         why = f"the four bytes before, {word:#x}, are no state"
-    elif values(COMPAT, seen.data).state:
+    elif area.values(COMPAT, seen.data).state:
         why = "as native four bytes earlier the padding would be 1..3"
     elif earlier % NATIVE.field("state_entry_time").type.size:
         why = f"native at {earlier:#x} would not be aligned"
@@ -137,8 +130,8 @@ def short_of_native(seen: Excerpt) -> bool:
     size = len(seen.data)
     if not COMPAT.size <= size < NATIVE.size:
         return False
-    compat = standing(values(COMPAT, seen.data))
-    native = standing(values(NATIVE, seen.data.ljust(NATIVE.size, b"\0")))
+    compat = standing(area.values(COMPAT, seen.data))
+    native = standing(area.values(NATIVE, seen.data.ljust(NATIVE.size, b"\0")))
     return native > compat or (native == compat and size > COMPAT.size)
 
 
@@ -149,14 +142,14 @@ def doubted(decision: Decision, seen: Excerpt, near: Iterable[Excerpt]) -> Decis
     """
     if decision.layout is None:
         return decision
-    read = values(decision.layout, seen.data).entry
+    read = area.values(decision.layout, seen.data).entry
     for place in near:
         for layout in (NATIVE, COMPAT):
             if len(place.data) < layout.size:
                 continue
-            found = values(layout, place.data)
+            found = area.values(layout, place.data)
             if standing(found) >= ORDERED and found.entry * MISREAD_LEAST < read:
-                reason = f"{abi_of(layout)} at {place.address:#x} is aligned, its times "
+                reason = f"{area.abi_of(layout)} at {place.address:#x} is aligned, its times "
                 reason += f"{read // found.entry} times smaller"
                 others = (Rival(layout, place.address), Rival(decision.layout, seen.address))
                 return Decision(None, (*decision.reasons, reason), others)
@@ -168,8 +161,8 @@ def rival(shown: AreaBytes, before: bytes) -> int | None:
 
     ``before`` are the bytes in front of the area, as many as there are.
     """
-    front = shown.data if shown.layout is NATIVE else before[-SHIFT:] + shown.data
-    words = [int.from_bytes(front[at : at + SHIFT], "little") for at in (0, SHIFT)]
-    if len(front) < NATIVE.size or not all(state_name(word) for word in words):
+    front = shown.data if shown.layout is NATIVE else before[-area.SHIFT :] + shown.data
+    words = [int.from_bytes(front[at : at + area.SHIFT], "little") for at in (0, area.SHIFT)]
+    if len(front) < NATIVE.size or not all(area.state_name(word) for word in words):
         return None
-    return shown.address + (SHIFT if shown.layout is NATIVE else -SHIFT)
+    return shown.address + (area.SHIFT if shown.layout is NATIVE else -area.SHIFT)

@@ -8,30 +8,11 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import output
+from runstate_abi.tools.memory import area, decision, json_view, sources, text_view
 from runstate_abi.tools.memory import image as memory
-from runstate_abi.tools.memory import json_view, sources, text_view
-from runstate_abi.tools.memory.area import (
-    LAYOUTS,
-    SHIFT,
-    SMALLEST,
-    AreaBytes,
-    Excerpt,
-    excerpt,
-    missing,
-    read_as,
-    values,
-)
+from runstate_abi.tools.memory.area import AreaBytes, Excerpt
 from runstate_abi.tools.memory.comparison import compare, deltas, told
-from runstate_abi.tools.memory.decision import (
-    ORDERED,
-    Decision,
-    Rival,
-    decide,
-    doubted,
-    rival,
-    short_of_native,
-    standing,
-)
+from runstate_abi.tools.memory.decision import Decision
 from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.memory.observations import NORMAL, WRONG, Observation, note, observe, worst
 from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
@@ -55,7 +36,7 @@ def explain(
     ``torn`` is given if the bytes changed while they were read, and replaces all observations.
     """
     if image.kind == STRUCT_KIND and options.abi == "compat" and not place.address:
-        place = Location(SHIFT)  # the text reader put the numbers where native has them
+        place = Location(area.SHIFT)  # the text reader put the numbers where native has them
     seen = _excerpt(options, image, place)
     earlier = None
     if options.before:
@@ -64,32 +45,32 @@ def explain(
         earlier = _excerpt(options, sources.asked(name, options), there)
     for text in image.notes:
         print(f"runstate: {image.source}: {text}", file=sys.stderr)
-    if not options.abi and short_of_native(seen):
-        raise WitnessError(missing(image.source, seen.address, len(seen.data)))
-    decision = decided(options, seen, earlier, image.machine)
+    if not options.abi and decision.short_of_native(seen):
+        raise WitnessError(area.missing(image.source, seen.address, len(seen.data)))
+    answer = decided(options, seen, earlier, image.machine)
     if not options.abi:
-        decision = doubted(decision, seen, _near(image, seen))
-    if decision.layout is None:
-        return _undecided(options, image, seen, decision)
-    shown = read_as(decision.layout, seen)
-    place_of_other = rival(shown, seen.before)
+        answer = decision.doubted(answer, seen, _near(image, seen))
+    if answer.layout is None:
+        return _undecided(options, image, seen, answer)
+    shown = area.read_as(answer.layout, seen)
+    place_of_other = decision.rival(shown, seen.before)
     if image.machine in (None, "x86_64") and not options.abi and place_of_other is not None:
         # It is decided for this address, but the guest may have registered the other.
-        other = next(name for name in LAYOUTS if name != shown.abi)
+        other = next(name for name in area.LAYOUTS if name != shown.abi)
         reason = f"{other} at {place_of_other:#x} reads the same, if that is the address"
-        others = (Rival(LAYOUTS[other], place_of_other),)
-        decision = Decision(decision.layout, (*decision.reasons, reason), others)
+        others = (decision.Rival(area.LAYOUTS[other], place_of_other),)
+        answer = Decision(answer.layout, (*answer.reasons, reason), others)
     if options.pages_view:
         second = shown.spans[1].address if len(shown.spans) > 1 else None
         return pages(options, shown.layout, Location(shown.address, second))
-    return _show(options, image.source, shown, decision, earlier, torn)
+    return _show(options, image.source, shown, answer, earlier, torn)
 
 
 def _excerpt(options: argparse.Namespace, image: Image, place: Location) -> Excerpt:
     if options.second_page:
         name, offset = options.second_page
-        return excerpt(image, place.address, offset, sources.opened(name))
-    return excerpt(image, place.address, place.second)
+        return area.excerpt(image, place.address, offset, sources.opened(name))
+    return area.excerpt(image, place.address, place.second)
 
 
 def decided(
@@ -97,34 +78,34 @@ def decided(
 ) -> Decision:
     """Decide the layout: by --abi, by the bytes, or by those of an earlier dump."""
     if options.abi:
-        return Decision(LAYOUTS[options.abi], (options.abi_reason,))
-    decision = decide(seen, machine)
-    if decision.layout is None and earlier is not None:
-        other = decide(earlier, machine)
+        return Decision(area.LAYOUTS[options.abi], (options.abi_reason,))
+    answer = decision.decide(seen, machine)
+    if answer.layout is None and earlier is not None:
+        other = decision.decide(earlier, machine)
         if other.layout is not None:
             return Decision(other.layout, ("decided by the earlier dump", *other.reasons))
-    return decision
+    return answer
 
 
 # The areas at the aligned addresses on both sides of one that is not aligned.
 def _near(image: Image, seen: Excerpt) -> Iterator[Excerpt]:
-    slip = seen.address % SHIFT
-    places = (seen.address - slip, seen.address - slip + SHIFT) if slip else ()
+    slip = seen.address % area.SHIFT
+    places = (seen.address - slip, seen.address - slip + area.SHIFT) if slip else ()
     for place in places:
-        if len(memory.available(image, place, SMALLEST)) == SMALLEST:
-            yield excerpt(image, place)
+        if len(memory.available(image, place, area.SMALLEST)) == area.SMALLEST:
+            yield area.excerpt(image, place)
 
 
 def _show(
     options: argparse.Namespace,
     source: str,
     shown: AreaBytes,
-    decision: Decision,
+    answer: Decision,
     earlier: Excerpt | None,
     torn: Observation | None,
 ) -> int:
     found = observe(shown) if torn is None else (torn,)
-    old = read_as(_layout_of(options, shown.layout, earlier), earlier) if earlier else None
+    old = area.read_as(_layout_of(options, shown.layout, earlier), earlier) if earlier else None
     moved = deltas(old.values, shown.values) if old else None
     if old is not None:
         found = told(found, compare(old.values, shown.values))
@@ -133,8 +114,8 @@ def _show(
             found = told(found, (note(NORMAL, text, "mode"),))
     verdict = worst(found)
     if options.format == "json":
-        value = json_view.area(shown, source, decision.reasons)
-        value["same_bytes_at"] = next((x.address for x in decision.others), None)
+        value = json_view.area(shown, source, answer.reasons)
+        value["same_bytes_at"] = next((x.address for x in answer.others), None)
         if old is not None and moved is not None:
             value["before"] = json_view.growth(old.values, moved, options.before[0])
         value["observations"] = json_view.observations(found)
@@ -144,7 +125,7 @@ def _show(
     else:
         growth = text_view.growth(moved, options.before[0]) if moved else ()
         lines = [
-            *text_view.heading(shown, source, decision.reasons),
+            *text_view.heading(shown, source, answer.reasons),
             *text_view.body(shown),
             *growth,
             *text_view.steal(shown.values),
@@ -157,30 +138,34 @@ def _show(
 
 # An earlier dump may be from before the guest switched its mode, and only its own layout fits it.
 def _layout_of(options: argparse.Namespace, later: Layout, earlier: Excerpt) -> Layout:
-    other = next(layout for layout in LAYOUTS.values() if layout is not later)
+    other = next(layout for layout in area.LAYOUTS.values() if layout is not later)
     if options.abi or len(earlier.data) < other.size:
         return later
-    fits = {layout: standing(values(layout, earlier.data)) for layout in (later, other)}
-    return other if fits[other] >= ORDERED > fits[later] else later
+    fits = {
+        layout: decision.standing(area.values(layout, earlier.data)) for layout in (later, other)
+    }
+    return other if fits[other] >= decision.ORDERED > fits[later] else later
 
 
-def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, decision: Decision) -> int:
+def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, answer: Decision) -> int:
     # The readings that are left, each at its own address.
     readings = [
-        read_as(layout, seen if address == seen.address else excerpt(image, address))
-        for layout, address in decision.others
+        area.read_as(layout, seen if address == seen.address else area.excerpt(image, address))
+        for layout, address in answer.others
     ]
     if not readings:
-        readings = [read_as(x, seen) for x in LAYOUTS.values() if x.size <= len(seen.data)]
+        readings = [
+            area.read_as(x, seen) for x in area.LAYOUTS.values() if x.size <= len(seen.data)
+        ]
     if options.format == "json":
         values = [json_view.area(x, image.source, ()) for x in readings]
-        out_json(options, json_view.undecided(values, image.source, decision.reasons))
+        out_json(options, json_view.undecided(values, image.source, answer.reasons))
     else:
         shown: list[Line] = []
         for reading in readings:
             shown += [*text_view.heading(reading, image.source, ()), *text_view.body(reading)]
         out(options, shown)
-    why = "; ".join(decision.reasons)
+    why = "; ".join(answer.reasons)
     print(f"runstate: cannot tell what is there: {why} (give --abi)", file=sys.stderr)
     return CANNOT_TELL
 

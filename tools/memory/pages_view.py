@@ -5,33 +5,9 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.structs.runstate import update_byte
-from runstate_abi.tools.memory.area import Element, abi_of, elements
-from runstate_abi.tools.memory.text_view import style_of
+from runstate_abi.tools.memory.area import Part, abi_of, parts
 from runstate_abi.tools.output import Ink, Line
 from runstate_abi.tools.rendering.drawing import Box, Lane
-
-
-class Part(NamedTuple):
-    """The bytes ``first`` up to ``last`` of the area: an element, or what of it is in one page.
-
-    ``flag`` is the offset of the update byte if it is among them.
-    """
-
-    element: Element
-    first: int
-    last: int
-    flag: int | None
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of the element is in this page."""
-        return self.last - self.first == self.element.size
-
-    @property
-    def style(self) -> str:
-        """The style of the element's bytes."""
-        return style_of(self.element.field, self.element.number)
 
 
 class Page(NamedTuple):
@@ -47,28 +23,25 @@ class Page(NamedTuple):
         """How many bytes of the area are in this page."""
         return self.last - self.first
 
-    def address_of(self, offset: int) -> int:
-        """Return the address of byte ``offset`` of the area."""
-        return self.start + offset - self.first
-
 
 def pages(layout: Layout, address: int, second: int | None = None) -> tuple[Page, ...]:
     """Return the one or two pages that hold an area at ``address``; ``second`` is the other."""
     here = PAGE_SIZE - address % PAGE_SIZE
-    if here >= layout.size:
-        return (_page(layout, address, 0, layout.size),)
     other = address + here if second is None else second
-    return (_page(layout, address, 0, here), _page(layout, other, here, layout.size))
+    every = tuple(parts(layout, (here,), lambda at: at + (address if at < here else other - here)))
+    head = Page(address, 0, min(here, layout.size), tuple(x for x in every if x.first < here))
+    if here >= layout.size:
+        return (head,)
+    return (head, Page(other, here, layout.size, tuple(x for x in every if x.first >= here)))
 
 
-def _page(layout: Layout, start: int, first: int, last: int) -> Page:
-    flag = update_byte(layout)
-    parts = []
-    for element in elements(layout):
-        low, high = max(first, element.offset), min(last, element.offset + element.size)
-        if low < high:
-            parts.append(Part(element, low, high, flag if low <= flag < high else None))
-    return Page(start, first, last, tuple(parts))
+# All of its element is in this page.
+def _whole(part: Part) -> bool:
+    return part.size == part.element.size
+
+
+def _update_byte(part: Part) -> int | None:
+    return None if part.flag is None else part.address + part.flag - part.first
 
 
 def heading(layout: Layout, held: tuple[Page, ...], address: int) -> str:
@@ -86,27 +59,25 @@ def lines(layout: Layout, held: tuple[Page, ...], address: int) -> Iterator[Line
         end = page.start + page.size - 1
         yield (Ink(f"page {number}: {page.start:#x}..{end:#x}, {page.size} bytes", "page"),)
         yield (Ink("  "), *_ruler(page))
-        yield from (_part(page, part) for part in page.parts)
+        yield from map(_part, page.parts)
 
 
 def _ruler(page: Page) -> Iterator[Ink]:
     for part in page.parts:
-        style = part.style
+        style = part.element.style
         letter = "." if part.element.field.padding else style[-1] if "time" in style else style[0]
         for offset in range(part.first, part.last):
             yield Ink("U", "flag") if offset == part.flag else Ink(letter, style)
         yield Ink(" ")
 
 
-def _part(page: Page, part: Part) -> Line:
-    count, size = part.last - part.first, part.element.size
-    amount = f"{count} bytes" if part.whole else f"{count} of {size} bytes"
-    place = f"  {page.address_of(part.first):#x}  +{part.first:#04x}  {amount:<12} "
-    line = (Ink(place, "dim"), Ink(part.element.label, part.style))
+def _part(part: Part) -> Line:
+    amount = f"{part.size} bytes" if _whole(part) else f"{part.size} of {part.element.size} bytes"
+    place = f"  {part.address:#x}  +{part.first:#04x}  {amount:<12} "
+    line = (Ink(place, "dim"), Ink(part.element.label, part.element.style))
     if part.flag is None:
         return line
-    flag = f"  update byte +{part.flag:#04x} at {page.address_of(part.flag):#x}"
-    return (*line, Ink(flag, "flag"))
+    return (*line, Ink(f"  update byte +{part.flag:#04x} at {_update_byte(part):#x}", "flag"))
 
 
 def lanes(held: tuple[Page, ...]) -> Iterator[Lane]:
@@ -114,9 +85,9 @@ def lanes(held: tuple[Page, ...]) -> Iterator[Lane]:
     for number, page in enumerate(held, 1):
         boxes = tuple(
             Box(
-                part.element.name if part.whole else f"{part.element.name} (part)",
-                part.last - part.first,
-                part.style,
+                part.element.name if _whole(part) else f"{part.element.name} (part)",
+                part.size,
+                part.element.style,
                 None if part.flag is None else part.flag - part.first,
             )
             for part in page.parts
@@ -136,11 +107,10 @@ def as_json(layout: Layout, held: tuple[Page, ...], address: int) -> dict[str, A
                 "address": page.start,
                 "size": page.size,
                 "update_byte": next(
-                    (page.address_of(x.flag) for x in page.parts if x.flag is not None), None
+                    (x for x in map(_update_byte, page.parts) if x is not None), None
                 ),
                 "parts": [
-                    {"name": x.element.name, "offset": x.first, "size": x.last - x.first}
-                    for x in page.parts
+                    {"name": x.element.name, "offset": x.first, "size": x.size} for x in page.parts
                 ],
             }
             for page in held

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
-from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE
-from runstate_abi.layouts.model import Field
-from runstate_abi.layouts.structs.runstate import UINT64, update_byte
+from runstate_abi.layouts.structs.runstate import UINT64
 from runstate_abi.tools.memory.area import (
     STOLEN,
     AreaBytes,
     Edge,
     Element,
+    Part,
     Values,
     edges,
-    elements,
+    parts,
     state_name,
 )
 from runstate_abi.tools.memory.comparison import Deltas, shares
@@ -27,20 +26,6 @@ RULE_WIDE = 78
 BAR_WIDE = 30
 TEXT_WIDE = 88
 KIND_WIDE = 11
-
-
-class ByteRow(NamedTuple):
-    """Bytes of one element in one cache line; ``column`` is where in the element they begin.
-
-    ``flag`` is the index in ``data`` of the update byte, if it is here.
-    """
-
-    address: int
-    offset: int
-    data: bytes
-    column: int
-    element: Element
-    flag: int | None
 
 
 def heading(area: AreaBytes, source: str, reasons: Iterable[str]) -> Iterator[Line]:
@@ -57,19 +42,13 @@ def body(area: AreaBytes, changed: frozenset[int] = frozenset()) -> Iterator[Lin
         yield _edge(area, item) if isinstance(item, Edge) else _row(area, item, changed)
 
 
-def rows(area: AreaBytes) -> Iterator[ByteRow | Edge]:
-    """Yield the rows of an area, and between them the edges that part them."""
-    data, flag = area.data, update_byte(area.layout)
+def rows(area: AreaBytes) -> Iterator[Part | Edge]:
+    """Yield the parts of an area, and between them the edges that part them."""
     by_offset = {edge.offset: edge for edge in edges(area)}
-    for element in elements(area.layout):
-        start, end = element.offset, element.offset + element.size
-        stops = [offset for offset in by_offset if start < offset < end]
-        for first, last in zip([start, *stops], [*stops, end], strict=True):
-            if first in by_offset:
-                yield by_offset[first]
-            here = flag - first if first <= flag < last else None
-            address = area.address_of(first)
-            yield ByteRow(address, first, data[first:last], first - start, element, here)
+    for part in parts(area.layout, by_offset, area.address_of):
+        if part.first in by_offset:
+            yield by_offset[part.first]
+        yield part
 
 
 def _edge(area: AreaBytes, edge: Edge) -> Line:
@@ -82,48 +61,38 @@ def _edge(area: AreaBytes, edge: Edge) -> Line:
     return (Ink(text.ljust(RULE_WIDE, "="), "page"),)
 
 
-def _row(area: AreaBytes, row: ByteRow, changed: frozenset[int]) -> Line:
-    style = style_of(row.element.field, row.element.number)
-    place = f"{row.address:#010x}  +{row.offset:#04x} "
-    if row.column:
-        label = Ink(f"  {row.element.label}, continued", style)
-        return (Ink(place, "dim"), *_bytes(row, style, changed), label)
-    plain = "dim" if row.element.field.padding else style
-    label = Ink(f" {row.element.label:<{LABEL_WIDE}} ", plain)
-    return (Ink(place, "dim"), *_bytes(row, style, changed), label, *_value(area, row))
-
-
-def style_of(field: Field, index: int) -> str:
-    """Return the style of a field element: ``state``, ``padding``, ``entry``, ``time2``."""
-    if field.padding:
-        return "padding"
-    if field.count > 1:
-        return f"time{index}"
-    return "entry" if field.type is UINT64 else "state"
+def _row(area: AreaBytes, part: Part, changed: frozenset[int]) -> Line:
+    element = part.element
+    place = Ink(f"{part.address:#010x}  +{part.first:#04x} ", "dim")
+    shown = (place, *_bytes(area, part, changed))
+    if part.first != element.offset:
+        return (*shown, Ink(f"  {element.label}, continued", element.style))
+    plain = "dim" if element.field.padding else element.style
+    return (*shown, Ink(f" {element.label:<{LABEL_WIDE}} ", plain), *_value(area, element))
 
 
 # A byte stands in the column of its place in the element, also if an edge parts the element.
-def _bytes(row: ByteRow, style: str, changed: frozenset[int]) -> Iterator[Ink]:
-    yield Ink(" " * (3 * row.column))
-    for index, byte in enumerate(row.data):
-        here = style if row.offset + index not in changed else f"{style} changed"
-        if index == row.flag:
+def _bytes(area: AreaBytes, part: Part, changed: frozenset[int]) -> Iterator[Ink]:
+    column = part.first - part.element.offset
+    yield Ink(" " * (3 * column))
+    for offset, byte in enumerate(area.data[part.first : part.last], part.first):
+        here = part.element.style if offset not in changed else f"{part.element.style} changed"
+        if offset == part.flag:
             yield from (Ink("["), Ink(f"{byte:02x}", "flag" if byte & 0x80 else here), Ink("]"))
         else:
-            after_flag = row.flag is not None and index == row.flag + 1
-            yield Ink("" if after_flag else " ")
-            yield Ink(f"{byte:02x}", here)
-    used = 3 * (row.column + len(row.data)) + (1 if row.flag is not None else 0)
+            after_flag = part.flag is not None and offset == part.flag + 1
+            yield from (Ink("" if after_flag else " "), Ink(f"{byte:02x}", here))
+    used = 3 * (column + part.size) + (part.flag is not None)
     yield Ink(" " * (BYTES_WIDE - used))
 
 
-def _value(area: AreaBytes, row: ByteRow) -> Iterator[Ink]:
-    seen, field = area.values, row.element.field
+def _value(area: AreaBytes, element: Element) -> Iterator[Ink]:
+    seen, field = area.values, element.field
     wide = max(len(f"{ns:,}") for ns in (seen.entry, *seen.times))
     if field.padding:
         yield Ink("zero" if not any(seen.padding) else "not zero", "dim")
     elif field.count > 1:
-        yield Ink(_ns(seen.times[row.element.number], wide))
+        yield Ink(_ns(seen.times[element.number], wide))
     elif field.type is UINT64:
         yield from (Ink(_ns(seen.entry, wide)), Ink("  "))
         yield Ink(f"UPDATE={int(seen.updating)}", "flag" if seen.updating else "dim")

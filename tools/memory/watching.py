@@ -17,21 +17,12 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.tools.memory import explanation, json_view, text_view
+from runstate_abi.tools.memory import explanation, json_view, observations, text_view
 from runstate_abi.tools.memory.area import LARGEST, SHIFT, SMALLEST, AreaBytes, excerpt, read_as
 from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Location
 from runstate_abi.tools.memory.image import Image, read
-from runstate_abi.tools.memory.observations import (
-    IN_FLIGHT,
-    NORMAL,
-    WRONG,
-    Observation,
-    note,
-    observe,
-    ordered,
-    worst,
-)
+from runstate_abi.tools.memory.observations import Observation
 from runstate_abi.tools.memory.text import pasted
 from runstate_abi.tools.output import Ink, Line
 
@@ -147,7 +138,7 @@ def _torn(look: Look) -> Observation | None:
     if look.stable:
         return None
     text = "it changed whenever it was read: these bytes may be of several updates"
-    return note(IN_FLIGHT, text, "order")
+    return observations.note(observations.IN_FLIGHT, text, "order")
 
 
 def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> int:
@@ -168,7 +159,7 @@ def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> in
         if previous is not None and previous.layout is not layout:
             previous = None
         found = _observed(look, shown, previous)
-        wrong |= {item.text: item for item in found if item.kind == WRONG}
+        wrong |= {item.text: item for item in found if item.kind == observations.WRONG}
         tally = Tally(
             tally.looks + 1,
             tally.flagged + shown.values.updating,
@@ -188,7 +179,7 @@ def _observed(look: Look, shown: AreaBytes, previous: AreaBytes | None) -> tuple
     torn = _torn(look)
     if torn is not None:
         return (torn,)
-    found = observe(shown)
+    found = observations.observe(shown)
     return told(found, compare(previous.values, shown.values)) if previous is not None else found
 
 
@@ -217,7 +208,7 @@ def _told(
         pairs = enumerate(zip(previous.data, shown.data, strict=True))
         text += text_view.body(shown, frozenset(at for at, (old, new) in pairs if old != new))
         text += text_view.growth(deltas(previous.values, shown.values), "the look before")
-        found = tuple(item for item in found if item.kind != NORMAL)
+        found = tuple(item for item in found if item.kind != observations.NORMAL)
     return [*text, *text_view.observed(found, explanation.columns(options))]
 
 
@@ -227,13 +218,19 @@ def _whole(tally: Tally) -> list[Observation]:
         return []
     text = f"the update flag was set in all {tally.looks} looks, and nothing changed"
     if tally.running < tally.looks:
-        return [note(IN_FLIGHT, text, "stopped")]
-    return [note(WRONG, f"{text}: no update is in flight, and a guest that reads waits", "stuck")]
+        return [observations.note(observations.IN_FLIGHT, text, "stopped")]
+    return [
+        observations.note(
+            observations.WRONG,
+            f"{text}: no update is in flight, and a guest that reads waits",
+            "stuck",
+        )
+    ]
 
 
 def _end(options: argparse.Namespace, tally: Tally, wrong: list[Observation]) -> int:
-    found = ordered([*wrong, *_whole(tally)])
-    kind = worst(found)
+    found = observations.ordered([*wrong, *_whole(tally)])
+    kind = observations.worst(found)
     if options.format == "json":
         value = {"summary": tally._asdict(), "observations": json_view.observations(found)}
         explanation.out_json(options, value, None)
@@ -241,4 +238,4 @@ def _end(options: argparse.Namespace, tally: Tally, wrong: list[Observation]) ->
         text = f"{tally.looks} looks, {tally.changed} changes, the flag set in {tally.flagged}"
         summary = [(Ink(text, "strong"),), *text_view.observed(found), text_view.verdict(kind)]
         explanation.out(options, summary)
-    return SOMETHING_WRONG if kind == WRONG else FINE
+    return SOMETHING_WRONG if kind == observations.WRONG else FINE

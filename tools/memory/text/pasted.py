@@ -14,17 +14,7 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import SMALLEST
 from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
 from runstate_abi.tools.memory.text import cleaned, forms
-from runstate_abi.tools.memory.text.forms import (
-    BARE,
-    BARE_LEAST,
-    BITS,
-    BYTES,
-    FORMS,
-    NUMBER,
-    OD,
-    DumpLine,
-    Form,
-)
+from runstate_abi.tools.memory.text.forms import FORMS, DumpLine, Form
 from runstate_abi.tools.memory.text.printed import STRUCT, printed
 
 # Nobody pastes more text than this: the image that it was printed from should be given.
@@ -89,7 +79,7 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
         )
     lines = cleaned.clean_lines(bytes(data))
     dump = _dump(lines)
-    if dump is None or (not dump.form.addressed and dump.form is not BARE):
+    if dump is None or (not dump.form.addressed and dump.form is not forms.BARE):
         try:
             whole = printed("\n".join(lines), source)
         except WitnessError:
@@ -157,11 +147,11 @@ def _dumps(line: str) -> Iterator[Dump]:
 def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
     if not dump.form.addressed:
-        return any(sum(map(len, made.groups)) >= BARE_LEAST for made in rows)
+        return any(sum(map(len, made.groups)) >= forms.BARE_LEAST for made in rows)
     steps = [_number_of(b.address, 16) - _number_of(a.address, 16) for a, b in pairwise(rows)]
-    if dump.form is BITS and not all(made.shown.strip() for made in rows):
+    if dump.form is forms.BITS and not all(made.shown.strip() for made in rows):
         return bool(steps) and steps[0] == len(rows[0].groups)
-    if dump.form is OD:
+    if dump.form is forms.OD:
         alike = all(len(made.address) == len(made.groups[0]) for made in rows)
         spaced = any(
             dump.prefix + made.address + "  " in line for made in rows[:1] for line in lines
@@ -206,7 +196,7 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
     runs: list[list[DumpLine]] = [[]]
     for number, line in enumerate(lines, 1):
         made = _row_of(dump, number, line)
-        if made is not None and (runs[-1] or sum(map(len, made.groups)) >= BARE_LEAST):
+        if made is not None and (runs[-1] or sum(map(len, made.groups)) >= forms.BARE_LEAST):
             runs[-1].append(made)
         elif line == forms.SQUEEZED and runs[-1]:
             raise WitnessError(
@@ -221,7 +211,7 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
     for run in taken:
         # Groups of more digits than a number has are bytes: xxd -p, and bytes.hex().
         long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
-        asked = BYTES if long and dump.form is BARE else order
+        asked = forms.BYTES if long and dump.form is forms.BARE else order
         found.append(b"".join(forms.in_memory_order(dump.form, run, asked, source)))
     return _of_values(found, dump.form.name, source)
 
@@ -269,7 +259,7 @@ def _continuous(lines: Sequence[tuple[DumpLine, bytes]], base: int) -> bool:
                 follows = gap > 0 and len(previous) > 0 and gap % len(previous) == 0
             else:
                 # An address alone ends the text. It may lie inside the last word, which was filled.
-                follows = gap == 0 or (not data and -NUMBER < gap < 0)
+                follows = gap == 0 or (not data and -forms.NUMBER < gap < 0)
             if not follows:
                 return False
         reached, previous = address + len(data), data
