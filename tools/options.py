@@ -13,10 +13,7 @@ from runstate_abi.layouts.findings import USAGE
 def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of ``runstate VERB``; description and epilog keep their line breaks."""
     made = argparse.ArgumentParser(
-        prog=f"runstate {verb}",
-        description=description,
-        epilog=epilog,
-        formatter_class=_Formatter,
+        prog=f"runstate {verb}", description=description, epilog=epilog, formatter_class=_Formatter
     )
     # argparse's own error() prints every option before it comes to what is wrong.
     made.error = partial(_refuse, made.prog)  # type: ignore[method-assign]

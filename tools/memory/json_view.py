@@ -38,11 +38,7 @@ def area(seen: AreaBytes, source: str, reasons: Iterable[str]) -> dict[str, Any]
 
 def fields(numbers: Values) -> dict[str, Any]:
     """Return the three members of the struct."""
-    return {
-        "state": numbers.state,
-        "state_entry_time": numbers.entry,
-        "time": list(numbers.times),
-    }
+    return {"state": numbers.state, "state_entry_time": numbers.entry, "time": list(numbers.times)}
 
 
 def observations(found: Iterable[Observation]) -> list[dict[str, str]]:
