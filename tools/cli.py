@@ -25,30 +25,30 @@ class Verb(NamedTuple):
 
 # fmt: off
 VERBS = (
-    Verb("show",    "compare.show",   "the structs side by side: every byte a row"),
-    Verb("check",   "check.command",  "hold the layouts against encodings, compilers, kernels"),
-    Verb("write",   "write.command",  "one update of the area, step by step, in any of its versions"),
-    Verb("judge",   "judge.command",  "is the writer in a shipped kernel right? run it and see"),
+    Verb("show",    "compare.show",   "the structs side by side, a row for every byte"),
+    Verb("check",   "check.command",  "compare the layouts with encodings, compilers, kernels"),
+    Verb("write",   "write.command",  "one update of the area step by step, by any version of the writer"),
+    Verb("judge",   "judge.command",  "run the writer of a shipped kernel, and check it by the rule book"),
     Verb("emit",    "emit",   "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
-    Verb("diff",    "compare.diff",   "two layouts, each shift with the rule that explains it"),
-    Verb("matrix",  "compare.matrix", "every field on every ABI, by the claim and by every witness"),
+    Verb("diff",    "compare.diff",   "compare two layouts, and explain each shift by its rule"),
+    Verb("matrix",  "compare.matrix", "every field on every ABI, as claimed and as each witness has it"),
     Verb("docs",    "docs.command",   "the ABI document: reST, Markdown, HTML, man page"),
     Verb("hexdump", "memory.hexdump", "a runstate area in real memory, explained byte by byte"),
-    Verb("race",    "race.command",   "can a guest accept what was never true? a proof, or how"),
+    Verb("race",    "race.command",   "prove that a guest never accepts a torn read, or show how it does"),
     Verb("find",    "memory.find",    "look for runstate areas in a whole memory image"),
 )
 # fmt: on
 
 
 _ENDING = """\
-runstate help COMMAND, or COMMAND --help, says more; -V says which version this is
+runstate help COMMAND, or COMMAND --help, says more; -V prints the version
 
-exit status, and each command's help says what it means there:
-  0   all that was asked was compared, and is as it should be
-  1   a difference: something was compared, and is not
+exit status (the help of each command says more):
+  0   everything that was asked for was compared, and agrees
+  1   a difference was found
   2   wrong usage
   3   could not check: a file, a type, a tool or debug info is missing or cannot be read
-  70  internal error, to be reported
+  70  internal error; please report it
 race exits 1 if an answer is torn, 0 if all are safe. find exits 0 if there are candidates, 1 if
 there is none."""
 

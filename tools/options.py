@@ -40,7 +40,7 @@ def count(text: str) -> int:
     """Return the number of things of an argument: 0 or more."""
     value = number(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than nothing")
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
     return value
 
 

@@ -15,7 +15,7 @@ from runstate_abi.tools.options import new_parser
 from runstate_abi.tools.rendering.blocks import Block, Document, References
 
 FORMATS = {
-    "html": "one page that needs nothing else; reads well on a phone, and printed",
+    "html": "one page without other files; also for phones and for printing",
     "markdown": "for GitHub",
     "rst": "reStructuredText that builds in Linux's and in Xen's tree",
     "man": "a man page, section 7",
@@ -25,8 +25,8 @@ SUFFIXES = {".html": "html", ".md": "markdown", ".rst": "rst", ".7": "man"}
 
 _DESCRIPTION = "The ABI document that the runstate area never had, in four renderings."
 _EPILOG = """\
-exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usage,
-  3 FILE cannot be read or written
+exit status: 0 printed, written, or FILE is up to date; 1 FILE is stale (--check),
+  2 wrong usage, 3 FILE cannot be read or written
 """
 
 
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
     made = new_parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
     add = made.add_argument
-    add("--format", choices=list(FORMATS), help="default: as FILE is called, else markdown")
+    add("--format", choices=list(FORMATS), help="default: by the name of FILE, else markdown")
     output.add_delivery(made)
     return made
 

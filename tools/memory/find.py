@@ -23,17 +23,16 @@ FOUND, NOTHING = 0, 1
 SCHEMA = "runstate-find/1"
 
 DESCRIPTION = """\
-Look for runstate areas in a memory image, at every byte: raw, an ELF core (of a process too, by
-virtual addresses), a LiME dump, either of them compressed, or pasted text. Each candidate comes
-with its reasons, best first; "since" is its state_entry_time, on the host's clock. --before, an
-earlier dump of the same machine, tells most, and what was an area there stays one. Native at A and
-compat at A+4 read the same, and are one candidate. An area in two pages that are not neighbours is
-not found: hexdump --pages shows it."""
+Look for runstate areas at every byte of a memory image: raw memory, an ELF core (of a process too,
+by virtual addresses), a LiME dump, any of them compressed, or pasted text. Candidates come best
+first, each with its reasons; "since" is the state_entry_time, by the host's clock. An earlier dump
+of the same machine (--before) helps most. Native at A and compat at A+4 read the same and are one
+candidate. An area in two pages that are not neighbours is not found; hexdump --pages shows it."""
 EPILOG = """\
-Each reason has a weight, and each candidate their total; below 0 it is unlikely. The first 20 come
-with their reasons, --json has all. A candidate is likely from 6 on, which takes a second dump, a
-copy of Xen's, or times that add up as KVM keeps them; a hypervisor copy is Xen's own record of a
-vCPU, in front of which stands a pointer of Xen's; unlikely is what something speaks against.
+Each reason has a weight, and the total of a candidate is their sum. From 6 on it is likely, which
+takes an earlier dump, a copy of Xen's, or times that add up as on KVM. It is unlikely below 0, or if
+a reason rules it out. A hypervisor copy is Xen's own record of a vCPU, with a pointer of Xen's in
+front of it. The first 20 candidates are printed with their reasons; --json has all.
 
 exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read, or
   not all of it and nothing was found"""
@@ -68,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
     sources.add_options(made)
-    add("--limit", type=count, default=20, metavar="N", help="show so many; 0 is all (20)")
+    add("--limit", type=count, default=20, metavar="N", help="show at most N; 0 shows all (20)")
     add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     return made

@@ -30,7 +30,7 @@ examples:
   runstate hexdump --pages-view svg --abi compat --at 0xfec -o split.svg
 
 exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 something is wrong,
-  2 wrong usage, 3 the memory could not be read or its layout not be told"""
+  2 wrong usage, 3 the memory could not be read, or its layout could not be decided"""
 
 
 def main(argv: list[str]) -> int:
@@ -99,18 +99,32 @@ def parser() -> argparse.ArgumentParser:
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
     add("--at", type=address, metavar="OFFSET", help="where the area begins in a raw image")
     add("--gpa", type=address, metavar="ADDR", help="its guest-physical address")
-    add("--abi", choices=list(LAYOUTS), help="the layout; without it, evidence decides")
-    add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help="its other page, elsewhere")
+    add("--abi", choices=list(LAYOUTS), help="the layout; without it, the bytes decide")
+    add(
+        "--second-page",
+        type=_elsewhere,
+        metavar="FILE:OFFSET",
+        help="where it continues, in another file",
+    )
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
-    where = "an earlier dump of it (there, or at ADDR): what changed, and by which rule"
+    where = (
+        "an earlier dump: show what changed since; the area there is at ADDR, or at the same place"
+    )
     add("--before", type=_earlier, metavar="FILE[:ADDR]", help=where)
     sources.add_options(made)
     add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
-    add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
-    add("--interval", type=float, default=0.5, metavar="SECONDS", help="between reads (0.5)")
-    add("--drgn", action="store_true", help="read FILE, a vmcore or kdump, by drgn (extra `drgn`)")
-    add("--percpu", action="store_true", help="by drgn: each CPU's xen_runstate in FILE")
-    add("--pages-view", choices=("text", "svg"), help="which field lies in which page")
+    add(
+        "--watch",
+        type=float,
+        metavar="SECONDS",
+        help="with --qmp: look again and again, for so long",
+    )
+    add("--interval", type=float, default=0.5, metavar="SECONDS", help="between two looks (0.5)")
+    add(
+        "--drgn", action="store_true", help="read FILE, a vmcore or kdump, with drgn (extra `drgn`)"
+    )
+    add("--percpu", action="store_true", help="with drgn: show each CPU's xen_runstate in FILE")
+    add("--pages-view", choices=("text", "svg"), help="show which field lies in which page")
     add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     add("-o", "--output", metavar="FILE", help="write there, not to standard output")
