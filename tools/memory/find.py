@@ -30,7 +30,7 @@ of the same machine (--before) helps most. Native at A and compat at A+4 read th
 candidate. An area in two pages that are not neighbours is not found; hexdump --pages shows it."""
 EPILOG = """\
 Each reason has a weight, and the total of a candidate is their sum. From 6 on it is likely, which
-takes an earlier dump, a copy of Xen's, or times that add up as on KVM. It is unlikely below 0, or if
+takes an earlier dump, a copy of Xen's, or times that add up as on KVM. It is unlikely below 0 or if
 a reason rules it out. A hypervisor copy is Xen's own record of a vCPU, with a pointer of Xen's in
 front of it. The first 20 candidates are printed with their reasons; --json has all.
 
