@@ -7,7 +7,7 @@ decompressor that a file needs is imported.
 import mmap
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from importlib import import_module
 from itertools import chain
 from typing import Any, NamedTuple
@@ -86,8 +86,29 @@ def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT)
 
     Raises WitnessError if the data is corrupt, ends early, or needs what is not installed.
     """
+    found = bytearray()
+    for piece in unpacked(cut(data), how, source, several=False):
+        found += piece
+        if len(found) > limit:
+            raise WitnessError(f"{source}: its {how.name} data inflates to over {limit} bytes")
+    return memoryview(found)
+
+
+def cut(data: memoryview) -> Iterator[memoryview]:
+    """Yield the data in pieces of PIECE bytes."""
+    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
+
+
+def unpacked(
+    pieces: Iterable[Buffer], how: Compression, source: str, several: bool = True
+) -> Iterator[bytes]:
+    """Yield what the pieces inflate to, never much more than PIECE at a time.
+
+    xz and gzip files may be put together, so what follows the end of a stream is another one,
+    unless ``several`` says otherwise. Raises WitnessError as inflate() does.
+    """
     try:
-        return memoryview(_inflated(data, how, source, limit))
+        yield from _unpacked(pieces, how, source, several)
     except EOFError:
         raise WitnessError(f"{source}: truncated: its {how.name} data ends early") from None
     except ImportError:
@@ -95,23 +116,27 @@ def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT)
             f"{source}: compressed with {how.name}: Python before 3.14 needs "
             "pip install 'runstate-abi[zstd]'"
         ) from None
-    except WitnessError:
+    except (WitnessError, MemoryError):
         raise
     except Exception as error:
         # Each library has an exception of its own, and one of them is not installed everywhere.
-        raise WitnessError(f"{source}: its {how.name} data is corrupt: {error}") from None
+        said = " ".join(str(error).split())
+        raise WitnessError(f"{source}: its {how.name} data is corrupt: {said}") from None
 
 
-def _inflated(data: memoryview, how: Compression, source: str, limit: int) -> bytearray:
-    found, stream = bytearray(), _opened(how, source)
-    for start in range(0, len(data), PIECE):
-        for piece in _bounded(stream, data[start : start + PIECE]):
-            found += piece
-            if len(found) > limit:
-                raise WitnessError(f"{source}: its {how.name} data inflates to over {limit} bytes")
-        if stream.eof:
-            return found
-    raise EOFError
+def _unpacked(
+    pieces: Iterable[Buffer], how: Compression, source: str, several: bool
+) -> Iterator[bytes]:
+    stream = _opened(how, source)
+    for piece in pieces:
+        rest = piece
+        while rest:
+            stream = _opened(how, source) if stream.eof else stream
+            rest = (yield from _bounded(stream, rest)).lstrip(b"\0")
+            if stream.eof and not several:
+                return
+    if not stream.eof:
+        raise EOFError
 
 
 class Stream:
@@ -148,23 +173,11 @@ class Stream:
 
 
 def inflated(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
-    """Yield what the pieces inflate to, or themselves; none is much larger than PIECE.
-
-    It ends where the pieces end: who reads it notices if that is too early.
-    """
+    """Yield what the pieces inflate to, or themselves; none is much larger than PIECE."""
     first = next(pieces, b"")
     how = compression(first)
-    if how is None:
-        yield first
-        yield from pieces
-        return
-    stream = _opened(how, path)
-    for piece in chain((first,), pieces):
-        rest = piece
-        while rest:
-            rest = (yield from _bounded(stream, rest)).lstrip(b"\0")
-            # What follows the end of a stream is another one: xz and gzip may be put together.
-            stream = _opened(how, path) if stream.eof else stream
+    every = chain((first,), pieces)
+    yield from every if how is None else unpacked(every, how, path)
 
 
 def _opened(how: Compression, source: str) -> Any:

@@ -92,9 +92,6 @@ def extract(path: str, folder: str) -> list[Extracted]:
                     found.append(_kept(member, size, start, stream, folder, len(found)))
     except WitnessError:
         raise
-    except ImportError:
-        install = "pip install 'runstate-abi[zstd]'"
-        raise WitnessError(f"{path}: zstd before Python 3.14: {install}") from None
     except (OSError, EOFError, ValueError) as error:
         raise WitnessError(f"{path}: {spaced(error) or type(error).__name__}") from None
     except Exception as error:

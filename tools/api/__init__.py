@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from runstate_abi.layouts.model import Layout, WitnessError, compare
     from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
     from runstate_abi.tools.judge.verdict import Verdict
-    from runstate_abi.tools.memory.area import Area
+    from runstate_abi.tools.memory.area import AreaBytes
     from runstate_abi.writer.race import Proof, Race
     from runstate_abi.writer.steps import Steps
     from runstate_abi.writer.vcpu import Runstate
@@ -85,12 +85,12 @@ def check_files(
     return list(kernels.asked_of_files([fspath(path) for path in paths], settings))
 
 
-def read_area(source: Path, *, at: int = 0, abi: str | None = None) -> "Area":
+def read_area(source: Path, *, at: int = 0, abi: str | None = None) -> "AreaBytes":
     """Read one runstate area out of a memory image, a core, or pasted text.
 
     ``at`` is the area's guest-physical address, in a raw image its offset in bytes. ``abi`` is
     ``"native"`` or ``"compat"``; without it the bytes decide, as in ``runstate hexdump``, and
-    WitnessError says so where they do not. The Area has ``values``: ``state``, ``entry`` and
+    WitnessError says so where they do not. The answer has ``values``: ``state``, ``entry`` and
     ``times`` in ns, ``steal`` in ns, and ``updating``: XEN_RUNSTATE_UPDATE is set.
     """
     from runstate_abi.layouts.model import WitnessError
@@ -98,11 +98,11 @@ def read_area(source: Path, *, at: int = 0, abi: str | None = None) -> "Area":
     from runstate_abi.writer.vcpu import SHAPES
 
     image = sources.opened(fspath(source))
-    seen = area.window(image, at)
+    seen = area.excerpt(image, at)
     layout = SHAPES[abi].layout if abi else decision.decide(seen, image.machine).layout
     if layout is None:
         raise WitnessError(f"{image.source}: native or compat? the bytes do not tell: give abi")
-    return area.area(layout, seen)
+    return area.read_as(layout, seen)
 
 
 def updates(

@@ -13,10 +13,8 @@ from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import survey
-from runstate_abi.tools.memory import lines
-from runstate_abi.tools.memory.area import LAYOUTS, Span
-from runstate_abi.tools.memory.area import Window as Seen
-from runstate_abi.tools.memory.area import area as read_area
+from runstate_abi.tools.memory import text_view
+from runstate_abi.tools.memory.area import LAYOUTS, Excerpt, Span, read_as
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer import variants, vcpu
 from runstate_abi.writer.memory import Window, play
@@ -214,11 +212,11 @@ class TwoPages:
                 yield WrongByte(offset - area.offset, want, is_)
 
     def _dump(self, area: Area, wrong: Sequence[WrongByte]) -> Iterator[str]:
-        seen = read_area(LAYOUTS[area.abi], Seen((Span(area.offset, self._bytes(area)),)))
+        seen = read_as(LAYOUTS[area.abi], Excerpt((Span(area.offset, self._bytes(area)),)))
         changed = frozenset(byte.offset for byte in wrong)
         are = "byte is not as it" if len(wrong) == 1 else "bytes are not as they"
         yield f"{len(wrong)} {are} should be:"
-        for line in (*lines.heading(seen, "two_pages", ()), *lines.body(seen, changed)):
+        for line in (*text_view.heading(seen, "two_pages", ()), *text_view.body(seen, changed)):
             yield "".join(ink.text for ink in line).rstrip()
         for offset, expected, is_ in wrong[:8]:
             yield f"  byte {offset:+#05x} {_name(area, offset)}: {is_:#04x}, not {expected:#04x}"
