@@ -43,7 +43,7 @@ from runstate_abi.writer.vcpu import (
     Shape,
     runstate_of,
 )
-from runstate_abi.writer.witnesses.records import Malformed
+from runstate_abi.writer.witnesses.recorded import Malformed
 
 MODES = {"0": "compat", "1": "native"}
 

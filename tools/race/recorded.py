@@ -15,13 +15,14 @@ from runstate_abi.writer.race import Question, Writer, ask, of_recording
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.steps import Steps, writes
 from runstate_abi.writer.vcpu import Area
-from runstate_abi.writer.witnesses.recorded import area_of, steps_of_watchpoints
-from runstate_abi.writer.witnesses.records import (
+from runstate_abi.writer.witnesses.recorded import (
     Malformed,
     Record,
+    area_of,
     decode,
     record_of,
     sequence,
+    steps_of_watchpoints,
     truth,
 )
 

@@ -183,11 +183,12 @@ def test_the_help_explains_every_case(judge, monkeypatch):
 
 
 def test_the_trace_is_canonical_text(judge, c_writer):
-    from runstate_abi.writer import steps
+    from replaying.traces import parse as read_back
+    from runstate_abi.writer.steps import canonical
 
     code, out, _ = judge(c_writer(), "--trace", "--case", "native@0x100,flag")
     assert code == 0
-    assert steps.canonical(steps.parse(out)) == out
+    assert canonical(read_back(out)) == out
     assert "store p1+271 1 f8\n" in out
 
 
