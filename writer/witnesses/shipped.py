@@ -21,7 +21,7 @@ from runstate_abi.layouts.witnesses.elf import Elf
 from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 from runstate_abi.writer.rules import NEWEST, PROFILE, Profile
-from runstate_abi.writer.witnesses import dwarf_types, object_file
+from runstate_abi.writer.witnesses import c_types, object_file
 from runstate_abi.writer.witnesses.c_types import BtfTypes, Types
 from runstate_abi.writer.witnesses.machine_code import KvmWriter, require_entry
 from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, targets
@@ -61,11 +61,11 @@ def open_types(file: ObjectFile, path: str) -> Types:
         try:
             return BtfTypes(_btf(path))
         except WitnessError as error:
-            found = dwarf_types.open_dwarf(path)
+            found = c_types.open_dwarf(path)
             if found is None:
                 raise error
             return found
-    found = dwarf_types.open_dwarf(file.source)
+    found = c_types.open_dwarf(file.source)
     if found is None:
         raise WitnessError(
             f"{file.source}: cannot judge: neither BTF nor DWARF in it: give its debug info with "
