@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from replaying.evidence import judge, of_model
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.rulebook import guest_rules, host_rules
 from runstate_abi.writer.rulebook.evidence import (
@@ -16,7 +17,6 @@ from runstate_abi.writer.rulebook.evidence import (
     Evidence,
     Read,
     ledger,
-    of_model,
 )
 from runstate_abi.writer.rulebook.requests import FINE, SCENARIO, SCENARIOS
 from runstate_abi.writer.rules import (
@@ -25,7 +25,6 @@ from runstate_abi.writer.rules import (
     PROFILES,
     RULE,
     RULES,
-    judge,
     judges,
     not_judged,
 )

@@ -17,9 +17,9 @@ from typing import NamedTuple, Protocol
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.rules import Profile, Violation, judge_ledger, put_to_the_test
+from runstate_abi.writer.rules import Profile, Violation, judge, put_to_the_test
 from runstate_abi.writer.steps import Copy, Store, canonical
-from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.journal import Observation
 
 CHUNK = 1024
 KNOWN_MAX = 100_000  # events remembered with their verdicts; a right writer has 10 000
@@ -121,7 +121,7 @@ def _judged(seen: Observation, profile: Profile) -> _Known:
         raise WitnessError(f"cannot judge: {error}") from None
     digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
     prints = digests[0], digests[1], digests[2]
-    return _Known(judge_ledger(book, profile), prints, put_to_the_test(book))
+    return _Known(judge(book, profile), prints, put_to_the_test(book))
 
 
 # The bytes of the struct where a barrier makes them visible: after the flag went up, before it

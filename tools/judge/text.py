@@ -13,7 +13,7 @@ from runstate_abi.tools.judge.tallies import Broken, Prints, counted
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
-from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.journal import Observation
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Verdict

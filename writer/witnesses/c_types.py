@@ -2,8 +2,7 @@
 
 Debug info answers: BTF, or DWARF for files that have no BTF. A struct's name is not unique in a
 kernel's debug info, so a lookup begins at a function's own prototype and follows the types from
-there. drgn, an extra, reads the DWARF, and is imported by layouts/witnesses/dwarf.py where a file
-is opened.
+there. The reader of DWARF (drgn, an extra) is imported only where a file's DWARF is opened.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +14,13 @@ from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.model import Layouts, WitnessError
 from runstate_abi.layouts.witnesses import btf as btf_structs
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses import dwarf
 from runstate_abi.layouts.witnesses.btf import Btf
 from runstate_abi.layouts.witnesses.btf_blob import Record
 
 if TYPE_CHECKING:
     import drgn
+
+    from runstate_abi.layouts.witnesses.dwarf import Dwarf
 
 HOPS_MAX = 32  # typedef of const of typedef ...
 DEPTH_MAX = 8  # anonymous struct in anonymous union ...
@@ -176,7 +176,7 @@ def _btf_members(btf: Btf, record: Record) -> Iterator[tuple[str, int, Callable[
 class DwarfTypes:
     """A file with DWARF, opened. drgn gives one definition of a name, the first it meets."""
 
-    dwarf: dwarf.Dwarf
+    dwarf: "Dwarf"
     kind: str = "DWARF"
 
     @property
@@ -207,6 +207,8 @@ class DwarfTypes:
 
     def layouts(self, names: Sequence[str]) -> Layouts:
         """Return what it says of the structs of these names (WitnessError)."""
+        from runstate_abi.layouts.witnesses import dwarf
+
         return dwarf.observe(self.dwarf.source, names, X86_64)
 
 
@@ -215,6 +217,8 @@ Types = BtfTypes | DwarfTypes
 
 def open_dwarf(path: str) -> DwarfTypes | None:
     """Return the DWARF of a file, None if it has none (WitnessError if it cannot be read)."""
+    from runstate_abi.layouts.witnesses import dwarf
+
     source = dwarf.opened(path)
     return DwarfTypes(dwarf.read(source)) if source else None
 

@@ -1,18 +1,20 @@
-"""What an emulated writer does, written down as it happens.
+"""What an emulated writer does, noted as it happens, and the Evidence that comes of it.
 
-Law of this file: it notes and never answers. The Machine calls it, and whoever plays the kernel.
+The Machine calls the Journal, and so does whoever plays the kernel. It notes and never answers.
 """
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.writer.rulebook.evidence import Read
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.rulebook.evidence import CALLS, READS, Evidence, Ledger, Read, ledger
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.steps import IrqRestore, IrqSave
+from runstate_abi.writer.steps import Copy, IrqRestore, IrqSave, Step, Steps, Store
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import guest_pages, stubs
 from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
-from runstate_abi.writer.witnesses.observation import Event, Observation
 
 if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.machine import Machine
@@ -21,6 +23,77 @@ EVENTS_MAX = 500  # an update has 30; one that copies byte by byte 100
 COPY_MAX = 2 * PAGE_SIZE
 AT_RETURN = "(at return)"  # the place of what shows when the function has returned
 WIDEST = 8  # bytes of a store that the engine reports whole
+
+Event = Written | Step
+# BARRIERS are not recorded: x86 keeps stores in order, so smp_wmb() is no instruction.
+RECORDS = frozenset((CALLS, READS))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One run. ``after`` is what the area's bytes were found to be; ``places`` the instructions,
+    one for each event, if they were asked for.
+
+    Stores are kept by address, so two runs that differ only in where the area is have equal keys,
+    and one verdict.
+    """
+
+    request: Request
+    events: tuple[Event, ...]
+    before: bytes
+    after: bytes
+    reads: tuple[Read, ...] = ()
+    changed: tuple[str, ...] = ()
+    odd: tuple[tuple[int, str], ...] = ()
+    irqs_off_at_return: bool = False
+    locks_sleep: bool = False
+    places: tuple[str, ...] = ()
+
+    def key(self) -> Hashable:
+        """Return all that the verdict on this run depends on, without the offset in the page."""
+        asked = self.request
+        # Only in page 1 does the place of a store depend on the area's: page 2 begins at 0.
+        events = tuple(
+            (event[1] - asked.offset, *event[2:])
+            if type(event) is Written and event[0] == 1
+            else event
+            for event in self.events
+        )
+        size = asked.area.shape.size
+        first = min(size, PAGE_SIZE - asked.offset)
+        return (
+            asked.abi, asked.flag, asked.atomic, first, asked.vcpu, events, self.before, self.after,
+            self.irqs_off_at_return, self.locks_sleep, asked.scenario.no_slot,
+            # With any of these, where it was is part of what is wrong.
+            (asked.offset, self.reads, self.changed, self.odd)
+            if self.reads or self.changed or self.odd else None,
+        )  # fmt: skip
+
+    def steps(self) -> Steps:
+        """Return the events as steps."""
+        return tuple(_step(event) if isinstance(event, Written) else event for event in self.events)
+
+    def book(self) -> Ledger:
+        """Return the Evidence for the rule book, with its writes replayed.
+
+        WitnessError if the stores do not make the bytes that were found.
+        """
+        asked = self.request
+        found = ledger(Evidence(
+            asked.area, asked.vcpu, asked.atomic, self.before, self.steps(), RECORDS,
+            self.reads, asked.atomic, self.irqs_off_at_return, self.changed, self.odd,
+            self.locks_sleep, asked.scenario.no_slot,
+        ))  # fmt: skip
+        if (found.landed[-1].after if found.landed else self.before) != self.after:
+            raise WitnessError(
+                f"{asked}: the stores that were seen do not make the bytes that were found"
+            )
+        return found
+
+
+def _step(event: Written) -> Step:
+    page, offset, data, copied = event
+    return Copy(page, offset, data) if copied else Store(page, offset, data)
 
 
 class Journal:
@@ -63,13 +136,15 @@ class Journal:
         )
 
     def add(self, event: Event, place: str = "") -> None:
-        """Note one event, after what became of interrupts (WitnessError: no end of them)."""
+        """Note one event, and before it a change of interrupts (WitnessError: too many events)."""
         self.notice_irqs(place)
         self._append(event, place)
 
     def notice_irqs(self, place: str = "") -> int:
-        """Return the processor's flags, and note whether interrupts went off or on since the last
-        event: cli and sti are instructions, so nothing else shows them."""
+        """Return the processor's flags, and note a change of interrupts since the last event.
+
+        cli and sti are instructions and no calls, so only the flags show them.
+        """
         flags = self.machine.get("eflags")
         off = not flags & stubs.EFLAGS_IF
         if off != self.irqs_off:
@@ -78,8 +153,10 @@ class Journal:
         return flags
 
     def irqs_on(self) -> None:
-        """Note that the instruction here turns interrupts on: off again before the next event,
-        they would look as if they had been off all the time."""
+        """Note that the instruction here (sti) turns interrupts on.
+
+        If they are off again before the next event, the flags alone would not show it.
+        """
         here = "" if self.places is None else self.machine.here()
         self.notice_irqs(here)
         if self.irqs_off:
@@ -94,7 +171,7 @@ class Journal:
             raise self.machine.stopped(f"does more than {EVENTS_MAX} things")
 
     def strange(self, what: str) -> None:
-        """Note what no step is a word for (WitnessError if there is no end of it)."""
+        """Note something that no kind of step describes (WitnessError: too many)."""
         self.odd.append((len(self.events), what))
         if len(self.odd) > EVENTS_MAX:
             raise self.machine.stopped(f"does more than {EVENTS_MAX} strange things, as {what}")

@@ -17,12 +17,11 @@ from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types
 from runstate_abi.writer.witnesses.image import Image, paravirt_table
-from runstate_abi.writer.witnesses.journal import Journal
+from runstate_abi.writer.witnesses.journal import Journal, Observation
 from runstate_abi.writer.witnesses.kvm_kernel import KvmKernel
 from runstate_abi.writer.witnesses.kvm_structs import KVM, TASK, TASK_SIZE, VCPU, kvm_structs
 from runstate_abi.writer.witnesses.machine import Machine
 from runstate_abi.writer.witnesses.object_file import SHF_EXECINSTR, ObjectFile
-from runstate_abi.writer.witnesses.observation import Observation
 
 # The writer, or what calls it, if the compiler made one function of the two.
 ENTRIES = ("kvm_xen_update_runstate_guest", "kvm_xen_update_runstate")

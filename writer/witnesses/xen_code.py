@@ -20,10 +20,9 @@ from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Type, Types, member
 from runstate_abi.writer.witnesses.guest_pages import GuestPages
 from runstate_abi.writer.witnesses.image import Image
-from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal
+from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal, Observation
 from runstate_abi.writer.witnesses.machine import HEADROOM, Machine
 from runstate_abi.writer.witnesses.object_file import ObjectFile
-from runstate_abi.writer.witnesses.observation import Observation
 from runstate_abi.writer.xen import phys_error
 
 ENTRY = "update_runstate_area"

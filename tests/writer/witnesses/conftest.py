@@ -82,7 +82,7 @@ def _missed(writer, case):
 
     calls = [list(_bare(s)) for s in (seen.steps(), steps_of_events(expected["trace"]))]
     checks = {
-        "snapshots": tuple(map(struct, expected["snapshots"])) == _epochs(seen.evidence()),
+        "snapshots": tuple(map(struct, expected["snapshots"])) == _epochs(seen.book().evidence),
         "after": struct(expected["after"]) == seen.after and not seen.changed,
         "calls": calls[0] == calls[1],
     }

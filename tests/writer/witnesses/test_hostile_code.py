@@ -37,7 +37,7 @@ def asked(tmp_path):
                 violation.rule
                 for request in requests
                 if writer.takes(request)
-                for violation in judge(writer.observe(request).evidence())
+                for violation in judge(writer.observe(request).book())
             }
         except WitnessError as error:
             return " (two lines)" if "\n" in str(error) else str(error)

@@ -274,7 +274,7 @@ def verdict_of(make, offset, new, requests):
             seen = ours.observe(request)
             key = seen.key()
             if key not in known:
-                known[key] = judge(seen.evidence())
+                known[key] = judge(seen.book())
             if known[key]:
                 return known[key][0].rule
     except WitnessError:
