@@ -408,3 +408,9 @@ def test_rules_without_their_function_would_not_be_missed():
         and name[0] != "_"
     }
     assert public == used - {None}
+
+
+def test_a_read_modify_write_across_a_border_is_cut_with_its_mask():
+    step = Store(1, 252, bytes(range(8)), keep=b"\xf0" * 8)
+    book = ledger(Evidence(OLD_AREA, VCPU, False, b"\xa5" * 48, (step,)))
+    assert [(w.start, w.data) for w in book.landed] == [(0, bytes((0xA4, 0xA5, 0xA6, 0xA7)))]

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
 from runstate_abi.writer.race import SAFE, TORN, Question, Writer, ask, of_variant
-from runstate_abi.writer.racing.ordering import MODELS, Model
-from runstate_abi.writer.racing.placements import Placement, placements
+from runstate_abi.writer.racing.ordering import MODELS, Model, Placement, placements
 from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps

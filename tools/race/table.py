@@ -7,8 +7,7 @@ from runstate_abi.tools.output import Ink, Line, aligned
 from runstate_abi.tools.race.rows import Row, not_shown
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import SAFE, TORN
-from runstate_abi.writer.racing.ordering import Model
-from runstate_abi.writer.racing.placements import KINDS
+from runstate_abi.writer.racing.ordering import KINDS, Model
 
 HEADER = ["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]
 MIXED, NOT_ASKED = "mixed", "-"

@@ -1,7 +1,7 @@
 """An execution that deceives a reader, from first store to last load, and its replay on bytes.
 
-Law of this file: what was found about a few bytes is told about all of them, and nothing is
-decided here but where loads and stores that do not matter are put.
+The search found a path over a few bytes. Here the stores and loads of all other bytes are added,
+each at a point that the memory model allows.
 """
 
 from collections.abc import Iterator
@@ -88,14 +88,14 @@ def _write(memory: bytearray, access: Access) -> None:
 
 
 def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
-    """Return the whole execution that a path over a few bytes stands for."""
+    """Return a whole execution that follows the path which was found over a few bytes."""
     stage = _Stage(case, reader, model)
     waiting = set(found.loads)
-    for event in found.path:
-        for group in event.groups:
-            stage.store(*found.stores[event.phase][group])
-        if event.look >= 0:
-            number = found.loads[event.look]
+    for move in found.path:
+        for group in move.groups:
+            stage.store(*found.stores[move.phase][group])
+        if move.look >= 0:
+            number = found.loads[move.look]
             waiting.discard(number)
             for other in sorted((number, *_with(stage, number, waiting))):
                 stage.load(other)
@@ -104,8 +104,8 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
     return Told(tuple(joined(stage.events)), _believed(stage))
 
 
-# The bytes of the copy that do not matter go with the first one that does, but for the element
-# that another one that matters is in.
+# Loads of the copy that do not matter are made with the first one that does, except those of an
+# element that holds another byte which matters.
 def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     sights = stage.scene.sights
     if sights[number].load.read:
@@ -159,7 +159,7 @@ def joined(events: list[Event]) -> Iterator[Event]:
 
 
 class Mismatch(AssertionError):
-    """A load of the execution does not give what memory holds: the message says which."""
+    """A load of the execution does not give what memory holds: the message names the load."""
 
 
 def replay(before: bytes, events: tuple[Event, ...]) -> dict[int, int]:

@@ -1,37 +1,36 @@
-"""Which stores and loads a machine may tear, and which it may reorder.
+"""Which stores and loads a machine may tear, which it may reorder, and where an area makes it so.
 
 The writer's steps become phases: all stores of a phase are made before any of the next, and within
 a phase in any order that keeps the order of stores to the same byte. The reader's program becomes
-loads, each with the loads that must come before it. One writer and one reader that stores nothing
-shared: then an execution is a linear order of stores with a point for each load, on any machine
-whose memory is coherent, and nothing else about the machine matters.
-
-Law of this file: it splits and orders accesses; it knows no value and runs nothing.
+loads, each with the loads that must come before it. There is one writer, and the one reader stores
+nothing shared. So on any machine with coherent memory an execution is a linear order of stores with
+a point for each load, and nothing else about the machine matters.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE
+from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
 from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guest import Load, ReadBarrier, Reader
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES
 
-# Within what a machine makes an access of up to 8 bytes in one piece. AMD's manual promises no
-# more than an aligned quadword; Intel's a cache line. A Zen 4 was measured: accesses that cross
-# 32 bytes tear, others do not.
+# The aligned blocks in bytes within which a machine makes an access of up to 8 bytes in one piece.
+# AMD's manual promises an aligned quadword, Intel's a cache line. On a Zen 4 it was measured that
+# accesses which cross 32 bytes tear, and others do not.
 GRAINS = (8, 32, 64)
 MEASURED_GRAIN = 32
 WORD = 8  # the widest access that the C source asks for
 
 
 class Model(NamedTuple):
-    """A memory model. ``barriers``: only they order. ``grain``: accesses within an aligned block of
-    so many bytes are whole; 0 means that an access must be aligned to its own size.
+    """A memory model. ``barriers``: nothing but barriers orders accesses. ``grain``: accesses within
+    an aligned block of so many bytes are whole; 0: if aligned to their own size.
 
-    ``recorded``: stores in the order in which a machine was seen to make them, copies too; one that
-    crosses a block still tears. ``coarse``: what tears tears into words and not into bytes, which
-    leaves executions out: for telling, not for proving.
+    ``recorded``: stores, and the bytes of copies, keep the order in which a machine was seen to make
+    them; one that crosses a block still tears. ``coarse``: accesses tear into words and not into
+    bytes. That leaves executions out, so it serves to show one and not to prove that there is none.
     """
 
     name: str
@@ -83,7 +82,7 @@ def _accesses(
 ) -> Iterator[Access]:
     start = (step.page - 1) * PAGE_SIZE + step.offset - offset
     size = len(step.data)
-    # What was recorded are the accesses of a machine; a Copy elsewhere is what the source asks for.
+    # A recorded Copy is one access of a machine; in the model it is a memcpy() of the source.
     single = model.recorded or isinstance(step, Store)
     whole = single and is_whole(step.offset, size, model)
     if single:
@@ -102,8 +101,8 @@ def is_whole(address: int, size: int, model: Model) -> bool:
 
 
 def pieces(at: int, size: int, word: int) -> Iterator[tuple[int, int]]:
-    """Yield (first byte, size): cut wherever ``at`` plus the first byte is a multiple of ``word``,
-    or not at all if ``word`` is the size.
+    """Yield (first byte, size) of each piece of an access at ``at``, cut at multiples of ``word``;
+    one piece if ``word`` is the size.
     """
     first = 0
     while first < size:
@@ -112,7 +111,7 @@ def pieces(at: int, size: int, word: int) -> Iterator[tuple[int, int]]:
         first += count
 
 
-# Stores of one CPU to the same byte are seen in program order, and what comes before them.
+# Stores of one CPU to the same byte are seen in program order: a mask for each store, closed.
 def _after(accesses: Sequence[Access]) -> tuple[int, ...]:
     after: list[int] = []
     holders: dict[int, int] = {}  # struct offset -> mask of the accesses that store to it
@@ -151,7 +150,7 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
     return tuple(found)
 
 
-# Loads of the same byte do not see it go backwards, which is the same as making them in order.
+# Loads of the same byte do not see it go backwards: the same as making them in program order.
 def _same_byte(before: Sequence[Sight], where: tuple[int, ...]) -> int:
     mask = 0
     for index, sight in enumerate(before):
@@ -188,3 +187,34 @@ def part(layout: Layout, name: str) -> tuple[int, int]:
     starts = {"entry": (0, field.size), "low": (0, half), "high": (half, field.size - half)}
     start, size = starts[name]
     return field.offset + start, size
+
+
+# The placements of an area that matter: any other address behaves as one of these or as its
+# neighbour, because only alignment decides what is made in one piece.
+FRAME = PAGE_SIZE  # the guest frame of the default addresses: any but the first
+FIRST = 4 * CACHE_LINE  # the aligned area's offset in it
+
+KINDS = {
+    "aligned": "at a cache line",
+    "half-line": "state_entry_time crosses 32 bytes, but no cache line",
+    "line": "state_entry_time crosses a cache line",
+    "page": "the struct crosses a page",
+}
+
+
+class Placement(NamedTuple):
+    """A guest-physical address, and why it is asked about: one of KINDS."""
+
+    kind: str
+    address: int
+
+
+def placements(abi: str) -> Iterator[Placement]:
+    """Yield the placements that matter for ``native`` or ``compat``."""
+    shape = SHAPES[abi]
+    before = shape.entry_time + ENTRY_TIME_SIZE // 2
+    yield Placement("aligned", FRAME + FIRST)
+    yield Placement("half-line", FRAME + FIRST + MEASURED_GRAIN - before)
+    yield Placement("line", FRAME + FIRST + CACHE_LINE - before)
+    for inside in reversed(range(1, shape.size)):
+        yield Placement("page", FRAME + PAGE_SIZE - inside)
