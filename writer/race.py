@@ -118,7 +118,7 @@ def find_race(
     patterns: Iterable[int] | None = None,
     dropped: Iterable[str] = (),
 ) -> Proof | Race:
-    """Answer a Question: CannotDrop if a step to drop is missing, Refused if the area is not taken."""
+    """Answer a Question (CannotDrop; Refused if this writer does not take the area)."""
     masks = None if patterns is None else tuple(patterns)
     question = Question(writer, reader, model, area, updates, entry_times, masks, tuple(dropped))
     answer = ask(question)
@@ -238,7 +238,7 @@ def of_recording(name: str, steps: Steps, area: Area) -> Writer:
     for step in steps:
         if isinstance(step, Write):
             final |= zip(_offsets(step, area), step.data, strict=True)
-    hidden = frozenset(range(area.shape.size)) - final.keys()
+    hidden = frozenset(range(area.shape.size)).difference(final)
 
     def repeated(vcpu: Runstate, area_: Area) -> Steps:
         return tuple(_repeated(step, area_, final, vcpu) for step in steps)

@@ -11,7 +11,7 @@ from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser
 from runstate_abi.tools.output import Line
-from runstate_abi.tools.race import recorded, rows, table, text
+from runstate_abi.tools.race import rows, table, text
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer import race
 from runstate_abi.writer.guest import READERS, CannotDrop
@@ -47,7 +47,7 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
         options.grain,
     )
     if options.recorded:
-        return recorded.rows(options.recorded, asked, left_out)
+        return rows.of_recording(options.recorded, asked, left_out)
     if options.kernel:
         return rows.of_kernel(options.kernel, options.btf, asked, left_out)
     return (rows.shipped if options.nothing_named else rows.rows)(asked, left_out)

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from runstate_abi.tools.output import Ink, Line, aligned
-from runstate_abi.tools.race.rows import Row, not_shown
+from runstate_abi.tools.race.rows import KINDS, Row, not_shown
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import SAFE, TORN
-from runstate_abi.writer.racing.ordering import KINDS, Model
+from runstate_abi.writer.racing.ordering import Model
 
 HEADER = ["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]
 MIXED, NOT_ASKED = "mixed", "-"

@@ -1,4 +1,4 @@
-"""Which stores and loads a machine may tear, which it may reorder, and where an area makes it so.
+"""Which stores and loads a machine may tear, and which it may reorder.
 
 The writer's steps become phases: all stores of a phase are made before any of the next, and within
 a phase in any order that keeps the order of stores to the same byte. The reader's program becomes
@@ -10,11 +10,10 @@ a point for each load, and nothing else about the machine matters.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
+from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guest import Load, ReadBarrier, Reader
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES
 
 # The aligned blocks in bytes within which a machine makes an access of up to 8 bytes in one piece.
 # AMD's manual promises an aligned quadword, Intel's a cache line. On a Zen 4 it was measured that
@@ -187,34 +186,3 @@ def part(layout: Layout, name: str) -> tuple[int, int]:
     starts = {"entry": (0, field.size), "low": (0, half), "high": (half, field.size - half)}
     start, size = starts[name]
     return field.offset + start, size
-
-
-# The placements of an area that matter: any other address behaves as one of these or as its
-# neighbour, because only alignment decides what is made in one piece.
-FRAME = PAGE_SIZE  # the guest frame of the default addresses: any but the first
-FIRST = 4 * CACHE_LINE  # the aligned area's offset in it
-
-KINDS = {
-    "aligned": "at a cache line",
-    "half-line": "state_entry_time crosses 32 bytes, but no cache line",
-    "line": "state_entry_time crosses a cache line",
-    "page": "the struct crosses a page",
-}
-
-
-class Placement(NamedTuple):
-    """A guest-physical address, and why it is asked about: one of KINDS."""
-
-    kind: str
-    address: int
-
-
-def placements(abi: str) -> Iterator[Placement]:
-    """Yield the placements that matter for ``native`` or ``compat``."""
-    shape = SHAPES[abi]
-    before = shape.entry_time + ENTRY_TIME_SIZE // 2
-    yield Placement("aligned", FRAME + FIRST)
-    yield Placement("half-line", FRAME + FIRST + MEASURED_GRAIN - before)
-    yield Placement("line", FRAME + FIRST + CACHE_LINE - before)
-    for inside in reversed(range(1, shape.size)):
-        yield Placement("page", FRAME + PAGE_SIZE - inside)
