@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
-from runstate_abi.tools.race import recorded
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
 from runstate_abi.writer.race import SAFE, TORN, Question, Writer, ask, of_variant
 from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODEL, MODELS, Model
@@ -153,6 +152,8 @@ def _readers(wanted: Wanted) -> list[Reader]:
 
 def of_recording(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     """Yield the answers for each recorded update that shows enough; ``left_out`` has the others."""
+    from runstate_abi.tools.race import recorded
+
     model = MODEL["program-order"]._replace(grain=wanted.grain)
     for writer, area in recorded.writers(path):
         for row in _answers(writer, [("", area)], [model], wanted, None):
