@@ -88,7 +88,7 @@ class _Contents(NamedTuple):
 
 def open_image(path: str) -> KernelImage:
     """Open a kernel, a module or a BTF blob; WitnessError says in one line why it cannot be."""
-    data = memoryview(_mapped(path))
+    data = memoryview(mapped(path))
     how = compression(data)
     if how is None:
         return _opened(path, _Contents(data, ""))
@@ -110,7 +110,7 @@ def sha256(image: KernelImage) -> str:
     """Return the SHA-256 of the file as it is on disk, in hex (WitnessError)."""
     import hashlib
 
-    return hashlib.sha256(_mapped(image.path)).hexdigest()
+    return hashlib.sha256(mapped(image.path)).hexdigest()
 
 
 def identity(image: KernelImage) -> str:
@@ -118,8 +118,8 @@ def identity(image: KernelImage) -> str:
     return f"build-id {image.build_id}" if image.build_id else f"sha256 {sha256(image)}"
 
 
-# The bytes of a regular file. Anything else (a pipe, a device) could be endless.
-def _mapped(path: str) -> mmap.mmap | bytes:
+def mapped(path: str) -> mmap.mmap | bytes:
+    """Return the bytes of a regular file (WitnessError). A pipe or a device could be endless."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):

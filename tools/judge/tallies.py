@@ -19,7 +19,7 @@ from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.rules import Profile, Violation, judge, put_to_the_test
 from runstate_abi.writer.steps import Copy, Store, canonical
-from runstate_abi.writer.witnesses.journal import Observation
+from runstate_abi.writer.witnesses.journal import Run
 
 CHUNK = 1024
 KNOWN_MAX = 100_000  # events remembered with their verdicts; a right writer has 10 000
@@ -35,7 +35,7 @@ class Writer(Protocol):
     def takes(self, asked: Request) -> bool:
         """Can it be asked for this at all?"""
 
-    def observe(self, asked: Request, places: bool = False) -> Observation:
+    def observe(self, asked: Request, places: bool = False) -> Run:
         """Make one update."""
 
 
@@ -114,7 +114,7 @@ def _by_rule(tested: Counter[frozenset[str]]) -> Counter[str]:
     return rules
 
 
-def _judged(seen: Observation, profile: Profile) -> _Known:
+def _judged(seen: Run, profile: Profile) -> _Known:
     try:
         book = seen.book()
     except WitnessError as error:

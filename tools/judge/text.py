@@ -13,7 +13,7 @@ from runstate_abi.tools.judge.tallies import Broken, Prints, counted
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
-from runstate_abi.writer.witnesses.journal import Observation
+from runstate_abi.writer.witnesses.journal import Run
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Verdict
@@ -108,7 +108,7 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
             yield ["ok", rule.name, rule.sentence]
 
 
-def _explained(one: Broken, seen: Observation) -> Iterator[str]:
+def _explained(one: Broken, seen: Run) -> Iterator[str]:
     yield f"{one.rule}: {one.request}: {one.violation.why}"
     steps = seen.steps()
     texts = [line(step) for step in steps]

@@ -14,7 +14,7 @@ from runstate_abi.tools.judge import tallies
 from runstate_abi.tools.judge.tallies import Tally, counted
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
 from runstate_abi.writer.rules import RULES, Rule, not_judged
-from runstate_abi.writer.witnesses.journal import RECORDS, Observation
+from runstate_abi.writer.witnesses.journal import RECORDS, Run
 from runstate_abi.writer.witnesses.machine_code import KvmWriter
 from runstate_abi.writer.witnesses.shipped import Judged, WrongRequest, writer_of
 from runstate_abi.writer.witnesses.xen_code import XenWriter
@@ -29,7 +29,7 @@ class Verdict:
     judged: Judged
     tally: Tally
     passed_over: tuple[tuple[str, str], ...]
-    shown: dict[str, Observation]
+    shown: dict[str, Run]
 
     @property
     def right(self) -> bool:

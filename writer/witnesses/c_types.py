@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.abi import PAGE_SIZE, X86_64
 from runstate_abi.layouts.model import Layouts, WitnessError
 from runstate_abi.layouts.witnesses import btf as btf_structs
 from runstate_abi.layouts.witnesses import btf_header as form
@@ -27,6 +27,7 @@ DEPTH_MAX = 8  # anonymous struct in anonymous union ...
 MEMBERS_MAX = 4096
 OFFSET = 0xFFFFFF  # of btf_member.offset where a high byte is the width of a bitfield
 BITS = 8
+STRUCT_MAX = 0x80_0000  # struct kvm has 40 KiB, struct kvm_vcpu 10
 
 _THROUGH = (form.TYPEDEF, form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
 
@@ -89,6 +90,23 @@ def member(type_: Type, path: str) -> Member:
         name = type_.name or "{...}"
         raise WitnessError(f"{type_.source}: cannot judge: struct {name} has no member {path}")
     return found
+
+
+class Entry(NamedTuple):
+    """The function that writes the area. ``accounts``: it takes the state, and accounts time first."""
+
+    name: str
+    address: int
+    size: int
+    vcpu: Type
+    accounts: bool
+
+
+def zeroed(type_: Type) -> bytearray:
+    """Return memory for a struct, all zero, in whole pages (WitnessError: no size to believe)."""
+    if not 0 < type_.size <= STRUCT_MAX:
+        raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
+    return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)
 
 
 @dataclass(frozen=True, slots=True)

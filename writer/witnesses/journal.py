@@ -5,7 +5,7 @@ The Machine calls the Journal, and so does whoever plays the kernel. It notes an
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
@@ -14,7 +14,7 @@ from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Copy, IrqRestore, IrqSave, Step, Steps, Store
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import guest_pages, stubs
-from runstate_abi.writer.witnesses.guest_pages import GuestPages, Written
+from runstate_abi.writer.witnesses.guest_pages import GuestPages, Piece
 
 if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.machine import Machine
@@ -24,15 +24,15 @@ COPY_MAX = 2 * PAGE_SIZE
 AT_RETURN = "(at return)"  # the place of what shows when the function has returned
 WIDEST = 8  # bytes of a store that the engine reports whole
 
-Event = Written | Step
+Event = Piece | Step
 # BARRIERS are not recorded: x86 keeps stores in order, so smp_wmb() is no instruction.
 RECORDS = frozenset((CALLS, READS))
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """One run. ``after`` is what the area's bytes were found to be; ``places`` the instructions,
-    one for each event, if they were asked for.
+class Run:
+    """One run of a writer. ``after`` is what the area's bytes were found to be; ``places`` has the
+    instruction of each event, if it was asked for.
 
     Stores are kept by address, so two runs that differ only in where the area is have equal keys,
     and one verdict.
@@ -55,7 +55,7 @@ class Observation:
         # Only in page 1 does the place of a store depend on the area's: page 2 begins at 0.
         events = tuple(
             (event[1] - asked.offset, *event[2:])
-            if type(event) is Written and event[0] == 1
+            if type(event) is Piece and event[0] == 1
             else event
             for event in self.events
         )
@@ -71,7 +71,7 @@ class Observation:
 
     def steps(self) -> Steps:
         """Return the events as steps."""
-        return tuple(_step(event) if isinstance(event, Written) else event for event in self.events)
+        return tuple(_step(event) if isinstance(event, Piece) else event for event in self.events)
 
     def book(self) -> Ledger:
         """Return the Evidence for the rule book, with its writes replayed.
@@ -91,7 +91,7 @@ class Observation:
         return found
 
 
-def _step(event: Written) -> Step:
+def _step(event: Piece) -> Step:
     page, offset, data, copied = event
     return Copy(page, offset, data) if copied else Store(page, offset, data)
 
@@ -118,11 +118,11 @@ class Journal:
         self.odd: list[tuple[int, str]] = []
         self.places: list[str] | None = [] if places else None
 
-    def observation(self, asked: Request, locks_sleep: bool = False) -> Observation:
+    def observation(self, asked: Request, locks_sleep: bool = False) -> Run:
         """Return what the run has done that was asked for this, and make the pages as before."""
         flags = self.notice_irqs(AT_RETURN)
         first, second = split(asked.area.address, asked.area.shape.size)
-        return Observation(
+        return Run(
             asked,
             tuple(self.events),
             self.pages.before(asked.offset, first, second),
@@ -176,18 +176,34 @@ class Journal:
         if len(self.odd) > EVENTS_MAX:
             raise self.machine.stopped(f"does more than {EVENTS_MAX} strange things, as {what}")
 
-    def copy(self, to: int, data: bytes, source: int = 0) -> None:
-        """Note a memcpy() into the guest's pages, or out of them."""
+    def memcpy(self) -> int:
+        """Play memcpy(), whose arguments are in registers, and note it; return its destination."""
+        to, source, size = self._arguments("copies")
+        self._copy(to, self.machine.peek(source, size), source)
+        return to
+
+    def memset(self) -> int:
+        """Play memset() likewise."""
+        to, value, size = self._arguments("fills")
+        self._copy(to, bytes((value & 0xFF,)) * size)
+        return to
+
+    def _arguments(self, verb: str) -> tuple[int, int, int]:
+        to, what, size = (self.machine.get(register) for register in stubs.ARGUMENTS[:3])
+        if size > COPY_MAX:
+            raise self.machine.stopped(f"{verb} {size} bytes")
+        return to, what, size
+
+    def _copy(self, to: int, data: bytes, source: int = 0) -> None:
         low, high = guest_pages.BASE, guest_pages.BASE + guest_pages.SIZE
         if low <= source < high and data:
             self.reads.append(Read(len(self.events), *self.pages.place(source), len(data)))
         if low <= to < high and data:
             for piece in self.pages.pieces(to, data, copied=True):
                 self.add(piece)
+        self.machine.poke(to, data)
 
-    def _stored(
-        self, uc: object, access: int, address: int, size: int, value: int, data: object
-    ) -> None:
+    def _stored(self, uc: Any, kind: int, address: int, size: int, value: int, data: Any) -> None:
         if size > WIDEST:
             raise self.machine.stopped(f"stores {size} bytes at once, with vector instructions")
         content = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
@@ -196,11 +212,9 @@ class Journal:
             for piece in self.pages.pieces(address, content):
                 self.add(piece, here)
         else:
-            self.add(Written(*self.pages.place(address), content), here)
+            self.add(Piece(*self.pages.place(address), content), here)
 
-    def _read(
-        self, uc: object, access: int, address: int, size: int, value: int, data: object
-    ) -> None:
+    def _read(self, uc: Any, kind: int, address: int, size: int, value: int, data: Any) -> None:
         if len(self.reads) > EVENTS_MAX:
             raise self.machine.stopped(f"reads guest memory more than {EVENTS_MAX} times")
         self.reads.append(Read(len(self.events), *self.pages.place(address), size))

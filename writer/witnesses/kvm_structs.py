@@ -1,7 +1,6 @@
-"""KVM's structs around one vCPU's runstate area, as a given kernel lays them out, in memory.
+"""KVM's structs around one vCPU's runstate area, in memory, as a given kernel lays them out.
 
-Law of this file: every offset comes from the debug info, on the way from the prototype of the
-function that is judged. It fills in what the function will read, and runs nothing.
+Every offset comes from the debug info, on the way from the prototype of the judged function.
 """
 
 import struct
@@ -12,7 +11,7 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.vcpu import TIME_SIZE, Runstate, split
-from runstate_abi.writer.witnesses.c_types import Type, member
+from runstate_abi.writer.witnesses.c_types import Type, member, zeroed
 from runstate_abi.writer.witnesses.guest_pages import STALE, GuestPages
 
 # fmt: off
@@ -21,7 +20,6 @@ KVM        = 0x6100_0000
 TASK       = 0x6200_0000   # `current`: all zero
 MEMSLOT    = {"gpc1": 0x6300_0000, "gpc2": 0x6300_1000}   # named, and not mapped
 # fmt: on
-STRUCT_MAX = 0x80_0000  # struct kvm has 40 KiB, struct kvm_vcpu 10
 TASK_SIZE = 0x10000
 LOCK_MAX = 512  # rwlock_t: 8 bytes, 72 with lockdep
 GFN = 0x12_3456  # page 1's guest frame: its address needs more than 32 bits
@@ -135,8 +133,8 @@ def kvm_structs(vcpu: Type) -> KvmStructs:
         if name == "gpc1" or xen.type.find(path)
     }
     found = KvmStructs(
-        _memory(vcpu),
-        _memory(kvm),
+        zeroed(vcpu),
+        zeroed(kvm),
         caches,
         state=xen.offset + member(xen.type, "current_runstate").offset,
         entry_time=xen.offset + member(xen.type, "runstate_entry_time").offset,
@@ -185,9 +183,3 @@ def _cache(start: int, xen: Type, name: str) -> Cache:
         active=maybe("active"),
         valid=maybe("valid"),
     )
-
-
-def _memory(type_: Type) -> bytearray:
-    if not 0 < type_.size <= STRUCT_MAX:
-        raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
-    return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)

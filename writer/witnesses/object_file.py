@@ -3,8 +3,7 @@
 A relocatable object (a module, an xen.o) has its sections laid out here and is relocated by the
 rules of the psABI; a linked one (xen-syms, vmlinux) is where it says it is.
 
-Law of this file: as in elf.py, no field is believed before it is held against the file. It lays
-out and fills in, and runs nothing.
+As in elf.py, no field is believed before it is checked against the file's length.
 """
 
 import struct
