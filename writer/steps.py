@@ -1,7 +1,6 @@
-"""The vocabulary of an update: steps as plain values in program order, and their canonical text.
+"""The steps of an update: plain values in program order, and their canonical text.
 
-Law of this file: a step says what happens, and nothing here makes it happen. Whoever makes steps
-touches no memory; memory.py plays them.
+Nothing that makes steps touches memory: memory.py plays them.
 """
 
 from collections.abc import Iterable, Iterator

@@ -13,7 +13,7 @@ from replaying.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
 from replaying.oracle_vectors import Version, version
 from replaying.outcomes import Case, Replayed, differ, differ_lines
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.host import BASE, Host
 from runstate_abi.writer.witnesses.recorded import Malformed, Record, list_of, record_of, sequence
 from runstate_abi.writer.witnesses.recorded import field as field_of

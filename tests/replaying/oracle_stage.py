@@ -13,8 +13,7 @@ from replaying.fields import text
 from replaying.oracle_vectors import Version
 from replaying.traces import changed_runs
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE, U32, U64
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import Blocked, Gpc
+from runstate_abi.writer.gpc import Blocked, Caches, Gpc
 from runstate_abi.writer.host import BASE
 from runstate_abi.writer.memory import Overrun, Window, apply
 from runstate_abi.writer.steps import Activate, Copy, Dirty, Refresh, Step, Store, line

@@ -14,8 +14,13 @@ from replaying.outcomes import Case, Replayed, differ, differ_bytes, differ_line
 from replaying.traces import step_of_event
 from runstate_abi.layouts.abi import PAGE_SIZE, U32, U64
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12, Pfncache
+from runstate_abi.writer.gpc import (
+    PFNCACHE_6_1,
+    PFNCACHE_6_1_BROKEN,
+    PFNCACHE_6_12,
+    Caches,
+    Pfncache,
+)
 from runstate_abi.writer.memory import Overrun, apply
 from runstate_abi.writer.steps import Barrier, Dirty, Step, canonical, digest, line, memory_text
 from runstate_abi.writer.variants import VARIANT, Variant

@@ -11,7 +11,7 @@ from replaying.fields import known, octets, text
 from replaying.following import Region, follows
 from replaying.outcomes import differ, differ_bytes
 from runstate_abi.layouts.abi import PAGE_SIZE, U32, U64
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.memory import Window, play, trace
 from runstate_abi.writer.steps import Step, Steps, line, writes
 from runstate_abi.writer.variants import VARIANT, Variant

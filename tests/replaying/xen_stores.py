@@ -20,7 +20,7 @@ from replaying.outcomes import Case, Replayed, differ
 from replaying.recordings import plausible
 from replaying.xen_recordings import XEN, area, area_origin, one_origin
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.vcpu import FLAG, SHAPES, Area, Shape, runstate_of, unflagged
 from runstate_abi.writer.witnesses.recorded import Malformed, Record, choice, field, sequence
 

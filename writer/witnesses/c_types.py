@@ -93,7 +93,7 @@ def member(type_: Type, path: str) -> Member:
 
 
 class Entry(NamedTuple):
-    """The function that writes the area. ``accounts``: it takes the state, and accounts time first."""
+    """The function that writes the area. ``accounts``: it takes the state and accounts time."""
 
     name: str
     address: int
