@@ -7,16 +7,7 @@ from collections.abc import Generator
 from dataclasses import InitVar, dataclass, field
 
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE
-from runstate_abi.writer.host import (
-    BASE,
-    EFAULT,
-    EINVAL,
-    INVALID_GPA,
-    Ghc,
-    Host,
-    Place,
-    frame_of,
-)
+from runstate_abi.writer.host import BASE, EFAULT, EINVAL, INVALID_GPA, Ghc, Host, Place, frame_of
 from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, Step, TryLock, Unlock
 
 

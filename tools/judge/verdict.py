@@ -81,12 +81,7 @@ def verdict(
     if not found.asked:
         raise WitnessError(f"{judged.path}: cannot judge: it takes none of these requests")
     shown = {rule: writer.observe(one.request, places=True) for rule, one in found.broken.items()}
-    return Verdict(
-        judged,
-        found,
-        not_judged(RECORDS, profile),
-        shown,
-    )
+    return Verdict(judged, found, not_judged(RECORDS, profile), shown)
 
 
 def findings(seen: Verdict) -> Iterator[Finding]:

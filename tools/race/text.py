@@ -31,8 +31,7 @@ def _safe(row: Row) -> Iterator[Line]:
     yield (
         Ink("safe: ", "normal"),
         Ink(
-            f"{question.reader.name} never accepts from {row.writer} what was never true",
-            "strong",
+            f"{question.reader.name} never accepts from {row.writer} what was never true", "strong"
         ),
     )
     yield (Ink(f"proved: {row.answer.states} states in {row.answer.searches} searches, no race"),)

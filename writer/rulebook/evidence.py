@@ -11,16 +11,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.writer.memory import masked
-from runstate_abi.writer.steps import (
-    Activate,
-    Check,
-    Dirty,
-    Refresh,
-    Steps,
-    Store,
-    TryLock,
-    Write,
-)
+from runstate_abi.writer.steps import Activate, Check, Dirty, Refresh, Steps, Store, TryLock, Write
 from runstate_abi.writer.vcpu import Area, Runstate, Split, split
 
 # What a source may record besides the stores themselves, which all of them do.
