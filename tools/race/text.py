@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
-from runstate_abi.tools.output import Ink, Line
+from runstate_abi.tools.output import Ink, Line, plain
 from runstate_abi.tools.race import explanation, timeline
 from runstate_abi.tools.race.rows import Row, not_shown
 from runstate_abi.writer.guest import Reader, drop
@@ -36,7 +36,7 @@ def _torn(row: Row) -> Iterator[Line]:
     claim = f"{reader.name} accepts from {row.writer} what was never true"
     yield Ink("torn: ", "wrong"), Ink(claim, "strong")
     for text in explanation.explained(found, _reader(question)):
-        yield from ((Ink(line),) for line in wrap(text, WIDTH))
+        yield from plain(wrap(text, WIDTH))
     yield from _assuming(row)
     yield (Ink(""),)
     yield from timeline.timeline(found, row.writer, reader.name)
