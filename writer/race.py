@@ -60,9 +60,9 @@ class Race(NamedTuple):
     """The shortest execution in which the reader accepts what was never true.
 
     ``words``: it happens even on a machine that does not tear words into bytes. ``case`` has the
-    true images, the first of them what was there before. ``events`` can be replayed
-    (execution.replay()) and leave the reader with ``accepted``: offset -> byte of its copy.
-    ``witness``: two offsets whose bytes belong to different images.
+    true images, the first of them what was there before. ``events`` leave the reader with
+    ``accepted``: offset -> byte of its copy. ``witness``: two offsets whose bytes belong to
+    different images.
     """
 
     answer: Answer

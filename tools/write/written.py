@@ -1,7 +1,4 @@
-"""One update played for a person or a program to read: the trace, the table, the memory, the JSON.
-
-Law of this file: pure functions from an update to text or values; write.py asks and prints.
-"""
+"""One update, played, as text or JSON: the trace, the table, the memory."""
 
 from collections.abc import Iterator
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""An execution that deceives a reader, from first store to last load, and its replay on bytes.
+"""An execution that deceives a reader, from first store to last load.
 
 The search found a path over a few bytes. Here the stores and loads of all other bytes are added,
 each at a point that the memory model allows.
@@ -156,24 +156,3 @@ def joined(events: list[Event]) -> Iterator[Event]:
         last = event
     if last:
         yield last
-
-
-class Mismatch(AssertionError):
-    """A load of the execution does not give what memory holds: the message names the load."""
-
-
-def replay(before: bytes, events: tuple[Event, ...]) -> dict[int, int]:
-    """Execute the events on the bytes of the struct; return offset -> byte of what was copied."""
-    memory = bytearray(before)
-    copied: dict[int, int] = {}
-    for event in events:
-        where = range(event.offset, event.offset + len(event.data))
-        if event.step >= 0:
-            _write(memory, Access(tuple(where), event.data, event.step))
-            continue
-        seen = bytes(memory[event.offset : event.offset + len(event.data)])
-        if seen != event.data:
-            raise Mismatch(f"{event.name} at {event.offset}: {event.data.hex()}, not {seen.hex()}")
-        if event.name in ("copy", "state"):
-            copied |= zip(where, event.data, strict=True)
-    return dict(sorted(copied.items()))

@@ -99,6 +99,9 @@ def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
     return found
 
 
+Writer = KvmWriter | XenWriter
+
+
 class WrongRequest(Exception):
     """A profile or a scenario of Xen's for KVM's writer, or the reverse."""
 
@@ -109,7 +112,7 @@ class Judged:
 
     path: str
     file: ObjectFile
-    writer: KvmWriter | XenWriter
+    writer: Writer
     profile: Profile
     release: str
     build_id: str
@@ -165,9 +168,8 @@ def _profile(file: ObjectFile, name: str) -> Profile:
     return PROFILE[name]
 
 
-def writer_of(
-    file: ObjectFile, types: Types, entry: str, profile: Profile
-) -> KvmWriter | XenWriter:
+def writer_of(file: ObjectFile, types: Types, entry: str, profile: Profile) -> Writer:
+    """Load the writer of a file: each has an emulator of its own (WitnessError)."""
     if profile.name.startswith("xen"):
         return XenWriter(file, types, physical=profile.name == "xen-phys")
     return KvmWriter(file, types, entry)
