@@ -25,15 +25,15 @@ class Shape(NamedTuple):
     """Where an ELF class keeps what is read here, as struct formats without the byte order."""
 
     header: str  # e_type e_machine e_shoff e_shentsize e_shnum e_shstrndx, from byte 16 on
-    section: str  # sh_name sh_type sh_flags sh_offset sh_size sh_link sh_info
+    section: str  # sh_name sh_type sh_flags sh_addr sh_offset sh_size sh_link sh_info sh_addralign
 
 
 # The System V gABI, chapters "ELF header" and "Sections"; "x" is a byte of no interest here.
 # fmt: off
 SHAPES = {
     #  EI_CLASS  e_type, e_machine     e_shoff  flags...  shentsize, shnum, shstrndx
-    32: Shape("HH 4x  4x 4x          I       4x 2x 2x 2x HHH", "III 4x II II 4x 4x"),
-    64: Shape("HH 4x  8x 8x          Q       4x 2x 2x 2x HHH", "IIQ 8x QQ II 8x 8x"),
+    32: Shape("HH 4x  4x 4x          I       4x 2x 2x 2x HHH", "III I II II I 4x"),
+    64: Shape("HH 4x  8x 8x          Q       4x 2x 2x 2x HHH", "IIQ Q QQ II Q 8x"),
 }
 MACHINES = {
     3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390", 40: "arm", 62: "x86-64",
@@ -48,10 +48,12 @@ class Section(NamedTuple):
     name_offset: int
     type: int
     flags: int
+    address: int
     offset: int
     size: int
     link: int
     info: int
+    alignment: int
 
 
 class Elf(NamedTuple):

@@ -189,8 +189,8 @@ Make = Callable[[], "Writer"]
 Chunks = Sequence[Sequence[Request]]
 
 
-# The tally of each chunk, in order. The processes are forked by hand, because a pool of the standard
-# library would have to pickle ``make``.
+# The tally of each chunk, in order. The processes are forked by hand, because a pool of the
+# standard library would have to pickle ``make``.
 def _in_processes(
     make: Make, chunks: Chunks, profile: Profile, jobs: int, progress: Callable[[int], None]
 ) -> list[Tally]:

@@ -113,12 +113,7 @@ def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     apart = {_element(stage, sights[other]) for other in waiting if not sights[other].load.read}
     alone = _element(stage, sights[number]) in apart
     for other, sight in enumerate(sights):
-        if (
-            sight.load.read
-            or sight.after & ~stage.loaded
-            or other in waiting
-            or other in stage.seen
-        ):
+        if sight.load.read or sight.after & ~stage.loaded or other in waiting | stage.seen.keys():
             continue
         if alone or _element(stage, sight) not in apart:
             yield other

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
+Values = tuple[int, ...]  # one for each byte
+
 
 class Group(NamedTuple):
     """A store in one piece: (byte, value) pairs. ``after``: mask of the groups before it."""
@@ -38,7 +40,7 @@ class Problem(NamedTuple):
     second is not ``fits[value of the first]``, or the first has a value that is in no image.
     """
 
-    memory: tuple[int, ...]
+    memory: Values
     phases: tuple[tuple[Group, ...], ...]
     looks: tuple[Look, ...]
     flag: int
@@ -53,9 +55,9 @@ class State(NamedTuple):
 
     phase: int
     done: int
-    memory: tuple[int, ...]
+    memory: Values
     looked: int
-    agreed: tuple[int, ...]
+    agreed: Values
     shown: tuple[int, int]
 
 
@@ -136,9 +138,7 @@ def _decisions(problem: Problem, state: State, look: Look) -> Iterator[tuple[int
         yield tuple(i for i in range(len(groups)) if mask >> i & 1 and not state.done >> i & 1)
 
 
-def _stored(
-    memory: tuple[int, ...], groups: tuple[Group, ...], made: tuple[int, ...]
-) -> tuple[int, ...]:
+def _stored(memory: Values, groups: tuple[Group, ...], made: tuple[int, ...]) -> Values:
     if not made:
         return memory
     values = list(memory)
@@ -171,9 +171,7 @@ def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -
     return State(state.phase, done, memory, state.looked | 1 << index, agreed, shown)
 
 
-def _agree(
-    problem: Problem, agreed: tuple[int, ...], look: Look, memory: tuple[int, ...]
-) -> tuple[int, ...] | None:
+def _agree(problem: Problem, agreed: Values, look: Look, memory: Values) -> Values | None:
     values = list(agreed)
     for place in look.places:
         value = memory[place]

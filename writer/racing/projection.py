@@ -20,7 +20,7 @@ from typing import NamedTuple
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.interleaving import Group, Look, Move, Problem, search
-from runstate_abi.writer.racing.ordering import Model
+from runstate_abi.writer.racing.ordering import Access, Model
 from runstate_abi.writer.racing.patterns import Column
 from runstate_abi.writer.racing.scene import Case, History, Scene, scene
 from runstate_abi.writer.vcpu import FLAG
@@ -30,18 +30,20 @@ STRAY = 1000  # plus the byte: a value that no version has there
 
 # Which bytes of state_entry_time differ: (offset in the struct, column), top byte first.
 Pattern = tuple[tuple[int, Column], ...]
+# By phase and group of a Problem: (phase, access) of the writer.
+Stores = tuple[tuple[tuple[int, int], ...], ...]
 
 
 class Found(NamedTuple):
     """Where the reader is deceived: the pattern, the two bytes, and the path.
 
-    ``stores[phase][group]`` is (phase, access) of the writer, ``loads[look]`` a Sight's number.
+    ``loads[look]`` is the number of a Sight.
     """
 
     pattern: Pattern
     witness: tuple[int, int]
     path: tuple[Move, ...]
-    stores: tuple[tuple[tuple[int, int], ...], ...]
+    stores: Stores
     loads: tuple[int, ...]
 
 
@@ -155,11 +157,10 @@ def _strays(stage: Scene, offset: int) -> bool:
     return any(isinstance(token, int) for _, token, _ in stage.written.histories[offset])
 
 
-Projected = tuple[Problem, tuple[tuple[tuple[int, int], ...], ...], tuple[int, ...]]
-
-
 # The question reduced to the two witness bytes, the bytes of the pattern and the one with the flag.
-def _project(stage: Scene, pattern: Pattern, witness: tuple[int, int]) -> Projected:
+def _project(
+    stage: Scene, pattern: Pattern, witness: tuple[int, int]
+) -> tuple[Problem, Stores, tuple[int, ...]]:
     columns = dict(pattern)
     places = dict.fromkeys(witness)
     if any(sight.load.read for sight in stage.sights):
@@ -194,7 +195,11 @@ def _value(stage: Scene, columns: dict[int, Column], offset: int, byte: int) -> 
 
 def _groups(
     stage: Scene, columns: dict[int, Column], local: dict[int, int]
-) -> tuple[tuple[tuple[Group, ...], ...], tuple[tuple[tuple[int, int], ...], ...]]:
+) -> tuple[tuple[tuple[Group, ...], ...], Stores]:
+    def writes(access: Access) -> tuple[tuple[int, int], ...]:
+        pairs = zip(access.offsets, access.data, strict=True)
+        return tuple((local[o], _value(stage, columns, o, byte)) for o, byte in pairs if o in local)
+
     touched: dict[int, set[int]] = {}
     for offset in local:
         for number, index in stage.written.holders[offset]:
@@ -204,19 +209,7 @@ def _groups(
         kept = sorted(touched[number])
         phase = stage.phases[number]
         found.append(
-            tuple(
-                Group(
-                    _only(phase.after[index], kept),
-                    tuple(
-                        (local[offset], _value(stage, columns, offset, byte))
-                        for offset, byte in zip(
-                            phase.accesses[index].offsets, phase.accesses[index].data, strict=True
-                        )
-                        if offset in local
-                    ),
-                )
-                for index in kept
-            )
+            tuple(Group(_only(phase.after[i], kept), writes(phase.accesses[i])) for i in kept)
         )
         stores.append(tuple((number, index) for index in kept))
     return tuple(found), tuple(stores)

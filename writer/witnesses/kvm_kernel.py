@@ -150,20 +150,19 @@ class KvmKernel:
 
     # Caches.
 
-    def _gpc(self, where: Where) -> str:
+    # The cache that is asked about, and for how many bytes.
+    def _gpc(self, where: Where) -> tuple[str, int]:
         address = self.machine.get(where["gpc"])
-        name = self._gpcs.get(address, "")
-        if not name:
-            raise self.machine.stopped(
-                f"asks about a cache at {address:#x}, which is none of the runstate area's"
-            )
-        return name
+        if address not in self._gpcs:
+            what = "which is none of the runstate area's"
+            raise self.machine.stopped(f"asks about a cache at {address:#x}, {what}")
+        return self._gpcs[address], self.machine.get(where["len"])
 
     def _fits(self, name: str, size: int) -> bool:
         return self._structs.gpa(name) % PAGE_SIZE + size <= PAGE_SIZE
 
     def _check(self, where: Where) -> None:
-        name, size = self._gpc(where), self.machine.get(where["len"])
+        name, size = self._gpc(where)
         good = self._valid[name] and self._fits(name, size)
         if "gpa" in where:
             good = good and self.machine.get(where["gpa"]) == self._structs.gpa(name)
@@ -171,13 +170,13 @@ class KvmKernel:
         self.journal.add(Check(name, size, good))
 
     def _refresh(self, where: Where) -> None:
-        name, size = self._gpc(where), self.machine.get(where["len"])
+        name, size = self._gpc(where)
         gpa = self.machine.get(where["gpa"]) if "gpa" in where else self._structs.gpa(name)
         error = self._set_up(name, gpa, size)
         self.journal.add(Refresh(name, size, error))
 
     def _activate(self, where: Where) -> None:
-        name, size = self._gpc(where), self.machine.get(where["len"])
+        name, size = self._gpc(where)
         gpa = self.machine.get(where["gpa"])
         error = self._set_up(name, gpa, size)
         self.journal.add(Activate(name, gpa - GPA, size, error))

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses.elf import Section
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.object_file import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     ObjectFile,
-    Section,
     relocated,
 )
 
@@ -106,7 +106,7 @@ class Program:
         for number, section in enumerate(self.file.sections):
             code = bool(section.flags & SHF_EXECINSTR)
             if section.address <= address < section.address + section.size and (
-                code or section.name.startswith(LOADED)
+                code or self.file.name_of(section).startswith(LOADED)
             ):
                 return section.address, self._section(number, section), code
         return None

@@ -91,7 +91,7 @@ def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
     places = range(function.address, function.address + function.size)
     found: dict[str, int] = {}
     for number, section in enumerate(file.sections):
-        what = SITES.get(section.name)
+        what = SITES.get(file.name_of(section))
         if what and section.type != SHT_RELA:
             count = sum(target in places for target in targets(file, number))
             if count:

@@ -14,7 +14,7 @@ from runstate_abi.writer.host import Host
 from runstate_abi.writer.rulebook.requests import FINE, HVM, Request
 from runstate_abi.writer.vcpu import SHAPES, image
 from runstate_abi.writer.witnesses import stubs
-from runstate_abi.writer.witnesses.c_types import Entry, Type, Types, member, zeroed
+from runstate_abi.writer.witnesses.c_types import Entry, Types, member, zeroed
 from runstate_abi.writer.witnesses.guest_pages import GuestPages
 from runstate_abi.writer.witnesses.journal import Journal, Run
 from runstate_abi.writer.witnesses.machine import HEADROOM, Machine
@@ -28,8 +28,14 @@ U64 = struct.Struct("<Q")
 U32 = struct.Struct("<I")
 
 
+VCPU_MEMBERS = (
+    "runstate", "runstate_guest", "runstate_guest_area.map", "runstate_guest_area_compat", "domain"
+)  # fmt: skip
+DOMAIN_MEMBERS = ("vm_assist", "options", "arch.has_32bit_shinfo")
+
+
 class Offsets(NamedTuple):
-    """Where Xen keeps what the function reads, in struct vcpu and in struct domain."""
+    """The offsets of VCPU_MEMBERS in struct vcpu and of DOMAIN_MEMBERS in struct domain."""
 
     runstate: int
     guest: int  # the handle of the virtual area
@@ -55,7 +61,10 @@ class XenWriter:
         vcpu = next(iter(named.values())).pointed()
         self.entry = Entry(ENTRY, symbol.address, symbol.size, vcpu, accounts=False)
         domain = member(vcpu, "domain").type.pointed()
-        self._at = _offsets(vcpu, domain)
+        self._at = Offsets(
+            *(member(vcpu, path).offset for path in VCPU_MEMBERS),
+            *(member(domain, path).offset for path in DOMAIN_MEMBERS),
+        )
         self._vcpu, self._domain = zeroed(vcpu), zeroed(domain)
         self._meanings: dict[str, Callable[[], None]] = {
             "copy_to_user_hvm": self._copy,
@@ -112,19 +121,6 @@ class XenWriter:
         self, uc: Any, kind: int, address: int, size: int, value: int, data: Any
     ) -> None:
         self._journal.strange(f"{size} bytes are stored in Xen's own structs, {address:#x}")
-
-
-def _offsets(vcpu: Type, domain: Type) -> Offsets:
-    return Offsets(
-        member(vcpu, "runstate").offset,
-        member(vcpu, "runstate_guest").offset,
-        member(vcpu, "runstate_guest_area.map").offset,
-        member(vcpu, "runstate_guest_area_compat").offset,
-        member(vcpu, "domain").offset,
-        member(domain, "vm_assist").offset,
-        member(domain, "options").offset,
-        member(domain, "arch.has_32bit_shinfo").offset,
-    )
 
 
 # struct cpu_info, at the top of the stack: there Xen finds the current vCPU.
