@@ -53,6 +53,11 @@ STYLES = {
 # fmt: on
 
 
+def plain(texts: Iterable[str]) -> Iterator[Line]:
+    """Yield each text as a line without a style."""
+    return ((Ink(text),) for text in texts)
+
+
 def coloured(choice: str, stream: TextIO) -> bool:
     """Tell whether to colour: the option, NO_COLOR, FORCE_COLOR, TERM, the terminal."""
     if choice != "auto":

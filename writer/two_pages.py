@@ -3,14 +3,14 @@
 The drafts of the mailing-list thread, what was merged, and what Linux has today. They differ in
 how the struct reaches memory, in who takes which lock, and in when a page is marked dirty.
 
-Two more ideas of the thread stayed ideas. A struct vcpu_runstate_info inside struct kvm_vcpu_xen
-(Paolo Bonzini) would have made the split a plain copy out of the vCPU, but state is elsewhere for
-a compat guest and the flag must not be in the stored entry time. Two gfn_to_hva_cache instead of
-two gfn_to_pfn_cache (Sean Christopherson) would have replaced the locks of these generators by
-user copies that fault in between, as in 5.16.
+Two more ideas of the thread were not written. With a struct vcpu_runstate_info inside struct
+kvm_vcpu_xen (Paolo Bonzini) the split would be a plain copy out of the vCPU, but a compat guest has
+state elsewhere, and the stored entry time must not have the flag. With two gfn_to_hva_cache instead
+of two gfn_to_pfn_cache (Sean Christopherson), user copies that may fault would replace the locks,
+as in 5.16.
 
-Law of this file: one generator a version, steps in the order of the C source; what versions share
-is shared only where the source reads the same.
+There is one generator for each version, with its steps in the order of the C source. Versions share
+code only where their sources are the same.
 """
 
 from collections.abc import Generator
@@ -35,20 +35,20 @@ from runstate_abi.writer.vcpu import (
 )
 
 if TYPE_CHECKING:
-    from runstate_abi.writer.caches import Caches
+    from runstate_abi.writer.gpc import Caches
 
 Update = Generator[Step, None, None]
 
-# What the model puts where a version copies kernel stack that nobody initialised: a leak shows.
+# What the model puts where a version copies uninitialised kernel stack, so that a leak shows.
 KERNEL_STACK = bytes.fromhex("5afe57ac")
 
 
 def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Woodhouse's draft with memcpy_to_runstate(), "utterly untested": each field split by itself.
 
-    The only version that writes the entry time after the times and never its top byte within, and
-    that sets the flag by ORing it into what the guest's byte holds. Both unlocks restore the same
-    interrupt flags, so interrupts come back while gpc1 is still locked.
+    Only this version writes the entry time after the times, and without its top byte; and only this
+    one ORs the flag into what the guest's byte holds. Both unlocks restore the same interrupt
+    flags, so interrupts come back while gpc1 is still locked.
     """
     shape = area.shape
     parts = split(caches.gpc1.gpa, shape.size)
@@ -76,55 +76,48 @@ def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
 
     Patch 2/4 as posted differs in how it clears the padding on the stack, which no byte shows.
     """
-    shape = area.shape
-    parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from _hold(caches, parts, atomic)):
-        return
-    update = _place(caches, parts, shape.update_byte)
-    yield Store(*update, top_byte(flagged(vcpu.entry_time)))
-    yield Barrier()
+    parts = split(caches.gpc1.gpa, area.shape.size)
     if parts.second:
-        yield from _copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+        body = _copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
     else:
-        yield from _assign(caches.gpc1, shape, vcpu, flagged(vcpu.entry_time))
-    yield Barrier()
-    yield Store(*update, top_byte(vcpu.entry_time))
-    yield Barrier()
-    yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
+        body = _assign(caches.gpc1, area.shape, vcpu, flagged(vcpu.entry_time))
+    yield from _always_flagged(vcpu, area, caches, atomic, body)
 
 
 def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Bonzini's proposal: always by way of the stack.
 
-    It takes gpc2's lock always and releases it only if the area is split: after an update of one
+    It always takes gpc2's lock and releases it only if the area is split: after an update of one
     page it returns with the lock held, and gpc2's next writer waits for ever.
     """
-    shape = area.shape
-    parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from _hold(caches, parts, atomic, always_second=True)):
-        return
-    update = _place(caches, parts, shape.update_byte)
-    yield Store(*update, top_byte(flagged(vcpu.entry_time)))
-    yield Barrier()
-    yield from _copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
-    yield Barrier()
-    yield Store(*update, top_byte(vcpu.entry_time))
-    yield Barrier()
-    yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    body = _copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+    yield from _always_flagged(vcpu, area, caches, atomic, body, always_second=True)
 
 
 def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Woodhouse's reconciliation: one path, two places to build the struct."""
-    shape = area.shape
-    parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from _hold(caches, parts, atomic)):
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    body = _body(caches, parts, area.shape, vcpu, flagged(vcpu.entry_time))
+    yield from _always_flagged(vcpu, area, caches, atomic, body)
+
+
+# What is around the body in these three. The body runs only when both caches are locked and valid.
+def _always_flagged(
+    vcpu: Runstate,
+    area: Area,
+    caches: "Caches",
+    atomic: bool,
+    body: Update,
+    always_second: bool = False,
+) -> Update:
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    if not (yield from _hold(caches, parts, atomic, always_second=always_second)):
         return
-    update = _place(caches, parts, shape.update_byte)
+    update = _place(caches, parts, area.shape.update_byte)
     yield Store(*update, top_byte(flagged(vcpu.entry_time)))
     yield Barrier()
-    yield from _body(caches, parts, shape, vcpu, flagged(vcpu.entry_time))
+    yield from body
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
@@ -155,8 +148,8 @@ def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False)
     yield from caches.gpc1.unlock(irqrestore=True)
 
 
-# The stores of 6.2 and later. The clear masks the flag, so a bit 63 that should never have been in
-# the entry time does not stay up for good, as it did before.
+# The stores of 6.2 and later. The clear masks the flag, so that a bit 63 in the entry time, which
+# should never be there, does not stay set as it did before.
 def _merged_body(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) -> Update:
     shape, entry_time = area.shape, vcpu.entry_time
     update = _place(caches, parts, shape.update_byte)
@@ -196,7 +189,7 @@ def _hold(
         # because it is a 64-bit guest now, gpc2 was never set up.
         if (yield from gpc2.activate(gpc1.gpa + parts.first, parts.second)):
             return False
-        # gpc1's lock was dropped meanwhile: all the way back.
+        # gpc1's lock was dropped meanwhile, so both caches are checked again.
 
 
 def _hold_first(gpc1: Gpc, size: int, atomic: bool, trylock: bool) -> Generator[Step, None, bool]:
@@ -223,7 +216,7 @@ def _release(caches: "Caches", parts: Split) -> Update:
     yield from caches.gpc1.unlock(irqrestore=True)
 
 
-# After the locks are gone, from addresses that another thread may change: see upstream().
+# After the unlocks, from addresses that another thread may have changed: upstream() mends that.
 def _dirty(caches: "Caches", parts: Split) -> Update:
     yield Dirty(frame_of(caches.gpc1.gpa))
     if parts.second:

@@ -43,13 +43,13 @@ class Contents(NamedTuple):
 
 def contents(path: str) -> Contents:
     """Return the bytes of a regular file; WitnessError says in one line why they cannot be had."""
-    data = memoryview(_mapped(path))
+    data = memoryview(mapped(path))
     how = compression(data)
     return Contents(inflate(data, how, path), how.name) if how else Contents(data, "")
 
 
-# Anything but a regular file (a pipe, a device) could be endless.
-def _mapped(path: str) -> mmap.mmap | bytes:
+def mapped(path: str) -> mmap.mmap | bytes:
+    """Return the bytes of a regular file (WitnessError). A pipe or a device could be endless."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -73,7 +73,7 @@ def sha256(path: str) -> str:
     """Return the SHA-256 of a file as it is on disk, in hex (WitnessError)."""
     import hashlib
 
-    return hashlib.sha256(_mapped(path)).hexdigest()
+    return hashlib.sha256(mapped(path)).hexdigest()
 
 
 def compression(data: Buffer) -> Compression | None:

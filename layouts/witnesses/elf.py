@@ -25,7 +25,7 @@ HEADER = {  # e_type, e_machine  e_shoff  flags...  shentsize, shnum, shstrndx
     32: "HH 4x  4x 4x          I       4x 2x 2x 2x HHH",
     64: "HH 4x  8x 8x          Q       4x 2x 2x 2x HHH",
 }
-SECTION = {32: "III 4x II II 4x 4x", 64: "IIQ 8x QQ II 8x 8x"}
+SECTION = {32: "III I II II I 4x", 64: "IIQ Q QQ II Q 8x"}
 SYMBOL = {32: "4xI8x", 64: "8xQ8x"}  # st_value
 # Relocations that put a symbol's value and an addend into 4 or 8 bytes: {machine: {type: size}}.
 RELOCATIONS = {3: {1: 4}, 40: {2: 4}, 62: {1: 8, 10: 4, 11: 4}, 183: {257: 8, 258: 4},
@@ -43,10 +43,12 @@ class Section(NamedTuple):
     name_offset: int
     type: int
     flags: int
+    address: int
     offset: int
     size: int
     link: int
     info: int
+    alignment: int
 
 
 class Elf(NamedTuple):

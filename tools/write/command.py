@@ -3,11 +3,13 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.runstate import RUNSTATES
+from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser, number
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
     made = parser()
     options = made.parse_args(argv)
     if options.list:
-        return _print(_listed(options.format == "json"))
+        return _list(options.format == "json")
     if options.at is None:
         made.error("--at GPA is missing (or --list)")
     variant = VARIANT[options.variant]
@@ -57,7 +59,8 @@ def main(argv: list[str]) -> int:
         return DIFFERENT
     if variant.always_flagged and not area.update_flag:
         print(f"runstate write: {variant.name} has no switch: it flags always", file=sys.stderr)
-    return _print(_shown(options, variant, written))
+    print("\n".join(_shown(options, variant, written)))
+    return EQUAL
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,12 +84,6 @@ def parser() -> argparse.ArgumentParser:
     add("--memory", action="store_true", help="show memory around the area")
     add("--list", action="store_true", help="the versions and where they come from")
     return made
-
-
-def _print(lines: Iterable[str]) -> int:
-    for line in lines:
-        print(line)
-    return EQUAL
 
 
 def _times(text: str) -> tuple[int, ...]:
@@ -120,24 +117,21 @@ def _shown(options: argparse.Namespace, variant: Variant, written: Written) -> I
         yield from memory_rows(written)
 
 
-def _listed(as_values: bool) -> Iterator[str]:
-    if as_values:
+def _list(in_json: bool) -> int:
+    if in_json:
         versions = [_variant(variant) for variant in VARIANTS]
-        yield json.dumps({"schema": "runstate-versions/1", "versions": versions}, indent=2)
-        return
-    rows = [(one.name, one.summary, str(one.source)) for one in VARIANTS]
-    yield from aligned(rows)
+        print(json.dumps({"schema": "runstate-versions/1", "versions": versions}, indent=2))
+    else:
+        rows = [(one.name, one.summary, str(one.source)) for one in VARIANTS]
+        output.write(output.plain(aligned(rows)))
+    return EQUAL
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
-    source = variant.source
     return {
         "name": variant.name,
         "summary": variant.summary,
-        "commit": source.commit,
-        "subject": source.subject,
-        "since": source.since,
-        "message": source.message,
+        **asdict(variant.source),
         "always_flagged": variant.always_flagged,
         "pages": variant.pages,
     }

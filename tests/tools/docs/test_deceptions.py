@@ -2,10 +2,10 @@
 
 import pytest
 
+from agreement import execution
 from runstate_abi.tools.docs import deceptions
 from runstate_abi.writer.guest import READER, ReadBarrier
 from runstate_abi.writer.race import Proof
-from runstate_abi.writer.racing import execution
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 
 # x86 (program order) and weak (barriers alone), as herd7, CBMC and Spin answer as well.
