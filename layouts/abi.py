@@ -1,7 +1,6 @@
 """What an ABI decides about a struct, and the C layout rule that follows from it.
 
-Law of this file: an ABI is a row of facts and the rule is one function of it. Nothing here looks
-at the machine it runs on: an ABI that only the host could tell would make every answer local.
+Nothing here may look at the machine that it runs on.
 """
 
 from collections.abc import Iterable

@@ -5,8 +5,7 @@ A row's text is its only encoding: evaluate() puts the numbers that some witness
 place of sizeof(), offsetof() and sizeof_field(), and does the arithmetic that is left; compilers
 get the same text as a _Static_assert.
 
-Law of this file: tables, and the one evaluator. A condition that needs something nobody reported
-is None, "not checked", and never True.
+A condition that needs something nobody reported is None, "not checked", and must never be True.
 """
 
 import re
@@ -14,11 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.structs.runstate import (
-    KVM_VCPU_XEN,
-    RUNSTATES,
-    XEN_RUNSTATE_UPDATE,
-)
+from runstate_abi.layouts.structs.runstate import KVM_VCPU_XEN, RUNSTATES, XEN_RUNSTATE_UPDATE
 
 
 class Stage(NamedTuple):
@@ -179,9 +174,8 @@ _OPERAND = re.compile(
     r"|(?P<constant>XEN_RUNSTATE_UPDATE|RUNSTATE_\w+)"
 )
 _ARITHMETIC = re.compile(r"(?:0x[0-9a-f]+|\d+|!=|>>|[-+*() ]|\|\|)+")
-_CONSTANTS = {"XEN_RUNSTATE_UPDATE": XEN_RUNSTATE_UPDATE} | {
-    runstate.constant: runstate.value for runstate in RUNSTATES
-}
+_CONSTANTS = {runstate.constant: runstate.value for runstate in RUNSTATES}
+_CONSTANTS["XEN_RUNSTATE_UPDATE"] = XEN_RUNSTATE_UPDATE
 _MEMBER: dict[str, Callable[[Layout, str], int | bool | None]] = {
     "offsetof": lambda layout, member: layout.offsetof(member),
     "sizeof_field": lambda layout, member: layout.field(member).size,
@@ -202,7 +196,10 @@ def _operand(
         if part["kvm"] not in kvm_sizes:
             raise _Missing(f"no struct {KVM_VCPU_XEN} with a member {part['kvm']}")
         return kvm_sizes[part["kvm"]]
-    layout = _layout(part["struct"] or part["name"], layouts)
+    name = part["struct"] or part["name"]
+    if name not in layouts:
+        raise _Missing(f"no struct {name}")
+    layout = layouts[name]
     if part["whole"] == "sizeof":
         return layout.size
     if part["whole"] == "_Alignof":
@@ -212,12 +209,6 @@ def _operand(
     except KeyError:
         raise _Missing(f"struct {layout.name} has no member {part['member']}") from None
     return _known(value, f"the signedness of {layout.name}.{part['member']}")
-
-
-def _layout(name: str, layouts: Mapping[str, Layout]) -> Layout:
-    if name not in layouts:
-        raise _Missing(f"no struct {name}")
-    return layouts[name]
 
 
 def _known(value: int | bool | None, what: str) -> int:

@@ -1,25 +1,16 @@
 """The two structs as Construct definitions, written by hand: names and types, no offsets.
 
-Law of this file: the only one that imports construct (no types, no release since 2023, and dearer
-to start than reading a kernel's BTF), and nothing here comes from runstate.py. Padding is a named
-Bytes: Construct throws anonymous bytes away, so parse and build would lose what was in memory.
-Construct lays fields end to end; the padding below is what makes the offsets right.
+Nothing here may come from structs/, and no other module may import construct: it has no types, and
+importing it costs more than reading a kernel's BTF. Construct lays fields end to end, so the
+padding is a field. It is a named Bytes: parse and build would lose what is in an anonymous one.
 """
 
 from typing import Any
 
 from construct import Array, Bytes, Int32sl, Int64ul, Struct
 
-from runstate_abi.layouts.model import (
-    BIG_ENDIAN,
-    FLOATING,
-    INTEGER,
-    STRUCT,
-    Field,
-    Layout,
-    Layouts,
-    Scalar,
-)
+from runstate_abi.layouts import model
+from runstate_abi.layouts.model import Field, Layout, Layouts, Scalar
 
 # What Xen's public vcpu.h declares, on an ABI that aligns a 64-bit integer to 8.
 vcpu_runstate_info = Struct(
@@ -88,10 +79,13 @@ def _observe(name: str, abi: str) -> Layout:
         width = member.sizeof() // count
         if isinstance(first, int):
             image = first.to_bytes(width, "little", signed=one < 0)
-            reached, kind = min(image), INTEGER if image[0] == min(image) else BIG_ENDIAN
+            reached, kind = (
+                min(image),
+                model.INTEGER if image[0] == min(image) else model.BIG_ENDIAN,
+            )
             element = _scalar(width, one < 0)._replace(kind=kind)
         else:
-            kind = FLOATING if isinstance(first, float) else STRUCT
+            kind = model.FLOATING if isinstance(first, float) else model.STRUCT
             element = Scalar(f"{kind} of {width} bytes", width, None, kind=kind)
         rows.append(Field(reached, member.name, element, count))
         reached += member.sizeof()

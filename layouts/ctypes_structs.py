@@ -1,28 +1,15 @@
 """The two structs as ctypes structures, written by hand: names and types, and no offsets.
 
-Law of this file: nothing here comes from runstate.py. ctypes lays structs out as the host's C
-compiler does, so it is a witness only for what the host's ABI can express; observe() says so
-instead of blaming the claim.
+Nothing here may come from structs/. ctypes lays structs out as the host's C compiler does, so it is
+a witness only for what the host's ABI can express; elsewhere observe() raises WitnessError.
 """
 
 import ctypes
 from collections.abc import Iterator
 from typing import Any
 
-from runstate_abi.layouts.model import (
-    BIG_ENDIAN,
-    FLOATING,
-    INTEGER,
-    OTHER,
-    POINTER,
-    STRUCT,
-    UNION,
-    Layout,
-    Layouts,
-    Scalar,
-    WitnessError,
-    tiled,
-)
+from runstate_abi.layouts import model
+from runstate_abi.layouts.model import NOT_BUILT, Layout, Layouts, Scalar, WitnessError, tiled
 from runstate_abi.layouts.model import Field as Row
 
 
@@ -93,23 +80,21 @@ def _rows(struct: Any, start: int) -> Iterator[Row]:
     for class_ in reversed(struct.__mro__):
         for member, type_, *width in class_.__dict__.get("_fields_", ()):
             if width:
-                where = f"{struct.__qualname__}.{member}"
-                raise WitnessError(f"{where}: bitfields and unions are not to be built")
+                raise WitnessError(f"{struct.__qualname__}.{member}: {NOT_BUILT}")
             offset = start + class_.__dict__[member].offset
             element, count = _element(type_)
             if member not in class_.__dict__.get("_anonymous_", ()):
                 yield Row(offset, member, element, count)
-            elif element.kind.endswith(STRUCT):
+            elif element.kind.endswith(model.STRUCT):
                 yield from _rows(type_, offset)
             else:
-                where = f"{struct.__qualname__}.{member}"
-                raise WitnessError(f"{where}: bitfields and unions are not to be built")
+                raise WitnessError(f"{struct.__qualname__}.{member}: {NOT_BUILT}")
 
 
 # The format letters of ctypes' simple types, which Python's struct module has as well.
 _INTEGERS = "bBhHiIlLqQn?"
-_LETTERS = dict.fromkeys(_INTEGERS, INTEGER) | dict.fromkeys("fdgFDG", FLOATING)
-_LETTERS |= dict.fromkeys("PzZOX", POINTER)
+_LETTERS = dict.fromkeys(_INTEGERS, model.INTEGER) | dict.fromkeys("fdgFDG", model.FLOATING)
+_LETTERS |= dict.fromkeys("PzZOX", model.POINTER)
 
 
 def _element(type_: Any) -> tuple[Scalar, int]:
@@ -117,17 +102,19 @@ def _element(type_: Any) -> tuple[Scalar, int]:
         element, count = _element(type_._type_)
         return element, count * type_._length_
     kind, size = _kind(type_), ctypes.sizeof(type_)
-    signed = type_._type_ in "bhilqn" if kind in (INTEGER, BIG_ENDIAN) else None
+    signed = type_._type_ in "bhilqn" if kind in (model.INTEGER, model.BIG_ENDIAN) else None
     return Scalar(type_.__name__, size, signed, kind=kind), 1
 
 
 def _kind(type_: Any) -> str:
     if issubclass(type_, ctypes.Structure | ctypes.Union):
-        order = f"{BIG_ENDIAN} " if hasattr(type_, "_swappedbytes_") else ""
-        return order + (STRUCT if issubclass(type_, ctypes.Structure) else UNION)
+        order = f"{model.BIG_ENDIAN} " if hasattr(type_, "_swappedbytes_") else ""
+        return order + (model.STRUCT if issubclass(type_, ctypes.Structure) else model.UNION)
     if not issubclass(type_, ctypes._SimpleCData):
-        return POINTER  # to data or to a function
-    kind = _LETTERS.get(type_._type_, OTHER)
+        return model.POINTER  # to data or to a function
+    kind = _LETTERS.get(type_._type_, model.OTHER)
     # A type of one byte is its own swapped type.
     big, little = (getattr(type_, f"__ctype_{order}__", None) for order in ("be", "le"))
-    return BIG_ENDIAN if kind == INTEGER and big is type_ and little is not type_ else kind
+    return (
+        model.BIG_ENDIAN if kind == model.INTEGER and big is type_ and little is not type_ else kind
+    )

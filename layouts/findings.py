@@ -1,6 +1,6 @@
 """What came of asking a witness, and the exit code that it comes to.
 
-Law of this file: nothing is imported when it is loaded, because every start of the command does.
+Every start of the command loads this, so it may import nothing but typing.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ EQUAL, DIFFERENT, USAGE, NOT_CHECKED, INTERNAL = 0, 1, 2, 3, 70
 class NotChecked(NamedTuple):
     """Something that could not be compared, and whether that fails.
 
-    One rule for every format: what a person named, or a witness that was found and could not be
-    asked, is "not checked" and fails. What this machine does not offer, and what --allow-missing
-    names, is told as "not asked".
+    What a person named, and a witness that was found and could not be asked, is "not checked" and
+    fails. What this machine does not offer, and what --allow-missing names, is "not asked".
     """
 
     what: str
@@ -40,10 +39,10 @@ class Finding(NamedTuple):
     """What came of asking one witness.
 
     ``source`` says what was read (path and build-id or sha256, compiler and version), ``abi``
-    which ABI's claims it was held against, ``assumed`` that nothing in the source says so.
+    with which ABI's claims it was compared, ``assumed`` that nothing in the source says so.
     ``path`` is the file, if it is one. ``compared`` counts facts; ``unrecorded`` are those that
-    this kind of witness does not know. ``about`` says what it is about, if not about structs.
-    ``names`` are (the claim's name, what the file calls that struct), where it is another.
+    this kind of witness does not know. ``about`` is the subject, if that is not the structs.
+    ``names`` are (the claim's name, what the file calls that struct), where that differs.
     ``base`` is the file that split BTF was read with, if one was given.
     """
 
@@ -97,6 +96,11 @@ def complaint(finding: Finding) -> str:
 def one_line(text: str) -> str:
     """Return a text without what would end a line or move a terminal's cursor."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def spaced(text: object) -> str:
+    """Return what ``str()`` makes of a value on one line, each run of white space a space."""
+    return " ".join(str(text).split())
 
 
 def relabelled(finding: Finding, labels: Mapping[str, str]) -> Finding:

@@ -4,8 +4,8 @@ A layout is a claim about bytes: every byte of the struct belongs to exactly one
 included. Whatever says something about a struct (a table, Construct, a compiler, a kernel's debug
 info) says it as a Layout, so one function compares anything with anything.
 
-Law of this file: the standard library only, and nothing about any particular struct or ABI.
-Values are NamedTuples: importing dataclasses costs a third of what reading a kernel's BTF does.
+Nothing here may import more than the standard library, or know a particular struct or ABI. Values
+are NamedTuples: importing dataclasses costs a third of what reading a kernel's BTF does.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,9 +20,12 @@ class WitnessError(Exception):
     """A source could not be read: names it, what was looked for and where it stopped."""
 
 
-# What a member is, apart from its size. An enumeration, a typedef of an integer, a character and a
-# _Bool are integers; an integer in the other byte order is something else, for it reads as another
-# number. BIG_ENDIAN is put before the kind of a struct as well, where a source says so.
+# Why a source is refused that has what a Layout has no word for.
+NOT_BUILT = "bitfields and unions are not to be built"
+
+# What a member is, apart from its size. Enumerations, typedefs of integers, characters and _Bool
+# are integers. One in the other byte order is not, for it reads as another number; BIG_ENDIAN also
+# stands before the kind of a struct, where a source says so.
 INTEGER, BIG_ENDIAN, FLOATING = "integer", "big-endian", "floating"
 POINTER, STRUCT, UNION, OTHER = "pointer", "struct", "union", "no number"
 
@@ -42,7 +45,7 @@ class Scalar(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member as C declares it, in declaration order: no offset, that is the rule's to find."""
+    """A member as C declares it: an ABI's layout rule decides its offset."""
 
     name: str
     type: Scalar
@@ -96,8 +99,7 @@ class Layout(_Layout):
     ) -> Self:
         """Refuse a layout that does not tile its struct."""
         layout = super().__new__(cls, name, abi, size, alignment, rows)
-        _check_names(layout)
-        _check_tiling(layout)
+        _check_rows(layout)
         _check_alignment(layout)
         return layout
 
@@ -115,6 +117,10 @@ class Layout(_Layout):
     def padding(self) -> tuple[Field, ...]:
         """The rows that are padding."""
         return tuple(row for row in self.rows if row.padding)
+
+    def hides(self, row: Field) -> bool:
+        """Tell whether a row of another layout lies wholly in this one's padding."""
+        return any(pad.offset <= row.offset and row.end <= pad.end for pad in self.padding)
 
     def field(self, name: str) -> Field:
         """Return the row called ``name`` (KeyError if there is none)."""
@@ -135,8 +141,9 @@ class Layout(_Layout):
         return row.offset + element * row.type.size
 
 
-def _check_names(layout: Layout) -> None:
+def _check_rows(layout: Layout) -> None:
     names = [row.name for row in layout.rows]
+    reached = 0
     for row in layout.rows:
         if not row.name:
             raise LayoutError(f"{layout.name}: a row without a name")
@@ -145,11 +152,6 @@ def _check_names(layout: Layout) -> None:
             raise LayoutError(f"{layout.name}.{row.name}: the name of padding begins with _")
         if names.count(row.name) > 1:
             raise LayoutError(f"{layout.name}.{row.name}: two rows have this name")
-
-
-def _check_tiling(layout: Layout) -> None:
-    reached = 0
-    for row in layout.rows:
         if row.size <= 0:
             raise LayoutError(f"{layout.name}.{row.name}: a row of {row.size} bytes")
         if row.offset != reached:
@@ -203,19 +205,15 @@ def _hole(start: int, end: int) -> Field:
 class Layouts(NamedTuple):
     """What one witness says about some structs of one source.
 
-    ``found`` holds every definition of every name: a name may be defined more than once, and a
-    reader that keeps the first hides a disagreement. ``missing`` are the names that the source
-    does not define (a forward declaration is no definition).
+    ``found`` holds every definition of every name: to keep only the first would hide a
+    disagreement. ``missing`` are the names that the source does not define (a forward declaration
+    is no definition).
     """
 
     witness: str
     source: str
     found: tuple[Layout, ...]
     missing: tuple[str, ...] = ()
-
-    def named(self, name: str) -> tuple[Layout, ...]:
-        """Return every definition of ``struct name``."""
-        return tuple(layout for layout in self.found if layout.name == name)
 
 
 class Fact(NamedTuple):
@@ -249,10 +247,15 @@ class Difference(NamedTuple):
     seen: str
     source: str
 
+    @property
+    def subject(self) -> str:
+        """What it is about: ``offset-mismatch vcpu_runstate_info.time [i386]``."""
+        place = f"{self.struct}.{self.member}" if self.member else self.struct
+        return f"{self.kind} {place} [{self.abi}]"
+
     def __str__(self) -> str:
         """``offset-mismatch vcpu_runstate_info.time [i386] spec=12 seen=16 (gcc 12.2, file.o)``."""
-        place = f"{self.struct}.{self.member}" if self.member else self.struct
-        return f"{self.kind} {place} [{self.abi}] spec={self.spec} seen={self.seen} ({self.source})"
+        return f"{self.subject} spec={self.spec} seen={self.seen} ({self.source})"
 
 
 class Comparison(NamedTuple):
@@ -292,25 +295,17 @@ def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
         if row.name not in seen_names:
             compared += 1
             differ("missing-member", row.name, f"offset {row.offset}", "absent")
-    for row in _strangers(claim, seen):
-        compared += 1
-        differ("extra-member", row.name, "absent", f"offset {row.offset} size {row.size}")
+    claimed_names = {row.name for row in claim.members}
+    for row in seen.members:
+        if row.name not in claimed_names and not claim.hides(row):
+            compared += 1
+            differ("extra-member", row.name, "absent", f"offset {row.offset} size {row.size}")
     return Comparison(compared, tuple(found), tuple(unknown))
 
 
 def differences(claim: Layout, seen: Layout, source: str) -> tuple[Difference, ...]:
     """Return where ``seen`` contradicts ``claim``; ``source`` names the witness in each line."""
     return compare(claim, seen, source).differences
-
-
-# Members of `seen` that the claim does not have, except those that lie wholly in claimed padding.
-def _strangers(claim: Layout, seen: Layout) -> Iterator[Field]:
-    names = {row.name for row in claim.members}
-    for row in seen.members:
-        if row.name in names:
-            continue
-        if not any(pad.offset <= row.offset and row.end <= pad.end for pad in claim.padding):
-            yield row
 
 
 def _text(fact: Fact) -> str:

@@ -16,6 +16,9 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# pahole 1.29 and newer add .BTF to an object by llvm-objcopy, which only LLVM brings.
+os.environ.setdefault("LLVM_OBJCOPY", "objcopy")
+
 HERE = Path(__file__).parent
 
 # What brings a program that tests run: the Debian package, where it has another name.
@@ -44,7 +47,7 @@ NOT_THERE = re.compile(r"(?:could not import '([\w.]+)'|(.+?):? (?:is )?not inst
 def pytest_runtest_setup(item):
     """Skip a test marked ``needs(PROGRAM, ...)`` or ``host64`` where that is not so."""
     if item.get_closest_marker("host64") and ctypes.alignment(ctypes.c_uint64) != 8:
-        pytest.skip("a 32-bit host: ctypes cannot express the native struct")
+        pytest.skip("a 32-bit host: neither its ctypes nor its compiler makes the native struct")
     for program in (name for marker in item.iter_markers("needs") for name in marker.args):
         if shutil.which(program) is None:
             pytest.skip(f"{program}: not installed")
@@ -190,3 +193,61 @@ def c_writer(tmp_path_factory):
         return made[key]
 
     return compile_
+
+
+# Kernel-like objects: compiled by gcc, their BTF encoded by pahole, a stranger.
+NATIVE = "struct vcpu_runstate_info { int state; u64 state_entry_time; u64 time[4]; };"
+COMPAT = (
+    "struct compat_vcpu_runstate_info { int state; u64 state_entry_time; u64 time[4]; }"
+    " __attribute__((packed));"
+)
+KVM = "struct kvm_vcpu_xen { unsigned current_runstate; u64 last_steal; u64 runstate_times[4]; };"
+# A 32-bit x86 host's gcc makes 64-bit objects only if asked; others have no such option.
+M64 = ["-m64"] if re.fullmatch(r"x86_64|i[3-6]86", os.uname().machine) else []
+SOURCES = {"NATIVE": NATIVE, "COMPAT": COMPAT, "KVM": KVM}
+
+
+def compiled(folder, name, declarations, flags=()):
+    """Compile declarations with one variable of each struct, so that debug info has them."""
+    structs = [line.split()[1] for line in declarations if "{" in line]
+    variables = "".join(f"struct {s} variable_{s};\n" for s in structs)
+    text = "typedef unsigned long long u64;\n" + "\n".join(declarations) + "\n" + variables
+    source, output = folder / f"{name}.c", folder / f"{name}.o"
+    source.write_text(text)
+    subprocess.run(["gcc", *M64, "-g", *flags, "-c", source, "-o", output], check=True)
+    return output
+
+
+@pytest.fixture
+def kernel_object(tmp_path):
+    """Return a function that makes an object with BTF: (name, declarations, base, gcc flags).
+
+    The DWARF that the BTF was made from goes, as it does from a kernel that is shipped.
+    """
+    for tool in ("gcc", "pahole"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool}: not installed")
+
+    def build(name, declarations, base=None, flags=(), keep_dwarf=False):
+        output = compiled(tmp_path, name, declarations, flags)
+        encode = ["pahole", "-J", *(["--btf_base", base] if base else []), output]
+        subprocess.run(encode, check=True, capture_output=True)
+        if not keep_dwarf:
+            subprocess.run(["objcopy", "--strip-debug", output], check=True)
+        return str(output)
+
+    return build
+
+
+@pytest.fixture
+def compiled_object(tmp_path):
+    """Return a function that makes an object with DWARF and no BTF: (name, declarations)."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc: not installed")
+    return lambda name, declarations: str(compiled(tmp_path, name, declarations))
+
+
+@pytest.fixture
+def declarations():
+    """The C text of the three structs: NATIVE, COMPAT, KVM."""
+    return SOURCES

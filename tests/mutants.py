@@ -48,7 +48,7 @@ CORE = {
     "writer/racing/scene.py": ["tests/writer/racing", "tests/writer/test_race.py"],
     "writer/rulebook/guest_rules.py": ["tests/writer/test_rules.py"],
     "writer/rulebook/host_rules.py": ["tests/writer/test_rules.py"],
-    "tools/memory/area.py": ["tests/tools/memory/test_rows.py", "tests/tools/memory"],
+    "tools/memory/area.py": ["tests/tools/memory/test_text_view.py", "tests/tools/memory"],
     "tools/memory/decision.py": ["tests/tools/memory/test_decision.py", "tests/tools/memory"],
     "tools/memory/observations.py": [
         "tests/tools/memory/test_observations.py",
@@ -56,7 +56,7 @@ CORE = {
     ],
     "tools/memory/search/candidates.py": ["tests/tools/memory/search", "tests/tools/memory"],
     "tools/memory/search/finding.py": ["tests/tools/memory/search", "tests/tools/memory"],
-    "tools/memory/search/scan_plain.py": ["tests/tools/memory/search", "tests/tools/memory"],
+    "tools/memory/search/scan.py": ["tests/tools/memory/search", "tests/tools/memory"],
 }
 
 # Survivors that change nothing that anybody can see: "module: line of source -> its change", why.

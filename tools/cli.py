@@ -1,6 +1,6 @@
-"""``runstate VERB``: find the verb's module, and keep every failure to one line and one exit code.
+"""``runstate VERB``: find the verb's module, and make every failure one line and one exit code.
 
-Law of this file: no verb is imported until it is asked for. Starting the command must cost little.
+Law of this file: no verb is imported until it is asked for, so that the command starts quickly.
 """
 
 import gc
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.findings import EQUAL, INTERNAL, NOT_CHECKED, USAGE
 
-CUT_SHORT = 128 + 13  # SIGPIPE's number: what a shell says of a program that nobody reads
+CUT_SHORT = 128 + 13  # as a shell reports a program that SIGPIPE ended
 HELP = ("-h", "--help", "help")
 
 
@@ -25,30 +25,30 @@ class Verb(NamedTuple):
 
 # fmt: off
 VERBS = (
-    Verb("show",    "compare.show",   "the structs side by side: every byte a row"),
-    Verb("check",   "check.command",  "hold the layouts against encodings, compilers, kernels"),
-    Verb("write",   "write.command",  "one update of the area, step by step, in any of its versions"),
-    Verb("judge",   "judge.command",  "is the writer in a shipped kernel right? run it and see"),
+    Verb("show",    "compare.show",   "the structs side by side, a row for every byte"),
+    Verb("check",   "check.command",  "compare the layouts with encodings, compilers, kernels"),
+    Verb("write",   "write.command",  "one update of the area step by step, by any version of the writer"),
+    Verb("judge",   "judge.command",  "run the writer of a shipped kernel, and check it by the rule book"),
     Verb("emit",    "emit",   "the layouts in C, Rust, Zig, Kaitai, poke, gdb ..., with assertions"),
-    Verb("diff",    "compare.diff",   "two layouts, each shift with the rule that explains it"),
-    Verb("matrix",  "compare.matrix", "every field on every ABI, by the claim and by every witness"),
+    Verb("diff",    "compare.diff",   "compare two layouts, and explain each shift by its rule"),
+    Verb("matrix",  "compare.matrix", "every field on every ABI, as claimed and as each witness has it"),
     Verb("docs",    "docs.command",   "the ABI document: reST, Markdown, HTML, man page"),
     Verb("hexdump", "memory.hexdump", "a runstate area in real memory, explained byte by byte"),
-    Verb("race",    "race.command",   "can a guest accept what was never true? a proof, or how"),
+    Verb("race",    "race.command",   "prove that a guest never accepts a torn read, or show how it does"),
     Verb("find",    "memory.find",    "look for runstate areas in a whole memory image"),
 )
 # fmt: on
 
 
 _ENDING = """\
-runstate help COMMAND, or COMMAND --help, says more; -V says which version this is
+runstate help COMMAND, or COMMAND --help, says more; -V prints the version
 
-exit status, and each command's help says what it means there:
-  0   all that was asked was compared, and is as it should be
-  1   a difference: something was compared, and is not
+exit status (the help of each command says more):
+  0   everything that was asked for was compared, and agrees
+  1   a difference was found
   2   wrong usage
   3   could not check: a file, a type, a tool or debug info is missing or cannot be read
-  70  internal error, to be reported
+  70  internal error; please report it
 race exits 1 if an answer is torn, 0 if all are safe. find exits 0 if there are candidates, 1 if
 there is none."""
 
@@ -59,22 +59,19 @@ def main(argv: list[str]) -> int:
         return _fail("standard output is closed", NOT_CHECKED)
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115 (for as long as the command runs)
-    return _flushed(_answered(argv))
-
-
-def _answered(argv: list[str]) -> int:
     try:
-        return _called(argv)
+        code = _called(argv)
     except BrokenPipeError:
-        return CUT_SHORT
+        code = CUT_SHORT
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        code = _fail("interrupted", 130)
     except Exception as error:
-        return _explain(error)
+        code = _explain(error)
+    return _flushed(code)
 
 
-# The reader may have gone (`| head`), or the disk be full. Python would complain at exit, where it
-# flushes again, so what is left goes nowhere. A reader that has gone changes no answer.
+# The reader may have gone (`| head`), or the disk may be full. Python flushes again at exit and would
+# complain, so the rest of the output goes to /dev/null. The exit code stays if the reader has gone.
 def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
@@ -94,7 +91,12 @@ def _called(argv: list[str]) -> int:
         return EQUAL
     if argv[0] in HELP:
         return _verb([argv[1], "--help"])
-    return _version() if argv[0] in ("-V", "--version") else _verb(argv)
+    if argv[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"runstate {version('runstate-abi')}")
+        return EQUAL
+    return _verb(argv)
 
 
 def _verb(argv: list[str]) -> int:
@@ -112,7 +114,7 @@ def _verb(argv: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    # WitnessError, by name: importing it here would make every start pay for it.
+    # By name, because an import would cost every start of the command.
     if type(error).__name__ == "WitnessError":
         return _fail(str(error), NOT_CHECKED)
     if os.environ.get("RUNSTATE_TRACEBACK"):
@@ -120,24 +122,13 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror}", NOT_CHECKED)
-    one_line = " ".join(str(error).split())
-    return _fail(
-        f"internal error: {type(error).__name__}: {one_line} "
-        "(set RUNSTATE_TRACEBACK=1 to see where; please report it)",
-        INTERNAL,
-    )
+    what = f"internal error: {type(error).__name__}: {' '.join(str(error).split())}"
+    return _fail(f"{what} (set RUNSTATE_TRACEBACK=1 to see where; please report it)", INTERNAL)
 
 
 def _fail(message: str, code: int) -> int:
     print(f"runstate: {message}", file=sys.stderr)
     return code
-
-
-def _version() -> int:
-    from importlib.metadata import version
-
-    print(f"runstate {version('runstate-abi')}")
-    return EQUAL
 
 
 def usage() -> str:
@@ -148,8 +139,7 @@ def usage() -> str:
 
 def run() -> None:
     """Entry point of the ``runstate`` command."""
-    # A command makes few cycles and ends soon: collecting garbage during its imports and once more
-    # at its end was an eighth of what `check` took.
+    # A command makes few cycles and ends soon. Collecting garbage took an eighth of `check`'s time.
     gc.set_threshold(50_000)
     code = main(sys.argv[1:])
     gc.freeze()

@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import ABI
-from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, RUNSTATE_STRUCTS, claim
 from runstate_abi.tools import output
 from runstate_abi.tools.options import new_parser
@@ -26,21 +25,22 @@ class Language(NamedTuple):
 
 # fmt: off
 LANGUAGES = (
-    Language("c",           "c",         "header",      "C11 header: both structs, assertions (--macro), offsets as comments"),
-    Language("c-reader",    "c",         "with_reader", "the same, and how a guest reads it: 64-bit and 32-bit, barriers and all"),
-    Language("cpp",         "cpp",       "lines",       "C++11 header: static_assert"),
-    Language("rust",        "rust",      "lines",       "Rust module: #[repr(C)] and const assertions"),
-    Language("rust-reader", "rust",      "with_reader", "the same, and how a guest reads it"),
-    Language("zig",         "zig",       "lines",       "Zig module: extern structs and a comptime proof"),
-    Language("kaitai",      "kaitai",    "lines",       "Kaitai Struct .ksy"),
-    Language("poke",        "poke",      "lines",       "GNU poke pickle"),
-    Language("cstruct",     "cstruct",   "lines",       "dissect.cstruct definitions"),
-    Language("isf",         "isf",       "lines",       "Volatility 3 intermediate symbol file (JSON)"),
-    Language("gdb",         "debuggers", "gdb",         "gdb script: the command runstate ADDRESS [native|compat]"),
-    Language("drgn",        "debuggers", "drgn",        "drgn module: runstate(prog, address, \"native\")"),
+    Language("c",           "c",            "header",           "C11 header: both structs, assertions (--macro), offsets as comments"),
+    Language("c-reader",    "c",            "with_reader",      "the same, and how a guest reads it: 64-bit and 32-bit, barriers and all"),
+    Language("cpp",         "c",            "cpp",              "C++11 header: static_assert"),
+    Language("rust",        "rust_zig",     "rust",             "Rust module: #[repr(C)] and const assertions"),
+    Language("rust-reader", "rust_zig",     "rust_with_reader", "the same, and how a guest reads it"),
+    Language("zig",         "rust_zig",     "zig",              "Zig module: extern structs and a comptime proof"),
+    Language("kaitai",      "descriptions", "kaitai",           "Kaitai Struct .ksy"),
+    Language("poke",        "descriptions", "poke",             "GNU poke pickle"),
+    Language("cstruct",     "descriptions", "cstruct",          "dissect.cstruct definitions"),
+    Language("isf",         "descriptions", "isf",              "Volatility 3 intermediate symbol file (JSON)"),
+    Language("gdb",         "descriptions", "gdb",              "gdb script: the command runstate ADDRESS [native|compat]"),
+    Language("drgn",        "descriptions", "drgn",             "drgn module: runstate(prog, address, \"native\")"),
 )
 # fmt: on
 LANGUAGE = {language.word: language for language in LANGUAGES}
+WITH_MACROS = ("c", "c-reader")
 
 _DESCRIPTION = "The layouts in other people's languages, with assertions that hold them."
 _EPILOG = """\
@@ -59,14 +59,15 @@ def main(argv: list[str]) -> int:
     options = made.parse_args(argv)
     if options.structs and options.language != "c":
         made.error("--struct is for C: emit c --struct NAME=CLAIM")
-    if options.macro and LANGUAGE[options.language].module != "c":
+    if options.macro and options.language not in WITH_MACROS:
         made.error("--macro is for C: emit c, emit c-reader")
     for text in options.structs or ():
-        tag = _c_type(text).removeprefix("struct ")
+        c_type, claimed = _mirrored(text)
+        tag = c_type.removeprefix("struct ")
         if not (tag.isascii() and tag.isidentifier()):
-            made.error(f"--struct {text}: {_c_type(text)!r} is no type of C: 'struct my_info'")
-        if _claimed(text) not in RUNSTATE_STRUCTS:
-            choices = " or ".join(f"{text.partition('=')[0]}={name}" for name in RUNSTATE_STRUCTS)
+            made.error(f"--struct {text}: {c_type!r} is no type of C: 'struct my_info'")
+        if claimed not in RUNSTATE_STRUCTS:
+            choices = " or ".join(f"{c_type}={name}" for name in RUNSTATE_STRUCTS)
             made.error(f"--struct {text}: say which struct it mirrors: {choices}")
     command = " ".join(("runstate emit", *argv))
     return output.deliver(_lines(options), options.output, options.check, command)
@@ -99,10 +100,14 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
     from runstate_abi.tools.languages import c
 
     macro = c.MACRO[options.macro] if options.macro else c.MACROS[0]
-    if options.structs:
-        mirrors = [c.Mirror(_c_type(text), _layout(text, options.abi)) for text in options.structs]
-        return c.mirrored(mirrors, macro)
-    return emitted(options.language, macro)
+    if not options.structs:
+        return emitted(options.language, macro)
+    mirrors = []
+    for c_type, claimed in map(_mirrored, options.structs):
+        layout = claim(claimed, options.abi)
+        layout = layout._replace(alignment=None) if claimed == COMPAT.name else layout
+        mirrors.append(c.Mirror(c_type, layout))
+    return c.mirrored(mirrors, macro)
 
 
 def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
@@ -110,18 +115,10 @@ def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
     language = LANGUAGE[word]
     module = import_module(f"runstate_abi.tools.languages.{language.module}")
     function: Callable[..., Iterator[str]] = getattr(module, language.function)
-    return function(macro) if macro and language.module == "c" else function()
+    return function(macro) if macro and word in WITH_MACROS else function()
 
 
-def _claimed(text: str) -> str:
+# (the C type, the claim's name) of ``NAME[=CLAIM]``.
+def _mirrored(text: str) -> tuple[str, str]:
     name, _, claimed = text.partition("=")
-    return claimed or name.removeprefix("struct ")
-
-
-def _c_type(text: str) -> str:
-    return text.partition("=")[0]
-
-
-def _layout(text: str, abi: str) -> Layout:
-    layout = claim(_claimed(text), abi)
-    return layout._replace(alignment=None) if layout.name == COMPAT.name else layout
+    return name, claimed or name.removeprefix("struct ")

@@ -1,7 +1,4 @@
-"""What the command lines of all verbs share: their parser, their numbers, --format, suggestions.
-
-Every verb's parser is made here, so that all of them refuse in the same words.
-"""
+"""What the command lines of all verbs share: the parser, numbers, --format, suggestions."""
 
 import argparse
 import os
@@ -16,10 +13,7 @@ from runstate_abi.layouts.findings import USAGE
 def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of ``runstate VERB``; description and epilog keep their line breaks."""
     made = argparse.ArgumentParser(
-        prog=f"runstate {verb}",
-        description=description,
-        epilog=epilog,
-        formatter_class=_formatter,
+        prog=f"runstate {verb}", description=description, epilog=epilog, formatter_class=_Formatter
     )
     # argparse's own error() prints every option before it comes to what is wrong.
     made.error = partial(_refuse, made.prog)  # type: ignore[method-assign]
@@ -27,7 +21,7 @@ def new_parser(verb: str, description: str, epilog: str | None = None) -> argpar
 
 
 def number(text: str) -> int:
-    """Return an integer that was typed; ``0x`` makes it hexadecimal."""
+    """Return the integer of an argument; ``0x`` makes it hexadecimal."""
     try:
         return int(text, 0)
     except ValueError:
@@ -35,7 +29,7 @@ def number(text: str) -> int:
 
 
 def address(text: str) -> int:
-    """Return a 64-bit address, or an offset, that was typed."""
+    """Return the 64-bit address or offset of an argument."""
     value = number(text)
     if not 0 <= value < 1 << 64:
         raise argparse.ArgumentTypeError(f"{text} is not a 64-bit number")
@@ -43,22 +37,22 @@ def address(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Return a number of things that was typed: 0 or more."""
+    """Return the number of things of an argument: 0 or more."""
     value = number(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than nothing")
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
     return value
 
 
 def add_format(parser: argparse.ArgumentParser, *choices: str) -> None:
-    """Add --format, whose default is the first of ``choices``, and --json, its other name."""
+    """Add --format, whose default is the first of ``choices``, and --json for --format json."""
     add = parser.add_argument
     add("--format", choices=choices, default=choices[0], help=f"how to print ({choices[0]})")
     add("--json", dest="format", action="store_const", const="json", help="as --format json")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``: did you mean NAME?``, or what there is if nothing is near."""
+    """Return ``: did you mean NAME?``, or all known names if none is similar."""
     import difflib
 
     names = list(known)
@@ -66,24 +60,23 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]}?" if near else f": there are {', '.join(names)}"
 
 
-# What was typed is in the message: a line end in it must not make two lines.
+# The message quotes arguments, and a line end in one must not make two lines.
 def _refuse(command: str, message: str) -> NoReturn:
     line = message if message.isprintable() else ascii(message)[1:-1]
     print(f"{command}: error: {line} (try: {command} --help)", file=sys.stderr)
     sys.exit(USAGE)
 
 
-# argparse asks for a formatter at every add_argument(), and a formatter that is not told its width
-# imports shutil, with three compression libraries behind it, to find it out.
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    return _Formatter(prog, width=_width())
-
-
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """A formatter that looks for colours when it formats, and not when it is made.
+    """A formatter that is cheap to make, because argparse makes one at every add_argument().
 
-    Python 3.14 and newer load dataclasses and inspect for that: 25 ms before every command.
+    Without a width it would import shutil, and with that three compression libraries. From Python
+    3.14 on it would load dataclasses and inspect for its colours, which takes 25 ms; this one looks
+    for colours when it formats.
     """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_width())
 
     def _set_color(self, *asked: Any, **options: Any) -> None:
         self._asked = (asked, options)

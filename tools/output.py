@@ -1,7 +1,7 @@
-"""What a person is shown: text on a terminal or into a file, tables, and how far a command is.
+"""What a person is shown: text on a terminal or in a file, tables, and progress bars.
 
-Colours, bars and folding are for terminals, and only what is written to one imports rich. What
-goes into a pipe or a file is plain text.
+Colours, bars and folding are for terminals. What goes into a pipe or a file is plain text, and
+rich is not imported for it.
 """
 
 import argparse
@@ -53,6 +53,11 @@ STYLES = {
 # fmt: on
 
 
+def plain(texts: Iterable[str]) -> Iterator[Line]:
+    """Yield each text as a line without a style."""
+    return ((Ink(text),) for text in texts)
+
+
 def coloured(choice: str, stream: TextIO) -> bool:
     """Tell whether to colour: the option, NO_COLOR, FORCE_COLOR, TERM, the terminal."""
     if choice != "auto":
@@ -65,10 +70,7 @@ def coloured(choice: str, stream: TextIO) -> bool:
 
 
 def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = None) -> bool:
-    """Write each line, in colour or not; tell whether there is still a reader.
-
-    A reader that has gone (`| head`) changes no answer: what is left to write goes nowhere.
-    """
+    """Write the lines; return False if the reader has gone (`| head`), which is no error."""
     out = stream or sys.stdout
     try:
         wide = columns(out)
@@ -82,7 +84,7 @@ def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = N
 
 
 def columns(stream: TextIO) -> int | None:
-    """Return how wide the terminal is that ``stream`` writes to; None if it is no terminal."""
+    """Return the width of the terminal that ``stream`` writes to; None if it is no terminal."""
     if not stream.isatty():
         return None
     try:
@@ -91,8 +93,8 @@ def columns(stream: TextIO) -> int | None:
         return None
 
 
-# Lines too wide for a terminal go on in the next one, further in. A command stays whole, so that it
-# can be copied; what fills a rule up to its usual width is cut.
+# A line that is too wide for the terminal continues, indented, in the next one. A command is not
+# folded, so that it can be copied; the filling of a rule is cut off.
 def _folded(line: Line, wide: int) -> Iterator[Line]:
     text = "".join(ink.text for ink in line).rstrip()
     if line and line[0].style in ("line", "page"):
@@ -134,10 +136,7 @@ def _rendered(lines: Iterable[Line], in_colour: bool) -> Iterator[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> Iterator[str]:
-    """Yield one line per row, each column as wide as its widest cell, no blanks at the end.
-
-    The last cell of a row does not widen its column, so that a long remark costs nothing.
-    """
+    """Yield a line for each row, columns aligned; a row's last cell does not widen its column."""
     widths: list[int] = []
     for row in rows:
         widths += [0] * (len(row) - len(widths))
@@ -149,14 +148,13 @@ def aligned(rows: Sequence[Sequence[str]], gap: int = 2) -> Iterator[str]:
 
 
 class Bar:
-    """How far a command is, on standard error if that is a terminal: ``with Bar(total) as bar``.
+    """A progress bar on standard error, if that is a terminal: ``with Bar(total) as bar``.
 
-    A command that is done in a quarter of a second shows none, and rich is not imported for it.
-    There is no thread behind it, so that a command may fork.
+    It appears after a quarter of a second. It uses no thread, so that a command may fork.
     """
 
     def __init__(self, total: int, text: str = "") -> None:
-        """Begin at nothing of ``total``; ``text`` is what stands before the bar."""
+        """Begin at 0 of ``total``, with ``text`` before the bar."""
         self.total, self.text, self.done = total, text, 0
         shown = sys.stderr is not None and sys.stderr.isatty()
         self._next = time.monotonic() + BAR_AFTER_S if shown else float("inf")
@@ -166,11 +164,11 @@ class Bar:
         return self
 
     def advance(self, count: int = 1, text: str = "") -> None:
-        """Say that ``count`` more are done."""
+        """Count ``count`` more as done."""
         self.at(self.done + count, text)
 
     def at(self, done: int, text: str = "") -> None:
-        """Say that ``done`` of the total are done, and what the command is at."""
+        """Show that ``done`` of the total are done, and what the command works on."""
         self.done, self.text = done, text or self.text
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + BAR_EVERY_S
@@ -201,10 +199,18 @@ def add_delivery(parser: argparse.ArgumentParser) -> None:
 
 
 def deliver(lines: Iterable[str], output: str, check: str | None, command: str) -> int:
-    """Print, write or compare the text; ``command`` is what makes it. Returns the exit code."""
+    """Print the text, write it, or compare it with a file; return the exit code.
+
+    ``command`` is the command that makes it, for the message that the file is stale.
+    """
     text = "\n".join(lines) + "\n"
     if check is not None:
-        return _compare(text, check, command)
+        committed = _read(check)
+        if committed == text:
+            return 0
+        print(*short_diff(committed, text, check, command), sep="\n")
+        print(f"runstate: {check} is stale: {command} gives another text", file=sys.stderr)
+        return 1
     if output == "-":
         sys.stdout.write(text)
         return 0
@@ -214,16 +220,6 @@ def deliver(lines: Iterable[str], output: str, check: str | None, command: str) 
     except OSError as error:
         raise WitnessError(f"{output}: cannot be written: {error.strerror}") from None
     return 0
-
-
-def _compare(text: str, path: str, command: str) -> int:
-    committed = _read(path)
-    if committed == text:
-        return 0
-    for line in short_diff(committed, text, path, command):
-        print(line)
-    print(f"runstate: {path} is stale: {command} gives another text", file=sys.stderr)
-    return 1
 
 
 def _read(path: str) -> str:
@@ -242,12 +238,8 @@ def short_diff(old: str, new: str, old_name: str, new_name: str) -> Iterator[str
     """Yield the first lines of a unified diff, and how many more there are."""
     import difflib
 
-    found = list(
-        difflib.unified_diff(
-            old.splitlines(), new.splitlines(), old_name, new_name, n=1, lineterm=""
-        )
-    )
-    # The same lines, and yet not the same text.
+    texts = old.splitlines(), new.splitlines()
+    found = list(difflib.unified_diff(*texts, old_name, new_name, n=1, lineterm=""))
     yield from found[:DIFF_LINES] or ["the line ends differ"]
     if len(found) > DIFF_LINES:
         yield f"... and {len(found) - DIFF_LINES} lines more"

@@ -4,19 +4,19 @@ Nobody posted code for them. So each is the newest update with the one change th
 named, and whatever the rule book finds wrong with its steps is the price of that change.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from runstate_abi.writer.gpc import Gpc
-from runstate_abi.writer.host import frame_of
-from runstate_abi.writer.steps import Barrier, Dirty, Step, Store
+from runstate_abi.writer.host import Ghc
+from runstate_abi.writer.steps import Barrier, Copy, Step, Store
 from runstate_abi.writer.two_pages import (
     Update,
     copy_split,
     copy_struct,
     hold,
-    place_in,
+    newest,
     store_struct,
+    stored_entry_time,
 )
 from runstate_abi.writer.vcpu import (
     SHAPES,
@@ -24,7 +24,6 @@ from runstate_abi.writer.vcpu import (
     Runstate,
     Split,
     entry_bytes,
-    flagged,
     image,
     split,
     state_bytes,
@@ -34,10 +33,7 @@ from runstate_abi.writer.vcpu import (
 )
 
 if TYPE_CHECKING:
-    from runstate_abi.writer.caches import Caches, Ghc
-
-# What is stored between the two stores of the update byte, of an entry time with the flag or not.
-Body = Callable[[Area, Runstate, "Caches", Split, int], Update]
+    from runstate_abi.writer.gpc import Caches, Gpc
 
 
 def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
@@ -48,16 +44,11 @@ def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool =
     one: for a compat guest the copy begins four bytes in, where the 64-bit struct has padding and
     the compat struct has state.
     """
-    if (yield from _hold_both(caches, area, atomic)):
-        yield from _write(vcpu, area, caches, _copied_from_vcpu)
-
-
-def _copied_from_vcpu(
-    area: Area, vcpu: Runstate, caches: "Caches", parts: Split, entry_time: int
-) -> Update:
+    parts = split(caches.gpc1.gpa, area.shape.size)
     stored = area.shape if area.host == "i386" else SHAPES["native"]
-    struct = image(stored, vcpu, vcpu.entry_time)
-    yield from copy_struct(caches, parts, struct[stored.size - area.shape.size :])
+    struct = image(stored, vcpu, vcpu.entry_time)[stored.size - area.shape.size :]
+    if (yield from hold(caches, parts, atomic, trylock=atomic)):
+        yield from newest(vcpu, area, caches, copy_struct(caches, parts, struct))
 
 
 def split_helper(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
@@ -66,16 +57,15 @@ def split_helper(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fa
     Unlike Woodhouse's draft of the same idea (split-memcpy) it stores the entry time whole and
     with the flag, in the order of the struct.
     """
-    if (yield from _hold_both(caches, area, atomic)):
-        yield from _write(vcpu, area, caches, _field_by_field)
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    if (yield from hold(caches, parts, atomic, trylock=atomic)):
+        yield from newest(vcpu, area, caches, _field_by_field(vcpu, area, caches, parts))
 
 
-def _field_by_field(
-    area: Area, vcpu: Runstate, caches: "Caches", parts: Split, entry_time: int
-) -> Update:
-    shape = area.shape
+def _field_by_field(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) -> Update:
+    shape, entry_time = area.shape, entry_bytes(stored_entry_time(vcpu, area))
     yield from copy_split(caches, parts, shape.state, state_bytes(vcpu))
-    yield from copy_split(caches, parts, shape.entry_time, entry_bytes(entry_time))
+    yield from copy_split(caches, parts, shape.entry_time, entry_time)
     yield from copy_split(caches, parts, shape.time, times_bytes(vcpu))
 
 
@@ -94,10 +84,11 @@ def gpc_lock(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False)
         if not both:
             yield from caches.gpc1.unlock(irqrestore=True)
             return
-    yield from _write(vcpu, area, caches, _merged)
+    body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
+    yield from newest(vcpu, area, caches, body)
 
 
-def kvm_gpc_lock(gpc: Gpc, size: int, irqsave: bool, atomic: bool) -> Generator[Step, None, bool]:
+def kvm_gpc_lock(gpc: "Gpc", size: int, irqsave: bool, atomic: bool) -> Generator[Step, None, bool]:
     """Lock a cache, and refresh it until ``size`` bytes of it are valid: Christopherson's helper.
 
     False: the lock is not held, because the refresh failed or because it must not sleep.
@@ -109,35 +100,6 @@ def kvm_gpc_lock(gpc: Gpc, size: int, irqsave: bool, atomic: bool) -> Generator[
             return False
         yield from gpc.lock(irqsave)
     return True
-
-
-def _merged(area: Area, vcpu: Runstate, caches: "Caches", parts: Split, entry_time: int) -> Update:
-    yield from store_struct(caches, parts, area.shape, vcpu, entry_time)
-
-
-def _hold_both(caches: "Caches", area: Area, atomic: bool) -> Generator[Step, None, bool]:
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    return (yield from hold(caches, parts, atomic, trylock=atomic))
-
-
-# What upstream does once it holds the locks, with another body.
-def _write(vcpu: Runstate, area: Area, caches: "Caches", body: Body) -> Update:
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    update = place_in(caches, parts, area.shape.update_byte)
-    entry_time = flagged(vcpu.entry_time) if area.update_flag else vcpu.entry_time
-    if area.update_flag:
-        yield Store(*update, top_byte(entry_time))
-        yield Barrier()
-    yield from body(area, vcpu, caches, parts, entry_time)
-    yield Barrier()
-    if area.update_flag:
-        yield Store(*update, top_byte(unflagged(entry_time)))
-        yield Barrier()
-    if parts.second:
-        yield Dirty(frame_of(caches.gpc2.gpa))
-        yield from caches.gpc2.unlock()
-    yield Dirty(frame_of(caches.gpc1.gpa))
-    yield from caches.gpc1.unlock(irqrestore=True)
 
 
 def two_hva_caches(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
@@ -162,21 +124,19 @@ def two_hva_caches(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = 
         yield from one.mark_dirty()
 
 
-def _put_all(
-    vcpu: Runstate, area: Area, used: tuple["Ghc", ...], first: int, atomic: bool
-) -> Update:
-    entry_time = flagged(vcpu.entry_time) if area.update_flag else vcpu.entry_time
+def _put_all(vcpu: Runstate, area: Area, used: tuple[Ghc, ...], first: int, atomic: bool) -> Update:
+    entry_time = stored_entry_time(vcpu, area)
     in_second = area.shape.update_byte >= first
     ghc, at = used[in_second], area.shape.update_byte - first * in_second
     if area.update_flag:
-        if not (yield from ghc.put(at, top_byte(entry_time), atomic)):
+        if not (yield from ghc.write(Store, at, top_byte(entry_time), atomic)):
             return
         yield Barrier()
     struct = image(area.shape, vcpu, entry_time)
     for one, part in zip(used, (struct[:first], struct[first:]), strict=False):
-        if not (yield from one.copy(0, part, atomic)):
+        if not (yield from one.write(Copy, 0, part, atomic)):
             return
     yield Barrier()
     if area.update_flag:
-        yield from ghc.put(at, top_byte(unflagged(entry_time)), atomic)
+        yield from ghc.write(Store, at, top_byte(unflagged(entry_time)), atomic)
         yield Barrier()

@@ -1,10 +1,10 @@
 """The updates of Linux 5.14, 5.16 and 6.1: one mapping, and the flag in an eight-byte store.
 
-Law of this file: one generator a version, steps in the order of the C source, and nothing but
-what that version did, faults of its time included.
+There is one generator for each version, with its steps in the order of the C source and with the
+defects that the version had.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import U64
@@ -13,6 +13,7 @@ from runstate_abi.writer.steps import Barrier, Copy, Dirty, Step, Store
 from runstate_abi.writer.vcpu import (
     Area,
     Runstate,
+    Shape,
     entry_bytes,
     flagged,
     state_bytes,
@@ -21,7 +22,7 @@ from runstate_abi.writer.vcpu import (
 )
 
 if TYPE_CHECKING:
-    from runstate_abi.writer.caches import Caches
+    from runstate_abi.writer.gpc import Caches
 
 Update = Generator[Step, None, None]
 
@@ -32,20 +33,25 @@ def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fals
     There is no atomic case: 5.14 slept in the scheduler if a page was not resident. An area that
     crosses a page is written by kvm_write_guest(), page by page.
     """
-    shape = area.shape
-    set_flag = entry_bytes(flagged(vcpu.entry_time))
-    if not (yield from _write_guest(caches, shape.entry_time, set_flag)):
-        return
-    yield Barrier()
-    if not (yield from _write_guest(caches, shape.state, state_bytes(vcpu))):
-        return
-    if not (yield from _write_guest(caches, shape.time, times_bytes(vcpu))):
-        return
-    yield Barrier()
-    yield from _write_guest(caches, shape.entry_time, entry_bytes(vcpu.entry_time))
+    for offset, data in _writes(vcpu, area.shape):
+        if not data:
+            yield Barrier()
+        elif not (yield from _write_guest(caches, offset, data)):
+            return
 
 
-# kvm_write_guest_offset_cached(): looks whether the memslots have changed, and marks the page
+# What 5.14 and 5.16 write: (offset in the struct, bytes), no bytes for a barrier.
+def _writes(vcpu: Runstate, shape: Shape) -> Iterator[tuple[int, bytes]]:
+    barrier = 0, b""
+    yield shape.entry_time, entry_bytes(flagged(vcpu.entry_time))
+    yield barrier
+    yield shape.state, state_bytes(vcpu)
+    yield shape.time, times_bytes(vcpu)
+    yield barrier
+    yield shape.entry_time, entry_bytes(vcpu.entry_time)
+
+
+# kvm_write_guest_offset_cached(): it checks whether the memslots have changed, and marks the page
 # dirty itself, each time.
 def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, None, bool]:
     ghc = caches.ghc
@@ -53,7 +59,7 @@ def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, 
         return False
     if ghc.crosses:
         return (yield from ghc.write_slow(offset, data))
-    if not (yield from ghc.copy(offset, data, atomic=False)):
+    if not (yield from ghc.write(Copy, offset, data, atomic=False)):
         return False
     yield from ghc.mark_dirty()
     return True
@@ -61,32 +67,25 @@ def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, 
 
 def linux_5_16(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """User stores with page faults disabled where it must not sleep; dirty even after a fault."""
-    ghc = caches.ghc
+    ghc, shape = caches.ghc, area.shape
     if not ghc.current():
         return
-    yield from _put_all(vcpu, area, caches, atomic)
+    for offset, data in _writes(vcpu, shape):
+        if not data:
+            yield Barrier()
+        elif not (
+            yield from ghc.write(Copy if offset == shape.time else Store, offset, data, atomic)
+        ):
+            break
+    else:
+        yield Barrier()
     yield from ghc.mark_dirty()
-
-
-def _put_all(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    shape, ghc = area.shape, caches.ghc
-    set_flag = entry_bytes(flagged(vcpu.entry_time))
-    if not (yield from ghc.put(shape.entry_time, set_flag, atomic)):
-        return
-    yield Barrier()
-    if not (yield from ghc.put(shape.state, state_bytes(vcpu), atomic)):
-        return
-    if not (yield from ghc.copy(shape.time, times_bytes(vcpu), atomic)):
-        return
-    yield Barrier()
-    yield from ghc.put(shape.entry_time, entry_bytes(vcpu.entry_time), atomic)
-    yield Barrier()
 
 
 def linux_6_1(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """One gfn_to_pfn_cache, all or nothing; the flag set by an eight-byte store that may tear.
 
-    The flag is cleared by reading the eight bytes back from the guest and masking: what a guest
+    To clear the flag it reads the eight bytes back from the guest and masks them, so what the guest
     wrote meanwhile stays.
     """
     shape, gpc = area.shape, caches.gpc1

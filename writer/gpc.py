@@ -1,11 +1,10 @@
 """gfn_to_pfn_cache (virt/kvm/pfncache.c): how KVM finds the host page behind a guest address.
 
-Law of this file: a cache has a life, so this is the one class whose values change. It knows
-addresses, locks and lengths, and nothing about what is written through it.
+And Caches: all the caches that one vCPU's runstate area has, of either kind.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE
 from runstate_abi.writer.host import (
@@ -14,6 +13,7 @@ from runstate_abi.writer.host import (
     EINVAL,
     EIO,
     INVALID_GPA,
+    Ghc,
     Host,
     Place,
     frame_of,
@@ -24,10 +24,11 @@ from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, Step, TryL
 
 @dataclass(frozen=True, slots=True)
 class Pfncache:
-    """Which pfncache.c: the ``patches`` it has, by commit (see patches.py).
+    """Which pfncache.c.
 
-    ``modern``: uhva has the page offset in it (since 406c10962a4c), activate() and deactivate()
-    work under the refresh mutex, and a cache that was never set up has INVALID_GPA.
+    ``patches`` are those that it has, by commit: see patches.py. ``modern``: uhva has the page
+    offset in it (since 406c10962a4c), activate() and deactivate() work under the refresh mutex, and
+    a cache that was never set up has INVALID_GPA.
     """
 
     name: str
@@ -42,46 +43,40 @@ PFNCACHE_6_12 = Pfncache("6.12", UP_TO_6_2, modern=True)
 
 
 class Blocked(Exception):
-    """Someone waits for a lock that nobody will release: the message says which."""
+    """Someone waits for a lock that nobody will release: the message names the lock."""
 
 
+@dataclass(slots=True, eq=False)
 class Gpc:
-    """One cache. Its methods that an update calls yield the step they are."""
+    """One cache. The methods that an update calls yield the step that they are.
 
-    __slots__ = (
-        "active",
-        "code",
-        "contended",
-        "generation",
-        "gpa",
-        "host",
-        "inner",
-        "khva",
-        "length",
-        "name",
-        "pfn",
-        "readers",
-        "uhva",
-        "valid",
-        "writer",
-    )
+    ``pfn`` is the host page, None for KVM_PFN_ERR_FAULT. ``readers`` counts the read locks held,
+    ``writer`` says that it is write-locked. ``contended``: another CPU write-locks it. ``inner`` is
+    what happens within the current call. ``length`` is how many bytes each use takes it to have, 0
+    where each use says how many it needs.
+    """
 
-    def __init__(self, name: str, host: Host, code: Pfncache = PFNCACHE_6_12) -> None:
-        self.name, self.host, self.code = name, host, code
-        self.length = 0  # bytes, the same for each use; 0: each use says how many it needs
-        self.active = self.valid = False
-        self.gpa = INVALID_GPA if code.modern else -BASE
-        self.generation = 0
-        self.uhva: int | None = None
-        self.khva: Place | None = None
-        self.pfn: int | None = None  # the host page, None is KVM_PFN_ERR_FAULT
-        self.readers = 0
-        self.writer = False  # write-locked, which recordings show
-        self.contended = False
-        self.inner: list[str] = []
+    name: str
+    host: Host
+    code: Pfncache = PFNCACHE_6_12
+    active: bool = False
+    valid: bool = False
+    gpa: int = field(init=False)
+    generation: int = 0
+    uhva: int | None = None
+    khva: Place | None = None
+    pfn: int | None = None
+    readers: int = 0
+    writer: bool = False
+    contended: bool = False
+    length: int = 0
+    inner: list[str] = field(default_factory=list)
 
-    # Locks, as an update takes them. Another CPU's writer makes only read_trylock() fail: a
-    # read_lock() would spin until it is gone, which looks like being granted.
+    def __post_init__(self) -> None:
+        self.gpa = INVALID_GPA if self.code.modern else -BASE
+
+    # Locks, as an update takes them. Where another CPU write-locks the cache, only read_trylock()
+    # fails: read_lock() spins until the lock is free, which cannot be told from being granted.
 
     def lock(self, irqsave: bool = False) -> Generator[Step, None, None]:
         """read_lock(), or read_lock_irqsave()."""
@@ -140,27 +135,22 @@ class Gpc:
         )
 
     def refresh_now(self, size: int, gpa: int | None = None) -> int:
-        """Do what kvm_gpc_refresh() does; ``gpa`` is 6.1's argument, and what activate() passes."""
-        where = self.gpa if gpa is None else gpa
-        if self.code.modern:
-            self._event("mutex_lock")
-            if not self._fits(where, size) and where != INVALID_GPA:
-                result, old = -EINVAL, None
-            elif where == INVALID_GPA:
-                # Neither an address nor a uhva: __kvm_gpc_refresh() warns.
-                self._event("WARN")
-                result, old = -EINVAL, None
-            else:
-                result, old = self._refresh_locked(where)
-            self._unmap(old)
-            self._event("mutex_unlock")
-            return result
-        if not self._fits(where, size):
+        """Do what kvm_gpc_refresh() does; 6.1 and activate() pass ``gpa``."""
+        where, modern = self.gpa if gpa is None else gpa, self.code.modern
+        crosses = not self._fits(where, size)
+        if crosses and not modern:
             return -EINVAL
         self._event("mutex_lock")
-        result, old = self._refresh_locked(where)
+        result, old = -EINVAL, None
+        if modern and where == INVALID_GPA:
+            self._event("WARN")  # __kvm_gpc_refresh(): neither an address nor a uhva
+        elif not crosses:
+            result, old = self._refresh_locked(where)
+        if modern:
+            self._unmap(old)
         self._event("mutex_unlock")
-        self._unmap(old)
+        if not modern:
+            self._unmap(old)
         return result
 
     def activate_now(self, gpa: int, size: int) -> int:
@@ -210,10 +200,7 @@ class Gpc:
             self._event("mutex_unlock")
 
     def invalidate(self, start: int, end: int) -> None:
-        """MMU notifier: user addresses [start, end) lose their pages.
-
-        One page a cache, so the length does not matter.
-        """
+        """MMU notifier: user addresses [start, end) lose their pages."""
         if self.valid and self.uhva is not None and start <= self.uhva < end:
             self._write_lock()
             self.valid = False
@@ -238,8 +225,8 @@ class Gpc:
         result = self._find_uhva(gpa)
         if result == 0:
             if self.valid and self._uhva_page() == old_uhva:
-                # The mapping is still good. What the fix adds: khva has the offset in it, and
-                # the offset may be another one now.
+                # The mapping is still good. The fix: the offset in the page may have changed, and
+                # khva includes it.
                 if KHVA_FIX in self.code.patches and old_khva is not None:
                     self.khva = Place(old_khva.page, gpa & PAGE_MASK)
                 self._write_unlock()
@@ -251,7 +238,7 @@ class Gpc:
         self._write_unlock()
         return result, unused
 
-    # Look guest address -> user address up, unless it is known already.
+    # Look the user address of a guest address up, unless it is known already.
     def _find_uhva(self, gpa: int) -> int:
         if self.gpa != gpa or self.generation != self.host.generation or self.uhva is None:
             self.gpa, self.generation = gpa, self.host.generation
@@ -310,3 +297,36 @@ class Gpc:
         self.inner.append(text)
         if self.host.watch is not None:
             self.host.watch(text)
+
+
+@dataclass(slots=True, eq=False)
+class Caches:
+    """What KVM keeps for one vCPU's runstate area, and the host that it looks into.
+
+    5.14 and 5.16 use ghc, 6.1 uses gpc1 alone, everything later gpc1 and gpc2; ghc2 is for the
+    idea of two gfn_to_hva_cache.
+    """
+
+    host: Host = field(default_factory=Host)
+    code: InitVar[Pfncache] = PFNCACHE_6_12
+    ghc: Ghc = field(init=False)
+    ghc2: Ghc = field(init=False)
+    gpc1: Gpc = field(init=False)
+    gpc2: Gpc = field(init=False)
+
+    def __post_init__(self, code: Pfncache) -> None:
+        self.ghc = Ghc(self.host)
+        self.ghc2 = Ghc(self.host)
+        self.gpc1 = Gpc("gpc1", self.host, code)
+        self.gpc2 = Gpc("gpc2", self.host, code)
+
+    def invalidate(self, hva: int) -> None:
+        """Take the page behind a user address away, as the MMU notifier announces it."""
+        start = hva & ~PAGE_MASK
+        self.host.invalidations += 1
+        for gpc in (self.gpc1, self.gpc2):
+            gpc.invalidate(start, start + PAGE_SIZE)
+
+    def held(self) -> dict[str, int]:
+        """Return how many read locks are held on each cache."""
+        return {gpc.name: gpc.readers for gpc in (self.gpc1, self.gpc2)}

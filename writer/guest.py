@@ -1,10 +1,8 @@
 """How guests read the area: each reader as data, a list of loads and read barriers.
 
-One acceptance is modelled, not the loop around it: each acceptance depends on its own loads only,
-so what a reader can accept in its first round is all that it can ever accept.
-
-Law of this file: a reader is a row of facts with its source. Nothing here runs a reader, and what
-may be reordered or torn is racing/ordering.py's business.
+A reader's retry loop is not modelled: whether it accepts depends on the loads of one round alone,
+so what it can accept in one round is all that it can ever accept. racing/ordering.py says which of
+the loads may be reordered or torn.
 """
 
 from dataclasses import dataclass, replace
@@ -12,11 +10,11 @@ from typing import NamedTuple
 
 
 class Load(NamedTuple):
-    """One load of ``part``: entry, or its half low or high, state, time, or the whole struct.
+    """One load of ``part``: "entry", its half "low" or "high", "state", "time", or "struct".
 
-    ``read`` numbers the readings of state_entry_time: what is loaded again is compared. 0 is the
-    data itself. ``whole``: the guest's code guarantees one access (an aligned load). Otherwise it
-    is one access only where the address makes it so, and a copy of the struct never is.
+    ``read`` numbers the readings of state_entry_time, which are compared; 0 is a load of the data.
+    ``whole``: the guest's code guarantees one access (an aligned load). Otherwise it is one access
+    only where the address makes it so, and a copy of the struct never is.
     """
 
     name: str
@@ -26,7 +24,7 @@ class Load(NamedTuple):
 
 
 class ReadBarrier(NamedTuple):
-    """rmb(): loads before it are made before loads after it. ``drop`` is its name for --drop."""
+    """rmb(): loads before it are made before loads after it. ``drop``: its name for --drop."""
 
     drop: str
 
@@ -59,7 +57,8 @@ class Reader:
         return tuple(op for op in self.program if isinstance(op, Load))
 
 
-# t = entry time; rmb; copy; rmb; entry time again. "lh": the low half is loaded before the high.
+# Entry time; rmb; copy; rmb; entry time again. "t": one load of it; "lh": the low half, then the
+# high one.
 def _twice(first: str, second: str, whole: bool = True) -> tuple[Op, ...]:
     return (*_read(first, 1, whole), RMB_COPY, COPY, RMB_REREAD, *_read(second, 2, whole))
 
@@ -112,7 +111,7 @@ READER = {reader.name: reader for reader in READERS}
 
 
 class CannotDrop(ValueError):
-    """There is nothing of this name to take away: the message says from what."""
+    """There is no step of this name: the message says where."""
 
 
 def drop(reader: Reader, name: str) -> Reader:

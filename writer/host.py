@@ -1,16 +1,15 @@
 """The host under the guest: which frames have a memslot, and which host page backs each frame.
 
-Addresses are relative to the frame of page 1, as in the canonical text: guest address 4096 is the
-start of the next frame. Host pages are numbered from 1, as the canonical text does.
-
-Law of this file: facts about memory that the caches ask for. Nothing here knows a runstate.
+As in the canonical text, addresses are relative to the frame of page 1 (guest address 4096 is the
+start of the next frame), and host pages are numbered from 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE, U64
+from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE, U64
+from runstate_abi.writer.steps import Copy, Dirty, Step, Store
 
 # errno.h; the kernel returns them negated.
 ENOENT, EIO, ENXIO, EACCES, EFAULT, EINVAL, EOPNOTSUPP = 2, 5, 6, 13, 14, 22, 95
@@ -57,9 +56,8 @@ class Host:
 
     ``pages``: frame -> host page, absent where a fault cannot be served. ``swapped``: frames whose
     page is not resident, so that an access must be able to sleep. ``fault_at``: the number of the
-    user access that faults whatever is resident, counted from 1; 0 is none. ``watch`` is called
-    with each thing that happens inside a cache (a lock taken, a page looked up), for who wants to
-    interfere.
+    user access that faults in any case, counted from 1; 0 is none. ``watch`` is called with each
+    event inside a cache (a lock taken, a page looked up), so that a test can interfere there.
     """
 
     pages: dict[int, int] = field(default_factory=lambda: {0: 1, 1: 2, 2: 3, 3: 4})
@@ -97,3 +95,68 @@ class Host:
         if self.accesses == self.fault_at or (atomic and frame_of(hva) in self.swapped):
             return None
         return self.hva_to_page(hva)
+
+
+@dataclass(slots=True, eq=False)
+class Ghc:
+    """gfn_to_hva_cache: an address, its size, and the memslots' generation it is from."""
+
+    host: Host
+    active: bool = False
+    gpa: int = 0
+    size: int = 0
+    generation: int = 0
+    hva: int | None = None
+
+    @property
+    def crosses(self) -> bool:
+        """Does it reach into a second page? Then each access goes the slow way, write_slow()."""
+        return (self.gpa & PAGE_MASK) + self.size > PAGE_SIZE
+
+    def activate(self, gpa: int, size: int, one_page: bool = True) -> int:
+        """kvm_gfn_to_hva_cache_init(): 0 or -errno.
+
+        ``one_page``: after RUNSTATE_ADDR's own check of the page, which came with fcb732d8f8cf.
+        """
+        if one_page and (gpa & PAGE_MASK) + size > PAGE_SIZE:
+            return -EINVAL
+        self.gpa, self.size = gpa, size
+        self.active = self._find()
+        return 0 if self.active else -EFAULT
+
+    def current(self) -> bool:
+        """Look the slot up again if the memslots have changed: False if there is none now."""
+        return self.generation == self.host.generation or self._find()
+
+    def write(
+        self, kind: type[Store] | type[Copy], offset: int, data: bytes, atomic: bool
+    ) -> Generator[Step, None, bool]:
+        """__put_user() (a Store) or __copy_to_user(); False if it faulted and nothing is stored."""
+        page = None if self.hva is None else self.host.user_page(self.hva, atomic)
+        if page is not None:
+            yield kind(page, (self.gpa & PAGE_MASK) + offset, data)
+        return page is not None
+
+    def write_slow(self, offset: int, data: bytes) -> Generator[Step, None, bool]:
+        """kvm_write_guest(): page by page, each marked dirty; False at the first that faults."""
+        address = self.gpa + offset
+        while data:
+            part = data[: PAGE_SIZE - (address & PAGE_MASK)]
+            hva = self.host.hva(frame_of(address))
+            page = None if hva is None else self.host.user_page(hva, atomic=False)
+            if page is None:
+                return False
+            yield Copy(page, address & PAGE_MASK, part)
+            yield Dirty(frame_of(address))
+            address, data = address + len(part), data[len(part) :]
+        return True
+
+    def mark_dirty(self) -> Generator[Step, None, None]:
+        """mark_page_dirty_in_slot()."""
+        yield Dirty(frame_of(self.gpa))
+
+    def _find(self) -> bool:
+        self.generation = self.host.generation
+        self.hva = self.host.hva(frame_of(self.gpa))
+        last = self.host.hva(frame_of(self.gpa + self.size - 1))
+        return self.hva is not None and last is not None

@@ -1,9 +1,8 @@
-"""Guest memory: a few pages as the guest sees them side by side, each mapped on its own.
+"""Guest memory: a few pages, side by side for the guest, each mapped on its own in the host.
 
 Two adjacent guest frames are not adjacent in the host, so a store past the end of page 1 lands in
 whatever the host has there and never in page 2. Here that is an Overrun that names the bytes.
-
-Law of this file: this is the only place where a step changes anything.
+Steps change memory here and nowhere else.
 """
 
 from collections.abc import Iterable, Iterator
@@ -70,9 +69,13 @@ def stored(window: Window, step: Write) -> bytes:
     if not isinstance(step, Store) or not step.keep:
         return step.data
     start = (step.page - 1) * PAGE_SIZE + step.offset
-    old = window.read(start, len(step.data))
-    pairs = zip(old, step.keep, step.data, strict=True)
-    return bytes((was & keep) | (new & ~keep) for was, keep, new in pairs)
+    return masked(window.read(start, len(step.data)), step.data, step.keep)
+
+
+def masked(old: bytes, new: bytes, keep: bytes) -> bytes:
+    """Return ``new``, with the bits of the mask ``keep`` taken from ``old``."""
+    pairs = zip(old, new, keep, strict=True)
+    return bytes((was & mask) | (data & ~mask) for was, data, mask in pairs)
 
 
 def apply(window: Window, step: Step) -> Step:

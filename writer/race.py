@@ -1,10 +1,8 @@
 """Can a guest that follows a protocol accept what was never true? A proof, or the execution.
 
-"Never true": the reader accepts, and the members that it believes are not the image of one update,
-nor of what was there before. How that is answered exactly is told in racing/projection.py.
-
-Law of this file: it puts the parts together. A writer is anything that makes steps: a version of
-the model, a recording of a real kernel, a kernel that is emulated.
+"Never true" means: the reader accepts, and the members that it believes are neither those of one
+update nor those from before. racing/projection.py says how that is answered exactly. A writer is
+anything that makes steps: a version of the model, a recording of a real kernel, an emulated kernel.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +21,7 @@ from runstate_abi.writer.racing.ordering import Model
 from runstate_abi.writer.racing.patterns import A_B_A, INCREASING, Column, in_order
 from runstate_abi.writer.racing.projection import Answer, Found, solve
 from runstate_abi.writer.racing.scene import Case
-from runstate_abi.writer.steps import Copy, Step, Steps, Store, Write
+from runstate_abi.writer.steps import Step, Steps, Write
 from runstate_abi.writer.variants import Variant, update
 from runstate_abi.writer.vcpu import (
     ENTRY_TIME_SIZE,
@@ -38,7 +36,7 @@ from runstate_abi.writer.vcpu import (
 )
 
 SAFE, TORN = "safe", "torn"
-UPDATES_MAX = 3  # then there are as many versions as values of state
+UPDATES_MAX = 3  # with the old image, as many versions as state has values
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +59,10 @@ class Proof(NamedTuple):
 class Race(NamedTuple):
     """The shortest execution in which the reader accepts what was never true.
 
-    ``words``: it takes no machine that tears words into bytes. ``case`` has the true images, the
-    first of them what was there before. ``events`` replay, see execution.replay(), and leave the
-    reader with ``accepted``: offset -> byte of what it believes. ``witness``: two offsets whose
-    bytes belong to different images.
+    ``words``: it happens even on a machine that does not tear words into bytes. ``case`` has the
+    true images, the first of them what was there before. ``events`` leave the reader with
+    ``accepted``: offset -> byte of its copy. ``witness``: two offsets whose bytes belong to
+    different images.
     """
 
     answer: Answer
@@ -83,7 +81,7 @@ class Race(NamedTuple):
 
 @cache
 def of_variant(variant: Variant) -> Writer:
-    """Return the writer that a version of the model is."""
+    """Return a version of the model as a Writer."""
 
     def steps(vcpu: Runstate, area: Area) -> Steps:
         return update(variant, vcpu, area)
@@ -92,11 +90,11 @@ def of_variant(variant: Variant) -> Writer:
 
 
 class Question(NamedTuple):
-    """Who writes where, who reads, on what, how often, and what is left away.
+    """A writer, a reader, a memory model, a placement, and the circumstances.
 
-    ``area`` is the placement: its address decides what tears and where pages part. ``dropped`` are
-    names of racing/drops.py. ``patterns`` are masks of the bytes of the entry time that differ,
-    bit 0 the lowest; None is every pattern that ``entry_times`` allows.
+    The address of ``area`` decides what tears and where pages part. ``dropped`` are names of
+    racing/drops.py. ``patterns`` are masks of the bytes of the entry time that differ, bit 0 the
+    lowest byte; None is every pattern that ``entry_times`` allows.
     """
 
     writer: Writer
@@ -120,9 +118,7 @@ def find_race(
     patterns: Iterable[int] | None = None,
     dropped: Iterable[str] = (),
 ) -> Proof | Race:
-    """Answer a Question. CannotDrop if there is no such step; Refused if this writer does not take
-    the area.
-    """
+    """Answer a Question (CannotDrop; Refused if this writer does not take the area)."""
     masks = None if patterns is None else tuple(patterns)
     question = Question(writer, reader, model, area, updates, entry_times, masks, tuple(dropped))
     answer = ask(question)
@@ -130,7 +126,7 @@ def find_race(
 
 
 def ask(question: Question) -> Answer:
-    """Answer a question, and tell no execution."""
+    """Answer a question without making up the whole execution."""
     if question.entry_times == A_B_A and question.updates < 2:
         raise ValueError("an entry time can come back after two updates, not after one")
     area, reader = _without(question)
@@ -140,7 +136,7 @@ def ask(question: Question) -> Answer:
 
 def race(question: Question, answer: Answer) -> Race:
     """Return the execution of a question whose answer is that there is one."""
-    # Rather one with words than one with bytes: there are fewer machines that cannot do it.
+    # An execution that tears no words into bytes is preferred: more machines can do it.
     coarse = question._replace(model=question.model._replace(coarse=True))
     words = ask(coarse).found
     found = words or answer.found
@@ -178,8 +174,9 @@ def _without(question: Question) -> tuple[Area, Reader]:
 def case_of(
     writer: Writer, area: Area, runstates: tuple[Runstate, ...], dropped: Iterable[str] = ()
 ) -> Case:
-    """Return the case: every update played on what the one before it left, the first on the old
-    image (``runstates[0]``). WitnessError if this writer stores outside the pages of its area.
+    """Return the case: each update played on what the last one left, the first on runstates[0].
+
+    WitnessError if this writer stores outside the pages of its area.
     """
     images = tuple(image(area.shape, one, one.entry_time) for one in runstates)
     window = Window()
@@ -192,14 +189,14 @@ def case_of(
         try:
             played += play(window, steps)
         except Overrun as overrun:
-            # No guest reads what lies there, so a race is not what is wrong with such a writer.
+            # That is a defect of the writer and no race: no guest reads what lies there.
             where = f"{writer.name}, {area.abi} at {area.address:#x}"
             raise WitnessError(f"{where}: it cannot be asked: {overrun}") from None
     return Case(area.shape.layout, area.offset, images, tuple(played), writer.hidden)
 
 
-# Runstates that tell themselves apart: a byte of the old image begins with the digit 1, of the
-# first update with 2, and so on. Bytes of entry times that are to be equal begin with 1 in all.
+# Runstates that a byte tells apart: in the old image all begin with the hex digit 1, in the first
+# update with 2, and so on. Bytes of entry times that are to be equal begin with 1 in all.
 def _versions(
     shape: Shape, updates: int, columns: Mapping[int, Column] | None
 ) -> tuple[Runstate, ...]:
@@ -221,10 +218,10 @@ def _bytes(versions: Iterable[int], digit: int) -> int:
     return int.from_bytes(bytes((version + 1) << 4 | digit for version in versions), "little")
 
 
-# The pattern with numbers that put the entry times in order, where that is asked for.
+# The columns of the pattern, renumbered so that time increases where that is asked for.
 def _columns(found: Found, entry_times: str) -> dict[int, Column]:
-    offsets = [offset for offset, _ in found.pattern.columns]
-    columns = tuple(column for _, column in found.pattern.columns)
+    offsets = [offset for offset, _ in found.pattern]
+    columns = tuple(column for _, column in found.pattern)
     if entry_times == INCREASING and columns:
         columns = in_order(columns, len(columns[0])) or columns
     return dict(zip(offsets, columns, strict=True))
@@ -233,20 +230,20 @@ def _columns(found: Found, entry_times: str) -> dict[int, Column]:
 def of_recording(name: str, steps: Steps, area: Area) -> Writer:
     """Return the writer that repeats one recorded update, with whatever values it is asked to.
 
-    A recorded byte that is the last one stored there is the new value, in the byte with the flag
-    perhaps flagged; any other keeps its recorded value. What was never stored is hidden: a
-    watchpoint does not show a store that changed nothing.
+    A recorded byte equal to the last one stored at its offset stands for the new value, in the
+    update byte with or without the flag; any other byte keeps its recorded value. Offsets never
+    stored to are hidden: a watchpoint does not show a store that changed nothing.
     """
     final: dict[int, int] = {}
     for step in steps:
         if isinstance(step, Write):
             final |= zip(_offsets(step, area), step.data, strict=True)
-    believed = range(area.shape.size)
+    hidden = frozenset(range(area.shape.size)).difference(final)
 
     def repeated(vcpu: Runstate, area_: Area) -> Steps:
         return tuple(_repeated(step, area_, final, vcpu) for step in steps)
 
-    return Writer(name, repeated, frozenset(o for o in believed if o not in final))
+    return Writer(name, repeated, hidden)
 
 
 def _offsets(step: Write, area: Area) -> range:
@@ -269,7 +266,4 @@ def _repeated(step: Step, area: Area, final: Mapping[int, int], vcpu: Runstate) 
             data[index] = plain[offset]
         elif offset == flag and data[index] == final[offset] | mask:
             data[index] = up[offset]
-    if isinstance(step, Copy):
-        return replace(step, data=bytes(data))
-    assert isinstance(step, Store)
     return replace(step, data=bytes(data))

@@ -1,18 +1,18 @@
-"""THE RULE BOOK: what an update of a guest's runstate area must obey.
+"""The rule book: what an update of a guest's runstate area must obey.
 
-One book judges every source of steps: the model's variants, recorded traces, emulated kernels. A
-rule is one row of RULES. A profile never changes a rule: it names, with the reason, the rules that
-a generation of writers does not keep, and the weaker rule that it keeps instead, if any.
+It judges every source of steps: the model's variants, recorded traces, emulated kernels. A rule is
+one row of RULES. A profile never changes a rule: it names, with the reason, the rules that a
+generation of writers does not keep, and the weaker rule that it keeps instead, if any.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from runstate_abi.writer.rulebook import asked
+from runstate_abi.writer.rulebook import evidence
 from runstate_abi.writer.rulebook import guest_rules as guest
 from runstate_abi.writer.rulebook import host_rules as host
-from runstate_abi.writer.rulebook.evidence import CALLS, READS, Breach, Evidence, Ledger, ledger
+from runstate_abi.writer.rulebook.evidence import CALLS, READS, Breach, Ledger
 
 Judge = Callable[[Ledger], Iterator[Breach]]
 
@@ -42,22 +42,22 @@ _WRITTEN = "an update that is written (native@0x100)"
 # fmt: off
 RULES = (
     # What the guest sees.
-    Rule("set-first",  "The flag goes up before anything else changes: one byte, the top byte of the new entry time.",          guest.set_first,  "",    asked.flag,        _FLAGGED,                                                             _FLAG),
-    Rule("window",     "Once up, the flag stays up until the last store.",                                                      guest.window,     "",    asked.flag,        _FLAGGED,                                                             _FLAG),
-    Rule("complete",   "What nothing refused is written, and all of it is in place before the flag goes down.",                 guest.complete,   "",    asked.completes,   "an update that nothing refuses (native@0x100)",                      _FLAG),
-    Rule("clear-last", "The last store takes the flag down and changes nothing else.",                                          guest.clear_last, "",    asked.flag,        _FLAGGED,                                                             _FLAG),
-    Rule("final",      "Afterwards the struct says what the hypervisor knows, and the flag is down.",                           guest.final,      "",    asked.writes,      _WRITTEN,                                                             "xen/include/public/vcpu.h"),
-    Rule("outside",    "No byte that is not the struct's is ever stored; past the end of a page lies a stranger's.",            guest.outside,    "",    asked.always,      "",                                                                   "8332f0ed4f18 (in v6.1)"),
-    Rule("padding",    "In one page the padding keeps the guest's bytes; where the struct is split it is zero: no leak.",       guest.padding,    "",    asked.padding,     "an update that is written, of a struct with padding (native@0x100)", "5ec3289b31ab (in v6.2)"),
-    Rule("no-flag",    "A guest that did not ask for the flag never sees it.",                                                  guest.no_flag,    "",    asked.no_flag,     "an update that is written, without the flag (native@0x100)",         "d8ba8ba4c801 (in v6.2)"),
-    Rule("read",       "Guest memory is never read: nothing that a guest puts there matters.",                                  guest.read,       READS, asked.always,      "",                                                                   "5ec3289b31ab (in v6.2)"),
+    Rule("set-first",  "The flag goes up before anything else changes: one byte, the top byte of the new entry time.",          guest.set_first,  "",    evidence.writes_flagged,    _FLAGGED,                                                             _FLAG),
+    Rule("window",     "Once up, the flag stays up until the last store.",                                                      guest.window,     "",    evidence.writes_flagged,    _FLAGGED,                                                             _FLAG),
+    Rule("complete",   "What nothing refused is written, and all of it is in place before the flag goes down.",                 guest.complete,   "",    evidence.completes,         "an update that nothing refuses (native@0x100)",                      _FLAG),
+    Rule("clear-last", "The last store takes the flag down and changes nothing else.",                                          guest.clear_last, "",    evidence.writes_flagged,    _FLAGGED,                                                             _FLAG),
+    Rule("final",      "Afterwards the struct says what the hypervisor knows, and the flag is down.",                           guest.final,      "",    evidence.writes,            _WRITTEN,                                                             "xen/include/public/vcpu.h"),
+    Rule("outside",    "No byte that is not the struct's is ever stored; past the end of a page lies a stranger's.",            guest.outside,    "",    evidence.always,            "",                                                                   "8332f0ed4f18 (in v6.1)"),
+    Rule("padding",    "In one page the padding keeps the guest's bytes; where the struct is split it is zero: no leak.",       guest.padding,    "",    evidence.writes_padded,     "an update that is written, of a struct with padding (native@0x100)", "5ec3289b31ab (in v6.2)"),
+    Rule("no-flag",    "A guest that did not ask for the flag never sees it.",                                                  guest.no_flag,    "",    evidence.writes_unflagged,  "an update that is written, without the flag (native@0x100)",         "d8ba8ba4c801 (in v6.2)"),
+    Rule("read",       "Guest memory is never read: nothing that a guest puts there matters.",                                  guest.read,       READS, evidence.always,            "",                                                                   "5ec3289b31ab (in v6.2)"),
     # What the hypervisor relies on.
-    Rule("locks",      "Locks are balanced, gpc1 before gpc2, and each page is written under its own.",                         host.locks,       CALLS, asked.always,      "",                                                                   _GPC),
-    Rule("irqs",       "Interrupts are off while a lock is held, and at return as they were at entry.",                         host.irqs,        CALLS, asked.always,      "",                                                                   _GPC),
-    Rule("atomic",     "Where it must not block (called from the scheduler) it neither sleeps nor spins.",                      host.atomic,      CALLS, asked.atomic,      "an update by the scheduler (native@0x100,atomic)",                   "fcb732d8f8cf; bbe17c625d68"),
-    Rule("refused",    "What cannot be written is not begun: every early return is before the first store.",                    host.refused,     CALLS, asked.refused,     "an update that is refused (native@0x100,lost1)",                     _GPC),
-    Rule("dirty",      "Each page written is marked dirty after its last store, under its lock; no other page is.",             host.dirty,       CALLS, asked.dirty,       _WRITTEN,                                                             "4438355ec6e1, 78b74638eb6d"),
-    Rule("calls",      "A cache is checked under its lock before a store, and set up anew with no lock held, for the right bytes.", host.calls,       CALLS, asked.uses_caches, "an update that gets as far as a cache (native@0x100)",               "5ec3289b31ab (in v6.2)"),
+    Rule("locks",      "Locks are balanced, gpc1 before gpc2, and each page is written under its own.",                         host.locks,       CALLS, evidence.always,            "",                                                                   _GPC),
+    Rule("irqs",       "Interrupts are off while a lock is held, and at return as they were at entry.",                         host.irqs,        CALLS, evidence.always,            "",                                                                   _GPC),
+    Rule("atomic",     "Where it must not block (called from the scheduler) it neither sleeps nor spins.",                      host.atomic,      CALLS, evidence.is_atomic,         "an update by the scheduler (native@0x100,atomic)",                   "fcb732d8f8cf; bbe17c625d68"),
+    Rule("refused",    "What cannot be written is not begun: every early return is before the first store.",                    host.refused,     CALLS, evidence.is_refused,        "an update that is refused (native@0x100,lost1)",                     _GPC),
+    Rule("dirty",      "Each page written is marked dirty after its last store, under its lock; no other page is.",             host.dirty,       CALLS, evidence.marks_dirty,       _WRITTEN,                                                             "4438355ec6e1, 78b74638eb6d"),
+    Rule("calls",      "A cache is checked under its lock before a store, and set up anew with no lock held, for the right bytes.", host.calls,       CALLS, evidence.uses_caches,       "an update that gets as far as a cache (native@0x100)",               "5ec3289b31ab (in v6.2)"),
 )
 # fmt: on
 RULE = {rule.name: rule for rule in RULES}
@@ -73,7 +73,7 @@ class Relaxed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A generation of writers: the whole rule book but for what is ``relaxed``."""
+    """A generation of writers: it keeps all rules except those that are ``relaxed``."""
 
     name: str
     summary: str
@@ -132,16 +132,11 @@ def judges(profile: Profile) -> Iterator[tuple[Rule, Judge | None]]:
         yield rule, instead.get(rule.name, rule.judge)
 
 
-def judge(evidence: Evidence, profile: Profile = NEWEST) -> tuple[Violation, ...]:
+def judge(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
     """Return the first breach of each rule, in the order of the book; none is a good update.
 
     A rule for which the source does not record enough is passed over: see not_judged().
     """
-    return judge_ledger(ledger(evidence), profile)
-
-
-def judge_ledger(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
-    """Do what judge() does, for who has the ledger already."""
     found: list[Violation] = []
     for rule, look in judges(profile):
         if look is None or (rule.needs and rule.needs not in book.evidence.records):

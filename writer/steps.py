@@ -1,10 +1,8 @@
-"""The vocabulary of an update: steps as plain values in program order, and their canonical text.
+"""The steps of an update: plain values in program order, and their canonical text.
 
-Law of this file: a step says what happens, and nothing here makes it happen. Whoever makes steps
-touches no memory; memory.py plays them.
+Nothing that makes steps touches memory: memory.py plays them.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -159,59 +157,6 @@ def line(step: Step) -> str:
 def canonical(steps: Iterable[Step]) -> str:
     """Return the canonical text: one line a step, each ended by one line feed."""
     return "".join(f"{line(step)}\n" for step in steps)
-
-
-_NUMBER = r"(0|-?[1-9]\d*)"
-# fmt: off
-_FORMS = (
-    # what a line looks like                                     the step it is
-    (r"store p([1-9]\d*)\+(\d+) ([148]) ((?:[0-9a-f]{2})+)",     lambda p, o, n, h: Store(int(p), int(o), _sized(n, h))),
-    (r"copy p([1-9]\d*)\+(\d+) (\d+) ((?:[0-9a-f]{2})*)",        lambda p, o, n, h: Copy(int(p), int(o), _sized(n, h))),
-    (r"wmb",                                                     lambda: Barrier()),
-    (r"lock (gpc\d)( irqsave)?",                                 lambda c, i: Lock(c, bool(i))),
-    (r"unlock (gpc\d)( irqrestore)?",                            lambda c, i: Unlock(c, bool(i))),
-    (r"check (gpc\d) len=(\d+) -> ([01])",                       lambda c, n, r: Check(c, int(n), r == "1")),
-    (r"dirty gfn=([+-]\d+)",                                     lambda d: Dirty(int(d))),
-    (r"trylock (gpc\d) -> ([01])",                               lambda c, r: TryLock(c, r == "1")),
-    (rf"refresh (gpc\d) len=(\d+) -> {_NUMBER}",                 lambda c, n, r: Refresh(c, int(n), int(r))),
-    (rf"activate (gpc\d) gpa={_NUMBER} len=(\d+) -> {_NUMBER}",  lambda c, g, n, r: Activate(c, int(g), int(n), int(r))),
-    (r"irq save",                                                lambda: IrqSave()),
-    (r"irq restore",                                             lambda: IrqRestore()),
-)
-# fmt: on
-_PATTERNS = tuple((re.compile(form, re.ASCII), build) for form, build in _FORMS)
-
-
-def _sized(size: str, digits: str) -> bytes:
-    data = bytes.fromhex(digits)
-    if len(data) != int(size):
-        raise ValueError(f"says {size} bytes and shows {len(data)}")
-    return data
-
-
-def parse_line(text: str) -> Step:
-    """Return the step that one canonical line says (ValueError naming the line)."""
-    for pattern, build in _PATTERNS:
-        if found := pattern.fullmatch(text):
-            try:
-                step: Step = build(*found.groups())
-            except ValueError as error:
-                raise ValueError(f"{text!r}: {error}") from None
-            return step
-    raise ValueError(f"{text!r} is not a line of a canonical trace")
-
-
-def parse(text: str) -> Steps:
-    """Return the steps of a canonical text (ValueError naming line number and line)."""
-    steps = []
-    for number, one in enumerate(text.split("\n")[:-1] if text else (), 1):
-        try:
-            steps.append(parse_line(one))
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
-    if text and not text.endswith("\n"):
-        raise ValueError(f"line {len(steps) + 1}: the last line has no line end")
-    return tuple(steps)
 
 
 def writes(steps: Iterable[Step]) -> Iterator[Write]:

@@ -3,16 +3,15 @@
 The drafts of the mailing-list thread, what was merged, and what Linux has today. They differ in
 how the struct reaches memory, in who takes which lock, and in when a page is marked dirty.
 
-Ideas of the thread that stayed ideas are in alternatives.py.
+Ideas of the thread that nobody wrote code for are in alternatives.py.
 
-Law of this file: one generator a version, steps in the order of the C source; what versions share
-is shared only where the source reads the same.
+There is one generator for each version, with its steps in the order of the C source. Versions share
+code only where their sources are the same.
 """
 
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from runstate_abi.writer.gpc import Gpc
 from runstate_abi.writer.host import Place, frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, IrqRestore, IrqSave, Step, Store
 from runstate_abi.writer.vcpu import (
@@ -31,21 +30,21 @@ from runstate_abi.writer.vcpu import (
 )
 
 if TYPE_CHECKING:
-    from runstate_abi.writer.caches import Caches
+    from runstate_abi.writer.gpc import Caches, Gpc
 
 Update = Generator[Step, None, None]
 
-# What the model puts where a version copies kernel stack that nobody initialised: a leak shows.
+# What the model puts where a version copies uninitialised kernel stack, so that a leak shows.
 KERNEL_STACK = bytes.fromhex("5afe57ac")
 
 
 def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Woodhouse's draft with memcpy_to_runstate(), "utterly untested": each field split by itself.
 
-    The only version that writes the entry time after the times and never its top byte within, and
-    that sets the flag by ORing it into what the guest's byte holds. Both unlocks restore the same
-    interrupt flags, so interrupts come back while gpc1 is still locked. A gpc2 that was never set
-    up is refreshed, which fails: after a switch from 32 to 64 bits nothing is written.
+    Only this version writes the entry time after the times, and without its top byte; and only this
+    one ORs the flag into what the guest's byte holds. Both unlocks restore the same interrupt
+    flags, so interrupts come back while gpc1 is still locked. A gpc2 that was never set up is
+    refreshed, which fails: after a switch from 32 to 64 bits nothing is written.
     """
     shape = area.shape
     parts = split(caches.gpc1.gpa, shape.size)
@@ -73,55 +72,48 @@ def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
 
     Patch 2/4 as posted differs in how it clears the padding on the stack, which no byte shows.
     """
-    shape = area.shape
-    parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from hold(caches, parts, atomic)):
-        return
-    update = place_in(caches, parts, shape.update_byte)
-    yield Store(*update, top_byte(flagged(vcpu.entry_time)))
-    yield Barrier()
+    parts = split(caches.gpc1.gpa, area.shape.size)
     if parts.second:
-        yield from copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+        body = copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
     else:
-        yield from _assign(caches.gpc1, shape, vcpu, flagged(vcpu.entry_time))
-    yield Barrier()
-    yield Store(*update, top_byte(vcpu.entry_time))
-    yield Barrier()
-    yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
+        body = _assign(caches.gpc1, area.shape, vcpu, flagged(vcpu.entry_time))
+    yield from _always_flagged(vcpu, area, caches, atomic, body)
 
 
 def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Bonzini's proposal: always by way of the stack.
 
-    It takes gpc2's lock always and releases it only if the area is split: after an update of one
+    It always takes gpc2's lock and releases it only if the area is split: after an update of one
     page it returns with the lock held, and gpc2's next writer waits for ever.
     """
-    shape = area.shape
-    parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from hold(caches, parts, atomic, always_second=True)):
-        return
-    update = place_in(caches, parts, shape.update_byte)
-    yield Store(*update, top_byte(flagged(vcpu.entry_time)))
-    yield Barrier()
-    yield from copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
-    yield Barrier()
-    yield Store(*update, top_byte(vcpu.entry_time))
-    yield Barrier()
-    yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    body = copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+    yield from _always_flagged(vcpu, area, caches, atomic, body, always_second=True)
 
 
 def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
     """Woodhouse's reconciliation: one path, two places to build the struct."""
-    shape = area.shape
-    parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from hold(caches, parts, atomic)):
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    body = store_struct(caches, parts, area.shape, vcpu, flagged(vcpu.entry_time))
+    yield from _always_flagged(vcpu, area, caches, atomic, body)
+
+
+# What is around the body in these three. The body runs only when both caches are locked and valid.
+def _always_flagged(
+    vcpu: Runstate,
+    area: Area,
+    caches: "Caches",
+    atomic: bool,
+    body: Update,
+    always_second: bool = False,
+) -> Update:
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    if not (yield from hold(caches, parts, atomic, always_second=always_second)):
         return
-    update = place_in(caches, parts, shape.update_byte)
+    update = place_in(caches, parts, area.shape.update_byte)
     yield Store(*update, top_byte(flagged(vcpu.entry_time)))
     yield Barrier()
-    yield from store_struct(caches, parts, shape, vcpu, flagged(vcpu.entry_time))
+    yield from body
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
@@ -134,7 +126,8 @@ def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from hold(caches, parts, atomic, trylock=atomic)):
         return
-    yield from _merged_body(vcpu, area, caches, parts)
+    body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
+    yield from _merged_body(vcpu, area, caches, parts, body)
     yield from _release(caches, parts)
     yield from _dirty(caches, parts)
 
@@ -144,7 +137,19 @@ def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False)
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from hold(caches, parts, atomic, trylock=atomic)):
         return
-    yield from _merged_body(vcpu, area, caches, parts)
+    body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
+    yield from newest(vcpu, area, caches, body)
+
+
+def stored_entry_time(vcpu: Runstate, area: Area) -> int:
+    """Return the entry time that the body stores: with the flag, if the guest asked for it."""
+    return flagged(vcpu.entry_time) if area.update_flag else vcpu.entry_time
+
+
+def newest(vcpu: Runstate, area: Area, caches: "Caches", body: Update) -> Update:
+    """Yield what upstream does once it holds the locks, around a body."""
+    parts = split(caches.gpc1.gpa, area.shape.size)
+    yield from _merged_body(vcpu, area, caches, parts, body)
     if parts.second:
         yield Dirty(frame_of(caches.gpc2.gpa))
         yield from caches.gpc2.unlock()
@@ -152,16 +157,17 @@ def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False)
     yield from caches.gpc1.unlock(irqrestore=True)
 
 
-# The stores of 6.2 and later. The clear masks the flag, so a bit 63 that should never have been in
-# the entry time does not stay up for good, as it did before.
-def _merged_body(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) -> Update:
-    shape, entry_time = area.shape, vcpu.entry_time
-    update = place_in(caches, parts, shape.update_byte)
+# The stores of 6.2 and later. The clear masks the flag, so that a bit 63 in the entry time, which
+# should never be there, does not stay set as it did before.
+def _merged_body(
+    vcpu: Runstate, area: Area, caches: "Caches", parts: Split, body: Update
+) -> Update:
+    entry_time = stored_entry_time(vcpu, area)
+    update = place_in(caches, parts, area.shape.update_byte)
     if area.update_flag:
-        entry_time = flagged(entry_time)
         yield Store(*update, top_byte(entry_time))
         yield Barrier()
-    yield from store_struct(caches, parts, shape, vcpu, entry_time)
+    yield from body
     yield Barrier()
     if area.update_flag:
         yield Store(*update, top_byte(unflagged(entry_time)))
@@ -202,10 +208,10 @@ def hold(
             error = yield from gpc2.refresh(parts.second)
         if error:
             return False
-        # gpc1's lock was dropped meanwhile: all the way back.
+        # gpc1's lock was dropped meanwhile, so both caches are checked again.
 
 
-def _hold_first(gpc1: Gpc, size: int, atomic: bool, trylock: bool) -> Generator[Step, None, bool]:
+def _hold_first(gpc1: "Gpc", size: int, atomic: bool, trylock: bool) -> Generator[Step, None, bool]:
     if not trylock:
         yield from gpc1.lock(irqsave=True)
     else:
@@ -229,7 +235,7 @@ def _release(caches: "Caches", parts: Split) -> Update:
     yield from caches.gpc1.unlock(irqrestore=True)
 
 
-# After the locks are gone, from addresses that another thread may change: see upstream().
+# After the unlocks, from addresses that another thread may have changed: upstream() mends that.
 def _dirty(caches: "Caches", parts: Split) -> Update:
     yield Dirty(frame_of(caches.gpc1.gpa))
     if parts.second:
@@ -243,7 +249,7 @@ def place_in(caches: "Caches", parts: Split, offset: int) -> Place:
     return _khva(caches.gpc2).plus(offset - parts.first)
 
 
-def _khva(gpc: Gpc) -> Place:
+def _khva(gpc: "Gpc") -> Place:
     assert gpc.khva is not None  # a valid cache is mapped
     return gpc.khva
 
@@ -258,7 +264,7 @@ def store_struct(
 
 
 # Three assignments in the guest itself: the padding keeps what the guest has there.
-def _assign(gpc: Gpc, shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
+def _assign(gpc: "Gpc", shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
     khva = _khva(gpc)
     yield Store(*khva.plus(shape.state), state_bytes(vcpu))
     yield Store(*khva.plus(shape.entry_time), entry_bytes(entry_time))

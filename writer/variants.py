@@ -1,6 +1,4 @@
-"""VARIANTS: every version of the update, next to where it comes from.
-
-Law of this file: a table and what reads it. The updates themselves are in early.py, two_pages.py
+"""VARIANTS: every version of the update, and its source. The updates are in early.py, two_pages.py
 and xen.py.
 """
 
@@ -16,9 +14,8 @@ from runstate_abi.writer.alternatives import (
     split_helper,
     two_hva_caches,
 )
-from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
-from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Pfncache
+from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Caches, Pfncache
 from runstate_abi.writer.host import INVALID_GPA, Host, errno_name
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.two_pages import (
@@ -56,10 +53,9 @@ class Variant:
     """One version of the update.
 
     ``register`` is what registering the area does to the caches: 0 or -errno. ``always_flagged``:
-    this version has no switch for the update flag. ``writes_at_once``: registering the area,
-    entering a state and adjusting write it, not only the next change that KVM itself makes.
-    ``clamps``: time never runs backwards in the accounting. ``pages``: how many pages an area may
-    touch.
+    it has no switch for the update flag. ``writes_at_once``: the ioctls that register the area,
+    enter a state or adjust write it at once, and not only KVM's next change. ``clamps``: time never
+    runs backwards in the accounting. ``pages``: how many pages an area may touch.
     """
 
     name: str
@@ -98,10 +94,10 @@ def register_one_page(area: Area, caches: Caches) -> int:
 
 
 def register_two_pages(area: Area, caches: Caches) -> int:
-    """Since 6.2: gpc1 to the end of its page, gpc2 for the rest if the struct of now crosses it.
+    """Since 6.2: gpc1 to the end of its page, gpc2 for the rest if today's struct crosses it.
 
-    The length only enforces that a cache stays in its page, and the struct may become longer
-    with the guest's mode: 1 would have done as well ("a lie"), sizeof would not.
+    The length given to gpc1 only keeps it in its page. sizeof would be wrong, because the struct
+    grows if the guest changes its mode; 1 would have done as well ("a lie").
     """
     first = PAGE_SIZE - area.offset
     second = split(area.address, area.shape.size).second
@@ -275,7 +271,7 @@ def prepare(
         raise Refused(f"{variant.name}: Xen with an update indicator runs on 64-bit x86 only")
     if area.address == INVALID_GPA:
         raise Refused(f"{variant.name}: address ~0 takes the area away, so nothing is written")
-    caches = Caches(host, variant.pfncache)
+    caches = Caches(host or Host(), variant.pfncache)
     caches.host.fault_at = how.fault_at
     caches.gpc1.length = caches.gpc2.length = how.length
     error = variant.register(replace(area, address=area.offset), caches)

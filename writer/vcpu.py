@@ -40,7 +40,7 @@ def _shape(layout: Layout) -> Shape:
     )
 
 
-# The words of the commands: a 64-bit guest has the native struct, a 32-bit guest the compat one.
+# By the words of the command line: a 64-bit guest has the native struct, a 32-bit guest compat.
 SHAPES = {"native": _shape(NATIVE), "compat": _shape(COMPAT)}
 
 # The kernels that serve the guest. On a 32-bit host vcpu_runstate_info is the compat struct and
@@ -52,7 +52,7 @@ ENTRY_TIME_SIZE = NATIVE.field("state_entry_time").size
 TIME_SIZE = NATIVE.field("time").size
 TIME_COUNT = NATIVE.field("time").count
 TIME_ELEMENT_SIZE = NATIVE.field("time").type.size
-# What `>> 56` shifts by: state_entry_time without its top byte.
+# 56: the shift that leaves the top byte of state_entry_time.
 TOP_BYTE_SHIFT = 8 * (ENTRY_TIME_SIZE - 1)
 FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT  # the update flag in its byte
 
@@ -122,7 +122,7 @@ class Split(NamedTuple):
 def split(address: int, size: int) -> Split:
     """Split ``size`` bytes at ``address`` as the kernel does.
 
-    The kernel says >= where > would do: on an exact fit the second part is 0, so nobody can tell.
+    The kernel has >= where > would do. That makes no difference: in an exact fit the second is 0.
     """
     offset = address & PAGE_MASK
     if offset + size >= PAGE_SIZE:
@@ -161,7 +161,7 @@ def unflagged(entry_time: int) -> int:
 
 
 def image(shape: Shape, vcpu: Runstate, entry_time: int) -> bytes:
-    """Return the whole struct, padding zero: what is assembled on the stack before a copy."""
+    """Return the whole struct with zero padding, as it is built on the stack before a copy."""
     struct = bytearray(shape.size)
     struct[shape.state : shape.state + STATE_SIZE] = state_bytes(vcpu)
     struct[shape.entry_time : shape.entry_time + ENTRY_TIME_SIZE] = entry_bytes(entry_time)
@@ -200,6 +200,17 @@ def field_at(shape: Shape, offset: int) -> str:
     return f"a byte outside the struct (offset {offset:+d})"
 
 
+def elements(layout: Layout) -> Iterator[tuple[str, range]]:
+    """Yield the C name and the offsets of each number of a struct, and of each padding row."""
+    for row in layout.rows:
+        if row.padding or row.count == 1:
+            yield row.name, range(row.offset, row.end)
+            continue
+        for index in range(row.count):
+            start = row.offset + index * row.type.size
+            yield f"{row.name}[{index}]", range(start, start + row.type.size)
+
+
 def place_of(layout: Layout, offset: int, size: int) -> str:
     """Return the C name of bytes of a struct: ``state``, ``time[0] byte 7 .. time[1]``."""
     parts = list(_parts(layout, offset, size))
@@ -207,18 +218,14 @@ def place_of(layout: Layout, offset: int, size: int) -> str:
 
 
 def _parts(layout: Layout, offset: int, size: int) -> Iterator[str]:
-    for row in layout.rows:
-        for index in range(row.count if not row.padding else 1):
-            width = row.type.size if not row.padding else row.size
-            start = row.offset + index * width
-            first, last = max(offset, start), min(offset + size, start + width) - 1
-            if first > last:
-                continue
-            name = f"{row.name}[{index}]" if row.count > 1 and not row.padding else row.name
-            whole = first == start and last == start + width - 1
-            bytes_ = f"{first - start}" if first == last else f"{first - start}..{last - start}"
-            yield name if whole else f"{name} byte{'s' * (first != last)} {bytes_}"
+    for name, whole in elements(layout):
+        first = max(offset, whole.start) - whole.start
+        last = min(offset + size, whole.stop) - 1 - whole.start
+        if first == 0 and last == len(whole) - 1:
+            yield name
+        elif first <= last:
+            yield f"{name} byte {first}" if first == last else f"{name} bytes {first}..{last}"
 
 
-# RUNSTATE_* by name, for who writes code about one of them.
+# The RUNSTATE_* values by name.
 RUNNING, RUNNABLE, BLOCKED, OFFLINE = (name.value for name in RUNSTATES)

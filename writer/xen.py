@@ -1,8 +1,8 @@
 """Xen's own writer, update_runstate_area(): a virtual area, or one at a guest-physical address.
 
-Law of this file: one generator a kind of area, steps in the order of the C source. Xen holds no
-cache to an area in virtual memory: it copies through the guest's page tables, and what is not
-mapped is not written.
+There is one generator for each kind of area, with its steps in the order of the C source. Xen has
+no cache of a virtual area: it copies through the guest's page tables, and writes nothing to what is
+not mapped.
 """
 
 from collections.abc import Generator
@@ -26,7 +26,7 @@ from runstate_abi.writer.vcpu import (
 )
 
 if TYPE_CHECKING:
-    from runstate_abi.writer.caches import Caches
+    from runstate_abi.writer.gpc import Caches
 
 Update = Generator[Step, None, None]
 
@@ -36,9 +36,9 @@ PHYS_ALIGNMENT = {"native": 8, "compat": 4}
 
 
 def xen_va(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
-    """The virtual area: with VMASST_TYPE_runstate_update_flag one byte up, all, one byte down.
+    """The virtual area. With VMASST_TYPE_runstate_update_flag: one byte up, all, one byte down.
 
-    Without it one copy and no barrier at all. The padding is copied too: it is zero.
+    Without it: one copy and no barrier. The padding is copied too: it is zero.
     """
     shape, entry_time = area.shape, vcpu.entry_time
     if area.update_flag:

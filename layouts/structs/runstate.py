@@ -1,8 +1,8 @@
 """THE FACTS: the runstate structs, byte by byte, and the names that go with them.
 
-Law of this file: tables written by hand, each with its source, and no code but what reads them.
-constructs.py and ctypes_structs.py say the same on their own, and none is derived from another:
-a verifier that derives one from the other proves nothing.
+Tables written by hand, each with its source, and no code but what reads them. constructs.py and
+ctypes_structs.py say the same on their own, and none may be derived from another: a verifier that
+derives one from the other proves nothing.
 """
 
 from typing import NamedTuple
@@ -69,6 +69,8 @@ RUNSTATES = (
 
 # The structs that the claims know, and what else the 16 conditions ask the debug info for.
 RUNSTATE_STRUCTS = (NATIVE.name, COMPAT.name)
+# What the compat struct is called where Xen's declaration of it stands beside KVM's.
+XEN_COMPAT = f"xen_{COMPAT.name}"
 KVM_VCPU_XEN = "kvm_vcpu_xen"
 
 
@@ -84,6 +86,11 @@ class AbiClaims(NamedTuple):
     native: Layout
     compat_kvm: Layout
     compat_xen: Layout
+
+    def by_name(self) -> dict[str, Layout]:
+        """Return the three by their names; Xen's compat struct is called XEN_COMPAT."""
+        xen = self.compat_xen._replace(name=XEN_COMPAT)
+        return {NATIVE.name: self.native, COMPAT.name: self.compat_kvm, XEN_COMPAT: xen}
 
 
 def _on(abi: str, layout: Layout, alignment: int, name: str = "") -> Layout:
@@ -108,8 +115,7 @@ CLAIMS = {
 
 def claim(name: str, abi: str) -> Layout:
     """Return what ``struct name`` is in a kernel or hypervisor built for ``abi`` (KeyError)."""
-    claims = CLAIMS[abi]
-    return {NATIVE.name: claims.native, COMPAT.name: claims.compat_kvm}[name]
+    return CLAIMS[abi].by_name()[name]
 
 
 def structs_expected(abi: str) -> tuple[str, ...]:

@@ -1,23 +1,17 @@
 """The witness of a kernel's own debug info: what its BTF says about a struct.
 
 BTF is what `pahole` and BPF programs read: names, offsets, sizes. It does not record alignment,
-and it does not say how large a pointer is: that comes from the ABI.
-
-Law of this file: what a record says becomes a Layout, or an error that names the member. Where a
-struct has what a Layout has no word for (a bitfield, a union beside other members) it is refused.
+and it does not say how large a pointer is: that comes from the ABI. A struct that has what a Layout
+has no word for (a bitfield, a union) must be refused.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from runstate_abi.layouts import model
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import (
-    BIG_ENDIAN,
-    FLOATING,
-    INTEGER,
-    POINTER,
-    STRUCT,
-    UNION,
+    NOT_BUILT,
     Field,
     Layout,
     LayoutError,
@@ -28,9 +22,8 @@ from runstate_abi.layouts.model import (
 )
 from runstate_abi.layouts.witnesses import btf_header as form
 from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
-from runstate_abi.layouts.witnesses.btf_header import is_split
 
-__all__ = ["Btf", "is_split", "observe"]
+__all__ = ["Btf", "observe"]
 
 # Bounds that no kernel comes near, so that a hostile blob costs no more than an honest one.
 MEMBERS_MAX = 1024  # task_struct has 260
@@ -43,7 +36,7 @@ COUNT_MAX = 1 << 32
 FLOATS = ("float", "double", "long double")
 QUALIFIERS = (form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
 DEFINING = (form.STRUCT, form.UNION, form.TYPEDEF)
-KINDS = {form.STRUCT: STRUCT, form.UNION: UNION, form.FLOAT: FLOATING}
+KINDS = {form.STRUCT: model.STRUCT, form.UNION: model.UNION, form.FLOAT: model.FLOATING}
 TAGS = {form.STRUCT: "struct ", form.UNION: "union ", form.ENUM: "enum ", form.ENUM64: "enum "}
 
 # struct btf_member: name_off type offset. With the flag set, the offset's high byte is the width
@@ -53,15 +46,15 @@ OFFSET, WIDTH_SHIFT = 0xFFFFFF, 24
 INT_ENCODING_SHIFT, INT_SIGNED, INT_OFFSET, INT_BITS = 24, 1, 0xFF0000, 0xFF
 
 
-class Question(NamedTuple):
-    """One struct being read: for which ABI, how an error names it, the members ``seen`` so far."""
+class Wanted(NamedTuple):
+    """The struct to read, for which ABI, and the labels of the members ``seen`` so far."""
 
     btf: Btf
     name: str
     abi: Abi
     seen: list[str]
 
-    def refuse(self, why: str) -> WitnessError:
+    def refused(self, why: str) -> WitnessError:
         """Return the error that says why this struct cannot be read."""
         return WitnessError(f"{self.btf.source}: struct {self.name}: {why}")
 
@@ -76,7 +69,7 @@ def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
     missing: list[str] = []
     for name in names:
         layouts = [
-            _layout(record, Question(btf, name, abi, [])) for record in _definitions(btf, name)
+            _layout(record, Wanted(btf, name, abi, [])) for record in _definitions(btf, name)
         ]
         found += layouts
         missing += [] if layouts else [name]
@@ -110,23 +103,23 @@ def _unknown(record: Record) -> bool:
     return record.kind >= len(form.KINDS)
 
 
-def _layout(record: Record, question: Question) -> Layout:
+def _layout(record: Record, wanted: Wanted) -> Layout:
     if record.kind == form.UNION:
-        raise question.refuse("it is a union; bitfields and unions are not to be built")
-    members = [row for row in _members(record, 0, 0, question) if row.size]
+        raise wanted.refused(f"it is a union; {NOT_BUILT}")
+    members = [row for row in _members(record, 0, 0, wanted) if row.size]
     for row in members:
         if row.end > record.size:
-            raise question.refuse(
+            raise wanted.refused(
                 f"member {row.name} ends at {row.end:#x}, the struct at {record.size:#x}"
             )
     try:
-        return tiled(question.name, question.abi.name, record.size, None, members)
+        return tiled(wanted.name, wanted.abi.name, record.size, None, members)
     except LayoutError as error:
-        raise question.refuse(str(error)) from None
+        raise wanted.refused(str(error)) from None
 
 
 # The members of a struct that begins at byte `start`; those of an anonymous struct are its own.
-def _members(record: Record, start: int, depth: int, question: Question) -> Iterator[Field]:
+def _members(record: Record, start: int, depth: int, wanted: Wanted) -> Iterator[Field]:
     for part in range(0, len(record.parts), MEMBER):
         name_offset, type_id, offset = record.parts[part : part + MEMBER]
         name = record.blob.string(name_offset)
@@ -134,22 +127,18 @@ def _members(record: Record, start: int, depth: int, question: Question) -> Iter
         byte, rest = divmod(bit, 8)
         label = name or f"at bit {bit}"
         if width or rest:
-            raise question.refuse(
-                f"member {label} is a bitfield; bitfields and unions are not to be built"
-            )
-        question.seen.append(label)
-        if len(question.seen) > MEMBERS_MAX:
-            raise question.refuse(f"it has more than {MEMBERS_MAX} members")
-        target, typedef, count = _resolved(question.btf, type_id)
+            raise wanted.refused(f"member {label} is a bitfield; {NOT_BUILT}")
+        wanted.seen.append(label)
+        if len(wanted.seen) > MEMBERS_MAX:
+            raise wanted.refused(f"it has more than {MEMBERS_MAX} members")
+        target, typedef, count = _resolved(wanted.btf, type_id)
         if name:
-            yield Field(start + byte, name, _scalar(target, typedef, label, question), count)
+            yield Field(start + byte, name, _scalar(target, typedef, label, wanted), count)
         elif target.kind != form.STRUCT or count != 1 or depth >= DEPTH_MAX:
-            raise question.refuse(
-                f"the member {label} is an anonymous {target.kind_name.lower()}; bitfields and "
-                "unions are not to be built"
-            )
+            kind = target.kind_name.lower()
+            raise wanted.refused(f"the member {label} is an anonymous {kind}; {NOT_BUILT}")
         else:
-            yield from _members(target, start + byte, depth + 1, question)
+            yield from _members(target, start + byte, depth + 1, wanted)
 
 
 # A type without its typedefs, qualifiers and array dimensions: (type, outermost typedef, count).
@@ -170,17 +159,15 @@ def _resolved(btf: Btf, id_: int) -> tuple[Record, str, int]:
     raise WitnessError(f"{btf.source}: BTF type {id_}: its chain of types does not end")
 
 
-def _scalar(record: Record, typedef: str, member: str, question: Question) -> Scalar:
+def _scalar(record: Record, typedef: str, member: str, wanted: Wanted) -> Scalar:
     name = typedef or TAGS.get(record.kind, "") + (record.name or "{...}")
-    number = INTEGER if record.blob.order == "<" else BIG_ENDIAN
+    number = model.INTEGER if record.blob.order == "<" else model.BIG_ENDIAN
     if record.kind == form.INT:
         if record.parts[0] & INT_OFFSET or record.parts[0] & INT_BITS != record.size * 8:
             # Before v4.20 a bitfield was an integer type with fewer bits than its size.
-            raise question.refuse(
-                f"member {member} is a bitfield; bitfields and unions are not to be built"
-            )
+            raise wanted.refused(f"member {member} is a bitfield; {NOT_BUILT}")
         if record.name in FLOATS:
-            return Scalar(name, record.size, None, kind=FLOATING)
+            return Scalar(name, record.size, None, kind=model.FLOATING)
         signed = bool(record.parts[0] >> INT_ENCODING_SHIFT & INT_SIGNED)
         return Scalar(name, record.size, signed, kind=number)
     if record.kind in (form.ENUM, form.ENUM64):
@@ -189,8 +176,8 @@ def _scalar(record: Record, typedef: str, member: str, question: Question) -> Sc
         return Scalar(name, record.size, None, kind=KINDS[record.kind])
     if record.kind == form.PTR:
         pointer = typedef or _pointer(record, 0)
-        return Scalar(pointer, question.abi.pointer_size, None, kind=POINTER)
-    raise question.refuse(
+        return Scalar(pointer, wanted.abi.pointer_size, None, kind=model.POINTER)
+    raise wanted.refused(
         f"member {member} is of BTF type {record.id}, {record.kind_name}, which has no size"
     )
 

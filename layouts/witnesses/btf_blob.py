@@ -2,10 +2,8 @@
 
 A kernel's BTF is 5 MB: 130 000 records of many lengths, one behind the other, without an index.
 Making objects of them all takes 50 ms. This reader looks for bytes instead, and then walks from
-record to record only as far as somebody asks, remembering where every 64th begins.
-
-Law of this file: it knows where things are, and no C. A place that was found by its bytes is
-believed only when the walk confirms that a record begins there.
+record to record only as far as it has to, remembering where every 64th begins. A place that was
+found by its bytes counts only if the walk confirms that a record begins there.
 """
 
 import re
@@ -19,15 +17,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses.btf_header import check_strings, check_types
 
 if TYPE_CHECKING:
-    from runstate_abi.layouts.witnesses.elf import Buffer
+    from runstate_abi.layouts.witnesses.compressed import Buffer
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
 NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512
 RECORD = 3  # words of a record before what its kind adds: name_off, info, size or type
 STRIDE = 64
+
+# Split BTF counts its types and strings on from its base's, and names the base nowhere. On another
+# kernel's, its names come to lie amid strings, and the types of its functions to be no prototypes.
+# Of so many types, evenly spread, the names are looked at: amid strings of 15 bytes, one name in
+# fifteen begins by chance where a string does.
+SAMPLES = 128
+# Kinds whose third word is the id of a type.
+REFERRING = (
+    form.PTR, form.TYPEDEF, form.VOLATILE, form.CONST, form.RESTRICT,
+    form.FUNC, form.VAR, form.DECL_TAG, form.TYPE_TAG,
+)  # fmt: skip
 
 # Above these, one pass over all records is cheaper than confirming each place that was found.
 # The second is also how many lengths are remembered: kernels have 300 different info words.
@@ -65,16 +73,10 @@ class Record(NamedTuple):
 class Btf:
     """One blob, alone or split: then its types and strings are numbered behind its base's.
 
-    It has a life: it remembers how far it has walked. Nothing makes it walk its base to the end
-    but the need to know where its own ids begin. ``distilled`` marks the .BTF.base section
-    of a module, whose structs are stand-ins without members and define nothing.
+    It remembers how far it has walked, and walks its base to the end only to know where its own
+    ids begin. ``distilled`` marks the .BTF.base section of a module, whose structs are stand-ins
+    without members and define nothing.
     """
-
-    __slots__ = (
-        "_count", "_first_id", "_lengths", "_marks",
-        "base", "distilled", "first_string", "kinds", "order", "source", "strings",
-        "types", "words",
-    )  # fmt: skip
 
     def __init__(
         self,
@@ -99,14 +101,14 @@ class Btf:
         self.first_string: int = base.first_string + len(base.strings) if base else 0
         self._first_id = None if base else 1
         if base:
-            check_strings(self, base)
+            self._check_base_strings(base)
 
     @property
     def first_id(self) -> int:
         """The id of this blob's first type. With a base, it is walked once (WitnessError)."""
         if self._first_id is None and self.base:
             self._first_id = self.base.end_id()
-            check_types(self, self.base)
+            self._check_base_types(self.base)
         return self._first_id or 1
 
     def end_id(self) -> int:
@@ -126,7 +128,7 @@ class Btf:
         return self._record(number, at)
 
     def reaches(self, id_: int) -> bool:
-        """Tell whether this blob, or its base, has a type with this id: 0 is void, and no type."""
+        """Tell whether this blob or its base has a type with this id; 0 is void, which is none."""
         if self.base and self.base.reaches(id_):
             return True
         number = id_ - self.first_id
@@ -178,10 +180,32 @@ class Btf:
             yield number, at
             at += self.length(at)
 
-    def sample(self, size: int) -> Iterator[Record]:
-        """Yield about ``size`` types of this blob alone, evenly spread; all if they are few."""
-        every = max(1, self._counted() // size)
+    # About SAMPLES types of this blob alone, evenly spread; all if they are few.
+    def _sample(self) -> Iterator[Record]:
+        every = max(1, self._counted() // SAMPLES)
         return (self._record(number, at) for number, at in islice(self.starts(), 0, None, every))
+
+    def _check_base_strings(self, base: "Btf") -> None:
+        for record in self._sample():
+            if not self.begins_string(record.name_offset):
+                raise self._no_fit(base, f"no name begins at {record.name_offset:#x}")
+
+    # The base has been walked to its end.
+    def _check_base_types(self, base: "Btf") -> None:
+        end = self.end_id()
+        for record in self._sample():
+            if record.kind in REFERRING and record.size >= end:
+                raise self._no_fit(base, f"it refers to type {record.size} of {end - 1}")
+            if record.kind == form.FUNC and not (
+                record.size and self.record(record.size).kind == form.FUNC_PROTO
+            ):
+                raise self._no_fit(base, f"type {record.size} is no function prototype")
+
+    def _no_fit(self, base: "Btf", why: str) -> WitnessError:
+        return WitnessError(
+            f"{self.source}: split BTF that does not fit {base.source} ({why}): give the vmlinux "
+            "(or its BTF) that this module was built against"
+        )
 
     # How many types this blob alone has. This walks it to its end.
     def _counted(self) -> int:

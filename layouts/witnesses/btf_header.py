@@ -1,18 +1,16 @@
 """What a BTF blob declares about itself: byte order, sections, and how long each kind is.
 
-Law of this file: a length is believed only when the data is as long, and a kind that is neither
-known here nor described by the blob is an error. A guessed length would make a wrong answer of
-everything behind it. If the base of split BTF might be another kernel's, it is refused.
+A kind that is neither known here nor described by the blob is an error: a guessed length would make
+nonsense of every record behind it.
 """
 
 import struct
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 
 if TYPE_CHECKING:
-    from runstate_abi.layouts.witnesses.elf import Buffer
+    from runstate_abi.layouts.witnesses.compressed import Buffer
 
 VERSION = 1
 ORDERS = {b"\x9f\xeb": "<", b"\xeb\x9f": ">"}  # the magic 0xeB9F tells the byte order
@@ -94,16 +92,13 @@ def header(data: "Buffer", source: str) -> Header:
         places += struct.unpack_from(order + HEADER_LAYOUT.format, view, HEADER.size)
     else:
         places += (0, 0)
-    spans = [
-        (length + at, length + at + size) for at, size in zip(*[iter(places)] * 2, strict=True)
-    ]
-    found = Header(order, *spans)
-    _check(found, len(view), source)
-    return found
+    spans = [(length + places[n], length + sum(places[n : n + 2])) for n in (0, 2, 4)]
+    _check(spans, len(view), source)
+    return Header(order, *spans)
 
 
-def _check(header: Header, size: int, source: str) -> None:
-    for name, (start, end) in zip(header._fields[1:], header[1:], strict=True):
+def _check(spans: list[tuple[int, int]], size: int, source: str) -> None:
+    for name, (start, end) in zip(Header._fields[1:], spans, strict=True):
         if end > size:
             raise WitnessError(
                 f"{source}: its BTF {name} section ends at {end:#x}, the data at {size:#x}"
@@ -111,7 +106,7 @@ def _check(header: Header, size: int, source: str) -> None:
         if name != "strings" and (start % WORD or end % WORD):
             raise WitnessError(f"{source}: its BTF {name} section is not aligned to {WORD} bytes")
     reached = 0
-    for start, end in sorted(span for span in header[1:] if span[0] < span[1]):
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
         if start < reached:
             raise WitnessError(f"{source}: two of its BTF sections overlap at {start:#x}")
         reached = end
@@ -139,64 +134,3 @@ def kinds(data: "Buffer", header: Header, source: str) -> tuple[Kind, ...]:
                 f"{each} bytes; they are {KINDS[number].once} and {KINDS[number].each}"
             )
     return tuple(found)
-
-
-# Split BTF counts its types and strings on from its base's, and names the base nowhere. On another
-# kernel's, its names come to lie amid strings, and the types of its functions to be no prototypes.
-
-
-class Blob(Protocol):
-    """What a reader of a whole blob tells of it (btf_blob.py's Btf; this file is below it)."""
-
-    source: str
-
-    def sample(self, size: int) -> Iterator[Any]:
-        """Yield the records of so many types, evenly spread."""
-
-    def record(self, id_: int) -> Any:
-        """Return the record of a type."""
-
-    def begins_string(self, offset: int) -> bool:
-        """Tell whether a string begins there."""
-
-    def end_id(self) -> int:
-        """Return the id behind the last type's."""
-
-
-# Kinds whose third word is the id of a type.
-REFERRING = frozenset((
-    PTR, TYPEDEF, VOLATILE, CONST, RESTRICT,
-    FUNC, VAR, DECL_TAG, TYPE_TAG,
-))  # fmt: skip
-
-# Of so many types, evenly spread, the names are looked at: amid strings of 15 bytes, one name in
-# fifteen begins by chance where a string does.
-SAMPLES = 128
-
-
-def check_strings(blob: Blob, base: Blob) -> None:
-    """Refuse a base whose strings cannot be those that ``blob`` counts on from."""
-    for record in blob.sample(SAMPLES):
-        if not blob.begins_string(record.name_offset):
-            raise _no_fit(blob, base, f"no name begins at {record.name_offset:#x}")
-
-
-def check_types(blob: Blob, base: Blob) -> None:
-    """Refuse a base with another number of types; it has been walked to its end."""
-    end = blob.end_id()
-    for record in blob.sample(SAMPLES):
-        if record.kind in REFERRING and record.size >= end:
-            raise _no_fit(blob, base, f"it refers to type {record.size} of {end - 1}")
-        if record.kind == FUNC and not _is_prototype(blob, record.size):
-            raise _no_fit(blob, base, f"type {record.size} is no function prototype")
-
-
-def _is_prototype(blob: Blob, id_: int) -> bool:
-    return id_ != 0 and blob.record(id_).kind == FUNC_PROTO
-
-
-def _no_fit(blob: Blob, base: Blob, why: str) -> WitnessError:
-    return WitnessError(
-        f"{blob.source}: split BTF that does not fit {base.source} ({why}): give the vmlinux (or "
-        "its BTF) that this module was built against"
-    )

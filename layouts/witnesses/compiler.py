@@ -2,9 +2,8 @@
 
 The compiler turns constants (sizeof, offsetof, ...) into data of an object file, and they are read
 out of it; nothing is executed, so a cross compiler is as good a witness as the host's own. No
-system header is needed: the types come from the compiler's own __UINT64_TYPE__.
-
-Law of this file: numbers back, for the C text of probe.py. What they should be is not known here.
+system header is needed: the types come from the compiler's own __UINT64_TYPE__. The C text is
+probe.py's.
 """
 
 import os
@@ -12,19 +11,13 @@ import shlex
 import struct
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from runstate_abi.layouts import model
 from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.conditions import CONDITIONS, Condition, applies
 from runstate_abi.layouts.model import (
-    BIG_ENDIAN,
-    FLOATING,
-    INTEGER,
-    OTHER,
-    POINTER,
-    STRUCT,
-    UNION,
     Field,
     Layout,
     LayoutError,
@@ -34,16 +27,15 @@ from runstate_abi.layouts.model import (
     WitnessError,
     tiled,
 )
-from runstate_abi.layouts.witnesses import coff, elf, probe
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
+from runstate_abi.layouts.witnesses import elf, probe
 from runstate_abi.layouts.witnesses.probe import Numbers, Subject, Unit
-
-__all__ = ["OURS", "Observation", "Subject", "Unit", "header_unit", "observe"]
 
 TIMEOUT_S = 60
 ByteOrder = Literal["little", "big"]
 
 
-class Observation(NamedTuple):
+class Measurement(NamedTuple):
     """What a compiler said: the layouts, its ABI, the conditions compiled and those refused.
 
     ``unrecorded`` are facts that it does not know about these structs.
@@ -69,17 +61,16 @@ typedef __UINT64_TYPE__ uint64_t;
 # packed compat form, and the one Xen generates. Same members, one layout rule each.
 _BODY = "int state; uint64_t state_entry_time; uint64_t time[4];"
 _XEN_BODY = _BODY.replace("uint64_t", "uint64_compat_t")
+_DECLARATIONS = f"""\
+{_TYPES}\
+struct vcpu_runstate_info {{ {_BODY} }};
+struct compat_vcpu_runstate_info {{ {_BODY} }} __attribute__((packed));
+typedef __UINT64_TYPE__ uint64_compat_t __attribute__((aligned(4)));
+struct xen_compat_vcpu_runstate_info {{ {_XEN_BODY} }};
+"""
 OURS = Unit(
-    _TYPES
-    + f"struct vcpu_runstate_info {{ {_BODY} }};\n"
-    + f"struct compat_vcpu_runstate_info {{ {_BODY} }} __attribute__((packed));\n"
-    + "typedef __UINT64_TYPE__ uint64_compat_t __attribute__((aligned(4)));\n"
-    + f"struct xen_compat_vcpu_runstate_info {{ {_XEN_BODY} }};\n",
-    (
-        Subject("struct vcpu_runstate_info", "vcpu_runstate_info"),
-        Subject("struct compat_vcpu_runstate_info", "compat_vcpu_runstate_info"),
-        Subject("struct xen_compat_vcpu_runstate_info", "xen_compat_vcpu_runstate_info"),
-    ),
+    _DECLARATIONS,
+    tuple(Subject(f"struct {name}", name) for name in (NATIVE.name, COMPAT.name, XEN_COMPAT)),
     CONDITIONS,
 )
 
@@ -92,7 +83,7 @@ def header_unit(header: str, structs: Sequence[tuple[str, str]]) -> Unit:
     return Unit(include, tuple(Subject(c_type, name) for c_type, name in structs))
 
 
-def observe(unit: Unit, command: str, abi: Abi | None = None) -> Observation:
+def observe(unit: Unit, command: str, abi: Abi | None = None) -> Measurement:
     """Compile ``unit`` with ``command`` (``gcc -m32``) and return what the compiler says.
 
     The ABI is read from the object file; ``abi`` is that of a machine which layouts/abi.py does
@@ -101,19 +92,15 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Observation:
     refused: tuple[Condition, ...] = ()
     result = compiled(unit, command)
     if isinstance(result, str):
-        refused = _refused(unit.assertions, result)
+        # An assertion that fails puts its own text into the compiler's complaint.
+        refused = tuple(c for c in unit.assertions if f"{c.id}: {c.sentence}" in result)
         result = compiled(unit._replace(assertions=()), command) if refused else result
     if isinstance(result, str):
         raise does_not_compile(command, result)
     return measured(unit, command, result, abi)._replace(refused=refused)
 
 
-# An assertion that fails puts its own text into the compiler's complaint.
-def _refused(assertions: tuple[Condition, ...], complaint: str) -> tuple[Condition, ...]:
-    return tuple(c for c in assertions if f"{c.id}: {c.sentence}" in complaint)
-
-
-def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Observation:
+def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Measurement:
     """Return what stands in the object that ``command`` made of ``unit`` (WitnessError)."""
     seen = _read_object(data, command, len(unit.subjects))
     target = (abi or seen.machine) if isinstance(seen.machine, str) else seen.machine
@@ -127,7 +114,7 @@ def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> O
     )
     asserted = tuple(c for c in unit.assertions if applies(c, target.name))
     source = f"{command}, {seen.version}"
-    return Observation(Layouts("compiler", source, layouts), target, asserted, ())
+    return Measurement(Layouts("compiler", source, layouts), target, asserted, ())
 
 
 def compiled(unit: Unit, command: str) -> bytes | str:
@@ -142,7 +129,10 @@ def compiled(unit: Unit, command: str) -> bytes | str:
     if not words:
         raise WitnessError("the compiler's command line is empty")
     with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
-        _write(folder, probe.sources(unit))
+        for name, text in probe.sources(unit).items():
+            path = os.path.join(folder, name)
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
         source, output = os.path.join(folder, probe.PROBE), os.path.join(folder, "probe.o")
         try:
             done = subprocess.run(
@@ -160,30 +150,19 @@ def compiled(unit: Unit, command: str) -> bytes | str:
             raise WitnessError(f"{command}: cannot run {words[0]}: {error.strerror}") from None
         if done.returncode or not os.path.exists(output):
             return done.stdout.decode(errors="replace") or f"exit status {done.returncode}"
-        with open(output, "rb") as file:
-            return file.read()
-
-
-def _write(folder: str, sources: Mapping[str, str]) -> None:
-    for name, text in sources.items():
-        with open(
-            os.path.join(folder, name), "w", encoding="utf-8", errors="surrogateescape"
-        ) as file:
-            file.write(text)
+        with open(output, "rb") as object_file:
+            return object_file.read()
 
 
 def does_not_compile(command: str, complaint: str) -> WitnessError:
     """Return the error that tells the first line of a compiler's complaint."""
-    return WitnessError(f"{command}: does not compile: {_first_error(complaint)}")
-
-
-def _first_error(complaint: str) -> str:
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line]
     first = (errors or lines or ["no message"])[0]
     # A line number in our own probe means nothing to the user.
     ours = probe.PROBE in first or probe.QUESTIONS in first
-    return first.split("error:", 1)[-1].strip() if ours else first
+    first = first.split("error:", 1)[-1].strip() if ours else first
+    return WitnessError(f"{command}: does not compile: {first}")
 
 
 class _Object(NamedTuple):
@@ -199,19 +178,33 @@ def _read_object(data: bytes, command: str, subjects: int) -> _Object:
     names = (probe.SECTION, probe.VERSION_SECTION, *images)
     machine: Abi | str
     order: ByteOrder
-    sections: list[bytes | memoryview | None]
-    if coff.is_i386(data):
-        machine, order = ABI["i386-windows"], "little"
-        sections = [coff.section(data, name) for name in names]
+    section: Callable[[str], bytes | memoryview | None]
+    if len(data) >= _COFF.size and _COFF.unpack_from(data)[0] == _COFF_I386:
+        machine, order, section = ABI["i386-windows"], "little", dict(_coff_sections(data)).get
     else:
         file = elf.parse(data, f"the object of {command}")
-        machine, order = file.abi or file.description, file.byteorder
-        sections = [file.section(name) for name in names]
-    numbers, version, *found = (bytes(section or b"") for section in sections)
+        machine, order, section = file.abi or file.description, file.byteorder, file.section
+    numbers, version, *found = (bytes(section(name) or b"") for name in names)
     if not numbers or not version:
         raise WitnessError(f"{command}: no section {names[0]} in its object file (built for LTO?)")
     text = version.split(b"\0")[0].decode(errors="replace")
     return _Object(order, machine, numbers, text, tuple(found))
+
+
+# What a compiler for 32-bit Windows makes: Microsoft's PE/COFF specification, chapters 3 and 4.
+_COFF, _COFF_I386 = struct.Struct("<H H 12x H 2x"), 0x014C
+_COFF_SECTION = struct.Struct("<8s 8x II 16x")
+
+
+def _coff_sections(data: bytes) -> Iterator[tuple[str, bytes]]:
+    _, count, optional_size = _COFF.unpack_from(data)
+    table = _COFF.size + optional_size
+    for at in range(table, table + count * _COFF_SECTION.size, _COFF_SECTION.size):
+        if at + _COFF_SECTION.size > len(data):
+            return
+        name, size, start = _COFF_SECTION.unpack_from(data, at)
+        if start + size <= len(data):
+            yield name.rstrip(b"\0").decode(errors="replace"), data[start : start + size]
 
 
 def _layout(
@@ -241,21 +234,21 @@ def _layout(
 
 # What a class that is no integer's is called here: the compiler gives no names of types.
 _KINDS = {
-    probe.POINTER: POINTER,
-    probe.REAL: FLOATING,
-    probe.COMPLEX: FLOATING,
-    probe.STRUCT: STRUCT,
-    probe.UNION: UNION,
+    probe.POINTER: model.POINTER,
+    probe.REAL: model.FLOATING,
+    probe.COMPLEX: model.FLOATING,
+    probe.STRUCT: model.STRUCT,
+    probe.UNION: model.UNION,
 }
 
 
 def _scalar(member: Member, seen: Numbers, image: bytes, order: ByteOrder) -> Scalar:
     size, signed = seen.element, bool(seen.signed)
     if not probe.INTEGER <= seen.type_class < probe.POINTER:
-        kind = _KINDS.get(seen.type_class, OTHER)
+        kind = _KINDS.get(seen.type_class, model.OTHER)
         return Scalar(f"{kind} of {size} bytes", size, None, kind=kind)
     same = (size, signed) == (member.type.size, member.type.signed)
     name = member.type.name if same else f"{'s' if signed else 'u'}{size * 8}"
     one = image[seen.offset : seen.offset + size] or (1).to_bytes(size, order)
-    kind = INTEGER if one == (1).to_bytes(size, "little") else BIG_ENDIAN
+    kind = model.INTEGER if one == (1).to_bytes(size, "little") else model.BIG_ENDIAN
     return Scalar(name, size, signed, kind=kind)

@@ -1,16 +1,23 @@
-"""What is compressed, inflated: gzip, xz, zstd, bzip2, lzma; a whole, or a stream piece by piece.
+"""The bytes of a file, inflated where they are compressed: gzip, xz, zstd, bzip2, lzma.
 
-Law of this file: nothing inflates without a limit: a hostile megabyte of zstd makes terabytes.
-Only the decompressor that a file needs is imported.
+Nothing here may inflate without a limit: a hostile megabyte of zstd makes terabytes. Only the
+decompressor that a file needs is imported.
 """
 
-from collections.abc import Callable, Generator, Iterator
+import mmap
+import os
+import stat
+from collections.abc import Callable, Generator, Iterable, Iterator
+from importlib import import_module
 from itertools import chain
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.elf import Buffer
 
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+# A file that cannot be mapped (sysfs, on older kernels) is read, but no more than this.
+READ_MAX = 64 << 20
 LIMIT = 400 << 20  # a kernel with its debug info is 360 MB; what is inflated stays below 512 MB
 STREAM_MAX = 8 << 30  # Debian's kernels with all debug info: a package of 5 GB
 PIECE = 1 << 20
@@ -27,18 +34,81 @@ class Compression(NamedTuple):
     opened: Callable[[], Any] | None
 
 
+class Contents(NamedTuple):
+    """A file's bytes, inflated; ``compressed`` names the compression, "" if there was none."""
+
+    data: memoryview
+    compressed: str
+
+
+def contents(path: str) -> Contents:
+    """Return the bytes of a regular file; WitnessError says in one line why they cannot be had."""
+    data = memoryview(mapped(path))
+    how = compression(data)
+    return Contents(inflate(data, how, path), how.name) if how else Contents(data, "")
+
+
+def mapped(path: str) -> mmap.mmap | bytes:
+    """Return the bytes of a regular file (WitnessError). A pipe or a device could be endless."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise WitnessError(f"{path}: {kind}")
+        with open(path, "rb") as file:
+            if status.st_size == 0:
+                raise WitnessError(f"{path}: an empty file")
+            try:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):
+                data = file.read(READ_MAX + 1)
+    except OSError as error:
+        raise WitnessError(f"{path}: {error.strerror or error}") from None
+    if not 0 < len(data) <= READ_MAX:
+        raise WitnessError(f"{path}: cannot be mapped, and has more than {READ_MAX} bytes or none")
+    return data
+
+
+def sha256(path: str) -> str:
+    """Return the SHA-256 of a file as it is on disk, in hex (WitnessError)."""
+    import hashlib
+
+    return hashlib.sha256(mapped(path)).hexdigest()
+
+
 def compression(data: Buffer) -> Compression | None:
     """Tell how data is compressed from its first bytes; None if it is not."""
     return next((known for known in COMPRESSIONS if data[: len(known.magic)] == known.magic), None)
 
 
-def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT) -> bytearray:
+def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT) -> memoryview:
     """Return what ``data`` inflates to, ``limit`` bytes at most; what follows it is ignored.
 
     Raises WitnessError if the data is corrupt, ends early, or needs what is not installed.
     """
+    found = bytearray()
+    for piece in unpacked(cut(data), how, source, several=False):
+        found += piece
+        if len(found) > limit:
+            raise WitnessError(f"{source}: its {how.name} data inflates to over {limit} bytes")
+    return memoryview(found)
+
+
+def cut(data: memoryview) -> Iterator[memoryview]:
+    """Yield the data in pieces of PIECE bytes."""
+    return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
+
+
+def unpacked(
+    pieces: Iterable[Buffer], how: Compression, source: str, several: bool = True
+) -> Iterator[bytes]:
+    """Yield what the pieces inflate to, never much more than PIECE at a time.
+
+    xz and gzip files may be put together, so what follows the end of a stream is another one,
+    unless ``several`` says otherwise. Raises WitnessError as inflate() does.
+    """
     try:
-        return _inflated(data, how, source, limit)
+        yield from _unpacked(pieces, how, source, several)
     except EOFError:
         raise WitnessError(f"{source}: truncated: its {how.name} data ends early") from None
     except ImportError:
@@ -46,23 +116,27 @@ def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT)
             f"{source}: compressed with {how.name}: Python before 3.14 needs "
             "pip install 'runstate-abi[zstd]'"
         ) from None
-    except WitnessError:
+    except (WitnessError, MemoryError):
         raise
     except Exception as error:
         # Each library has an exception of its own, and one of them is not installed everywhere.
-        raise WitnessError(f"{source}: its {how.name} data is corrupt: {error}") from None
+        said = " ".join(str(error).split())
+        raise WitnessError(f"{source}: its {how.name} data is corrupt: {said}") from None
 
 
-def _inflated(data: memoryview, how: Compression, source: str, limit: int) -> bytearray:
-    found, stream = bytearray(), _opened(how, source)
-    for start in range(0, len(data), PIECE):
-        for piece in _bounded(stream, data[start : start + PIECE]):
-            found += piece
-            if len(found) > limit:
-                raise WitnessError(f"{source}: its {how.name} data inflates to over {limit} bytes")
-        if stream.eof:
-            return found
-    raise EOFError
+def _unpacked(
+    pieces: Iterable[Buffer], how: Compression, source: str, several: bool
+) -> Iterator[bytes]:
+    stream = _opened(how, source)
+    for piece in pieces:
+        rest = piece
+        while rest:
+            stream = _opened(how, source) if stream.eof else stream
+            rest = (yield from _bounded(stream, rest)).lstrip(b"\0")
+            if stream.eof and not several:
+                return
+    if not stream.eof:
+        raise EOFError
 
 
 class Stream:
@@ -71,8 +145,13 @@ class Stream:
     def __init__(self, pieces: Iterator[bytes], path: str) -> None:
         self.pieces, self.path, self.rest, self.total = pieces, path, b"", 0
 
+    @property
+    def passed(self) -> int:
+        """How many bytes have been taken out of the stream."""
+        return self.total - len(self.rest)
+
     def exactly(self, size: int) -> bytes:
-        """Return ``size`` bytes (WitnessError: the archive ends, or is longer than any)."""
+        """Return ``size`` bytes (WitnessError: the archive ends, or is too long)."""
         parts, missing = [], size
         while missing:
             if not self.rest:
@@ -94,23 +173,11 @@ class Stream:
 
 
 def inflated(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
-    """Yield what the pieces inflate to, or themselves; none is much larger than PIECE.
-
-    It ends where the pieces end: who reads it notices if that is too early.
-    """
+    """Yield what the pieces inflate to, or themselves; none is much larger than PIECE."""
     first = next(pieces, b"")
     how = compression(first)
-    if how is None:
-        yield first
-        yield from pieces
-        return
-    stream = _opened(how, path)
-    for piece in chain((first,), pieces):
-        rest = piece
-        while rest:
-            rest = (yield from _bounded(stream, rest)).lstrip(b"\0")
-            # What follows the end of a stream is another one: xz and gzip may be put together.
-            stream = _opened(how, path) if stream.eof else stream
+    every = chain((first,), pieces)
+    yield from every if how is None else unpacked(every, how, path)
 
 
 def _opened(how: Compression, source: str) -> Any:
@@ -133,24 +200,6 @@ def _bounded(stream: Any, data: Buffer) -> Generator[bytes, None, bytes]:
     return b""
 
 
-def _gzip() -> Any:
-    import zlib
-
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-
-
-def _xz() -> Any:
-    import lzma
-
-    return lzma.LZMADecompressor(memlimit=XZ_MEMORY)
-
-
-def _bzip2() -> Any:
-    import bz2
-
-    return bz2.BZ2Decompressor()
-
-
 def _zstd() -> Any:
     try:
         from compression import zstd
@@ -161,16 +210,23 @@ def _zstd() -> Any:
     return zstd.ZstdDecompressor()
 
 
-# The two LZ4 magics are its old and its present frame; the standard library reads neither.
+def _xz() -> Any:
+    return import_module("lzma").LZMADecompressor(memlimit=XZ_MEMORY)
+
+
+# 31 is zlib's word for gzip's frame. The two LZ4 magics are its old and its present frame; the
+# standard library reads neither.
 # fmt: off
 COMPRESSIONS = (
-    Compression("gzip",  b"\x1f\x8b",          _gzip),
+    Compression("gzip",  b"\x1f\x8b",          lambda: import_module("zlib").decompressobj(31)),
     Compression("xz",    b"\xfd7zXZ\0",        _xz),
     Compression("zstd",  b"\x28\xb5\x2f\xfd",  _zstd),
-    Compression("bzip2", b"BZh",               _bzip2),
+    Compression("bzip2", b"BZh",               lambda: import_module("bz2").BZ2Decompressor()),
     Compression("lzma",  b"\x5d\0\0",          _xz),
     Compression("lzo",   b"\x89LZO\0\r\n\x1a\n", None),
     Compression("lz4",   b"\x02\x21\x4c\x18",  None),
     Compression("lz4",   b"\x04\x22\x4d\x18",  None),
 )
 # fmt: on
+# What compressed sections of ELF files are; its two bytes are too few to tell a file by.
+ZLIB = Compression("zlib", b"\x78", lambda: import_module("zlib").decompressobj())

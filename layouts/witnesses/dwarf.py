@@ -1,30 +1,21 @@
 """The witness of a compiler's full debug info: what DWARF says about a struct.
 
 A vmlinux, a kvm.ko or another relocatable object, xen-syms, a user's own .o: DWARF 2 to 5, split
-or not. DWARF rarely records an alignment. Structs are read by dwarf_entries.py; read() hands a file
-to drgn, which judge asks about functions.
-
-Law of this file: drgn is an extra, imported here and nowhere at load. A .dwo file that is missing
-is an error: nobody knows what its unit defines.
+or not. DWARF rarely records an alignment. observe() reads with dwarf_entries.py; read() hands the
+file to drgn, an extra, which judge asks about functions.
 """
 
-import mmap
 import os
-import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from runstate_abi.layouts import model
 from runstate_abi.layouts.abi import Abi
+from runstate_abi.layouts.findings import spaced
 from runstate_abi.layouts.model import (
-    BIG_ENDIAN,
-    FLOATING,
-    INTEGER,
-    OTHER,
-    POINTER,
-    STRUCT,
-    UNION,
+    NOT_BUILT,
     Field,
     Layout,
     LayoutError,
@@ -33,8 +24,9 @@ from runstate_abi.layouts.model import (
     WitnessError,
     tiled,
 )
-from runstate_abi.layouts.witnesses import dwarf_entries, elf
-from runstate_abi.layouts.witnesses.compressed import compression, inflate
+from runstate_abi.layouts.witnesses import dwarf_entries as form
+from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses.compressed import contents
 from runstate_abi.layouts.witnesses.dwarf_entries import Entries, Entry
 
 if TYPE_CHECKING:
@@ -49,11 +41,18 @@ HOPS_MAX = 32  # typedef of const of typedef ...
 MEMBERS_MAX = 1024
 COUNT_MAX = 1 << 32
 BITS = 8
-_NOT_BUILT = "bitfields and unions are not to be built"
+
+STRUCTS = (form.STRUCTURE, form.CLASS)
+POINTERS = (form.POINTER, form.REFERENCE, form.RVALUE, form.PTR_TO_MEMBER)
+QUALIFIERS = (form.CONST, form.VOLATILE, form.RESTRICT, form.ATOMIC)
+# DW_ATE_*: complex_float, float, imaginary_float, decimal_float; signed, signed_char.
+FLOATS, SIGNED = (0x03, 0x04, 0x09, 0x0F), (0x05, 0x06)
+BIG, LITTLE = 1, 2  # DW_END_*
+PLUS_UCONST = 0x23  # DW_OP_plus_uconst, how DWARF 2 says where a member is
 
 
 class Source(NamedTuple):
-    """A file with DWARF: ``data`` has been inflated where ``compressed`` says so."""
+    """A file with DWARF: ``compressed`` says how its bytes were compressed, "" if they were not."""
 
     path: str
     file: elf.Elf
@@ -63,18 +62,12 @@ class Source(NamedTuple):
 def opened(path: str) -> Source | None:
     """Return the file if it is an ELF file that holds DWARF, compressed or not (WitnessError)."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
-        with open(path, "rb") as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError):
+        data, compressed = contents(path)
+    except WitnessError:
         return None
-    how = compression(data)
-    if how is not None:
-        data = memoryview(inflate(data, how, path))
-    if bytes(data[: len(elf.MAGIC)]) != elf.MAGIC:
+    if data[: len(elf.MAGIC)] != elf.MAGIC:
         return None
-    source = Source(path, elf.parse(data, path), how.name if how else "")
+    source = Source(path, elf.parse(data, path), compressed)
     return source if any(_has_bytes(source.file, name) for name in SECTIONS) else None
 
 
@@ -83,39 +76,13 @@ def _has_bytes(file: elf.Elf, name: str) -> bool:
     try:
         return bool(file.section(name))
     except WitnessError:
-        return True  # it is compressed, which is drgn's business
+        return True  # it is compressed: section_bytes() inflates it
 
 
 def description(source: Source) -> str:
     """Return what the file is, for a person: ``kernel module (ELF64 x86-64, xz)``."""
-    is_module = source.file.type == elf.ET_REL and source.file.has(".modinfo")
-    kind = "kernel module" if is_module else "ELF file"
-    details = ", ".join(filter(None, (source.file.description, source.compressed)))
-    return f"{kind} ({details})"
-
-
-def identity(source: Source) -> str:
-    """Return ``build-id ...`` or, where there is none, ``sha256 ...`` of the file on disk."""
-    build_id = elf.build_id(source.file)
-    if build_id:
-        return f"build-id {build_id}"
-    import hashlib
-
-    with open(source.path, "rb") as file:
-        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-class Dwarf(NamedTuple):
-    """A file that drgn has taken; ``log`` is what it passed over, one line each."""
-
-    source: Source
-    program: "drgn.Program"
-    log: list[str]
-
-    @property
-    def path(self) -> str:
-        """Where the file is."""
-        return self.source.path
+    kind = "kernel module" if source.file.is_module else "ELF file"
+    return f"{kind} ({', '.join(filter(None, (source.file.description, source.compressed)))})"
 
 
 def observe(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
@@ -127,53 +94,57 @@ def observe(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
     try:
         return _observed(source, names, abi)
     except (LookupError, ValueError, struct.error, OverflowError) as error:
-        raise WitnessError(f"{source.path}: its DWARF is damaged: {_one_line(error)}") from None
+        raise WitnessError(f"{source.path}: its DWARF is damaged: {spaced(error)}") from None
 
 
 def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
-    main = dwarf_entries.Entries(source.file, source.path)
+    main = Entries(source.file, source.path)
     halves = [main]
     lost: list[str] = []
     for folder, name in dict.fromkeys(main.other_halves()):
         path = os.path.join(folder, name)
         other = opened(path)
-        halves += [dwarf_entries.Entries(other.file, path)] if other else []
-        lost += [] if other else [f"{source.path}: split DWARF file {path} not found"]
+        halves += [Entries(other.file, path)] if other else []
+        lost += [] if other else [path]
     found: list[Layout] = []
     missing: list[str] = []
     for name in names:
         layouts = dict.fromkeys(layout for half in halves for layout in _named(half, name, abi))
         found += layouts
         missing += [] if layouts else [name]
-    # Of units that are not here nobody knows what they define.
+    # Nobody knows what the units define that are not here.
     if lost:
-        raise WitnessError(lost[0])
+        raise WitnessError(f"{source.path}: split DWARF file {lost[0]} not found")
     return Layouts("dwarf", source.path, tuple(found), tuple(missing))
 
 
 def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:
     for found in entries.named(name):
         seen, _, _ = _resolved(entries, found)
-        if seen and seen.tag in STRUCTS and not seen.get(dwarf_entries.DECLARATION):
+        if seen and seen.tag in STRUCTS and not seen.get(form.DECLARATION):
             yield _layout(entries, seen, name, abi)
 
 
-STRUCTS = (dwarf_entries.STRUCTURE, dwarf_entries.CLASS)
-POINTERS = (
-    dwarf_entries.POINTER,
-    dwarf_entries.REFERENCE,
-    dwarf_entries.RVALUE,
-    dwarf_entries.PTR_TO_MEMBER,
-)
-QUALIFIERS = (
-    dwarf_entries.CONST,
-    dwarf_entries.VOLATILE,
-    dwarf_entries.RESTRICT,
-    dwarf_entries.ATOMIC,
-)
-# DW_ATE_*: complex_float, float, imaginary_float, decimal_float; signed, signed_char.
-FLOATS, SIGNED, BIG, LITTLE = (0x03, 0x04, 0x09, 0x0F), (0x05, 0x06), 1, 2
-PLUS_UCONST = 0x23  # DW_OP_plus_uconst, how DWARF 2 says where a member is
+def read(source: Source) -> "drgn.Program":
+    """Hand the file to drgn (WitnessError: no drgn, or nothing that it can read)."""
+    try:
+        import drgn
+    except ImportError:
+        raise WitnessError(f"{source.path}: {EXTRA}") from None
+    log: list[str] = []
+    program = drgn.Program()
+    # Program.load_debug_info() passes over a file without a build-id in silence; a module of our
+    # own that is made to take the file does not.
+    module = program.extra_module(source.path, create=True)
+    try:
+        with _log_of_drgn(log), _file(source) as file:
+            module.try_file(source.path, fd=os.dup(file.fileno()), force=True)
+    except Exception as error:
+        raise WitnessError(f"{source.path}: drgn: {spaced(error)}") from None
+    if module.wants_debug_file():
+        why = f": {log[0]}" if log else ""
+        raise WitnessError(f"{source.path}: drgn finds no DWARF in it that it can read{why}")
+    return program
 
 
 # drgn says on Python's log what it passes over; here it is kept, and goes no further.
@@ -191,28 +162,6 @@ def _log_of_drgn(lines: list[str]) -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(keep)
-
-
-def read(source: Source) -> Dwarf:
-    """Hand the file to drgn (WitnessError: no drgn, or nothing that it can read)."""
-    try:
-        import drgn
-    except ImportError:
-        raise WitnessError(f"{source.path}: {EXTRA}") from None
-    log: list[str] = []
-    program = drgn.Program()
-    # Program.load_debug_info() passes over a file without a build-id in silence; a module of our
-    # own that is made to take the file does not.
-    module = program.extra_module(source.path, create=True)
-    try:
-        with _log_of_drgn(log), _file(source) as file:
-            module.try_file(source.path, fd=os.dup(file.fileno()), force=True)
-    except Exception as error:
-        raise WitnessError(f"{source.path}: drgn: {_one_line(error)}") from None
-    if module.wants_debug_file():
-        why = f": {log[0]}" if log else ""
-        raise WitnessError(f"{source.path}: drgn finds no DWARF in it that it can read{why}")
-    return Dwarf(source, program, log)
 
 
 # The bytes as an open file: the source itself, or what it inflates to.
@@ -234,7 +183,7 @@ def _layout(entries: Entries, seen: Entry, name: str, abi: Abi) -> Layout:
     refuse = f"{entries.path}: struct {name}: "
     try:
         rows = [row for row in _rows(entries, seen, 0, 0, refuse) if row.size]
-        return tiled(name, abi.name, seen.get(dwarf_entries.BYTE_SIZE) or 0, None, rows)
+        return tiled(name, abi.name, seen.get(form.BYTE_SIZE) or 0, None, rows)
     except LayoutError as error:
         raise WitnessError(f"{refuse}{error}") from None
 
@@ -245,12 +194,12 @@ def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) ->
     for count, member in enumerate(entries.children(seen)):
         if count > MEMBERS_MAX or depth > DEPTH_MAX:
             raise WitnessError(f"{refuse}it has more than {MEMBERS_MAX} members")
-        if member.tag == dwarf_entries.VARIANT_PART:
-            raise WitnessError(f"{refuse}it has variants; {_NOT_BUILT}")
-        inherited = member.tag == dwarf_entries.INHERITANCE
-        if member.tag != dwarf_entries.MEMBER and not inherited:
+        if member.tag == form.VARIANT_PART:
+            raise WitnessError(f"{refuse}it has variants; {NOT_BUILT}")
+        inherited = member.tag == form.INHERITANCE
+        if member.tag != form.MEMBER and not inherited:
             continue
-        if member.get(dwarf_entries.EXTERNAL) or member.get(dwarf_entries.DECLARATION):
+        if member.get(form.EXTERNAL) or member.get(form.DECLARATION):
             continue  # a static member of C++ is not in the struct
         name = entries.name(member)
         offset = start + _offset(member, name, refuse)
@@ -260,24 +209,24 @@ def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) ->
         inner, _, _ = _resolved(entries, entries.type_of(member))
         if inner is None or inner.tag not in STRUCTS:
             raise WitnessError(
-                f"{refuse}the member at byte {offset} is an anonymous union; {_NOT_BUILT}"
+                f"{refuse}the member at byte {offset} is an anonymous union; {NOT_BUILT}"
             )
         yield from _rows(entries, inner, offset, depth + 1, refuse)
 
 
 def _offset(member: Entry, name: str, refuse: str) -> int:
-    bits = member.get(dwarf_entries.DATA_BIT_OFFSET) or 0
-    sized = (dwarf_entries.BIT_SIZE, dwarf_entries.BIT_OFFSET)
+    bits = member.get(form.DATA_BIT_OFFSET) or 0
+    sized = (form.BIT_SIZE, form.BIT_OFFSET)
     if bits % BITS or any(member.get(attribute) is not None for attribute in sized):
-        raise WitnessError(f"{refuse}member {name} is a bitfield; {_NOT_BUILT}")
-    place = member.get(dwarf_entries.LOCATION)
+        raise WitnessError(f"{refuse}member {name} is a bitfield; {NOT_BUILT}")
+    place = member.get(form.LOCATION)
     if place is None:
         return int(bits) // BITS
     if isinstance(place, int):
         return place
     if not place or place[0] != PLUS_UCONST:
         raise WitnessError(f"{refuse}where member {name or 'of a base class'} is, is computed")
-    return dwarf_entries.uleb(place, 1)[0]
+    return form.uleb(place, 1)[0]
 
 
 # A type without its typedefs, qualifiers and array dimensions: (type, outermost typedef, count).
@@ -286,9 +235,9 @@ def _resolved(entries: Entries, seen: Entry | None) -> tuple[Entry | None, str, 
     for _ in range(HOPS_MAX):
         if seen is None:
             return None, typedef, count
-        if seen.tag == dwarf_entries.TYPEDEF:
+        if seen.tag == form.TYPEDEF:
             typedef = typedef or entries.name(seen)
-        elif seen.tag == dwarf_entries.ARRAY:
+        elif seen.tag == form.ARRAY:
             typedef, count = "", min(count * _elements(entries, seen), COUNT_MAX + 1)
         elif seen.tag not in QUALIFIERS:
             return seen, typedef, count
@@ -299,10 +248,8 @@ def _resolved(entries: Entries, seen: Entry | None) -> tuple[Entry | None, str, 
 def _elements(entries: Entries, array: Entry) -> int:
     count = 1
     for dimension in entries.children(array):
-        if dimension.tag == dwarf_entries.SUBRANGE:
-            bound, whole = (
-                dimension.get(x) for x in (dwarf_entries.UPPER_BOUND, dwarf_entries.COUNT)
-            )
+        if dimension.tag == form.SUBRANGE:
+            bound, whole = dimension.get(form.UPPER_BOUND), dimension.get(form.COUNT)
             bound = -1 if bound in ((1 << 32) - 1, (1 << 64) - 1) else bound
             known = whole if isinstance(whole, int) else bound + 1 if isinstance(bound, int) else 0
             count = min(count * max(known, 0), COUNT_MAX + 1)
@@ -313,7 +260,7 @@ def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -
     seen, typedef, count = _resolved(entries, entries.type_of(member))
     if count > COUNT_MAX:
         raise WitnessError(f"{refuse}member {name} has {count} elements")
-    size = seen.get(dwarf_entries.BYTE_SIZE) if seen else None
+    size = seen.get(form.BYTE_SIZE) if seen else None
     if seen and seen.tag in POINTERS:
         size = seen.unit.address if size is None else size
     if seen is None or not isinstance(size, int):
@@ -326,29 +273,25 @@ def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -
 
 def _kind(entries: Entries, member: Entry, seen: Entry) -> tuple[str, bool | None]:
     if seen.tag in POINTERS:
-        return POINTER, None
+        return model.POINTER, None
     if seen.tag in STRUCTS:
-        return STRUCT, None
-    if seen.tag not in (dwarf_entries.BASE, dwarf_entries.ENUMERATION):
-        return (UNION if seen.tag == dwarf_entries.UNION else OTHER), None
-    encoding = seen.get(dwarf_entries.ENCODING)
+        return model.STRUCT, None
+    if seen.tag not in (form.BASE, form.ENUMERATION):
+        return (model.UNION if seen.tag == form.UNION else model.OTHER), None
+    encoding = seen.get(form.ENCODING)
     if encoding in FLOATS:
-        return FLOATING, None
-    orders = (seen.get(dwarf_entries.ENDIANITY), member.get(dwarf_entries.ENDIANITY))
-    big = BIG in orders or (entries.big and LITTLE not in orders)
+        return model.FLOATING, None
+    orders = (seen.get(form.ENDIANITY), member.get(form.ENDIANITY))
+    big = BIG in orders or (entries.byteorder == "big" and LITTLE not in orders)
     signed = encoding in SIGNED
-    if seen.tag == dwarf_entries.ENUMERATION and encoding is None:
+    if seen.tag == form.ENUMERATION and encoding is None:
         signed = _is_signed_enumeration(entries, seen)
-    return (BIG_ENDIAN if big else INTEGER), signed
+    return (model.BIG_ENDIAN if big else model.INTEGER), signed
 
 
 # clang names the integer that it is; older compilers leave it to the values.
 def _is_signed_enumeration(entries: Entries, seen: Entry) -> bool:
     integer, _, _ = _resolved(entries, entries.type_of(seen))
     if integer:
-        return integer.get(dwarf_entries.ENCODING) in SIGNED
-    return any((value.get(dwarf_entries.CONST_VALUE) or 0) < 0 for value in entries.children(seen))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return integer.get(form.ENCODING) in SIGNED
+    return any((value.get(form.CONST_VALUE) or 0) < 0 for value in entries.children(seen))

@@ -1,12 +1,11 @@
 """DWARF's entries, as far as a struct needs them: found by name, and read one at a time.
 
-A kernel's .debug_info is 300 MB, and a struct's name is in few of its units. This reader looks for
-references to the name's place in the string section, and believes a place only if an abbreviation
-of its unit says that an entry with that name begins there. DWARF 2 to 5, 32 and 64 bits, both byte
-orders, compressed sections, relocatable files and the other half of split DWARF.
+A kernel's .debug_info is 300 MB, and a struct's name is in few of its units. This reader searches
+for references to the name's place in the string section, and then walks through the entries of the
+units that have one: only an entry that is found so, and has that name, counts. DWARF 2 to 5, 32 and
+64 bits, both byte orders, compressed sections, relocatable files and the other half of split DWARF.
 
-Law of this file: it knows where entries are, and nothing of C. A form or a relocation that is not
-known is an error where a struct needs it.
+A form that is not known is an error where a struct needs it: its length must not be guessed.
 """
 
 import os
@@ -19,11 +18,11 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.layouts.witnesses.elf_bytes import section_bytes
 
 # Bounds that no honest file comes near, so that a hostile one costs no more.
 UNITS_MAX, PLACES_MAX, ENTRIES_MAX = 1 << 17, 1 << 16, 1 << 22
-STRINGS_MAX, TYPES_MAX, ABBREVIATIONS_MAX = 64, 256, 1 << 22
+STRINGS_MAX, ABBREVIATIONS_MAX = 64, 1 << 22
+WORDS = {4: "I", 8: "Q"}  # of the module struct, by their size in bytes
 
 # DWARF 5, 7.5.3 (tags), 7.5.4 (attributes), 7.5.5 (forms); the last two tables of GNU's are split
 # DWARF as version 4 had it, and dwz.
@@ -93,17 +92,16 @@ class Entry(NamedTuple):
 
 
 class Entries:
-    """The DWARF of one ELF file. It has a life: abbreviations are read once."""
+    """The DWARF of one ELF file. Abbreviations are read once and kept."""
 
     def __init__(self, file: elf.Elf, path: str) -> None:
         """Find the sections and the units (WitnessError)."""
-        self.path, self.big = path, file.byteorder == "big"
-        self.order = ">" if self.big else "<"
+        self.path, self.byteorder, self.order = path, file.byteorder, file.order
         self.split = file.has(".debug_info.dwo")
         kind = ".dwo" if self.split else ""
         names = ("info", "abbrev", "str", "str_offsets")
         self.info, self.abbrev, self.str, self.str_offsets = (
-            section_bytes(file, f".debug_{name}{kind}") for name in names
+            elf.section_bytes(file, f".debug_{name}{kind}") for name in names
         )
         self.gnu_split = bool(re.search(GNU_DWO_NAME_BYTES, self.abbrev))
         self.units = list(islice(self._units(), UNITS_MAX))
@@ -115,19 +113,16 @@ class Entries:
 
     def named(self, name: str) -> Iterator[Entry]:
         """Yield every struct, class, union and typedef of this name, declarations too."""
-        wanted = name.encode() + b"\0"
-        found = islice(re.finditer(re.escape(wanted), self.str), STRINGS_MAX + 1)
-        places = [hit.start() for hit in found]
-        if len(places) > STRINGS_MAX:
+        wanted = re.escape(name.encode() + b"\0")
+        strings = [hit.start() for hit in islice(re.finditer(wanted, self.str), STRINGS_MAX + 1)]
+        if len(strings) > STRINGS_MAX:
             raise WitnessError(f"{self.path}: its DWARF has the string {name} too often")
-        places_of: dict[Unit, set[int]] = {}
-        for unit, start in self._places(wanted, places):
-            places_of.setdefault(unit, set()).add(start)
-        indexing = set(self._indexing(places))
-        for unit in sorted({*places_of, *indexing}):
-            last = unit.end if unit in indexing else max(places_of[unit]) + 1
-            for start in self._types(unit, last):
-                if unit in indexing or start in places_of[unit]:
+        hits = sorted(self._mentions(wanted, strings))
+        indexed = {unit: unit.end for unit in self._indexing(strings)}
+        last = {self._unit_at(hit): hit + 1 for hit in hits} | indexed
+        for unit in sorted(last):
+            for start, end in self._types(unit, last[unit]):
+                if unit in indexed or bisect_left(hits, start) < bisect_left(hits, end):
                     entry = self.entry(unit, start)
                     if self.name(entry) == name:
                         yield entry
@@ -201,18 +196,17 @@ class Entries:
     def _units(self) -> Iterator[Unit]:
         at = 0
         while at + 12 <= len(self.info):
-            start, width = at, 4
-            (length,) = struct.unpack_from(f"{self.order}I", self.info, at)
+            start, width, body = at, 4, at + 4
+            length = self._number(self.info, at, 4)
             if length == 0xFFFFFFFF:
-                width, (length,) = 8, struct.unpack_from(f"{self.order}Q", self.info, at + 4)
-            body = at + (4 if width == 4 else 12)
+                width, body, length = 8, at + 12, self._number(self.info, at + 4, 8)
             at = body + length
             if at > len(self.info) or length < 7:
                 raise WitnessError(f"{self.path}: its DWARF is truncated: the unit at {start:#x}")
             yield self._unit(start, body, at, width)
 
     def _unit(self, start: int, at: int, end: int, width: int) -> Unit:
-        word = "I" if width == 4 else "Q"
+        word = WORDS[width]
         version, kind = struct.unpack_from(f"{self.order}HB", self.info, at)
         if not 2 <= version <= 5:
             raise WitnessError(f"{self.path}: DWARF of version {version}: known are 2 to 5")
@@ -225,7 +219,7 @@ class Entries:
         signature, offset = b"", 0
         if kind in (2, 6):  # DW_UT_type, DW_UT_split_type
             signature = bytes(self.info[at : at + 8])
-            (offset,) = struct.unpack_from(f"{self.order}{word}", self.info, at + 8)
+            offset = self._number(self.info, at + 8, width)
         at += {2: 8 + width, 6: 8 + width, 4: 8, 5: 8}.get(kind, 0)
         skeleton = kind == 4  # DW_UT_skeleton
         return Unit(start, at, end, version, width, address, place, signature, offset, skeleton)
@@ -236,76 +230,53 @@ class Entries:
             raise WitnessError(f"{self.path}: its DWARF is damaged: no unit at {place:#x}")
         return self.units[number]
 
-    # Where an entry begins whose name is one of these strings, or stands in it.
-    def _places(self, wanted: bytes, strings: list[int]) -> Iterator[tuple[Unit, int]]:
-        looked_for = [(STRING, 0, re.escape(wanted))]
-        for width, word in ((4, "I"), (8, "Q")):
-            if any(unit.width == width for unit in self.units):
-                packed = [struct.pack(self.order + word, place) for place in strings]
-                looked_for += [(STRP, width, b"|".join(map(re.escape, packed)))] if packed else []
-        for form, width, pattern in looked_for:
+    # Where the name stands in .debug_info, or the offset of one of these strings.
+    def _mentions(self, wanted: bytes, strings: list[int]) -> Iterator[int]:
+        patterns = [wanted]
+        for width in {unit.width for unit in self.units} if strings else ():
+            packed = [struct.pack(self.order + WORDS[width], place) for place in strings]
+            patterns.append(b"|".join(map(re.escape, packed)))
+        for pattern in patterns:
             for count, start in enumerate(starts(pattern, self.info)):
                 if count >= PLACES_MAX:
                     raise WitnessError(f"{self.path}: its DWARF has a name too often")
-                unit = self._unit_at(start)
-                if width in (0, unit.width) and start >= unit.first:
-                    yield from self._begins(unit, form, start)
-
-    # The abbreviations by which an entry begins a few bytes before its name.
-    def _begins(self, unit: Unit, form: int, place: int) -> Iterator[tuple[Unit, int]]:
-        for code, known in self._table(unit).items():
-            if known.tag not in NAMED:
-                continue
-            before = 0
-            for attribute, how, _ in known.attributes:
-                if attribute == NAME:
-                    packed = _packed(code)
-                    start = place - before - len(packed)
-                    if how == form and self.info[start : start + len(packed)] == packed:
-                        yield unit, start
-                    break
-                size = _size(unit, how)
-                if size is None:
-                    break
-                before += size
+                yield start
 
     # The units whose names are indices into a table that has one of these strings.
     def _indexing(self, places: list[int]) -> Iterator[Unit]:
         hits = sorted(
             start
             for place in places
-            for word in "IQ"
+            for word in WORDS.values()
             for start in starts(re.escape(struct.pack(self.order + word, place)), self.str_offsets)
         )
         for unit in self.units if hits else ():
             base = self._base(unit)
             end = len(self.str_offsets)
             if unit.version >= 5 and unit.width == 4 and base >= 8:
-                (length,) = struct.unpack_from(f"{self.order}I", self.str_offsets, base - 8)
-                end = base - 4 + length
+                end = base - 4 + self._number(self.str_offsets, base - 8, 4)
             if bisect_left(hits, base) < bisect_left(hits, end):
                 yield unit
 
-    # Where the entries of NAMED tags in a unit begin. A place that was found by its bytes may lie
-    # amid another entry, so all are stepped over from the unit's first on.
-    def _types(self, unit: Unit, end: int) -> Iterator[int]:
+    # (first byte, byte behind) of each entry of a NAMED tag that begins before `last`: only a walk
+    # from the unit's first entry on tells where entries begin.
+    def _types(self, unit: Unit, last: int) -> Iterator[tuple[int, int]]:
         at, table, info = unit.first, self._table(unit), self.info
         for _ in range(ENTRIES_MAX):
-            if at >= end:
+            if at >= last:
                 return
             start, code = at, info[at]
             code, at = (code, at + 1) if code < 0x80 else uleb(info, at)
             if code == 0:
                 continue
             known = table[code]
-            if known.tag in NAMED:
-                yield start
             if known.size is not None:
                 at += known.size
-                continue
-            for _, form, _ in known.attributes:
-                if form != IMPLICIT:
-                    at = self._value(unit, form, at)[1]
+            else:
+                for _, form, _ in known.attributes:
+                    at = self._value(unit, form, at)[1] if form != IMPLICIT else at
+            if known.tag in NAMED:
+                yield start, at
         raise WitnessError(f"{self.path}: its DWARF has a unit of over {ENTRIES_MAX} entries")
 
     def _base(self, unit: Unit) -> int:
@@ -315,18 +286,17 @@ class Entries:
         return self.entry(unit, unit.first).get(STR_OFFSETS_BASE) or default
 
     def _string_offset(self, unit: Unit, index: int) -> int:
-        word = "I" if unit.width == 4 else "Q"
-        place = self._base(unit) + index * unit.width
-        (offset,) = struct.unpack_from(self.order + word, self.str_offsets, place)
-        return int(offset)
+        return self._number(self.str_offsets, self._base(unit) + index * unit.width, unit.width)
+
+    def _number(self, data: Any, at: int, width: int) -> int:
+        return int(struct.unpack_from(self.order + WORDS[width], data, at)[0])
 
     def _table(self, unit: Unit) -> dict[int, Abbreviation]:
         key = (unit.abbreviations, unit.version, unit.width, unit.address)
         if key not in self._tables:
             table = dict(islice(_abbreviations(self.abbrev, unit), ABBREVIATIONS_MAX))
             self._known += len(table)
-            types = sum(known.tag in NAMED for known in table.values())
-            if self._known > ABBREVIATIONS_MAX or types > TYPES_MAX:
+            if self._known > ABBREVIATIONS_MAX:
                 raise WitnessError(f"{self.path}: its DWARF has more abbreviations than any")
             self._tables[key] = table
         return self._tables[key]
@@ -339,7 +309,8 @@ class Entries:
             raw = self.info[at : at + size]
             if form == SIGNATURE:
                 return bytes(raw), at + size
-            return (int.from_bytes(raw, "big" if self.big else "little") if size else 1), at + size
+            # A flag without bytes is true because it is there.
+            return (int.from_bytes(raw, self.byteorder) if size else 1), at + size
         if form == STRING:
             return at, _end(self.info, at)
         if form in ULEB:
@@ -348,7 +319,7 @@ class Entries:
             return _sleb(self.info, at)
         if form in BLOCKS:
             raw = self.info[at : at + BLOCKS[form]]
-            length, at = int.from_bytes(raw, "big" if self.big else "little"), at + BLOCKS[form]
+            length, at = int.from_bytes(raw, self.byteorder), at + BLOCKS[form]
         elif form in (0x09, 0x18):  # block, exprloc
             length, at = uleb(self.info, at)
         else:
@@ -425,11 +396,3 @@ def _sleb(data: Any, at: int) -> tuple[int, int]:
     value, end = uleb(data, at)
     bits = 7 * (end - at)
     return (value - (1 << bits) if data[end - 1] & 0x40 else value), end
-
-
-def _packed(code: int) -> bytes:
-    out = bytearray()
-    while code >= 0x80:
-        out.append(code & 0x7F | 0x80)
-        code >>= 7
-    return bytes((*out, code))

@@ -1,40 +1,35 @@
 """An ELF file's class, byte order, machine, sections and build-id: what the other readers need.
 
-ELF32 and ELF64, both byte orders; the data may be a file mapped into memory, and nothing is
-copied. It serves kernels of 400 MB and a compiler's object of 1 KB alike.
-
-Law of this file: no field of the file is believed before it is held against the file's length.
+ELF32 and ELF64, both byte orders, of 1 KB and of 400 MB: the data may be a file mapped into memory,
+and nothing is copied. Every field of the file is checked against the file's length before it is
+used.
 """
 
 import struct
-from mmap import mmap
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 from runstate_abi.layouts.abi import Abi, abi_of_elf
 from runstate_abi.layouts.model import WitnessError
-
-Buffer = bytes | bytearray | memoryview | mmap
+from runstate_abi.layouts.witnesses.compressed import ZLIB, Buffer, compression, inflate
 
 MAGIC = b"\x7fELF"
 ET_REL = 1
-SHT_NOBITS, SHF_COMPRESSED = 8, 0x800
+SHT_RELA, SHT_NOBITS, SHT_REL, SHF_COMPRESSED = 4, 8, 9, 0x800
 NT_GNU_BUILD_ID, GNU = 3, b"GNU\0"
 
-
-class Shape(NamedTuple):
-    """Where an ELF class keeps what is read here, as struct formats without the byte order."""
-
-    header: str  # e_type e_machine e_shoff e_shentsize e_shnum e_shstrndx, from byte 16 on
-    section: str  # sh_name sh_type sh_flags sh_offset sh_size sh_link sh_info
-
-
-# The System V gABI, chapters "ELF header" and "Sections"; "x" is a byte of no interest here.
+# The System V gABI, chapters "ELF header" and "Sections": struct formats without the byte order;
+# "x" is a byte of no interest here. HEADER begins at byte 16, SECTION has the fields of Section.
 # fmt: off
-SHAPES = {
-    #  EI_CLASS  e_type, e_machine     e_shoff  flags...  shentsize, shnum, shstrndx
-    32: Shape("HH 4x  4x 4x          I       4x 2x 2x 2x HHH", "III 4x II II 4x 4x"),
-    64: Shape("HH 4x  8x 8x          Q       4x 2x 2x 2x HHH", "IIQ 8x QQ II 8x 8x"),
+HEADER = {  # e_type, e_machine  e_shoff  flags...  shentsize, shnum, shstrndx
+    32: "HH 4x  4x 4x          I       4x 2x 2x 2x HHH",
+    64: "HH 4x  8x 8x          Q       4x 2x 2x 2x HHH",
 }
+SECTION = {32: "III I II II I 4x", 64: "IIQ Q QQ II Q 8x"}
+SYMBOL = {32: "4xI8x", 64: "8xQ8x"}  # st_value
+# Relocations that put a symbol's value and an addend into 4 or 8 bytes: {machine: {type: size}}.
+RELOCATIONS = {3: {1: 4}, 40: {2: 4}, 62: {1: 8, 10: 4, 11: 4}, 183: {257: 8, 258: 4},
+               243: {1: 4, 2: 8}}
 MACHINES = {
     3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390", 40: "arm", 62: "x86-64",
     183: "arm64", 243: "riscv", 247: "bpf", 258: "loongarch",
@@ -48,10 +43,12 @@ class Section(NamedTuple):
     name_offset: int
     type: int
     flags: int
+    address: int
     offset: int
     size: int
     link: int
     info: int
+    alignment: int
 
 
 class Elf(NamedTuple):
@@ -73,6 +70,16 @@ class Elf(NamedTuple):
         All that it has are little-endian.
         """
         return abi_of_elf(self.elf_class, self.machine) if self.byteorder == "little" else None
+
+    @property
+    def order(self) -> str:
+        """The byte order as the module struct writes it."""
+        return "<" if self.byteorder == "little" else ">"
+
+    @property
+    def is_module(self) -> bool:
+        """Whether this is a kernel module."""
+        return self.type == ET_REL and self.has(".modinfo")
 
     @property
     def description(self) -> str:
@@ -114,19 +121,18 @@ def parse(data: Buffer, source: str) -> Elf:
         raise WitnessError(f"{source}: not an ELF file")
     if len(view) < 16 or view[4] not in (1, 2) or view[5] not in (1, 2):
         raise WitnessError(f"{source}: ELF header: no known class or byte order")
-    elf_class, byteorder = (32, 64)[view[4] - 1], (("little", "<"), ("big", ">"))[view[5] - 1]
-    shape = SHAPES[elf_class]
-    header = struct.Struct(byteorder[1] + shape.header)
+    elf_class, order = (32, 64)[view[4] - 1], "<>"[view[5] - 1]
+    header = struct.Struct(order + HEADER[elf_class])
     if len(view) < 16 + header.size:
         raise WitnessError(f"{source}: truncated: {len(view)} bytes are not a whole ELF header")
     type_, machine, *table = header.unpack_from(view, 16)
-    sections = _sections(view, source, struct.Struct(byteorder[1] + shape.section), *table[:3])
+    sections = _sections(view, source, struct.Struct(order + SECTION[elf_class]), *table[:3])
     names = _names(view, source, sections, table[3])
-    order: Literal["little", "big"] = "little" if byteorder[0] == "little" else "big"
-    return Elf(source, view, elf_class, order, type_, machine, sections, names)
+    byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
+    return Elf(source, view, elf_class, byteorder, type_, machine, sections, names)
 
 
-# The section table, each row held against the length of the file.
+# The section table; no section may end behind the file.
 def _sections(
     view: memoryview, source: str, row: struct.Struct, offset: int, entry: int, count: int
 ) -> tuple[Section, ...]:
@@ -175,14 +181,14 @@ def build_id(elf: Elf) -> str | None:
     """Return the linker's build-id in hex: a module's own note, or among a vmlinux's .notes."""
     for name in (".note.gnu.build-id", ".notes"):
         notes = elf.section(name)
-        if notes is not None and (found := _build_id(notes, elf.byteorder)):
+        if notes is not None and (found := _build_id(notes, elf.order)):
             return found
     return None
 
 
 # Notes are three words, a name and a description, each padded to four bytes.
-def _build_id(notes: memoryview, byteorder: Literal["little", "big"]) -> str | None:
-    header = struct.Struct("<III" if byteorder == "little" else ">III")
+def _build_id(notes: memoryview, order: str) -> str | None:
+    header = struct.Struct(order + "III")
     position = 0
     while position + header.size <= len(notes):
         name_size, size, kind = header.unpack_from(notes, position)
@@ -192,3 +198,53 @@ def _build_id(notes: memoryview, byteorder: Literal["little", "big"]) -> str | N
             return bytes(notes[start : start + size]).hex() or None
         position = start + (size + 3 & ~3)
     return None
+
+
+def section_bytes(file: Elf, name: str) -> Any:
+    """Return the bytes of a section of debug info, inflated and relocated where they have to be.
+
+    Nothing if there is no such section. WitnessError if they cannot be had.
+    """
+    zipped = file.number_of(name.replace(".debug", ".zdebug"))
+    number = file.number_of(name)
+    number = zipped if number is None else number
+    if number is None:
+        return b""
+    row = file.sections[number]
+    data: Any = file.data[row.offset : row.offset + row.size]
+    if row.flags & SHF_COMPRESSED or number == zipped:
+        # Behind an Elf64_Chdr, an Elf32_Chdr, or the older "ZLIB" and 8 bytes of size.
+        data = data[24 if row.flags & SHF_COMPRESSED and file.elf_class == 64 else 12 :]
+        data = inflate(data, compression(data) or ZLIB, f"{file.source}: {name}")
+    if file.type == ET_REL:
+        data = bytearray(data)
+        for relocations in file.sections:
+            if relocations.type in (SHT_RELA, SHT_REL) and relocations.info == number:
+                _relocate(data, file, relocations)
+    return data
+
+
+def _relocate(data: bytearray, file: Elf, relocations: Section) -> None:
+    known = RELOCATIONS.get(file.machine)
+    if known is None:
+        raise WitnessError(f"{file.source}: {file.description}: its relocations are not known")
+    wide = file.elf_class == 64
+    symbols = [value for (value,) in _entries(file, relocations.link, SYMBOL[file.elf_class])]
+    addend = "qi"[not wide] * (relocations.type == SHT_RELA)
+    rows = _entries(file, file.sections.index(relocations), ("QQ" if wide else "II") + addend)
+    shift = 32 if wide else 8
+    put: dict[int, Any] = {
+        size: struct.Struct(file.order + word).pack_into for size, word in ((4, "I"), (8, "Q"))
+    }
+    for place, info, *addends in rows:
+        size = known.get(info & (1 << shift) - 1)
+        if size is None:
+            continue  # of an address, which no struct needs
+        old = addends[0] if addends else int.from_bytes(data[place : place + size], file.byteorder)
+        put[size](data, place, symbols[info >> shift] + old & (1 << 8 * size) - 1)
+
+
+# The entries of a section that is a table; what is left at its end is no entry.
+def _entries(file: Elf, number: int, form: str) -> Iterator[tuple[Any, ...]]:
+    row, section = struct.Struct(file.order + form), file.sections[number]
+    return row.iter_unpack(file.data[section.offset :][: section.size // row.size * row.size])

@@ -1,22 +1,19 @@
 """What a compiler makes of a struct in a user's own header, whatever that struct looks like.
 
-A compiler answers about a member that is there, and refuses the whole unit for one that is not.
-So where it refuses, each member is asked for alone: what is missing is told by what compiles, and
-never by the words of a complaint. A compiler tells no names either; those of members that nobody
-asked for come out of the debug info that it can be told to make, where there is a reader for it.
-
-Law of this file: nothing is taken for absent before a struct of our own has passed the same
-questions, and what cannot be known is said to be unrecorded.
+A compiler answers about a member that is there, and refuses the whole unit for one that is not. So
+where it refuses, each member is asked for alone: what compiles shows what is missing, never the
+words of a complaint. Before a member counts as absent, a struct of our own must have passed the
+same questions. The names of other members come out of the debug info that the compiler can make;
+where that cannot be read, they are unrecorded.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import Abi
-from runstate_abi.layouts.model import Field, Layout, LayoutError, WitnessError, tiled
+from runstate_abi.layouts.model import NOT_BUILT, Field, Layout, LayoutError, WitnessError, tiled
 from runstate_abi.layouts.witnesses import btf, dwarf, elf, probe
 from runstate_abi.layouts.witnesses.compiler import (
-    Observation,
+    Measurement,
     compiled,
     does_not_compile,
     header_unit,
@@ -31,16 +28,21 @@ UNRECORDED = "other members"
 
 def observe(
     header: str, name: str, claimed: str, command: str, abi: Abi | None = None
-) -> Observation:
+) -> Measurement:
     """Measure ``name`` of a C header, a struct's tag or a typedef, as the Layout ``claimed``.
 
     WitnessError if the header does not compile, has no such struct, or one with bitfields.
     """
-    for c_type in _spellings(name):
+    # A name is a struct's tag first and a typedef second.
+    spellings = [name] if name.startswith("struct ") else [f"struct {name}", name]
+    for c_type in spellings:
         unit = header_unit(header, [(c_type, claimed)])
         answer = compiled(unit, command)
         if isinstance(answer, str):
-            if isinstance(compiled(_alone(unit), command), str):
+            # The struct without its members, and our own struct, which must pass.
+            subjects = tuple(subject._replace(members=()) for subject in unit.subjects)
+            alone = unit._replace(subjects=subjects, asked=probe.CONTROL)
+            if isinstance(compiled(alone, command), str):
                 continue
             unit = _without_the_absent(unit, command, header)
             answer = compiled(unit, command)
@@ -50,18 +52,7 @@ def observe(
     empty = compiled(header_unit(header, ()), command)
     if isinstance(empty, str):
         raise does_not_compile(command, empty)
-    raise WitnessError(f"{header}: {command} finds no {' and no '.join(_spellings(name))} in it")
-
-
-# A name is a struct's tag first and a typedef second.
-def _spellings(name: str) -> Sequence[str]:
-    return [name] if name.startswith("struct ") else [f"struct {name}", name]
-
-
-# The struct without its members, and our own struct, which must pass.
-def _alone(unit: Unit) -> Unit:
-    (subject,) = unit.subjects
-    return unit._replace(subjects=(subject._replace(members=()),), asked=probe.CONTROL)
+    raise WitnessError(f"{header}: {command} finds no {' and no '.join(spellings)} in it")
 
 
 def _without_the_absent(unit: Unit, command: str, header: str) -> Unit:
@@ -89,14 +80,13 @@ def _has_bytes(unit: Unit, command: str, header: str, member: str) -> bool:
         return False
     if not compiles(probe.has_address(subject.c_type, member)):
         raise WitnessError(
-            f"{header}: {subject.c_type}: member {member} is a bitfield; bitfields and unions are "
-            "not to be built"
+            f"{header}: {subject.c_type}: member {member} is a bitfield; {NOT_BUILT}"
         )
     return compiles(probe.has_size(subject.c_type, member))
 
 
 # Adds the members that are not the claim's, or says that they are not known.
-def _with_others(seen: Observation, unit: Unit, command: str) -> Observation:
+def _with_others(seen: Measurement, unit: Unit, command: str) -> Measurement:
     (subject,), (layout,) = unit.subjects, seen.layouts.found
     for flag in DEBUG_INFO:
         for found in _in_debug_info(unit, subject, f"{command} {flag}", seen.abi):
@@ -126,19 +116,10 @@ def _in_debug_info(unit: Unit, subject: Subject, command: str, abi: Abi) -> Iter
         return
     name = subject.c_type.removeprefix("struct ")
     try:
-        section = elf.parse(data, command).section(".BTF")
-        if section:
+        file = elf.parse(data, command)
+        if section := file.section(".BTF"):
             yield from btf.observe(btf.Btf(section, source=command), (name,), abi).found
         else:
-            yield from _in_dwarf(data, name, abi)
+            yield from dwarf.observe(dwarf.Source(command, file, ""), (name,), abi).found
     except WitnessError:
         return
-
-
-def _in_dwarf(data: bytes, name: str, abi: Abi) -> Iterator[Layout]:
-    with tempfile.NamedTemporaryFile(prefix="runstate-", suffix=".o") as file:
-        file.write(data)
-        file.flush()
-        source = dwarf.opened(file.name)
-        if source:
-            yield from dwarf.observe(source, (name,), abi).found

@@ -1,20 +1,17 @@
 """Kernel files as witnesses: which of them belong together, what each says, what none of them has.
 
-A vmlinux and the kvm.ko built with it are one question: the module's BTF is split and counts on
+A vmlinux and the kvm.ko built with it are asked together: the module's BTF is split and counts on
 from the kernel's, and KVM's compat struct is in the module alone. Files that have DWARF and no BTF
-(xen-syms, a compiler's object) are one question together. A file that has both is asked for both.
-
-Law of this file: pure functions from paths to Findings; reading is layouts/witnesses' business.
+(xen-syms, a compiler's object) are asked together too. A file that has both is asked for both.
 """
 
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.abi import Abi
+from runstate_abi.layouts.abi import X86_64, Abi
 from runstate_abi.layouts.conditions import KVM_SIZES
 from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
-from runstate_abi.layouts.model import Layout, Layouts, WitnessError
+from runstate_abi.layouts.model import Layouts, WitnessError
 from runstate_abi.layouts.structs.runstate import (
     KVM_VCPU_XEN,
     NATIVE,
@@ -23,7 +20,7 @@ from runstate_abi.layouts.structs.runstate import (
     structs_expected,
 )
 from runstate_abi.layouts.witnesses import btf, btf_header, elf, vmlinuz
-from runstate_abi.layouts.witnesses.compressed import compression
+from runstate_abi.layouts.witnesses.compressed import sha256
 from runstate_abi.layouts.witnesses.survey import evaluate_what_is_there, holding, judged
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 
@@ -32,16 +29,21 @@ if TYPE_CHECKING:
 
 WITNESS = "btf"
 DWARF = "dwarf"
-DWARF_SECTIONS = (".debug_info", ".zdebug_info")
 
 
-class Question(NamedTuple):
-    """How to read the files: ``abi`` where a file does not say, the base given for split BTF."""
+class Settings(NamedTuple):
+    """How to read the files: ``abi`` if a person gave one, and the base given for split BTF.
 
-    abi: Abi
-    abi_given: bool
+    ``allowed`` are the structs and witnesses that may be missing.
+    """
+
+    abi: Abi | None = None
     btf_base: str | None = None
     allowed: frozenset[str] = frozenset()
+
+    def unchecked(self, path: str, why: str, witness: str = WITNESS) -> Finding:
+        """Return the Finding of a file that could not be asked."""
+        return unchecked(witness, path, why, witness not in self.allowed)
 
 
 class Group(NamedTuple):
@@ -50,12 +52,32 @@ class Group(NamedTuple):
     images: tuple[KernelImage, ...]
     readings: tuple[btf.Btf, ...]
 
+    def with_(self, image: KernelImage, reading: btf.Btf) -> "Group":
+        """Return the group with one more file."""
+        return Group((*self.images, image), (*self.readings, reading))
 
-def asked_of_files(paths: Sequence[str], question: Question) -> Iterator[Finding]:
+
+class DebugInfo(NamedTuple):
+    """The debug info of one file: ``abi`` is None where no ABI here is that of its machine.
+
+    ``machine`` is then what the file says, "" if it does not say. ``kind`` and ``build_id`` tell a
+    person which file it is. ``base`` is the file that its split BTF was read with.
+    """
+
+    witness: str
+    path: str
+    abi: Abi | None
+    machine: str
+    kind: str
+    build_id: str | None
+    observe: Callable[[Sequence[str], Abi], Layouts]
+    base: str = ""
+
+
+def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding]:
     """Yield one Finding per file and kind of debug info, saying what a group of files lacks."""
     images: list[KernelImage] = []
     bare: list[dwarf.Source] = []
-    needed = WITNESS not in question.allowed
     for path in paths:
         has_btf = False
         try:
@@ -68,23 +90,23 @@ def asked_of_files(paths: Sequence[str], question: Question) -> Iterator[Finding
             complaint = str(error)
         # Not inside the except: the exception holds all that was inflated.
         source = _dwarf_alone(path)
-        # BTF that is there and damaged is told even if the file has DWARF too.
+        # Damaged BTF is reported even if the file has DWARF too.
         if source is None or has_btf:
-            yield unchecked(WITNESS, path, complaint, needed)
+            yield settings.unchecked(path, complaint)
         if source is not None:
             bare.append(source)
     if bare:
-        findings = [_asked_for_dwarf(source, question) for source in bare]
-        yield from _with_missing(findings, [source.path for source in bare], [], question)
-    given_base = vmlinuz.open_image(question.btf_base) if question.btf_base else None
-    for group in _groups(images, given_base, needed):
+        findings = [_asked(_of_dwarf(source), settings) for source in bare]
+        yield from _with_missing(findings, [source.path for source in bare], [], settings)
+    given_base = vmlinuz.open_image(settings.btf_base) if settings.btf_base else None
+    for group in _groups(images, given_base, settings):
         if isinstance(group, Finding):
             yield group
         else:
-            yield from _asked_of_group(group, question)
+            yield from _asked_of_group(group, settings)
 
 
-# What a file has that is not BTF; why its BTF could not be read is told if it has nothing else.
+# What makes a file unreadable for DWARF has made it unreadable for BTF, which is reported.
 def _dwarf_alone(path: str) -> "dwarf.Source | None":
     from runstate_abi.layouts.witnesses import dwarf
 
@@ -95,26 +117,25 @@ def _dwarf_alone(path: str) -> "dwarf.Source | None":
 
 
 def _groups(
-    images: Sequence[KernelImage], given_base: KernelImage | None, needed: bool
+    images: Sequence[KernelImage], given_base: KernelImage | None, settings: Settings
 ) -> Iterator[Group | Finding]:
     whole: list[Group] = []
     for image in images:
-        if not image.split or image.distilled_base:
+        if not image.needs_base:
             try:
                 _add(whole, image, vmlinuz.read_btf(image))
             except WitnessError as error:
-                yield unchecked(WITNESS, image.path, str(error), needed)
+                yield settings.unchecked(image.path, str(error))
     bases = [Group((), (vmlinuz.read_btf(given_base),))] if given_base else whole
     served = dict(enumerate(bases))
     for image in images:
-        if image.split and not image.distilled_base:
+        if image.needs_base:
             try:
                 place, reading = _with_its_base(image, bases)
             except WitnessError as error:
-                yield unchecked(WITNESS, image.path, str(error), needed)
+                yield settings.unchecked(image.path, str(error))
                 continue
-            group = served[place]
-            served[place] = Group((*group.images, image), (*group.readings, reading))
+            served[place] = served[place].with_(image, reading)
     yield from (whole if given_base else ())
     yield from (group for group in served.values() if group.images)
 
@@ -124,7 +145,7 @@ def _add(groups: list[Group], image: KernelImage, reading: btf.Btf) -> None:
     for place, group in enumerate(groups):
         other = group.images[0]
         if len(other.btf) == len(image.btf) and bytes(other.btf) == bytes(image.btf):
-            groups[place] = Group((*group.images, image), (*group.readings, reading))
+            groups[place] = group.with_(image, reading)
             return
     groups.append(Group((image,), (reading,)))
 
@@ -143,34 +164,33 @@ def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf
     )
 
 
-def _asked_of_group(group: Group, question: Question) -> Iterator[Finding]:
+def _asked_of_group(group: Group, settings: Settings) -> Iterator[Finding]:
     # A base that was only given to resolve a module is not itself asked.
     readings = group.readings[len(group.readings) - len(group.images) :]
     findings: list[Finding] = []
     for image, reading in zip(group.images, readings, strict=True):
-        findings.append(_asked(image, reading, question))
-        if _has_dwarf(image):
+        findings.append(_asked(_of_btf(image, reading, settings), settings))
+        if image.has_dwarf:
             from runstate_abi.layouts.witnesses import dwarf
 
             source = dwarf.opened(image.path)
-            if source:
-                findings.append(_asked_for_dwarf(source, question))
+            findings += [_asked(_of_dwarf(source), settings)] if source else []
     modules = [image.path for image in group.images if image.split or image.is_module]
-    yield from _with_missing(findings, [i.path for i in group.images], modules, question)
+    yield from _with_missing(findings, [i.path for i in group.images], modules, settings)
 
 
-# The last finding of some files that are one question says which structs none of them has.
+# Structs that none of the files has are reported once, on the last Finding.
 def _with_missing(
-    findings: list[Finding], paths: Sequence[str], modules: Sequence[str], question: Question
+    findings: list[Finding], paths: Sequence[str], modules: Sequence[str], settings: Settings
 ) -> list[Finding]:
     found = {layout.name for finding in findings for layout in finding.found}
-    # Of a file that could not be asked nobody knows what it has.
+    # Nobody knows what a file has that could not be asked.
     asked = [finding for finding in findings if finding.abi]
     if not asked:
         return findings
     missing = [
         NotChecked(
-            f"struct {name}", _why_missing(name, paths, modules), name not in question.allowed
+            f"struct {name}", _why_missing(name, paths, modules), name not in settings.allowed
         )
         for name in structs_expected(asked[-1].abi)
         if name not in found
@@ -179,90 +199,66 @@ def _with_missing(
     return [*findings[:-1], last._replace(not_checked=last.not_checked + tuple(missing))]
 
 
-def _has_dwarf(image: KernelImage) -> bool:
-    with open(image.path, "rb") as file:
-        magic = file.read(8)
-        if magic[: len(elf.MAGIC)] == elf.MAGIC:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            sections = elf.parse(data, image.path)
-            return any(sections.has(name) for name in DWARF_SECTIONS)
-    # A kernel image's payload is stripped; a compressed module may not be.
-    return image.is_module and compression(magic) is not None
-
-
-def _asked(image: KernelImage, reading: btf.Btf, question: Question) -> Finding:
-    abi = image.abi or question.abi
-    if image.foreign and not question.abi_given:
-        return _of_no_abi(WITNESS, image.path, image.foreign, question)
-    try:
-        seen = btf.observe(reading, RUNSTATE_STRUCTS, abi)
-    except WitnessError as error:
-        return unchecked(WITNESS, image.path, str(error), WITNESS not in question.allowed)
-    finding = _held(WITNESS, seen, abi, assumed=image.abi is None and not question.abi_given)
-    finding = finding._replace(
-        source=f"{image.path}: {image.kind}, {_short(vmlinuz.identity(image))}",
-        path=image.path,
-        base=question.btf_base or "" if image.split and not image.distilled_base else "",
+def _of_btf(image: KernelImage, reading: btf.Btf, settings: Settings) -> DebugInfo:
+    return DebugInfo(
+        WITNESS,
+        image.path,
+        image.abi,
+        image.foreign,
+        image.kind,
+        image.build_id,
+        lambda names, abi: btf.observe(reading, names, abi),
+        (settings.btf_base or "") if image.needs_base else "",
     )
-    return _conditions(finding, abi, lambda: btf.observe(reading, (KVM_VCPU_XEN,), abi).found)
 
 
-def _asked_for_dwarf(source: "dwarf.Source", question: Question) -> Finding:
+def _of_dwarf(source: "dwarf.Source") -> DebugInfo:
     from runstate_abi.layouts.witnesses import dwarf
 
-    abi = source.file.abi or question.abi
-    if source.file.abi is None and not question.abi_given:
-        return _of_no_abi(DWARF, source.path, source.file.description, question)
-    try:
-        seen = dwarf.observe(source, RUNSTATE_STRUCTS, abi)
-    except WitnessError as error:
-        return unchecked(DWARF, source.path, str(error), DWARF not in question.allowed)
-    finding = _held(DWARF, seen, abi, source.file.abi is None and not question.abi_given)
-    finding = finding._replace(
-        source=f"{source.path}: {dwarf.description(source)}, {_short(dwarf.identity(source))}",
-        path=source.path,
+    return DebugInfo(
+        DWARF,
+        source.path,
+        source.file.abi,
+        "" if source.file.abi else source.file.description,
+        dwarf.description(source),
+        elf.build_id(source.file),
+        lambda names, abi: dwarf.observe(source, names, abi),
     )
-    return _conditions(finding, abi, lambda: dwarf.observe(source, (KVM_VCPU_XEN,), abi).found)
 
 
-# What the machine says is believed; of one without a claim only the user can say the ABI.
-def _of_no_abi(witness: str, path: str, machine: str, question: Question) -> Finding:
-    why = f"{path}: {machine}: no ABI here is that machine's; --abi says which to compare with"
-    return unchecked(witness, path, why, witness not in question.allowed)
-
-
-def _held(witness: str, seen: Layouts, abi: Abi, assumed: bool) -> Finding:
+def _asked(info: DebugInfo, settings: Settings) -> Finding:
+    witness, path, abi = info.witness, info.path, info.abi or settings.abi or X86_64
+    if info.machine and settings.abi is None:
+        why = "no ABI here is that machine's; --abi says which to compare with"
+        return settings.unchecked(path, f"{path}: {info.machine}: {why}", witness)
+    try:
+        seen = info.observe(RUNSTATE_STRUCTS, abi)
+    except WitnessError as error:
+        return settings.unchecked(path, str(error), witness)
     claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
-    return holding(witness, seen, claims, abi, assumed)
-
-
-def _conditions(
-    finding: Finding, abi: Abi, kvm_layouts: Callable[[], tuple[Layout, ...]]
-) -> Finding:
+    finding = holding(witness, seen, claims, abi, info.abi is None and settings.abi is None)
+    source = f"{path}: {info.kind}, {identity(path, info.build_id)}"
+    finding = finding._replace(source=source, path=path, base=info.base)
     if not evaluate_what_is_there(finding.found, abi.name, KVM_SIZES):
         return finding
-    copies, note = _kvm_copies(kvm_layouts)
+    copies, note = _kvm_copies(info, abi)
     for kvm_sizes in copies:
-        evaluations = evaluate_what_is_there(finding.found, abi.name, kvm_sizes)
-        finding = judged(finding, evaluations)
+        finding = judged(finding, evaluate_what_is_there(finding.found, abi.name, kvm_sizes))
     return finding._replace(notes=(*finding.notes, note)) if note else finding
 
 
-# As git abbreviates a commit; the JSON has all of it.
-def _short(identity: str) -> str:
-    kind, _, digits = identity.partition(" ")
-    return f"{kind} {digits[:12]}"
+def identity(path: str, build_id: str | None) -> str:
+    """Return the first 12 digits of a file's build-id or, where it has none, of its SHA-256."""
+    return f"build-id {build_id[:12]}" if build_id else f"sha256 {sha256(path)[:12]}"
 
 
 # The sizes of KVM's own copies, once for each way the file defines them: a name may be defined
 # more than once. Xen, and a kernel without KVM, has none; then the conditions that mention them
 # are about what KVM's source declares.
-def _kvm_copies(
-    kvm_layouts: Callable[[], tuple[Layout, ...]],
-) -> tuple[list[dict[str, int]], str]:
+def _kvm_copies(info: DebugInfo, abi: Abi) -> tuple[list[dict[str, int]], str]:
     declared = "sizeof(vx->...) is what KVM's source declares: "
     try:
-        seen = kvm_layouts()
+        seen = info.observe((KVM_VCPU_XEN,), abi).found
     except WitnessError as error:
         return [KVM_SIZES], f"{declared}{error}"
     ways = {
@@ -275,12 +271,12 @@ def _kvm_copies(
 
 
 def _why_missing(name: str, paths: Sequence[str], modules: Sequence[str]) -> str:
-    names = ", ".join(paths)
+    where = f"not in {', '.join(paths)}:"
     if name == NATIVE.name:
-        return f"not in {names}: a kernel built without CONFIG_XEN does not have it"
+        return f"{where} a kernel built without CONFIG_XEN does not have it"
     if modules:
-        return f"not in {names}: is this a module built without CONFIG_KVM_XEN?"
+        return f"{where} is this a module built without CONFIG_KVM_XEN?"
     return (
-        f"not in {names}: KVM declares it in arch/x86/kvm/xen.h, so it is in kvm.ko "
+        f"{where} KVM declares it in arch/x86/kvm/xen.h, so it is in kvm.ko "
         "when KVM is a module; give kvm.ko too"
     )

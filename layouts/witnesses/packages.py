@@ -3,25 +3,23 @@
 A kernel package has 100 MB and more, of which the kernel and kvm.ko are 12: ar, then xz, zstd or
 gzip, then tar are read as a stream, to its end: a second kernel may stand behind the first.
 
-Law of this file: nothing is believed. Every length has a limit, names from an archive never become
-paths, and what is truncated or corrupt is a WitnessError that says where.
+Every length has a limit, and a name from an archive must never become a path.
 """
 
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, NamedTuple
 
-from runstate_abi.layouts.findings import one_line
+from runstate_abi.layouts.findings import one_line, spaced
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.compressed import PIECE, Stream, compression, inflated
 
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
-BLOCK = 512
-START = BLOCK + 8  # what a kind of file is told from
+BLOCK, USTAR = 512, b"ustar"
+START = BLOCK + 8  # as much as begins_like_a_kernel() looks at
 # Debian's kernels with all debug info: a vmlinux of 360 MB in a package of 5 GB.
 FILE_MAX = 512 << 20
 HEADER_MAX = 64 << 10  # a long name, or a set of pax records
@@ -49,7 +47,7 @@ def is_archive(path: str) -> bool:
     if not os.path.isfile(path):
         return False
     start = first_bytes(path)
-    if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == b"ustar":
+    if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == USTAR:
         return True
     return bool(NAMED_SO.search(path))
 
@@ -94,21 +92,16 @@ def extract(path: str, folder: str) -> list[Extracted]:
                     found.append(_kept(member, size, start, stream, folder, len(found)))
     except WitnessError:
         raise
-    except ImportError:
-        raise WitnessError(f"{path}: zstd before Python 3.14: {_ZSTD}") from None
     except (OSError, EOFError, ValueError) as error:
-        raise WitnessError(f"{path}: {_one_line(error)}") from None
+        raise WitnessError(f"{path}: {spaced(error) or type(error).__name__}") from None
     except Exception as error:
         # Each decompressor has an exception of its own, and one is not installed everywhere.
-        raise WitnessError(f"{path}: corrupt: {_one_line(error)}") from None
+        raise WitnessError(f"{path}: corrupt: {spaced(error)}") from None
     return found
 
 
-_ZSTD = "pip install 'runstate-abi[zstd]'"
-
-
 def _kept(
-    member: str, size: int, start: bytes, stream: "Stream", folder: str, number: int
+    member: str, size: int, start: bytes, stream: Stream, folder: str, number: int
 ) -> Extracted:
     if size > FILE_MAX:
         raise WitnessError(f"{stream.path}: {member} has {size} bytes, over {FILE_MAX}")
@@ -160,50 +153,35 @@ def _pieces(file: IO[bytes], size: int | None) -> Iterator[bytes]:
         yield piece
 
 
-# POSIX.1-1988 ustar, GNU's and pax' long names. Python's tarfile reads a long name of any length
-# into memory, and a hostile one has gigabytes.
+# POSIX.1-1988 ustar, GNU's and pax' long names. tarfile reads single headers here, and no archive:
+# it takes a long name of any length into memory, and a hostile one has gigabytes.
 def _members(stream: Stream, path: str) -> Iterator[tuple[str, int, Stream]]:
+    import tarfile
+
     long_name, long_size = "", None
-    while True:
-        header = stream.exactly(BLOCK)
-        if not any(header):
-            return
-        if header[257:262] != b"ustar":
+    while any(header := stream.exactly(BLOCK)):
+        try:
+            info = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+        except tarfile.HeaderError:
+            info = None
+        if info is None or info.size < 0 or header[257:262] != USTAR:
             raise WitnessError(f"{path}: not a tar archive at byte {stream.total:#x}")
-        kind, size = header[156:157], _number(header[124:136], path)
-        if kind in (b"L", b"x", b"K", b"g"):
-            if size > HEADER_MAX:
-                raise WitnessError(f"{path}: a name of {size} bytes")
-            text = stream.exactly(size)
-            stream.skip(-size % BLOCK)
-            if kind == b"L":
+        if info.type in (b"L", b"x", b"K", b"g"):
+            if info.size > HEADER_MAX:
+                raise WitnessError(f"{path}: a name of {info.size} bytes")
+            text = stream.exactly(info.size)
+            stream.skip(-info.size % BLOCK)
+            if info.type == b"L":
                 long_name = text.rstrip(b"\0").decode(errors="replace")
-            elif kind == b"x":
+            elif info.type == b"x":
                 long_name, long_size = _pax(text, long_name)
             continue
-        size = size if long_size is None else long_size
-        name = long_name or _name(header)
-        before = stream.total - len(stream.rest)
-        if kind in (b"0", b"\0", b"7"):
-            yield name, size, stream
-        read = stream.total - len(stream.rest) - before
-        stream.skip(size - read + -size % BLOCK if kind in (b"0", b"\0", b"7") else 0)
+        if info.type in (b"0", b"\0", b"7"):
+            size = info.size if long_size is None else long_size
+            before = stream.passed
+            yield long_name or info.name, size, stream
+            stream.skip(size - (stream.passed - before) + -size % BLOCK)
         long_name, long_size = "", None
-
-
-def _number(field: bytes, path: str) -> int:
-    if field[0] & 0x80:
-        return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
-    text = field.strip(b"\0 ")
-    if not re.fullmatch(rb"[0-7]*", text):
-        raise WitnessError(f"{path}: not a tar archive: a size of {ascii(text)[1:]}")
-    return int(text or b"0", 8)
-
-
-def _name(header: bytes) -> str:
-    name, prefix = (header[a:b].split(b"\0")[0] for a, b in ((0, 100), (345, 500)))
-    joined = prefix + b"/" + name if prefix and header[257:263] == b"ustar\0" else name
-    return joined.decode(errors="replace")
 
 
 # ``length key=value\n``, again and again; the length counts its own digits.
@@ -220,49 +198,33 @@ def _pax(text: bytes, name: str) -> tuple[str, int | None]:
     return name, size
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 @contextmanager
 def unpacked(binary: str, btf: str) -> Iterator[tuple[str, str]]:
     """Give the paths of code and debug info, out of packages if that is what was named.
 
     One package may hold both. WitnessError if a package has no such file.
     """
-    named = [path for path in (binary, btf) if path and is_archive(path)]
-    if not named:
-        yield binary, btf
-        return
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="runstate-") as folder:
-        yield _found(binary, btf, Path(folder))
+        code, types = binary, btf
+        if is_archive(binary):
+            found = _files(binary, os.path.join(folder, "binary"))
+            code = _one(found, "kvm.ko") or _one(found, "xen-syms")
+            types = btf or _one(found, "vmlinu")
+            if not code:
+                raise WitnessError(f"{binary}: no kvm.ko and no xen-syms in this package")
+        if is_archive(btf):
+            types = _one(_files(btf, os.path.join(folder, "btf")), "vmlinu")
+            if not types:
+                raise WitnessError(f"{btf}: no vmlinu in this package")
+        yield code, types
 
 
-def _found(binary: str, btf: str, folder: Path) -> tuple[str, str]:
-    code, types = binary, btf
-    if is_archive(binary):
-        found = _files(binary, folder / "binary")
-        code = _one(binary, found, "kvm.ko", "xen-syms")
-        types = btf or _maybe(found, "vmlinu")
-    if btf and is_archive(btf):
-        types = _one(btf, _files(btf, folder / "btf"), "vmlinu")
-    return code, types
+def _files(package: str, folder: str) -> dict[str, str]:
+    os.mkdir(folder)
+    return {os.path.basename(one.member): one.path for one in extract(package, folder)}
 
 
-def _files(package: str, folder: Path) -> dict[str, str]:
-    folder.mkdir()
-    return {Path(one.member).name: one.path for one in extract(package, str(folder))}
-
-
-def _one(package: str, found: dict[str, str], *names: str) -> str:
-    for name in names:
-        path = _maybe(found, name)
-        if path:
-            return path
-    raise WitnessError(f"{package}: no {' and no '.join(names)} in this package")
-
-
-def _maybe(found: dict[str, str], name: str) -> str:
+def _one(found: dict[str, str], name: str) -> str:
     return next((path for file, path in found.items() if file.startswith(name)), "")

@@ -2,10 +2,8 @@
 
 It is two files. The declarations stand in the first, where the compiler complains as its command
 line says (-Wall -Werror -pedantic-errors); the questions stand in the second, which declares
-itself a system header, so that no flag of the user's turns our own expressions into errors.
-
-Law of this file: C text out. What the numbers should be is not known here, and no question needs
-more of a struct than the members that it names.
+itself a system header, so that no flag of the user's turns our own expressions into errors. A
+question may need nothing of a struct but the members that it names.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,7 @@
 """Standard input as a file: what ``runstate check -`` is told to ask.
 
 The readers map files and look into them more than once, so what comes through a pipe is kept in
-memory under a name that they can open.
-
-Law of this file: memory is bounded, the disk is not touched, and no finding has that name in it.
+memory, never on the disk, under a name that they can open. No finding may have that name in it.
 """
 
 import os
@@ -21,7 +19,10 @@ NAME = "standard input"
 
 @contextmanager
 def as_file() -> Iterator[str]:
-    """Read standard input to its end and lend the path of a file in memory (WitnessError)."""
+    """Read standard input to its end and lend the path of a file in memory (WitnessError).
+
+    A WitnessError that mentions the path is raised with NAME in its place.
+    """
     if not hasattr(os, "memfd_create"):
         raise WitnessError(f"{NAME}: it cannot be kept in memory here: give the file by its name")
     with open(os.memfd_create(NAME), "wb") as file:
@@ -35,7 +36,11 @@ def as_file() -> Iterator[str]:
             file.write(piece)
         file.flush()
         # By this process's number: a worker is another process.
-        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        try:
+            yield path
+        except WitnessError as error:
+            raise WitnessError(str(error).replace(path, NAME)) from None
 
 
 def unnamed(finding: Finding, path: str) -> Finding:

@@ -1,7 +1,6 @@
-"""Ask witnesses about the structs and hold what they say against the claims.
+"""Ask witnesses about the structs and compare what they say with the claims: a Finding for each.
 
-Law of this file: pure functions that return Findings, one per witness. Nothing here prints, and
-nothing is passed over: what a witness could not be asked is in its Finding, as NotChecked.
+What a witness could not be asked must be in its Finding, as NotChecked.
 """
 
 import os
@@ -12,13 +11,11 @@ from runstate_abi.layouts.conditions import (
     CONDITIONS,
     KVM_SIZES,
     UNASSERTED,
-    Condition,
     Evaluation,
     evaluate_all,
 )
 from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.model import (
-    Comparison,
     Difference,
     Layout,
     LayoutError,
@@ -40,42 +37,33 @@ def holding(
     witness: str, seen: Layouts, claims: Mapping[str, Layout], abi: Abi, assumed: bool = False
 ) -> Finding:
     """Compare every definition that a witness has with the claim of its name."""
-    every = [
-        (layout, compare(claims[layout.name], layout, seen.source))
-        for layout in seen.found
-        if layout.name in claims
+    found = tuple(layout for layout in seen.found if layout.name in claims)
+    results = [compare(claims[layout.name], layout, seen.source) for layout in found]
+    every = [difference for result in results for difference in result.differences]
+    differences = tuple(d for d in every if d.kind != SIGN)
+    contradicting = {d.struct for d in differences}
+    notes = [_other_abi(layout) for layout in found if layout.name in contradicting]
+    notes += [note for layout in found for note in _in_padding(claims[layout.name], layout)]
+    notes += [
+        f"struct {d.struct}: {d.member} is {d.seen} here and {d.spec} in the claim: equal by bytes"
+        for d in every
+        if d.kind == SIGN
     ]
-    results = [(layout, _without_signs(result)) for layout, result in every]
-    unrecorded = [text for _, result in results for text in result.unknown]
-    notes = [_other_abi(layout) for layout, result in results if result.differences]
-    notes += [note for layout, _ in results for note in _in_padding(claims[layout.name], layout)]
-    notes += [_of_sign(d) for _, result in every for d in result.differences if d.kind == SIGN]
     return Finding(
         witness,
         seen.source,
         abi.name,
         assumed,
-        found=tuple(layout for layout, _ in results),
-        compared=sum(result.compared for _, result in results),
-        differences=tuple(d for _, result in results for d in result.differences),
-        unrecorded=tuple(dict.fromkeys(unrecorded)),
+        found=found,
+        compared=sum(result.compared for result in results),
+        differences=differences,
+        unrecorded=tuple(dict.fromkeys(text for result in results for text in result.unknown)),
         notes=tuple(dict.fromkeys(filter(None, notes))),
     )
 
 
-# A sign changes no byte, and KVM's own selftest has an unsigned state: it is told, and is no fault.
+# A sign changes no byte, and KVM's own selftest has an unsigned state: a note, and no difference.
 SIGN = "signedness-mismatch"
-
-
-def _without_signs(result: Comparison) -> Comparison:
-    return result._replace(differences=tuple(d for d in result.differences if d.kind != SIGN))
-
-
-def _of_sign(sign: Difference) -> str:
-    return (
-        f"struct {sign.struct}: {sign.member} is {sign.seen} here and {sign.spec} in the claim: "
-        "equal by bytes"
-    )
 
 
 # Equality is by bytes, so a member in the place of padding is no difference; but it has a name,
@@ -83,12 +71,11 @@ def _of_sign(sign: Difference) -> str:
 def _in_padding(claimed: Layout, seen: Layout) -> Iterator[str]:
     known = {row.name for row in claimed.rows}
     for row in seen.members:
-        for pad in claimed.padding:
-            if row.name not in known and pad.offset <= row.offset and row.end <= pad.end:
-                yield (
-                    f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
-                    f"size {row.size}, where the claim has padding: equal by bytes"
-                )
+        if row.name not in known and claimed.hides(row):
+            yield (
+                f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
+                f"size {row.size}, where the claim has padding: equal by bytes"
+            )
 
 
 # A layout that contradicts its own ABI's claim but fits another's: the likeliest explanation.
@@ -107,11 +94,7 @@ def _other_abi(seen: Layout) -> str:
 def judged(finding: Finding, evaluations: Iterable[Evaluation], fails: bool = True) -> Finding:
     """Add evaluated conditions: a false one is a difference, one not evaluated is not checked."""
     evaluations = tuple(evaluations)
-    false = tuple(
-        _condition_difference(e.condition, e.numbers, finding)
-        for e in evaluations
-        if e.holds is False
-    )
+    false = tuple(_false(e, finding) for e in evaluations if e.holds is False)
     unknown = tuple(
         NotChecked(f"condition {e.condition.id}", e.why, fails)
         for e in evaluations
@@ -124,11 +107,10 @@ def judged(finding: Finding, evaluations: Iterable[Evaluation], fails: bool = Tr
     )
 
 
-def _condition_difference(condition: Condition, numbers: str, finding: Finding) -> Difference:
-    text = " ".join(f"BUILD_BUG_ON({condition.text})".split())
-    return Difference(
-        "condition-false", condition.id, "", finding.abi, text, numbers, finding.source
-    )
+def _false(evaluation: Evaluation, finding: Finding) -> Difference:
+    text = f"BUILD_BUG_ON({evaluation.condition.text})"
+    where = (finding.abi, text, evaluation.numbers, finding.source)
+    return Difference("condition-false", evaluation.condition.id, "", *where)
 
 
 def encodings() -> Iterator[Finding]:
@@ -194,14 +176,8 @@ def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) ->
         except WitnessError as error:
             yield unchecked(command, "", str(error).removeprefix(f"{command}: "))
             continue
-        claims = CLAIMS[observed.abi.name]
-        xen_name = f"xen_{COMPAT.name}"
-        expected = {
-            NATIVE.name: claims.native,
-            COMPAT.name: claims.compat_kvm,
-            xen_name: claims.compat_xen._replace(name=xen_name),
-        }
-        finding = _as_guests_get_it(holding(command, observed.layouts, expected, observed.abi))
+        claims = CLAIMS[observed.abi.name].by_name()
+        finding = _as_guests_get_it(holding(command, observed.layouts, claims, observed.abi))
         refused = {condition.id for condition in observed.refused}
         yield judged(
             finding,
@@ -234,7 +210,7 @@ def asked_of_header(
     found_abi = seen[0].abi
     claims = CLAIMS[found_abi.name]
     found = tuple(layout for observed in seen for layout in observed.layouts.found)
-    expected = {NATIVE.name: claims.native, COMPAT.name: claims.compat_kvm}
+    expected = claims.by_name()
     # Both ways to declare the compat form are in use; whichever alignment is seen is compared
     # with the way that has it, and anything else with KVM's.
     if any(x.name == COMPAT.name and x.alignment == claims.compat_xen.alignment for x in found):

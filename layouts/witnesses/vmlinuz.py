@@ -1,15 +1,10 @@
 """Kernel images as they are shipped, opened to the BTF inside them.
 
 A raw BTF blob, a vmlinux or module (ELF, plain or compressed), an x86 bzImage, an arm64 or riscv
-Image, an EFI zboot image.
-
-Law of this file: what a file is, is told from its bytes and never from its name. Files are mapped
-into memory, not read; what is inflated has a limit.
+Image, an EFI zboot image. A file's kind is told from its bytes, never from its name.
 """
 
 import mmap
-import os
-import stat
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,11 +12,10 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
-from runstate_abi.layouts.witnesses.btf import Btf, is_split
-from runstate_abi.layouts.witnesses.compressed import compression, inflate
+from runstate_abi.layouts.witnesses.btf_blob import Btf
+from runstate_abi.layouts.witnesses.compressed import compression, contents, inflate
 
-# A file that cannot be mapped (sysfs, on older kernels) is read, but no more than this.
-READ_MAX = 64 << 20
+DWARF_SECTIONS = (".debug_info", ".zdebug_info")
 # BPF programs that are built into a kernel bring BTF of some KiB; the kernel's own has megabytes.
 IMAGE_BTF_MIN = 256 << 10
 # How much in an image may look like a header of BTF, and how many of those are read to the end.
@@ -41,8 +35,8 @@ ZBOOT_PAYLOAD      = 0x08
 # fmt: on
 
 
-class Image(NamedTuple):
-    """A raw image that has no section table: where its magic number is, and its ABI."""
+class RawImage(NamedTuple):
+    """A kernel image that has no section table: where its magic number is, and its ABI."""
 
     name: str
     offset: int
@@ -53,8 +47,8 @@ class Image(NamedTuple):
 # Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot-image-header.rst.
 # fmt: off
 IMAGES = (
-    Image("arm64 Image", 0x38, b"ARM\x64",   ABI["arm64"]),
-    Image("riscv Image", 0x38, b"RSC\x05",   ABI["riscv64"]),
+    RawImage("arm64 Image", 0x38, b"ARM\x64",   ABI["arm64"]),
+    RawImage("riscv Image", 0x38, b"RSC\x05",   ABI["riscv64"]),
 )
 # fmt: on
 
@@ -74,25 +68,22 @@ class KernelImage(NamedTuple):
     distilled_base: bytes | memoryview = b""
     is_module: bool = False
     foreign: str = ""
+    has_dwarf: bool = False
 
     @property
     def split(self) -> bool:
         """Whether its BTF builds on another's."""
-        return is_split(self.btf)
+        return btf_header.is_split(self.btf)
 
-
-class _Contents(NamedTuple):
-    data: memoryview
-    compressed: str  # "xz", or "" if it was not
+    @property
+    def needs_base(self) -> bool:
+        """Whether its BTF builds on another's that it does not bring along."""
+        return self.split and not self.distilled_base
 
 
 def open_image(path: str) -> KernelImage:
     """Open a kernel, a module or a BTF blob; WitnessError says in one line why it cannot be."""
-    data = memoryview(_mapped(path))
-    how = compression(data)
-    if how is None:
-        return _opened(path, _Contents(data, ""))
-    return _opened(path, _Contents(memoryview(inflate(data, how, path)), how.name))
+    return _opened(path, *contents(path))
 
 
 def read_btf(image: KernelImage, base: Btf | None = None) -> Btf:
@@ -106,56 +97,19 @@ def read_btf(image: KernelImage, base: Btf | None = None) -> Btf:
     return Btf(image.btf, base if image.split else None, source=image.path)
 
 
-def sha256(image: KernelImage) -> str:
-    """Return the SHA-256 of the file as it is on disk, in hex (WitnessError)."""
-    import hashlib
-
-    return hashlib.sha256(_mapped(image.path)).hexdigest()
-
-
-def identity(image: KernelImage) -> str:
-    """Return ``build-id ...`` or, where there is none, ``sha256 ...``."""
-    return f"build-id {image.build_id}" if image.build_id else f"sha256 {sha256(image)}"
-
-
-# The bytes of a regular file. Anything else (a pipe, a device) could be endless.
-def _mapped(path: str) -> mmap.mmap | bytes:
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise WitnessError(f"{path}: a directory")
-        if not stat.S_ISREG(status.st_mode):
-            raise WitnessError(f"{path}: not a regular file")
-        with open(path, "rb") as file:
-            if status.st_size == 0:
-                raise WitnessError(f"{path}: an empty file")
-            try:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError):
-                data = file.read(READ_MAX + 1)
-    except OSError as error:
-        raise WitnessError(f"{path}: {error.strerror or error}") from None
-    if not 0 < len(data) <= READ_MAX:
-        raise WitnessError(f"{path}: cannot be mapped, and has more than {READ_MAX} bytes or none")
-    return data
-
-
-def _opened(path: str, contents: _Contents) -> KernelImage:
-    data = contents.data
+def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
     if data[:4] == elf.MAGIC:
-        return _from_elf(path, contents)
+        return _from_elf(path, data, compressed)
     if bytes(data[:2]) in btf_header.ORDERS:
         order = btf_header.header(data, path).order
-        kind = _kind("raw BTF", "" if order == "<" else "big-endian", contents.compressed)
+        kind = _kind("raw BTF", "" if order == "<" else "big-endian", compressed)
         return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
     if _has(data, *BOOT_MAGIC):
         return _from_bzimage(path, data)
     if _has(data, 0, b"MZ") and _has(data, *ZBOOT_MAGIC):
         return _from_zboot(path, data)
-    for image in IMAGES:
-        if _has(data, image.offset, image.magic):
-            btf = _scanned(path, data, image.name)
-            return KernelImage(path, _kind(image.name, contents.compressed), image.abi, None, btf)
+    if found := _from_raw_image(path, data, compressed):
+        return found
     raise WitnessError(
         f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with "
         f"{ascii(bytes(data[:4]))[1:]}"
@@ -171,20 +125,29 @@ def _kind(name: str, *details: str) -> str:
     return f"{name} ({said})" if said else name
 
 
-def _from_elf(path: str, contents: _Contents, bzimage: str = "") -> KernelImage:
-    file = elf.parse(contents.data, path)
-    is_module = file.type == elf.ET_REL and file.has(".modinfo")
-    name = "kernel module" if is_module else "vmlinux" if file.has("__ksymtab") else "ELF file"
-    kind = bzimage or _kind(name, file.description, contents.compressed)
+def _from_elf(path: str, data: memoryview, compressed: str, bzimage: str = "") -> KernelImage:
+    file = elf.parse(data, path)
+    name = "vmlinux" if file.has("__ksymtab") else "ELF file"
+    name = "kernel module" if file.is_module else name
+    kind = bzimage or _kind(name, file.description, compressed)
     btf = file.section(".BTF")
     if not btf:
         raise WitnessError(f"{path}: no .BTF section (no debug info): {kind}")
     base = file.section(".BTF.base") or b""
-    if contents.compressed:
+    if compressed:
         # So that 58 MB of inflated kernel are not kept for the sake of 5.
         btf, base = memoryview(bytes(btf)), bytes(base)
-    foreign = "" if file.abi else file.description
-    return KernelImage(path, kind, file.abi, elf.build_id(file), btf, base, is_module, foreign)
+    return KernelImage(
+        path,
+        kind,
+        file.abi,
+        elf.build_id(file),
+        btf,
+        base,
+        file.is_module,
+        foreign="" if file.abi else file.description,
+        has_dwarf=any(map(file.has, DWARF_SECTIONS)),
+    )
 
 
 def _from_bzimage(path: str, data: memoryview) -> KernelImage:
@@ -198,7 +161,7 @@ def _from_bzimage(path: str, data: memoryview) -> KernelImage:
     payload, name = _payload(path, data, start, size, "bzImage")
     if payload[:4] != elf.MAGIC:
         raise WitnessError(f"{path}: the payload of this bzImage is no ELF file")
-    return _from_elf(path, _Contents(payload, name), _kind("bzImage", name))
+    return _from_elf(path, payload, name, _kind("bzImage", name))
 
 
 def _from_zboot(path: str, data: memoryview) -> KernelImage:
@@ -206,11 +169,17 @@ def _from_zboot(path: str, data: memoryview) -> KernelImage:
         raise WitnessError(f"{path}: truncated: an EFI zboot image of {len(data)} bytes")
     start, size = struct.unpack_from("<II", data, ZBOOT_PAYLOAD)
     payload, name = _payload(path, data, start, size, "EFI zboot image")
-    for image in IMAGES:
-        if _has(payload, image.offset, image.magic):
-            btf = _scanned(path, payload, image.name)
-            return KernelImage(path, _kind(image.name, "EFI zboot", name), image.abi, None, btf)
+    if found := _from_raw_image(path, payload, "EFI zboot", name):
+        return found
     raise WitnessError(f"{path}: the payload of this EFI zboot image is no kernel that is known")
+
+
+def _from_raw_image(path: str, data: memoryview, *details: str) -> KernelImage | None:
+    for image in IMAGES:
+        if _has(data, image.offset, image.magic):
+            btf = _scanned(path, data, image.name)
+            return KernelImage(path, _kind(image.name, *details), image.abi, None, btf)
+    return None
 
 
 # What an image carries: (inflated, how it was compressed).
@@ -226,7 +195,7 @@ def _payload(
     how = compression(payload)
     if how is None:
         return payload, ""
-    return memoryview(inflate(payload, how, path)), how.name
+    return inflate(payload, how, path), how.name
 
 
 # A raw image has no table of sections: its BTF is found by its header, and taken for the kernel's

@@ -18,9 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
-from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.layouts.witnesses.vmlinuz import open_image
 from runstate_abi.tools.check import fleet
 
@@ -122,7 +121,7 @@ def spent(command):
 
 def measured(unit):
     """Ask about a unit and return (process, its memory now in MB)."""
-    fleet.ask(unit, Question(X86_64, abi_given=False))
+    fleet.ask(unit, Settings())
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return os.getpid(), pages * resource.getpagesize() / 1e6
 

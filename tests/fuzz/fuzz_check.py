@@ -15,7 +15,6 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["runstate_abi"]):
-    from runstate_abi.layouts.abi import X86_64
     from runstate_abi.layouts.model import WitnessError
     from runstate_abi.layouts.witnesses import kernels, packages
     from runstate_abi.tools.check import config, goldens
@@ -23,13 +22,13 @@ with atheris.instrument_imports(include=["runstate_abi"]):
 DATA = Path(__file__).parent.parent / "data" / "btf"
 FOLDER = tempfile.TemporaryDirectory()
 PLACE = Path(FOLDER.name)
-QUESTION = kernels.Question(X86_64, abi_given=False)
+SETTINGS = kernels.Settings()
 OPEN = dict.fromkeys(key.option for key in config.KEYS)
 
 
 def image(path):
     """A kernel, a module, an ELF file, a BTF blob."""
-    list(kernels.asked_of_files([path], QUESTION))
+    list(kernels.asked_of_files([path], SETTINGS))
 
 
 def archive(path):

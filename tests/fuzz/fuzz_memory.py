@@ -17,8 +17,9 @@ import atheris
 
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.tools.memory import compressed, containers, elfcore, json_view, lines, sources
-    from runstate_abi.tools.memory.area import LAYOUTS, area, window
+    from runstate_abi.layouts.witnesses import compressed
+    from runstate_abi.tools.memory import containers, elfcore, json_view, sources, text_view
+    from runstate_abi.tools.memory.area import LAYOUTS, excerpt, read_as
     from runstate_abi.tools.memory.comparison import compare, deltas
     from runstate_abi.tools.memory.decision import decide
     from runstate_abi.tools.memory.observations import observe
@@ -28,10 +29,10 @@ with atheris.instrument_imports(include=["runstate_abi"]):
 
 def unpacked(data, source):
     """What a compressed file holds, as any other file."""
-    known = compressed.how(data)
+    known = containers.compressed_by(data)
     if known is None:
         raise WitnessError("not compressed")
-    return anything(compressed.inflated(data, known, source), source)
+    return anything(containers.inflated(data, known, source), source)
 
 
 def anything(data, source):
@@ -54,16 +55,16 @@ FIND_MOST = 1 << 16
 
 def explained(image, address):
     """Do all that the command does with an area, short of printing it."""
-    seen = window(image, address)
+    seen = excerpt(image, address)
     decide(seen, image.machine)
     for layout in LAYOUTS.values():
         if len(seen.data) < layout.size:
             continue
-        shown = area(layout, seen)
+        shown = read_as(layout, seen)
         found = observe(shown) + compare(shown.values, shown.values)
-        list(lines.observed(found))
-        list(lines.body(shown))
-        list(lines.growth(deltas(shown.values, shown.values), "x"))
+        list(text_view.observed(found))
+        list(text_view.body(shown))
+        list(text_view.growth(deltas(shown.values, shown.values), "x"))
         json_view.area(shown, "x", ())
 
 

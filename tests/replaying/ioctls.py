@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from replaying.accounting import kvm_account, total
 from runstate_abi.layouts.abi import U64
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.host import EINVAL, ENOENT, EOPNOTSUPP, INVALID_GPA
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.variants import (

@@ -28,8 +28,7 @@ from replaying.recordings import (
     written,
 )
 from runstate_abi.layouts.abi import PAGE_SIZE, U64
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN
+from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, Caches
 from runstate_abi.writer.host import INVALID_GPA
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.variants import VARIANT, register_one_page
@@ -43,7 +42,7 @@ from runstate_abi.writer.vcpu import (
     Shape,
     runstate_of,
 )
-from runstate_abi.writer.witnesses.records import Malformed
+from runstate_abi.writer.witnesses.recorded import Malformed
 
 MODES = {"0": "compat", "1": "native"}
 

@@ -8,22 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from replaying.arena import ARENA, window
+from replaying.fields import octets, text
 from replaying.oracle_stage import FIRST_PFN, PAGES, Stage, do, runstate_from
 from replaying.oracle_vectors import Version, version
 from replaying.outcomes import Case, Replayed, differ, differ_lines
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.host import BASE, Host
-from runstate_abi.writer.witnesses.records import (
-    Malformed,
-    Record,
-    list_of,
-    octets,
-    record_of,
-    sequence,
-    text,
-)
-from runstate_abi.writer.witnesses.records import field as field_of
+from runstate_abi.writer.witnesses.recorded import Malformed, Record, list_of, record_of, sequence
+from runstate_abi.writer.witnesses.recorded import field as field_of
 
 FORMAT = "runstate-oracle-scenarios/1"
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replaying.arena import arena_bytes
+from replaying.fields import text
 from replaying.oracle_vectors import Version
+from replaying.traces import changed_runs
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE, U32, U64
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import Blocked, Gpc
+from runstate_abi.writer.gpc import Blocked, Caches, Gpc
 from runstate_abi.writer.host import BASE
 from runstate_abi.writer.memory import Overrun, Window, apply
 from runstate_abi.writer.steps import Activate, Copy, Dirty, Refresh, Step, Store, line
 from runstate_abi.writer.variants import VARIANT, register_one_page, register_two_pages
 from runstate_abi.writer.vcpu import SHAPES, TIME_COUNT, Area, Runstate
-from runstate_abi.writer.witnesses.recorded import changed_runs
-from runstate_abi.writer.witnesses.records import (
+from runstate_abi.writer.witnesses.recorded import (
     Malformed,
     Record,
     choice,
@@ -27,7 +27,6 @@ from runstate_abi.writer.witnesses.records import (
     number_of,
     record_of,
     sequence,
-    text,
     truth,
 )
 

@@ -9,17 +9,23 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from replaying.arena import arena_bytes, window
+from replaying.fields import octets, octets_of, text
 from replaying.outcomes import Case, Replayed, differ, differ_bytes, differ_lines
+from replaying.traces import step_of_event
 from runstate_abi.layouts.abi import PAGE_SIZE, U32, U64
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12, Pfncache
+from runstate_abi.writer.gpc import (
+    PFNCACHE_6_1,
+    PFNCACHE_6_1_BROKEN,
+    PFNCACHE_6_12,
+    Caches,
+    Pfncache,
+)
 from runstate_abi.writer.memory import Overrun, apply
 from runstate_abi.writer.steps import Barrier, Dirty, Step, canonical, digest, line, memory_text
 from runstate_abi.writer.variants import VARIANT, Variant
 from runstate_abi.writer.vcpu import SHAPES, TIME_COUNT, Area, Runstate, split
-from runstate_abi.writer.witnesses.recorded import step_of_event
-from runstate_abi.writer.witnesses.records import (
+from runstate_abi.writer.witnesses.recorded import (
     Malformed,
     Record,
     choice,
@@ -27,11 +33,8 @@ from runstate_abi.writer.witnesses.records import (
     list_of,
     number,
     number_of,
-    octets,
-    octets_of,
     record_of,
     sequence,
-    text,
     truth,
 )
 

@@ -7,10 +7,11 @@ compared in all that it says; what the clock decided is taken from the bytes, an
 from collections.abc import Iterator
 
 from replaying.accounting import total
+from replaying.fields import known, octets, text
 from replaying.following import Region, follows
 from replaying.outcomes import differ, differ_bytes
 from runstate_abi.layouts.abi import PAGE_SIZE, U32, U64
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.memory import Window, play, trace
 from runstate_abi.writer.steps import Step, Steps, line, writes
 from runstate_abi.writer.variants import VARIANT, Variant
@@ -24,19 +25,17 @@ from runstate_abi.writer.vcpu import (
     runstate_of,
     split,
 )
-from runstate_abi.writer.witnesses.recorded import area_of, steps_of_watchpoints
-from runstate_abi.writer.witnesses.records import (
+from runstate_abi.writer.witnesses.recorded import (
     Malformed,
     Record,
+    area_of,
     choice,
     field,
-    known,
     number,
     number_of,
-    octets,
     record_of,
     sequence,
-    text,
+    steps_of_watchpoints,
     truth,
 )
 

@@ -21,7 +21,7 @@ from replaying import (
 from replaying.outcomes import Case, Replayed
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.witnesses.records import Malformed, Record, decode, field, record_of
+from runstate_abi.writer.witnesses.recorded import Malformed, Record, decode, field, record_of
 
 _DESCRIPTION = """\
 Repeat what recordings show with the model of the writer, and print N of N for each file.

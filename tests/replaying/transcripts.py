@@ -10,7 +10,7 @@ from replaying import measurements as kinds
 from replaying.measurements import Compare, Found, Transcript
 from replaying.outcomes import Case, Replayed
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.witnesses.records import Malformed
+from runstate_abi.writer.witnesses.recorded import Malformed
 
 _HEX = r"(?:[0-9a-f]{2})+"
 # fmt: off

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from replaying.accounting import origin
+from replaying.fields import known
 from replaying.outcomes import Case, differ, differ_bytes
 from replaying.recordings import (
     MARGIN,
@@ -23,7 +24,7 @@ from replaying.recordings import (
 from runstate_abi.layouts.abi import U64
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import TIME_COUNT, Shape, runstate_of
-from runstate_abi.writer.witnesses.records import Malformed, Record, known, number, truth
+from runstate_abi.writer.witnesses.recorded import Malformed, Record, number, truth
 
 XEN = VARIANT["xen-va"]
 

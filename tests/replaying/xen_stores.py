@@ -14,22 +14,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from replaying.accounting import origin
+from replaying.fields import known, octets
 from replaying.following import Region, follows
 from replaying.outcomes import Case, Replayed, differ
 from replaying.recordings import plausible
 from replaying.xen_recordings import XEN, area, area_origin, one_origin
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.vcpu import FLAG, SHAPES, Area, Shape, runstate_of, unflagged
-from runstate_abi.writer.witnesses.records import (
-    Malformed,
-    Record,
-    choice,
-    field,
-    known,
-    octets,
-    sequence,
-)
+from runstate_abi.writer.witnesses.recorded import Malformed, Record, choice, field, sequence
 
 STORE = frozenset(("at", "changed", "bytes"))
 WIDEST = 8  # bytes that one store writes at most

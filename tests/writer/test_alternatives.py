@@ -2,9 +2,10 @@
 
 import pytest
 
+from replaying.evidence import of_model
 from runstate_abi.writer.alternatives import kvm_gpc_lock
 from runstate_abi.writer.memory import Window, play
-from runstate_abi.writer.rulebook.evidence import of_model
+from runstate_abi.writer.rulebook.evidence import ledger
 from runstate_abi.writer.rules import judge
 from runstate_abi.writer.steps import Copy, Dirty, Refresh, Store, line, memory_text
 from runstate_abi.writer.variants import VARIANT, Registration, prepare, update
@@ -15,7 +16,7 @@ SPLIT = 4081  # native: the update byte is the first byte of page 2
 
 
 def broken(steps, vcpu, area, atomic=False):
-    return {one.rule for one in judge(of_model(steps, vcpu, area, atomic))}
+    return {one.rule for one in judge(ledger(of_model(steps, vcpu, area, atomic)))}
 
 
 @pytest.mark.parametrize("offset", [256, SPLIT])

@@ -2,8 +2,7 @@
 
 import pytest
 
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import PFNCACHE_6_1_BROKEN
+from runstate_abi.writer.gpc import PFNCACHE_6_1_BROKEN, Caches
 from runstate_abi.writer.host import Host
 from runstate_abi.writer.memory import Window, apply, play
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, Store, line

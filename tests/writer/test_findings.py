@@ -3,8 +3,7 @@
 import pytest
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, Blocked
+from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, Blocked, Caches
 from runstate_abi.writer.memory import Overrun, Window, apply, play, snapshots, trace
 from runstate_abi.writer.steps import Dirty, Store, line, memory_text
 from runstate_abi.writer.two_pages import linux_6_2, reconciled, upstream

@@ -3,13 +3,13 @@
 import pytest
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.writer.caches import Caches
 from runstate_abi.writer.gpc import (
     PFNCACHE_6_1,
     PFNCACHE_6_1_BROKEN,
     PFNCACHE_6_2,
     PFNCACHE_6_12,
     Blocked,
+    Caches,
     Gpc,
 )
 from runstate_abi.writer.host import EFAULT, EINVAL, INVALID_GPA, Host, Place, errno_name

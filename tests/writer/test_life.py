@@ -16,8 +16,7 @@ from hypothesis.stateful import (
 )
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12
+from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_12, Caches
 from runstate_abi.writer.host import Host
 from runstate_abi.writer.memory import Overrun, Window, apply
 from runstate_abi.writer.steps import Copy, Store

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
+from replaying.traces import parse
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.memory import Window, apply, play, snapshots, trace
 from runstate_abi.writer.steps import (
@@ -14,7 +15,6 @@ from runstate_abi.writer.steps import (
     Unlock,
     canonical,
     epochs,
-    parse,
     writes,
 )
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, prepare

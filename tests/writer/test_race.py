@@ -2,15 +2,15 @@
 
 import pytest
 
+from agreement.execution import Mismatch, replay
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.tools.race.rows import placements
 from runstate_abi.writer.guest import READER, READERS, CannotDrop
 from runstate_abi.writer.race import Proof, Race, Writer, find_race, of_recording, of_variant
 from runstate_abi.writer.racing.drops import WRITER_DROPS, without
-from runstate_abi.writer.racing.execution import Mismatch, replay
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.patterns import A_B_A, DIFFERENT, EQUAL
-from runstate_abi.writer.racing.placements import placements
 from runstate_abi.writer.steps import Barrier, Copy, Store
 from runstate_abi.writer.variants import VARIANT, Refused
 from runstate_abi.writer.vcpu import (

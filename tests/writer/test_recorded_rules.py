@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from replaying.evidence import judge
+from replaying.traces import steps_of_images
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.rulebook.evidence import Evidence
-from runstate_abi.writer.rules import PROFILE, RULES, judge, not_judged
+from runstate_abi.writer.rules import PROFILE, RULES, not_judged
 from runstate_abi.writer.vcpu import SHAPES, Area, runstate_of, unflagged
-from runstate_abi.writer.witnesses.recorded import steps_of_images, steps_of_watchpoints
+from runstate_abi.writer.witnesses.recorded import steps_of_watchpoints
 
 DATA = Path(__file__).parent.parent / "data"
 NOTHING_ELSE = frozenset()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from replaying.evidence import judge, of_model
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.rulebook import guest_rules, host_rules
 from runstate_abi.writer.rulebook.evidence import (
@@ -16,7 +17,6 @@ from runstate_abi.writer.rulebook.evidence import (
     Evidence,
     Read,
     ledger,
-    of_model,
 )
 from runstate_abi.writer.rulebook.requests import FINE, SCENARIO, SCENARIOS
 from runstate_abi.writer.rules import (
@@ -25,7 +25,6 @@ from runstate_abi.writer.rules import (
     PROFILES,
     RULE,
     RULES,
-    judge,
     judges,
     not_judged,
 )
@@ -409,3 +408,9 @@ def test_rules_without_their_function_would_not_be_missed():
         and name[0] != "_"
     }
     assert public == used - {None}
+
+
+def test_a_read_modify_write_across_a_border_is_cut_with_its_mask():
+    step = Store(1, 252, bytes(range(8)), keep=b"\xf0" * 8)
+    book = ledger(Evidence(OLD_AREA, VCPU, False, b"\xa5" * 48, (step,)))
+    assert [(w.start, w.data) for w in book.landed] == [(0, bytes((0xA4, 0xA5, 0xA6, 0xA7)))]

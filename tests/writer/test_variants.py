@@ -4,7 +4,7 @@ import pytest
 
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.host import EINVAL
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Activate, Check, Copy, Store, barriers, line

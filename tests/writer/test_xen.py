@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.writer.caches import Caches
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.host import EACCES, ENXIO, INVALID_GPA, Host
 from runstate_abi.writer.memory import Window, play
 from runstate_abi.writer.steps import Copy, Store, line

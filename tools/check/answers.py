@@ -1,10 +1,9 @@
 """Answers that were given before, kept under the hash of everything that they depend on.
 
-An answer depends on the bytes of its files, on the question, and on this program: its claims and
-the source of its readers are part of the key, so a changed claim asks again.
+An answer depends on the bytes of its files, on how they are read, and on this program: its claims
+and the source of its readers are part of the key, so a changed claim asks again.
 
-Law of this file: an answer that cannot be read is no answer, and no file of the cache is trusted
-to be more than data.
+An answer that cannot be read is asked for again. No file of the cache may ever be more than data.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ from runstate_abi.layouts import conditions, model
 from runstate_abi.layouts.findings import Finding, NotChecked, relabelled
 from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.witnesses import packages
-from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.layouts.witnesses.kernels import Settings
 
 FORMAT = "runstate-answers/1"
 ROOMS = (Path(conditions.__file__).parent, Path(__file__).parent)  # layouts/ and this folder
@@ -44,21 +43,21 @@ _TYPES = {
 
 
 class Answers:
-    """A folder of answers; where it cannot be used, every question is asked again."""
+    """A folder of answers; where it cannot be used, every file is asked again."""
 
     def __init__(self, folder: str | None = None) -> None:
         self.folder = Path(folder or default_folder())
         self.program = _program()
 
-    def key(self, paths: Sequence[str], question: Question) -> str | None:
+    def key(self, paths: Sequence[str], settings: Settings) -> str | None:
         """Return what an answer about these files is kept under; None if one cannot be read."""
         try:
-            base = [self.hash(question.btf_base)] if question.btf_base else []
+            base = [self.hash(settings.btf_base)] if settings.btf_base else []
             hashes = [self.hash(path) for path in paths]
         except OSError:
             return None
-        asked = (*question[:3], sorted(question.allowed))
-        # A file's kind is told from its bytes, a compressed tarball's from its name as well.
+        asked = (*settings[:2], sorted(settings.allowed))
+        # A compressed tarball is recognised by its name, so the bytes alone are no key.
         kinds = [packages.is_archive(path) for path in paths]
         return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())
 

@@ -1,11 +1,11 @@
-"""``runstate check``: hold the layouts against encodings, compilers and kernels' debug info."""
+"""``runstate check``: compare the layouts with encodings, compilers and kernels' debug info."""
 
 import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
 
-from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.findings import (
     Finding,
     complaint,
@@ -40,27 +40,24 @@ def main(argv: list[str]) -> int:
         from runstate_abi.tools.check import goldens
 
         goldens.say(findings)
-    for finding in findings:
-        _talk(finding)
+    # What could not be read at all is a line on stderr, and not in the table.
+    for finding in filter(unreadable, findings):
+        print(f"runstate: could not check {one_line(complaint(finding))}", file=sys.stderr)
     formats.deliver(findings, options.reports)
     return exit_code(findings)
 
 
-# Standard input takes the place of "-" while it is asked, and is called so afterwards.
 def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
     from runstate_abi.layouts.witnesses import standard_input
 
     with standard_input.as_file() as path:
         options.files = [path if file == "-" else file for file in options.files]
         options.btf_base = path if options.btf_base == "-" else options.btf_base
-        try:
-            return [standard_input.unnamed(finding, path) for finding in _findings(options)]
-        except WitnessError as error:
-            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
+        return [standard_input.unnamed(finding, path) for finding in _findings(options)]
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
-    abi = ABI[options.abi] if options.abi else None
+    abi = ABI.get(options.abi)
     if options.header:
         yield from _of_header(options, options.cc or ["gcc"])
     elif options.cc:
@@ -75,7 +72,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _of_header(options: argparse.Namespace, commands: list[str]) -> Iterator[Finding]:
-    abi = ABI[options.abi] if options.abi else None
+    abi = ABI.get(options.abi)
     for command in commands:
         for mirrored in _apart(options.structs):
             try:
@@ -84,18 +81,17 @@ def _of_header(options: argparse.Namespace, commands: list[str]) -> Iterator[Fin
                 yield unchecked(command, options.header, str(error))
 
 
-# Two structs that mirror one claim are two questions; a native and a compat one are asked together,
+# Two structs that mirror one claim are asked apart; a native and a compat one are asked together,
 # because the kernel's conditions are about both.
 def _apart(texts: Iterable[str]) -> list[list[tuple[str, str]]]:
-    questions: list[list[tuple[str, str]]] = []
+    groups: list[list[tuple[str, str]]] = []
     for name, claim in map(words.mirrored, texts):
-        for question in questions:
-            if all(other != claim for _, other in question):
-                question.append((name, claim))
-                break
-        else:
-            questions.append([(name, claim)])
-    return questions
+        free = (group for group in groups if all(other != claim for _, other in group))
+        group = next(free, None)
+        if group is None:
+            groups.append(group := [])
+        group.append((name, claim))
+    return groups
 
 
 def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
@@ -108,39 +104,14 @@ def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Iterator[Finding]:
-    from runstate_abi.layouts.witnesses import kernels
+    from runstate_abi.layouts.witnesses import kernels, packages
 
     allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
-    abi = ABI[options.abi] if options.abi else X86_64
-    question = kernels.Question(abi, bool(options.abi), options.btf_base, frozenset(allowed))
-    if options.jobs or options.dask or any(map(_holds_files, paths)):
+    settings = kernels.Settings(ABI.get(options.abi), options.btf_base, frozenset(allowed))
+    several = any(os.path.isdir(path) or packages.is_archive(path) for path in paths)
+    if options.jobs or options.dask or several:
         from runstate_abi.tools.check import fleet
 
-        yield from fleet.asked(paths, question, fleet.Workers(options.jobs, options.dask), options)
+        yield from fleet.asked(paths, settings, options)
     else:
-        yield from kernels.asked_of_files(paths, question)
-
-
-# A folder, a package or a tarball: many files, which the readers of files know nothing of.
-def _holds_files(path: str) -> bool:
-    if os.path.isdir(path):
-        return True
-    if not os.path.isfile(path):
-        return False
-    try:
-        with open(path, "rb", buffering=0) as file:
-            start = file.read(263)
-    except OSError:
-        return False
-    return start[:8] == b"!<arch>\n" or start[257:262] == b"ustar" or _named_tar(path)
-
-
-# As packages.is_archive() does, without the import.
-def _named_tar(path: str) -> bool:
-    return ".tar" in path or path.endswith(("tgz", "txz", "tzst", "tbz", "tbz2", ".deb", ".udeb"))
-
-
-# What could not be read at all is said on stderr, once, as a line; the table leaves it out.
-def _talk(finding: Finding) -> None:
-    if unreadable(finding):
-        print(f"runstate: could not check {one_line(complaint(finding))}", file=sys.stderr)
+        yield from kernels.asked_of_files(paths, settings)

@@ -1,7 +1,7 @@
 """[tool.runstate]: the options of ``runstate check`` that a project keeps in its pyproject.toml.
 
-Law of this file: a key is an option's own name; one that is unknown or has the wrong type is an
-error and never passed over. Paths are relative to the file that has them.
+A key is an option's own name; one that is unknown or has the wrong type must be an error. Paths are
+relative to the file that has them.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from runstate_abi.layouts.findings import spaced
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.options import nearest
 
@@ -43,7 +44,7 @@ KEYS = (
     Key("no-cache",      "no_cache",      bool),
 )
 # fmt: on
-# Bytes of a file that has the table; characters of a wrong value that a complaint shows.
+# Bytes of a file that people write; characters of a wrong value that a complaint shows.
 SIZE_MAX = 1 << 20
 SHOWN = 60
 NAMES = {key.name: key for key in KEYS}
@@ -72,11 +73,9 @@ def _table(path: str) -> tuple[dict[str, object], str]:
     import tomllib
 
     try:
-        document = tomllib.loads(_bytes(path).decode())
-    except OSError as error:
-        raise WitnessError(f"{path}: {error.strerror or error}") from None
+        document = tomllib.loads(contents(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        return {}, f"{path}: not TOML: {' '.join(str(error).split())}"
+        return {}, f"{path}: not TOML: {spaced(error)}"
     tool = document.get("tool", {})
     table = tool.get("runstate", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
@@ -84,13 +83,17 @@ def _table(path: str) -> tuple[dict[str, object], str]:
     return table, ""
 
 
-# Opened without waiting: a pipe has no end, and neither has /dev/zero.
-def _bytes(path: str) -> bytes:
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
-            raise WitnessError(f"{path}: not a file of at most {SIZE_MAX} bytes")
-        return file.read(SIZE_MAX)
+def contents(path: str) -> bytes:
+    """Return the bytes of a small file (WitnessError: not a regular one of at most SIZE_MAX)."""
+    try:
+        # Opened without waiting: a pipe has no end, and neither has /dev/zero.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
+                raise WitnessError(f"{path}: not a file of at most {SIZE_MAX} bytes")
+            return file.read(SIZE_MAX)
+    except OSError as error:
+        raise WitnessError(f"{path}: {error.strerror or error}") from None
 
 
 _WANTED = {list: "a list of strings", str: "a string", bool: "true or false", int: "a number"}

@@ -1,12 +1,9 @@
 """Many kernels at once: folders, packages and tarballs, over any concurrent.futures.Executor.
 
-A unit is the files that are one question: a package, a tarball, a kernel with its modules. Its
-answer depends on the bytes of its files and on nothing else, so it is kept under their hash, and a
-second run over the same files reads only their hashes.
-
-Law of this file: ask() is a plain function of plain values, which any process on any machine can
-run; nothing that happens to one unit changes the answer for another. Names and first bytes decide
-what is asked: files that are named always, in a folder those that can be a kernel.
+Files that belong together (a kernel with its modules, a package, a tarball) are asked together. The
+answer depends on their bytes alone, so it is kept under their hash, and a second run over the same
+files reads only their hashes. Files that are named are always asked; of a folder, those whose names
+or first bytes are a kernel's.
 """
 
 import argparse
@@ -16,12 +13,12 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
-from runstate_abi.layouts.findings import Finding, relabelled, unchecked
+from runstate_abi.layouts.findings import Finding, relabelled, spaced, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import kernels, packages
-from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check.answers import Answers
 from runstate_abi.tools.output import Bar
 
@@ -29,40 +26,35 @@ WITNESS = kernels.WITNESS
 DASK_TIMEOUT_S = 10
 
 
-class Unit(NamedTuple):
-    """Files that are one question, in the order in which they were found."""
-
-    paths: tuple[str, ...]
-
-
-class Workers(NamedTuple):
-    """Where the work is done: ``jobs`` processes here (None: one per core), or a Dask cluster."""
-
-    jobs: int | None = None
-    dask: str | None = None
+# The paths of files that belong together, in the order in which they were found.
+Unit = tuple[str, ...]
 
 
 def asked(
-    paths: Sequence[str], question: Question, workers: Workers, options: argparse.Namespace
+    paths: Sequence[str], settings: Settings, options: argparse.Namespace
 ) -> Iterator[Finding]:
-    """Yield the Findings of all kernels in ``paths``, in the order of their names."""
+    """Yield the Findings of all kernels in ``paths``, in the order of their names.
+
+    Of the options: ``jobs`` processes here (None: one per core), or the cluster at ``dask``; the
+    folder ``cache`` of known answers, or ``no_cache``.
+    """
     found, complaints = units(paths)
     answers = None if options.no_cache else Answers(options.cache)
     with ExitStack() as stack:
-        executor = stack.enter_context(_executor(workers, len(found)))
+        executor = stack.enter_context(_executor(options, len(found)))
         bar = stack.enter_context(Bar(len(found), "kernels"))
         by_unit = {}
-        for unit, findings in survey(found, question, executor, answers):
+        for unit, findings in answered(found, settings, executor, answers):
             by_unit[unit] = findings
-            bar.advance(text=os.path.basename(unit.paths[0])[:40])
+            bar.advance(text=os.path.basename(unit[0])[:40])
     for why, path in complaints:
-        yield unchecked(WITNESS, path, why, WITNESS not in question.allowed)
+        yield settings.unchecked(path, why)
     for unit in found:
         yield from by_unit[unit]
 
 
-def survey(
-    found: Iterable[Unit], question: Question, executor: Executor | None, answers: Answers | None
+def answered(
+    found: Iterable[Unit], settings: Settings, executor: Executor | None, answers: Answers | None
 ) -> Iterator[tuple[Unit, list[Finding]]]:
     """Yield each unit with its Findings as they come, by ``executor`` or, without one, here.
 
@@ -71,17 +63,17 @@ def survey(
     waiting: dict[Future[list[Finding]], list[Unit]] = {}
     asked_already: dict[str, Future[list[Finding]]] = {}
     for unit in found:
-        key = answers.key(unit.paths, question) if answers else None
-        known = answers.get(key, unit.paths) if answers and key else None
+        key = answers.key(unit, settings) if answers else None
+        known = answers.get(key, unit) if answers and key else None
         if known is not None:
             yield unit, known
         elif executor is None:
-            yield unit, _kept(ask(unit, question), unit, key, answers)
+            yield unit, _kept(ask(unit, settings), unit, key, answers)
         elif key and key in asked_already:
-            # The same bytes twice: what the first is told is the second's answer too.
+            # The same bytes again: the first answer serves both.
             waiting[asked_already[key]].append(unit)
         else:
-            future = executor.submit(ask, unit, question)
+            future = executor.submit(ask, unit, settings)
             waiting[future] = [unit]
             if key:
                 asked_already[key] = future
@@ -97,7 +89,7 @@ def _answered(
     findings = _kept(_result(future, first), first, key, answers)
     yield first, findings
     for unit in alike[1:]:
-        paths = dict(zip(first.paths, unit.paths, strict=True))
+        paths = dict(zip(first, unit, strict=True))
         yield unit, [relabelled(finding, paths) for finding in findings]
 
 
@@ -107,7 +99,7 @@ def _kept(
     # What failed for want of memory or of a package may not fail the next time.
     complete = not any(i.what == f.witness for f in findings for i in f.not_checked)
     if answers and key and complete:
-        answers.put(key, unit.paths, findings)
+        answers.put(key, unit, findings)
     return findings
 
 
@@ -116,17 +108,17 @@ def _result(future: Future[list[Finding]], unit: Unit) -> list[Finding]:
     try:
         return list(future.result())
     except Exception as error:
-        why = f"{unit.paths[0]}: its worker failed: {type(error).__name__}: {_one_line(error)}"
-        return [unchecked(WITNESS, unit.paths[0], why)]
+        why = f"{unit[0]}: its worker failed: {type(error).__name__}: {spaced(error)}"
+        return [unchecked(WITNESS, unit[0], why)]
 
 
-def ask(unit: Unit, question: Question) -> list[Finding]:
+def ask(unit: Unit, settings: Settings) -> list[Finding]:
     """Return the Findings of one unit; an archive's files are called ``a.deb!boot/vmlinuz``."""
     with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
         paths: list[str] = []
         labels: dict[str, str] = {}
         findings: list[Finding] = []
-        for number, path in enumerate(unit.paths):
+        for number, path in enumerate(unit):
             if not packages.is_archive(path):
                 paths.append(path)
                 continue
@@ -141,12 +133,12 @@ def ask(unit: Unit, question: Question) -> list[Finding]:
             paths += [x.path for x in inside]
         for group in _kernels(paths, labels):
             try:
-                findings += kernels.asked_of_files(group, question)
+                findings += kernels.asked_of_files(group, settings)
             except WitnessError as error:
-                findings.append(unchecked(WITNESS, unit.paths[0], str(error)))
+                findings.append(unchecked(WITNESS, unit[0], str(error)))
         if not findings:
-            why = f"{unit.paths[0]}: no kernel, kvm.ko or xen-syms in this archive"
-            findings.append(unchecked(WITNESS, unit.paths[0], why))
+            why = f"{unit[0]}: no kernel, kvm.ko or xen-syms in this archive"
+            findings.append(unchecked(WITNESS, unit[0], why))
         return [relabelled(finding, labels) for finding in findings]
 
 
@@ -156,14 +148,18 @@ def _kernels(paths: Sequence[str], labels: Mapping[str, str]) -> Iterator[Sequen
     if len(names) < len(paths):  # files beside the archives, or two of one name
         yield paths
         return
-    for group in several(list(names)):
+    groups = list(_grouped(list(names)))
+    if any(all(map(_is_module, group)) for group in groups):
+        yield paths  # a module without a kernel: its BTF says which it belongs to
+        return
+    for group in groups:
         yield [names[name] for name in group]
 
 
-def _executor(workers: Workers, count: int) -> AbstractContextManager[Executor | None]:
-    if workers.dask:
-        return _dask(workers.dask)
-    jobs = min(workers.jobs or len(os.sched_getaffinity(0)), count)
+def _executor(options: argparse.Namespace, count: int) -> AbstractContextManager[Executor | None]:
+    if options.dask:
+        return _dask(options.dask)
+    jobs = min(options.jobs or len(os.sched_getaffinity(0)), count)
     if jobs < 2:
         return nullcontext(None)
     from concurrent.futures import ProcessPoolExecutor
@@ -172,7 +168,8 @@ def _executor(workers: Workers, count: int) -> AbstractContextManager[Executor |
     return ProcessPoolExecutor(jobs, mp_context=get_context("forkserver"))
 
 
-def _dask(address: str) -> AbstractContextManager[Executor]:
+@contextmanager
+def _dask(address: str) -> Iterator[Executor]:
     try:
         import distributed
     except ImportError:
@@ -181,62 +178,36 @@ def _dask(address: str) -> AbstractContextManager[Executor]:
         connect: Any = distributed.Client  # it has no types
         client = connect(address, timeout=DASK_TIMEOUT_S)
     except (OSError, ValueError, ImportError) as error:
-        raise WitnessError(f"--dask {address}: {_one_line(error)}") from None
-    return _using(client)
-
-
-@contextmanager
-def _using(client: Any) -> Iterator[Executor]:
+        raise WitnessError(f"--dask {address}: {spaced(error)}") from None
     # pure=False: Dask would otherwise hash the arguments and answer from its own memory.
     with client, client.get_executor(pure=False) as executor:
         yield executor
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
 def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
     """Return the units in files and folders, and (why, path) for folders that have none."""
-    groups: dict[str, list[str]] = {}
+    files: dict[str, None] = {}  # as a set that keeps its order
     complaints: list[tuple[str, str]] = []
     for path in paths:
-        inside = sorted(_candidates(path)) if os.path.isdir(path) else [path]
+        inside = [path]
+        if os.path.isdir(path):
+            every = (os.path.join(place, name) for place, _, n in os.walk(path) for name in n)
+            inside = sorted(file for file in every if _is_candidate(file))
         if not inside:
             complaints.append((f"{path}: no kernel, kvm.ko, package or tarball in it", path))
-        for file in inside:
-            groups.setdefault(file, [])
-    return [Unit(tuple(files)) for files in _grouped(list(groups))], complaints
+        files |= dict.fromkeys(inside)
+    return [tuple(group) for group in _grouped(list(files))], complaints
 
 
-def _candidates(folder: str) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in names:
-            path = os.path.join(place, name)
-            if not os.path.islink(path) and _is_candidate(path):
-                yield path
-
-
-# A kernel's name is asked whatever its bytes, or a damaged one would be passed over. Of other names
-# ELF files are not, or every program would be; what else is a kernel is told by its bytes.
+# A file with a kernel's name is asked whatever its bytes are, or a damaged one would be passed
+# over. A file of another name must begin like a kernel; an ELF file does not, or every program
+# would be one.
 def _is_candidate(path: str) -> bool:
-    if packages.UNWANTED.fullmatch(path):
+    if os.path.islink(path) or packages.UNWANTED.fullmatch(path):
         return False
-    if packages.is_archive(path):
-        return True
-    if packages.wanted(path) and os.path.isfile(path):
+    if packages.is_archive(path) or (packages.wanted(path) and os.path.isfile(path)):
         return True
     return packages.begins_like_a_kernel(packages.first_bytes(path))
-
-
-def several(names: Sequence[str]) -> list[list[str]]:
-    """Return the files of an archive, by name, as the kernels that they are: one list for each.
-
-    One list of all where that leaves a module without a kernel: its BTF says which it belongs to.
-    """
-    groups = list(_grouped(names))
-    return groups if all(any(not _is_module(f) for f in group) for group in groups) else [[*names]]
 
 
 _PACKAGE = re.compile(

@@ -4,15 +4,10 @@ A golden file is committed, reviewed and compared: a line that is gone, new or d
 difference. A waiver lets one difference pass until a day, for a reason, and is itself a line:
 
     waive offset-mismatch vcpu_runstate_info.time [i386] until 2027-03-31: fixed in the next release
-
-Law of this file: a waiver without a reason and a day is an error, one that has expired waives
-nothing, and one that waives nothing is said.
 """
 
 import datetime
-import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -20,14 +15,14 @@ from typing import NamedTuple
 from runstate_abi.layouts.conditions import Evaluation
 from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
+from runstate_abi.tools.check.config import contents
 from runstate_abi.tools.reports.coverage import kinds
 
 WITNESS = "golden"
 FIRST = "# runstate golden 1"
-SIZE_MAX = 1 << 20
 
 
-class Line(NamedTuple):
+class GoldenLine(NamedTuple):
     """One line: a kind of witness, an ABI, a struct or a member of it, and what it is."""
 
     witness: str
@@ -41,11 +36,9 @@ class Line(NamedTuple):
 
 
 class Waiver(NamedTuple):
-    """A difference that may pass: its kind and place as its line has them, until when and why."""
+    """A difference that may pass: its subject as its line has it, until when and why."""
 
-    kind: str
-    place: str
-    abi: str
+    subject: str
     until: datetime.date
     reason: str
 
@@ -54,7 +47,7 @@ class Golden(NamedTuple):
     """A golden file."""
 
     path: str
-    lines: tuple[Line, ...]
+    lines: tuple[GoldenLine, ...]
     waivers: tuple[Waiver, ...]
 
 
@@ -67,13 +60,13 @@ def settled(findings: Sequence[Finding], read: str | None, write: str | None) ->
     if read:
         golden = _read(read)
         settled.append(_compared(golden, settled))
-        settled = list(_waived(settled, golden))
+        settled = _waived(settled, golden)
     if write:
         _write(write, findings, _read(read).waivers if read else ())
     return settled
 
 
-def seen_lines(findings: Iterable[Finding]) -> list[Line]:
+def seen_lines(findings: Iterable[Finding]) -> list[GoldenLine]:
     """Return what the findings' layouts say, each line once, in the order of the file."""
     lines = {
         line
@@ -84,33 +77,28 @@ def seen_lines(findings: Iterable[Finding]) -> list[Line]:
     return sorted(lines)
 
 
-def _of_layout(witness: str, layout: Layout) -> Iterator[Line]:
+def _of_layout(witness: str, layout: Layout) -> Iterator[GoldenLine]:
     aligned = f" align {layout.alignment}" if layout.alignment else ""
-    yield Line(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
+    yield GoldenLine(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
     for row in layout.members:
         sign = {True: " signed", False: " unsigned", None: ""}[row.type.signed]
         sign = sign if row.type.kind == INTEGER else f" {row.type.kind}"
         text = f"{row.offset:#04x} {row.count}x{row.type.size}{sign}"
-        yield Line(witness, layout.abi, f"{layout.name}.{row.name}", text)
+        yield GoldenLine(witness, layout.abi, f"{layout.name}.{row.name}", text)
 
 
 _WAIVER = re.compile(
-    r"waive (?P<kind>\S+) (?P<place>\S+) \[(?P<abi>[^\]]*)\]"
+    r"waive (?P<subject>\S+ \S+ \[[^\]]*\])"
     r"(?: until (?P<until>\d{4}-\d\d-\d\d))?(?:: *(?P<reason>.*))?"
 )
 
 
 def _read(path: str) -> Golden:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise WitnessError(f"{path}: not a regular file")  # a pipe may never end
-        with open(path, encoding="utf-8") as file:
-            text = file.read(SIZE_MAX + 1)
-    except OSError as error:
-        raise WitnessError(f"{path}: {error.strerror or error}") from None
+        text = contents(path).decode()
     except UnicodeDecodeError:
         raise WitnessError(f"{path}: not a golden file: not UTF-8 text") from None
-    if not text.startswith(FIRST) or len(text) > SIZE_MAX:
+    if not text.startswith(FIRST):
         raise WitnessError(f"{path}: not a golden file: its first line is not {FIRST!r}")
     lines, waivers = [], []
     for number, line in enumerate(text.splitlines(), 1):
@@ -118,15 +106,11 @@ def _read(path: str) -> Golden:
         if line.startswith("waive"):
             waivers.append(_waiver(line, place))
         elif line.strip() and not line.startswith("#"):
-            lines.append(_line(line, place))
+            words = line.split(maxsplit=3)
+            if len(words) != 4:
+                raise WitnessError(f"{place}: not a golden line: WITNESS ABI STRUCT[.MEMBER] WHAT")
+            lines.append(GoldenLine(*words))
     return Golden(path, tuple(lines), tuple(waivers))
-
-
-def _line(text: str, place: str) -> Line:
-    words = text.split(maxsplit=3)
-    if len(words) != 4:
-        raise WitnessError(f"{place}: not a golden line: WITNESS ABI STRUCT[.MEMBER] WHAT")
-    return Line(*words)
 
 
 def _waiver(text: str, place: str) -> Waiver:
@@ -142,11 +126,11 @@ def _waiver(text: str, place: str) -> Waiver:
         until = datetime.date.fromisoformat(part["until"])
     except ValueError:
         raise WitnessError(f"{place}: {part['until']} is not a day") from None
-    return Waiver(part["kind"], part["place"], part["abi"], until, part["reason"].strip())
+    return Waiver(part["subject"], until, part["reason"].strip())
 
 
 def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
-    """Hold the seen lines against the golden ones: one Finding, compared line by line."""
+    """Compare the seen lines with the golden ones: one Finding."""
     seen = seen_lines(findings)
     asked = {(line.witness, line.abi) for line in seen}
     known = {(line.witness, line.abi) for line in golden.lines}
@@ -158,7 +142,7 @@ def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
         if expected.get(place) != present.get(place)
     )
     silent = [NotChecked(f"golden {w} {a}", "nobody was asked", True) for w, a in known - asked]
-    # What is new fails nobody, unless nothing else was compared: that is no pass.
+    # What is new is no failure, unless nothing else was compared.
     nothing = not expected
     new = [NotChecked(f"{w} {a}", f"not in {golden.path}", nothing) for w, a in asked - known]
     return Finding(
@@ -172,19 +156,16 @@ def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
     )
 
 
-_Place = tuple[str, str, str]
-
-
-def _by_place(lines: Iterable[Line]) -> dict[_Place, tuple[str, ...]]:
-    by_place: dict[_Place, tuple[str, ...]] = {}
-    for line in sorted(lines):
-        place = (line.witness, line.abi, line.place)
-        by_place[place] = (*by_place.get(place, ()), line.text)
+# A place is a line without its text: (witness, ABI, struct or member).
+def _by_place(lines: Iterable[GoldenLine]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    by_place: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for *place, text in sorted(lines):
+        by_place[tuple(place)] = (*by_place.get(tuple(place), ()), text)
     return by_place
 
 
 def _difference(
-    place: _Place, expected: Sequence[str], present: Sequence[str], path: str
+    place: tuple[str, ...], expected: Sequence[str], present: Sequence[str], path: str
 ) -> Difference:
     witness, abi, name = place
     struct, _, member = name.partition(".")
@@ -192,40 +173,32 @@ def _difference(
     return Difference("golden-mismatch", struct, member, abi, spec, seen, f"{witness}, {path}")
 
 
-def _waived(findings: Sequence[Finding], golden: Golden) -> Iterator[Finding]:
+def _waived(findings: Sequence[Finding], golden: Golden) -> list[Finding]:
     today = datetime.date.today()
     valid = [waiver for waiver in golden.waivers if waiver.until >= today]
     used: set[Waiver] = set()
     notes = [
-        f"expired on {w.until}: the waiver of {w.kind} {w.place} [{w.abi}]: {w.reason}"
+        f"expired on {w.until}: the waiver of {w.subject}: {w.reason}"
         for w in golden.waivers
         if w.until < today
     ]
     settled = []
     for finding in findings:
-        passed = [(d, w) for d in finding.differences for w in valid if _covers(w, d)]
-        used.update(w for _, w in passed)
-        skipped = tuple(NotChecked(str(d), _passed(w), False, "waived") for d, w in passed)
-        waived = {d for d, _ in passed}
+        waived = {d: w for d in finding.differences for w in valid if w.subject == d.subject}
+        used.update(waived.values())
+        skipped = tuple(
+            NotChecked(str(d), f"waived until {w.until}: {w.reason}", False, "waived")
+            for d, w in waived.items()
+        )
         settled.append(
             finding._replace(
                 differences=tuple(d for d in finding.differences if d not in waived),
                 not_checked=finding.not_checked + skipped,
             )
         )
-    notes += [f"waives nothing: {w.kind} {w.place} [{w.abi}]" for w in valid if w not in used]
+    notes += [f"waives nothing: {w.subject}" for w in valid if w not in used]
     last = settled[-1]
-    settled[-1] = last._replace(notes=(*last.notes, *notes))
-    yield from settled
-
-
-def _covers(waiver: Waiver, difference: Difference) -> bool:
-    place = difference.struct + (f".{difference.member}" if difference.member else "")
-    return (waiver.kind, waiver.place, waiver.abi) == (difference.kind, place, difference.abi)
-
-
-def _passed(waiver: Waiver) -> str:
-    return f"waived until {waiver.until}: {waiver.reason}"
+    return [*settled[:-1], last._replace(notes=(*last.notes, *notes))]
 
 
 def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) -> None:
@@ -234,7 +207,7 @@ def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) ->
         "# What witnesses said: WITNESS ABI STRUCT[.MEMBER] OFFSET COUNTxSIZE; made by",
         "# runstate check --write-golden FILE; compared by runstate check --golden FILE",
         *map(str, seen_lines(findings)),
-        *(f"waive {w.kind} {w.place} [{w.abi}] until {w.until}: {w.reason}" for w in waivers),
+        *(f"waive {w.subject} until {w.until}: {w.reason}" for w in waivers),
     ]
     try:
         with open(path, "w", encoding="utf-8") as file:
@@ -243,11 +216,10 @@ def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) ->
         raise WitnessError(f"{path}: cannot write: {error.strerror}") from None
 
 
-def say(findings: Sequence[Finding]) -> None:
+def say(findings: Iterable[Finding]) -> None:
     """Print on stderr what was asked of every witness."""
-    for finding in findings:
-        for line in told(finding):
-            print(f"runstate: {line}", file=sys.stderr)
+    for line in (line for finding in findings for line in told(finding)):
+        print(f"runstate: {line}", file=sys.stderr)
 
 
 def told(finding: Finding) -> Iterator[str]:

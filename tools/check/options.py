@@ -1,10 +1,6 @@
-"""What ``runstate check`` is asked: the command line, and the configuration behind it.
-
-Law of this file: words in, one namespace out; whoever reads it needs no default of its own.
-"""
+"""The options of ``runstate check``: the command line, and the configuration file behind it."""
 
 import argparse
-from collections.abc import Collection
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
@@ -35,12 +31,8 @@ def parser() -> argparse.ArgumentParser:
     parser = new_parser("check", "Hold the layouts against encodings, compilers and kernels.")
     parser.epilog = _EPILOG
     add = parser.add_argument
-    add(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help="vmlinux, vmlinuz, kvm.ko[.xz|.zst|.gz], raw BTF, xen-syms, .o, .deb, .tar, folder",
-    )
+    files = "vmlinux, vmlinuz, kvm.ko[.xz|.zst|.gz], raw BTF, xen-syms, .o, .deb, .tar, folder"
+    add("files", nargs="*", metavar="FILE", help=files)
     add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
     add("--abi", help=f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}")
     _repeatable(parser, "--allow-missing", "NAME", "a struct or a witness that need not be there")
@@ -49,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
     which = f"a struct of the header, and which of {' or '.join(RUNSTATE_STRUCTS)} it mirrors"
     _repeatable(parser, "--struct", "NAME[=CLAIM]", which, "structs")
     _report_options(parser)
-    _fleet_options(parser)
+    add("-j", "--jobs", type=count, metavar="N", help="processes for many files (all cores)")
+    add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
+    add("--cache", metavar="FOLDER", help="where results by content are kept")
+    add("--no-cache", action="store_const", const=True, help="ask every file again")
     return parser
 
 
@@ -66,37 +61,14 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     _repeatable(parser, "--format", "FORMAT[=FILE]", formats, "formats")
     add = parser.add_argument
     add("--json", action="store_const", const=True, help="--format json")
-    add(
-        "--coverage",
-        action="store_const",
-        const=True,
-        help="each declared invariant, and which witnesses confirmed it",
-    )
+    invariants = "each declared invariant, and which witnesses confirmed it"
+    add("--coverage", action="store_const", const=True, help=invariants)
     _repeatable(parser, "--require", "WITNESS,...", "fail if nobody asked: btf, cc, dwarf ...")
     add("--golden", metavar="FILE", help="compare with what was seen before; waive as it says")
     add("--write-golden", metavar="FILE", help="write what is seen, one line per member")
     add("--config", metavar="FILE", help=f"TOML with [tool.runstate] (default: ./{PROJECT})")
-    add(
-        "-v",
-        "--verbose",
-        action="store_const",
-        const=True,
-        help="say which options are in effect, and what each witness was asked",
-    )
-
-
-def _fleet_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "-j",
-        "--jobs",
-        type=count,
-        metavar="N",
-        help="processes for many files (all cores)",
-    )
-    add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
-    add("--cache", metavar="FOLDER", help="where results by content are kept")
-    add("--no-cache", action="store_const", const=True, help="ask every file again")
+    verbose = "say which options are in effect, and what each witness was asked"
+    add("-v", "--verbose", action="store_const", const=True, help=verbose)
 
 
 def parsed(argv: list[str]) -> argparse.Namespace:
@@ -152,21 +124,15 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     if options.require:
         from runstate_abi.tools.reports import coverage
 
-        _refuse_unknown(parser, "require", options.require, coverage.KINDS)
-    _refuse_unknown(parser, "allow-missing", options.allow_missing, ALLOWABLE)
+        for word in (word for word in options.require if word not in coverage.KINDS):
+            parser.error(f"--require {word}: no such witness{nearest(word, coverage.KINDS)}")
+    for word in (word for word in options.allow_missing if word not in ALLOWABLE):
+        near = nearest(word, ALLOWABLE)
+        parser.error(f"--allow-missing {word}: no such struct or witness{near}")
 
 
 # The structs, and the debug info that a file may be without.
 ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
-
-
-def _refuse_unknown(
-    parser: argparse.ArgumentParser, option: str, words: list[str], known: Collection[str]
-) -> None:
-    for word in words:
-        if word not in known:
-            what = "struct or witness" if option == "allow-missing" else "witness"
-            parser.error(f"--{option} {word}: no such {what}{nearest(word, known)}")
 
 
 def mirrored(text: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, X86_64
@@ -41,8 +41,8 @@ class Side(NamedTuple):
     claim: bool
 
 
-class Outcome(NamedTuple):
-    """What was compared, and the names that only one side has (or neither)."""
+class Compared(NamedTuple):
+    """What was compared, and complaints about what only one side has (or neither)."""
 
     pairs: tuple[Pair, ...]
     alone: tuple[str, ...]
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     if options.format == "json":
         print(json.dumps(as_json(first, second, outcome), indent=2))
     else:
-        print("\n".join(lines(first, second, outcome)))
+        print("\n".join(as_text(first, second, outcome)))
     return exit_code(outcome)
 
 
@@ -86,7 +86,6 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-# Standard input takes the place of "-" while it is asked, and is called so in what is said.
 def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
     texts = [options.first, options.second, options.btf_base]
     if "-" not in texts:
@@ -95,10 +94,7 @@ def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
 
     with standard_input.as_file() as path:
         first, second, base = (path if text == "-" else text for text in texts)
-        try:
-            sides = _side(first, base), _side(second, base)
-        except WitnessError as error:
-            raise WitnessError(str(error).replace(path, standard_input.NAME)) from None
+        sides = _side(first, base), _side(second, base)
     named = [side._replace(label=side.label.replace(path, standard_input.NAME)) for side in sides]
     return named[0], named[1]
 
@@ -106,8 +102,7 @@ def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
 def _side(text: str, btf_base: str | None) -> Side:
     word, _, abi = text.partition("@")
     if word in CLAIM_WORDS:
-        claims = CLAIMS[abi or X86_64.name]
-        return Side(text, (claims[CLAIM_WORDS.index(word)],), claim=True)
+        return Side(text, (CLAIMS[abi or X86_64.name][CLAIM_WORDS.index(word)],), claim=True)
     if text.startswith("cc:"):
         return Side(text, _of_compiler(text.removeprefix("cc:")), claim=False)
     return Side(text, _of_file(text, btf_base), claim=False)
@@ -124,53 +119,46 @@ def _of_compiler(command: str) -> tuple[Layout, ...]:
 def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
     from runstate_abi.layouts.witnesses import kernels
 
-    question = kernels.Question(X86_64, False, btf_base, frozenset(RUNSTATE_STRUCTS))
+    settings = kernels.Settings(None, btf_base, frozenset(RUNSTATE_STRUCTS))
     found: list[Layout] = []
-    for finding in kernels.asked_of_files([path], question):
+    for finding in kernels.asked_of_files([path], settings):
         failed = [item for item in finding.not_checked if item.fails]
         if failed:
             raise WitnessError(failed[0].why)
-        found += (_unsaid(x) if finding.assumed else x for x in finding.found)
+        # Raw BTF has no machine in it, and to compare two files takes none.
+        unsaid = "ABI not recorded" if finding.assumed else ""
+        found += (layout._replace(abi=unsaid or layout.abi) for layout in finding.found)
     return tuple(dict.fromkeys(found))
 
 
-# Raw BTF has no machine in it, and to compare two files takes none.
-def _unsaid(layout: Layout) -> Layout:
-    return layout._replace(abi="ABI not recorded")
-
-
-def compared(first: Side, second: Side, allowed: frozenset[str] = frozenset()) -> Outcome:
+def compared(first: Side, second: Side, allowed: frozenset[str] = frozenset()) -> Compared:
     """Pair the layouts of two sides: claims whatever their names, all else by name."""
     if first.claim and second.claim:
-        return Outcome((shifts.pair(first.layouts[0], second.layouts[0], second.label),), ())
+        return Compared((shifts.pair(first.layouts[0], second.layouts[0], second.label),), ())
     names = {x.name for side in (first, second) if side.claim for x in side.layouts}
     pairs: list[Pair] = []
     alone: list[str] = []
     for name in RUNSTATE_STRUCTS:
         if names and name not in names:
             continue
-        here, there = (_named(side, name) for side in (first, second))
+        here, there = ([x for x in s.layouts if x.name == name] for s in (first, second))
         pairs += (shifts.pair(a, b, second.label) for a in here for b in there)
         lacking = [s.label for s, found in ((first, here), (second, there)) if not found]
         if len(lacking) == 1 and name not in allowed:
             alone.append(f"could not check struct {name}: not in {lacking[0]}")
     if not pairs and not alone:
         alone.append(f"nothing to compare: {first.label} and {second.label} share no struct")
-    return Outcome(tuple(pairs), tuple(alone))
+    return Compared(tuple(pairs), tuple(alone))
 
 
-def _named(side: Side, name: str) -> list[Layout]:
-    return [layout for layout in side.layouts if layout.name == name]
-
-
-def exit_code(outcome: Outcome) -> int:
+def exit_code(outcome: Compared) -> int:
     """Return 1 if anything differs, else 3 if something could not be compared, else 0."""
     if any(pair.differences for pair in outcome.pairs):
         return DIFFERENT
     return NOT_CHECKED if outcome.alone else EQUAL
 
 
-def lines(first: Side, second: Side, outcome: Outcome) -> Iterator[str]:
+def as_text(first: Side, second: Side, outcome: Compared) -> Iterator[str]:
     """Yield, for each pair: both names, the members with their shifts, the differences."""
     for number, pair in enumerate(outcome.pairs):
         if number:
@@ -207,7 +195,7 @@ def _verdict(pair: Pair) -> str:
     return f"equal: {pair.compared} facts compared, 0 differ"
 
 
-def as_json(first: Side, second: Side, outcome: Outcome) -> dict[str, object]:
+def as_json(first: Side, second: Side, outcome: Compared) -> dict[str, object]:
     """Return the same as JSON values; offsets and sizes in bytes."""
     return {
         "schema": SCHEMA,
@@ -221,28 +209,20 @@ def as_json(first: Side, second: Side, outcome: Outcome) -> dict[str, object]:
 
 def _pair_json(pair: Pair) -> dict[str, object]:
     return {
-        "structs": [_struct_json(pair.first), _struct_json(pair.second)],
-        "shifts": [_shift_json(shift) for shift in pair.shifts],
+        "structs": [
+            {"name": x.name, "abi": x.abi, "size": x.size, "alignment": x.alignment}
+            for x in (pair.first, pair.second)
+        ],
+        "shifts": [
+            {
+                "member": shift.name,
+                "first": shift.first,
+                "second": shift.second,
+                "shift": shift.bytes,
+                "causes": [cause._asdict() for cause in shift.causes],
+            }
+            for shift in pair.shifts
+        ],
         "compared": pair.compared,
         "differences": [{**d._asdict(), "line": str(d)} for d in pair.differences],
-    }
-
-
-def _struct_json(layout: Layout) -> dict[str, object]:
-    return {
-        "name": layout.name,
-        "abi": layout.abi,
-        "size": layout.size,
-        "alignment": layout.alignment,
-    }
-
-
-def _shift_json(shift: Shift) -> dict[str, object]:
-    causes: Sequence[dict[str, object]] = [cause._asdict() for cause in shift.causes]
-    return {
-        "member": shift.name,
-        "first": shift.first,
-        "second": shift.second,
-        "shift": shift.bytes,
-        "causes": causes,
     }

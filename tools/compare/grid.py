@@ -1,7 +1,4 @@
-"""The matrix as values: a row a fact, a column an ABI or a file, a cell the claim and witnesses.
-
-Law of this file: pure functions from Findings to a Grid, and from a Grid to text cells.
-"""
+"""The matrix as values: a row a fact, a column an ABI or a file, a cell the claim and witnesses."""
 
 import shlex
 import sys
@@ -9,13 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import ABIS, c_layout
-from runstate_abi.layouts.findings import Finding
+from runstate_abi.layouts.abi import ABIS, Abi, c_layout
+from runstate_abi.layouts.findings import Finding, relabelled
 from runstate_abi.layouts.model import Layout, WitnessError, compare
-from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, MEMBERS, NATIVE, update_byte
+from runstate_abi.layouts.structs.runstate import (
+    CLAIMS,
+    COMPAT,
+    MEMBERS,
+    NATIVE,
+    XEN_COMPAT,
+    update_byte,
+)
 from runstate_abi.layouts.witnesses import survey
-
-XEN_COMPAT = f"xen_{COMPAT.name}"
 
 # Xen's uint64_compat_t: a typedef that asks for an alignment of 4, where an ABI lets it.
 _XEN_MEMBERS = tuple(
@@ -24,20 +26,13 @@ _XEN_MEMBERS = tuple(
 )
 
 
-class Opinion(NamedTuple):
-    """What one witness says about one struct."""
-
-    source: str
-    layout: Layout
-
-
 class Column(NamedTuple):
-    """An ABI or a file: the claims it is held against, and what was said about it."""
+    """An ABI or a file: its ABI's claims, and what each witness says of one struct of it."""
 
     title: str
     abi: str
     claims: dict[str, Layout]
-    opinions: tuple[Opinion, ...]
+    said: tuple[tuple[str, Layout], ...]
 
 
 class Cell(NamedTuple):
@@ -49,7 +44,7 @@ class Cell(NamedTuple):
     silent: tuple[str, ...]
 
 
-class Row(NamedTuple):
+class FactRow(NamedTuple):
     """A fact of a struct: ``kind`` is offset, size or alignment, in bytes."""
 
     struct: str
@@ -67,50 +62,41 @@ class Grid(NamedTuple):
     """The whole matrix."""
 
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[FactRow, ...]
 
 
 def grid(findings: Iterable[Finding]) -> Grid:
     """Return the matrix of every ABI, and of every file among the findings."""
     findings = [finding for finding in findings if finding.found]
-    columns = [_of_abi(abi.name, findings) for abi in ABIS]
-    columns += [_of_file(finding) for finding in findings if finding.path]
+    columns = [_of_abi(abi, findings) for abi in ABIS]
+    for finding in findings:
+        if finding.path:
+            title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
+            said = tuple((finding.witness, layout) for layout in finding.found)
+            columns.append(Column(title, finding.abi, CLAIMS[finding.abi].by_name(), said))
     return Grid(tuple(columns), tuple(_rows(columns)))
 
 
-def _claims(abi: str) -> dict[str, Layout]:
-    claims = CLAIMS[abi]
-    xen = claims.compat_xen._replace(name=XEN_COMPAT)
-    return {NATIVE.name: claims.native, COMPAT.name: claims.compat_kvm, XEN_COMPAT: xen}
-
-
-# Every ABI has one opinion at least: that of the C rule, which knows an ABI's alignments only.
-def _of_abi(abi: str, findings: Sequence[Finding]) -> Column:
-    rule = next(row for row in ABIS if row.name == abi)
-    opinions = [
-        Opinion("C rule", c_layout(NATIVE.name, MEMBERS, rule)),
-        Opinion("C rule", c_layout(COMPAT.name, MEMBERS, rule, packed=True)),
-        Opinion("C rule", c_layout(XEN_COMPAT, _XEN_MEMBERS, rule)),
+# Every ABI has one witness at least: the C rule, which needs nothing but an ABI's alignments.
+def _of_abi(abi: Abi, findings: Sequence[Finding]) -> Column:
+    said = [
+        ("C rule", c_layout(NATIVE.name, MEMBERS, abi)),
+        ("C rule", c_layout(COMPAT.name, MEMBERS, abi, packed=True)),
+        ("C rule", c_layout(XEN_COMPAT, _XEN_MEMBERS, abi)),
     ]
     for finding in findings:
-        if finding.abi == abi and not finding.path:
-            opinions += (Opinion(finding.witness, layout) for layout in finding.found)
-    return Column(abi, abi, _claims(abi), tuple(opinions))
+        if finding.abi == abi.name and not finding.path:
+            said += ((finding.witness, layout) for layout in finding.found)
+    return Column(abi.name, abi.name, CLAIMS[abi.name].by_name(), tuple(said))
 
 
-def _of_file(finding: Finding) -> Column:
-    opinions = tuple(Opinion(finding.witness, layout) for layout in finding.found)
-    title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
-    return Column(title, finding.abi, _claims(finding.abi), opinions)
-
-
-def _rows(columns: Sequence[Column]) -> Iterator[Row]:
+def _rows(columns: Sequence[Column]) -> Iterator[FactRow]:
     for struct in (NATIVE.name, COMPAT.name, XEN_COMPAT):
         facts = [("offset", member.name) for member in MEMBERS]
         facts[2:2] = [("offset", UPDATE_BYTE)]
         for kind, member in (*facts, ("size", ""), ("alignment", "")):
             cells = tuple(_cell(column, struct, kind, member) for column in columns)
-            yield Row(struct, kind, member, cells)
+            yield FactRow(struct, kind, member, cells)
 
 
 UPDATE_BYTE = "update byte"
@@ -119,7 +105,7 @@ UPDATE_BYTE = "update byte"
 def _cell(column: Column, struct: str, kind: str, member: str) -> Cell:
     claim = _value(column.claims[struct], kind, member)
     agree, differ, silent = [], [], []
-    for source, layout in column.opinions:
+    for source, layout in column.said:
         if layout.name != struct:
             continue
         seen = _value(layout, kind, member)
@@ -145,18 +131,18 @@ def _value(layout: Layout, kind: str, member: str) -> int | None:
 
 
 def compared(found: Grid) -> int:
-    """Return how many times a witness and a claim were held against each other."""
+    """Return how many times a witness and a claim were compared."""
     return sum(len(cell.agree) + len(cell.differ) for row in found.rows for cell in row.cells)
 
 
 def unasked(found: Grid) -> int:
-    """Return how many cells are a claim that nobody spoke to."""
+    """Return how many claims no witness says anything of."""
     return sum(not cell.agree and not cell.differ for row in found.rows for cell in row.cells)
 
 
 def cell_text(cell: Cell) -> str:
     """Return ``8 =3`` (three agree), ``8 !12`` (somebody says 12), ``8 ?`` (nobody says)."""
-    text = "-" if cell.claim is None else str(cell.claim)
+    text = str(cell.claim)
     for value in dict.fromkeys(value for _, value in cell.differ):
         text += f" !{'absent' if value is None else value}"
     if cell.agree:
@@ -167,32 +153,23 @@ def cell_text(cell: Cell) -> str:
 def differences(found: Grid) -> Iterator[str]:
     """Yield a line for each disagreement, as `check` words it."""
     for column in found.columns:
-        for source, layout in column.opinions:
+        for source, layout in column.said:
             for difference in compare(column.claims[layout.name], layout, source).differences:
-                yield (
-                    f"{difference}"
-                    if column.title == column.abi
-                    else f"{column.title}: {difference}"
-                )
+                place = "" if column.title == column.abi else f"{column.title}: "
+                yield f"{place}{difference}"
 
 
-class Target(NamedTuple):
-    """An ABI of layouts/abi.py, and what Zig calls it."""
-
-    abi: str
-    triple: str
-
-
+# What Zig calls the ABIs of layouts/abi.py.
 # fmt: off
-TARGETS = (
-    Target("x86_64",       "x86_64-linux-gnu"),
-    Target("i386",         "x86-linux-gnu"),
-    Target("x32",          "x86_64-linux-gnux32"),
-    Target("arm64",        "aarch64-linux-gnu"),
-    Target("arm32",        "arm-linux-gnueabihf"),
-    Target("riscv64",      "riscv64-linux-gnu"),
-    Target("i386-windows", "x86-windows-gnu"),
-)
+TARGETS = {
+    "x86_64":       "x86_64-linux-gnu",
+    "i386":         "x86-linux-gnu",
+    "x32":          "x86_64-linux-gnux32",
+    "arm64":        "aarch64-linux-gnu",
+    "arm32":        "arm-linux-gnueabihf",
+    "riscv64":      "riscv64-linux-gnu",
+    "i386-windows": "x86-windows-gnu",
+}
 # fmt: on
 
 
@@ -200,18 +177,8 @@ def asked_of_zig() -> Iterator[Finding]:
     """Yield what Zig's clang makes of our declarations for each ABI (WitnessError: no Zig)."""
     if find_spec("ziglang") is None:
         raise WitnessError("ziglang: not installed (pip install 'runstate-abi[cross]')")
-    for target in TARGETS:
-        command = f"{shlex.quote(sys.executable)} -m ziglang cc -target {target.triple}"
+    for triple in TARGETS.values():
+        command = f"{shlex.quote(sys.executable)} -m ziglang cc -target {triple}"
         for finding in survey.asked_of_compilers([command], named=True, abi=None):
-            yield _renamed(finding, command, f"zig cc -target {target.triple}")
-
-
-# The command line begins with a path of this machine, which is nobody's business.
-def _renamed(finding: Finding, command: str, name: str) -> Finding:
-    return finding._replace(
-        witness=name,
-        source=finding.source.replace(command, name),
-        not_checked=tuple(
-            item._replace(what=item.what.replace(command, name)) for item in finding.not_checked
-        ),
-    )
+            # The command line begins with a path of this machine: the report must not have it.
+            yield relabelled(finding, {command: f"zig cc -target {triple}"})

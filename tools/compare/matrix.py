@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.layouts.abi import ABI, X86_64
+from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.findings import (
     DIFFERENT,
     EQUAL,
@@ -14,10 +14,10 @@ from runstate_abi.layouts.findings import (
     complaint,
     unreadable,
 )
-from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.compare import grid
-from runstate_abi.tools.compare.grid import Column, Grid
+from runstate_abi.tools.compare.grid import FactRow, Grid
 from runstate_abi.tools.options import add_format, new_parser
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.rendering.blocks import Block, Bullets, Table
@@ -27,7 +27,7 @@ FORMATS = ("text", "markdown", "html", "json")
 TITLES = {
     NATIVE.name: f"struct {NATIVE.name}",
     COMPAT.name: f"struct {COMPAT.name}, packed as KVM has it",
-    grid.XEN_COMPAT: f"struct {COMPAT.name}, aligned to 4 as Xen has it",
+    XEN_COMPAT: f"struct {COMPAT.name}, aligned to 4 as Xen has it",
 }
 LEGEND = "8 =3: claimed, and 3 witnesses agree; 8 !12: one says 12; 8 ?: nobody says"
 
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         if unreadable(finding):
             print(f"runstate: could not check {complaint(finding)}", file=sys.stderr)
     found = grid.grid(findings)
-    printed = {"text": text, "markdown": markdown, "html": html, "json": as_json}
+    printed = {"text": as_text, "markdown": markdown, "html": html, "json": as_json}
     print("\n".join(printed[options.format](found, findings)))
     return exit_code(found, findings)
 
@@ -66,13 +66,8 @@ def parser() -> argparse.ArgumentParser:
     abis = f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), metavar="ABI", help=abis)
     add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
-    add(
-        "--allow-missing",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a struct or a witness that need not be there (repeatable)",
-    )
+    missing = "a struct or a witness that need not be there (repeatable)"
+    add("--allow-missing", metavar="NAME", action="append", default=[], help=missing)
     add_format(made, *FORMATS)
     return made
 
@@ -83,16 +78,13 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     elif not options.zig:
         yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=None)
     if options.zig:
-        from runstate_abi.tools.compare import grid
-
         yield from grid.asked_of_zig()
     if options.files:
         from runstate_abi.layouts.witnesses import kernels
 
-        abi = ABI[options.abi] if options.abi else X86_64
-        allowed = frozenset(options.allow_missing)
-        question = kernels.Question(abi, bool(options.abi), options.btf_base, allowed)
-        yield from kernels.asked_of_files(options.files, question)
+        abi, allowed = ABI.get(options.abi), frozenset(options.allow_missing)
+        settings = kernels.Settings(abi, options.btf_base, allowed)
+        yield from kernels.asked_of_files(options.files, settings)
 
 
 def exit_code(found: Grid, findings: Sequence[Finding]) -> int:
@@ -103,25 +95,18 @@ def exit_code(found: Grid, findings: Sequence[Finding]) -> int:
     return NOT_CHECKED if failed or not grid.compared(found) else EQUAL
 
 
-def text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
+def as_text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the matrix as aligned text, then who said what."""
-    rows: list[list[str]] = [["", *(_short(column) for column in found.columns)]]
-    for struct, title in TITLES.items():
-        rows.append([title])
-        for row in found.rows:
-            if row.struct == struct:
-                rows.append([f"  {row.title}", *map(grid.cell_text, row.cells)])
+    rows: list[list[str]] = []
+    for table in tables(found):
+        rows += [["", *table.header[1:]]] if not rows else []
+        rows += [[table.caption], *([f"  {row[0].strip('`')}", *row[1:]] for row in table.rows)]
     yield from aligned(rows)
     yield ""
     yield LEGEND
     yield from _witnesses(findings)
     yield from grid.differences(found)
     yield _verdict(found)
-
-
-# The last part of a path, and whose it is where that is not the file's own word.
-def _short(column: Column) -> str:
-    return column.title.rsplit("/", 1)[-1]
 
 
 def _witnesses(findings: Sequence[Finding]) -> Iterator[str]:
@@ -143,7 +128,7 @@ def _verdict(found: Grid) -> str:
 
 def tables(found: Grid) -> Iterator[Table]:
     """Yield a table for each struct."""
-    header = ("", *(_short(column) for column in found.columns))
+    header = ("", *(column.title.rsplit("/", 1)[-1] for column in found.columns))
     for struct, title in TITLES.items():
         rows = tuple(
             (f"`{row.title}`", *map(grid.cell_text, row.cells))
@@ -181,26 +166,23 @@ def as_json(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     value = {
         "schema": SCHEMA,
         "columns": [{"title": column.title, "abi": column.abi} for column in found.columns],
-        "rows": [
-            {
-                "struct": row.struct,
-                "kind": row.kind,
-                "member": row.member or None,
-                "cells": [
-                    {
-                        "claim": cell.claim,
-                        "agree": list(cell.agree),
-                        "differ": [{"witness": w, "value": value} for w, value in cell.differ],
-                        "not_recorded": list(cell.silent),
-                    }
-                    for cell in row.cells
-                ],
-            }
-            for row in found.rows
-        ],
+        "rows": [_row_json(row) for row in found.rows],
         "compared": grid.compared(found),
         "differences": list(grid.differences(found)),
         "not_checked": [item._asdict() for f in findings for item in f.not_checked],
         "exit": exit_code(found, findings),
     }
     return iter(json.dumps(value, indent=2).splitlines())
+
+
+def _row_json(row: FactRow) -> dict[str, object]:
+    cells = [
+        {
+            "claim": cell.claim,
+            "agree": cell.agree,
+            "differ": [{"witness": witness, "value": value} for witness, value in cell.differ],
+            "not_recorded": cell.silent,
+        }
+        for cell in row.cells
+    ]
+    return {"struct": row.struct, "kind": row.kind, "member": row.member or None, "cells": cells}

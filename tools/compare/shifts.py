@@ -2,8 +2,6 @@
 
 A member's offset is the offset of the member before it, plus that member's size, plus the hole in
 between. So a shift is the sum of three changes, and to name them is to explain it.
-
-Law of this file: pure functions of two Layouts; they may have any names, and nothing prints.
 """
 
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ END = "(end)"
 
 
 class Cause(NamedTuple):
-    """One of the changes that add up to a shift: ``bytes`` of it, and the words for it."""
+    """One of the changes that add up to a shift, and the words for it."""
 
     bytes: int
     words: str
@@ -55,9 +53,8 @@ class Pair(NamedTuple):
 def pair(first: Layout, second: Layout, source: str) -> Pair:
     """Compare two layouts by bytes; ``source`` names the second one in the differences."""
     result = compare(first, second, source)
-    return Pair(
-        first, second, tuple(shifts(first, second)), result.compared, tuple(result.differences)
-    )
+    moved = tuple(shifts(first, second))
+    return Pair(first, second, moved, result.compared, result.differences)
 
 
 def shifts(first: Layout, second: Layout) -> Iterator[Shift]:
@@ -65,7 +62,9 @@ def shifts(first: Layout, second: Layout) -> Iterator[Shift]:
     names = [row.name for row in first.members]
     names += [row.name for row in second.members if row.name not in names]
     for name in names:
-        here, there = _member(first, name), _member(second, name)
+        here, there = (
+            next((row for row in x.members if row.name == name), None) for x in (first, second)
+        )
         if here is None or there is None:
             place = (here.offset if here else None, there.offset if there else None)
             # A member that lies in the other's hole is the same bytes by another name.
@@ -75,15 +74,10 @@ def shifts(first: Layout, second: Layout) -> Iterator[Shift]:
     yield _explained(END, first.size, second.size, first, second)
 
 
-def _member(layout: Layout, name: str) -> Field | None:
-    return next((row for row in layout.members if row.name == name), None)
-
-
 def _absence(first: Layout, second: Layout, here: Field | None, there: Field | None) -> str:
     row, other, place = (here, second, "second") if here else (there, first, "first")
     assert row is not None
-    hidden = any(pad.offset <= row.offset and row.end <= pad.end for pad in other.padding)
-    return f"padding in the {place}" if hidden else f"not in the {place}"
+    return f"{'padding' if other.hides(row) else 'not'} in the {place}"
 
 
 def _explained(name: str, here: int, there: int, first: Layout, second: Layout) -> Shift:
@@ -119,8 +113,8 @@ def _called(row: Field | None) -> str:
 def _hole_words(name: str, here: int, there: int, first: Layout, second: Layout) -> str:
     where = "behind the last member" if name == END else "before it"
     text = f"{_padding(here)} {where} and then {_padding(there)}"
-    rules = [_rule(name, layout) for layout in (first, second)]
-    return f"{text}: {rules[0]}, {rules[1]}" if rules[0] != rules[1] else text
+    one, other = _rule(name, first), _rule(name, second)
+    return f"{text}: {one}, {other}" if one != other else text
 
 
 def _padding(size: int) -> str:

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
         print(json.dumps({"schema": SCHEMA, "layouts": [as_json(x) for x in layouts]}, indent=2))
     else:
-        print("\n".join(lines(layouts)))
+        print("\n".join(table(layouts)))
     return 0
 
 
@@ -54,20 +54,20 @@ def layouts_of(abis: list[str]) -> tuple[Layout, ...]:
     return tuple(claim(name, abi) for abi in abis for name in structs_expected(abi))
 
 
-def lines(layouts: tuple[Layout, ...]) -> Iterator[str]:
+def table(layouts: tuple[Layout, ...]) -> Iterator[str]:
     """Yield the table of ``layouts``, a column each: offset (hex and decimal), size in bytes."""
     names = _names_in_offset_order(layouts)
-    table = [["", "", *(f"{layout.name} [{layout.abi}]" for layout in layouts)]]
-    table.append(["member", "C type", *("offset       size" for _ in layouts)])
+    rows = [["", "", *(f"{layout.name} [{layout.abi}]" for layout in layouts)]]
+    rows.append(["member", "C type", *("offset       size" for _ in layouts)])
     for name in names:
-        table.append(_row(name, layouts))
+        rows.append(_row(name, layouts))
         if name == "state_entry_time":
             flag = f"bit {XEN_RUNSTATE_UPDATE.bit_length() - 1}"
             places = (f"{_number(update_byte(layout))}  & 0x80" for layout in layouts)
-            table.append(["  XEN_RUNSTATE_UPDATE", flag, *places])
-    table.append(["sizeof", "", *(_number(layout.size) for layout in layouts)])
-    table.append(["_Alignof", "", *(_alignment(layout) for layout in layouts)])
-    yield from aligned(table)
+            rows.append(["  XEN_RUNSTATE_UPDATE", flag, *places])
+    rows.append(["sizeof", "", *(_number(layout.size) for layout in layouts)])
+    rows.append(["_Alignof", "", *(_alignment(layout) for layout in layouts)])
+    yield from aligned(rows)
     yield ""
     for runstate in RUNSTATES:
         yield f"time[{runstate.value}]  {runstate.constant:<18}  {runstate.meaning}"
@@ -105,23 +105,20 @@ def _alignment(layout: Layout) -> str:
 def as_json(layout: Layout) -> dict[str, object]:
     """Return a layout as JSON values: every row with offset, size and count in bytes/elements."""
     flagged = layout.name in (NATIVE.name, COMPAT.name)
-    return {
-        "name": layout.name,
-        "abi": layout.abi,
-        "size": layout.size,
-        "alignment": layout.alignment,
-        **({"update_byte": update_byte(layout)} if flagged else {}),
-        "rows": [
-            {
-                "offset": row.offset,
-                "name": row.name,
-                "type": row.type.name,
-                "element_size": row.type.size,
-                "count": row.count,
-                "size": row.size,
-                "signed": row.type.signed,
-                "padding": row.padding,
-            }
-            for row in layout.rows
-        ],
-    }
+    rows = [
+        {
+            "offset": row.offset,
+            "name": row.name,
+            "type": row.type.name,
+            "element_size": row.type.size,
+            "count": row.count,
+            "size": row.size,
+            "signed": row.type.signed,
+            "padding": row.padding,
+        }
+        for row in layout.rows
+    ]
+    value = layout._asdict()
+    del value["rows"]
+    flag = {"update_byte": update_byte(layout)} if flagged else {}
+    return {**value, **flag, "rows": rows}

@@ -9,33 +9,24 @@ from os.path import splitext
 from runstate_abi.layouts.conditions import STAGES, conditions_of
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, update_byte
 from runstate_abi.tools import output
-from runstate_abi.tools.docs import (
-    deceptions,
-    history,
-    placements,
-    prose,
-    sources,
-    structs,
-    updates,
-)
+from runstate_abi.tools.docs import deceptions, placements, prose, sources, structs, updates
 from runstate_abi.tools.docs.sources import REFERENCES
 from runstate_abi.tools.options import new_parser
 from runstate_abi.tools.rendering.blocks import Block, Document, References
 
 FORMATS = {
-    "html": "one page that needs nothing else; reads well on a phone, and printed",
+    "html": "one page without other files; also for phones and for printing",
     "markdown": "for GitHub",
     "rst": "reStructuredText that builds in Linux's and in Xen's tree",
     "man": "a man page, section 7",
 }
 
-# A file says by its name what it is.
 SUFFIXES = {".html": "html", ".md": "markdown", ".rst": "rst", ".7": "man"}
 
 _DESCRIPTION = "The ABI document that the runstate area never had, in four renderings."
 _EPILOG = """\
-exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usage,
-  3 FILE cannot be read or written
+exit status: 0 printed, written, or FILE is up to date; 1 FILE is stale (--check),
+  2 wrong usage, 3 FILE cannot be read or written
 """
 
 
@@ -52,45 +43,30 @@ def parser() -> argparse.ArgumentParser:
     formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
     made = new_parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
     add = made.add_argument
-    add("--format", choices=list(FORMATS), help="default: as FILE is called, else markdown")
+    add("--format", choices=list(FORMATS), help="default: by the name of FILE, else markdown")
     output.add_delivery(made)
     return made
 
 
 def named(path: str) -> str:
-    """Return the format that a file's name asks for: Markdown if it asks for none."""
+    """Return the format that the end of a file's name stands for, else Markdown."""
     return SUFFIXES.get(splitext(path)[1], "markdown")
 
 
 def rendered(form: str) -> Iterator[str]:
-    """Yield the lines of one rendering (KeyError: no such format)."""
-
-    if form not in FORMATS:
-        raise KeyError(form)
+    """Yield the lines of the document in one of FORMATS."""
     renderer = import_module(f"runstate_abi.tools.rendering.{form}")
     lines: Callable[[Document], Iterator[str]] = renderer.lines
     return lines(document())
 
 
+# The files of prose/, in the order of the document.
 SECTIONS = (
-    "area",
-    "layouts",
-    "abis",
-    "states",
-    "times",
-    "update",
-    "reading",
-    "wrong",
-    "padding",
-    "pages",
-    "asserts",
-    "checks",
-    "history",
-    "registration",
-    "sources",
+    *("area", "layouts", "abis", "states", "times", "update", "reading", "wrong", "padding"),
+    *("pages", "asserts", "checks", "history", "registration", "sources"),
 )
 TABLES = ("invariants", "xen-calls", "kvm-calls", "versions", "witnesses")
-MODULES = (structs, updates, placements, deceptions, prose, history)
+MODULES = (structs, updates, placements, deceptions, prose)
 
 
 def document() -> Document:
@@ -101,7 +77,7 @@ def document() -> Document:
             pieces |= module.pieces()
             bar.advance()
     pieces |= {name: (prose.table(text(f"{name}.table"), words()),) for name in TABLES}
-    pieces["sources-list"] = (References(REFERENCES + history.references()),)
+    pieces["sources-list"] = (References(REFERENCES + updates.references()),)
     texts = {name: text(f"{name}.txt") for name in SECTIONS}
     titles = {name: prose.title_of(one) for name, one in texts.items()}
     sections = tuple(
@@ -123,7 +99,7 @@ def text(name: str) -> str:
 
 
 def words() -> dict[str, str]:
-    """Return what may stand in braces in the prose."""
+    """Return the numbers and phrases that the prose has names in braces for."""
     (hole,) = NATIVE.padding
     return {
         "native.update_byte": str(update_byte(NATIVE)),

@@ -1,17 +1,17 @@
 """Pieces about what goes wrong: the race checker's answers, and executions told line by line.
 
-Law of this file: it asks writer/race.py and words the answers. No verdict and no interleaving is
-written down here.
+Law of this file: no verdict and no interleaving is written down. All come from writer/race.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import NamedTuple
+from itertools import groupby
 
+from runstate_abi.layouts.structs.runstate import update_byte
 from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer import race
 from runstate_abi.writer.guest import COPY, READER, Reader
-from runstate_abi.writer.race import Proof, Race, Writer
+from runstate_abi.writer.race import Proof, Question, Race, Writer
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.racing.execution import Event
@@ -33,28 +33,27 @@ THE_32 = READER["fenced-32"]
 THE_64 = READER["linux-64"]
 
 
-class Question(NamedTuple):
-    """One question to the checker."""
+def asked(
+    reader: Reader,
+    model: Model,
+    area: Area,
+    dropped: tuple[str, ...] = (),
+    writer: Writer = CURRENT,
+    updates: int = 1,
+    entry_times: str = patterns.INCREASING,
+) -> Question:
+    """Return a question about one reader, of the newest writer if no other is given."""
+    return Question(writer, reader, model, area, updates, entry_times, None, dropped)
 
-    reader: Reader
-    model: Model
-    area: Area
-    dropped: tuple[str, ...] = ()
-    writer: Writer = CURRENT
-    entry_times: str = patterns.INCREASING
-    updates: int = 1
 
-    def answer(self) -> Proof | Race:
-        """Ask it."""
-        return race.find_race(
-            self.writer,
-            self.reader,
-            self.model,
-            self.area,
-            updates=self.updates,
-            entry_times=self.entry_times,
-            dropped=self.dropped,
-        )
+# Each of the four renderings asks the same questions.
+@cache
+def answer(question: Question) -> Proof | Race:
+    """Return what the race checker answers."""
+    found = race.ask(question)
+    if found.found is None:
+        return Proof(found.states, found.searches)
+    return race.race(question, found)
 
 
 # What the versions of the struct are called, by how many there are.
@@ -67,7 +66,7 @@ ASTRIDE = Area("compat", CROSSING)
 
 def pieces() -> dict[str, tuple[Block, ...]]:
     """Return the pieces of this file by name."""
-    equal = Question(THE_64, X86, NATIVE, entry_times=patterns.EQUAL)
+    equal = asked(THE_64, X86, NATIVE, entry_times=patterns.EQUAL)
     return {
         "drop-table": (drop_table(),),
         "reader-table": (reader_table(),),
@@ -81,18 +80,16 @@ def words() -> dict[str, str]:
     return {"x86.grain": str(X86.grain), "x86.promised": str(GRAINS[0])}
 
 
-# Four renderings ask the same.
-@cache
 def verdict(question: Question) -> str:
-    """Return "safe" or "torn"; "torn, in bytes" if it takes words that are torn into bytes."""
-    answer = question.answer()
-    if isinstance(answer, Proof):
+    """Return "safe" or "torn"; "torn, in bytes" if only a machine that tears words shows it."""
+    found = answer(question)
+    if isinstance(found, Proof):
         return "safe"
-    return "torn" if answer.words else "torn, in bytes"
+    return "torn" if found.words else "torn, in bytes"
 
 
 def drop_table() -> Table:
-    """Return what a reader can be made to accept without each step, on either kind of machine."""
+    """Return the verdict on either kind of machine, with each step left out in turn."""
     rows = [("nothing", "", *_verdicts(()))]
     for side, drops in (("hypervisor", WRITER_DROPS), ("guest", READER_DROPS)):
         rows += ((words, side, *_verdicts((name,))) for name, words in drops.items())
@@ -102,7 +99,7 @@ def drop_table() -> Table:
 
 
 def _verdicts(dropped: tuple[str, ...]) -> tuple[str, str]:
-    x86, weak = (verdict(Question(THE_64, model, NATIVE, dropped)) for model in (X86, WEAK))
+    x86, weak = (verdict(asked(THE_64, model, NATIVE, dropped)) for model in (X86, WEAK))
     return x86, weak
 
 
@@ -126,26 +123,26 @@ COMPARED = (
     ("Xen writes a physical area, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, XEN_PHYS),
 )
 TOLD = (
-    ("The flag was not asked for",                        Question(THE_64, X86,  NATIVE, ("flag",))),
-    ("A reader that does not look at the flag",           Question(THE_64, X86,  NATIVE, ("bit-check",))),
-    ("A reader that does not read the entry time again",  Question(THE_64, X86,  NATIVE, ("reread",))),
-    ("No read barrier before the copy",                   Question(THE_64, WEAK, NATIVE, ("rmb-copy",))),
-    ("No read barrier after the copy",                    Question(THE_64, WEAK, NATIVE, ("rmb-reread",))),
-    ("An update without the flag in the body's entry time", Question(THE_64, X86, NATIVE, ("body-bit",))),
-    ("An update without its first barrier",               Question(THE_64, WEAK, NATIVE, ("wmb-set",))),
-    ("An update without its second barrier",              Question(THE_64, WEAK, NATIVE, ("wmb-body",))),
-    ("A 32-bit reader that begins with the low half",     Question(READER["split-lh-lh"], X86, COMPAT)),
-    ("Low half, high half, copy, high half, low half: one update is not enough", Question(READER["split-lh-hl"], X86, COMPAT, updates=2)),
-    ("Linux 6.1: the flag is set by an 8-byte store that crosses a cache line", Question(THE_32, X86, ASTRIDE, (), LINUX_6_1)),
+    ("The flag was not asked for",                        asked(THE_64, X86,  NATIVE, ("flag",))),
+    ("A reader that does not look at the flag",           asked(THE_64, X86,  NATIVE, ("bit-check",))),
+    ("A reader that does not read the entry time again",  asked(THE_64, X86,  NATIVE, ("reread",))),
+    ("No read barrier before the copy",                   asked(THE_64, WEAK, NATIVE, ("rmb-copy",))),
+    ("No read barrier after the copy",                    asked(THE_64, WEAK, NATIVE, ("rmb-reread",))),
+    ("An update without the flag in the body's entry time", asked(THE_64, X86, NATIVE, ("body-bit",))),
+    ("An update without its first barrier",               asked(THE_64, WEAK, NATIVE, ("wmb-set",))),
+    ("An update without its second barrier",              asked(THE_64, WEAK, NATIVE, ("wmb-body",))),
+    ("A 32-bit reader that begins with the low half",     asked(READER["split-lh-lh"], X86, COMPAT)),
+    ("Low half, high half, copy, high half, low half: one update is not enough", asked(READER["split-lh-hl"], X86, COMPAT, updates=2)),
+    ("Linux 6.1: the flag is set by an 8-byte store that crosses a cache line", asked(THE_32, X86, ASTRIDE, (), LINUX_6_1)),
 )
 # fmt: on
 
 
 def reader_table() -> Table:
-    """Return readers and writers side by side, on either kind of machine, for 1 and 2 updates."""
-    asked = tuple((model, updates) for updates in (1, 2) for model in (X86, WEAK))
+    """Return the verdicts on readers and writers, on either kind of machine, for 1 and 2 updates."""
+    columns = [(model, updates) for updates in (1, 2) for model in (X86, WEAK)]
     rows = tuple(
-        (words, *(verdict(Question(reader, m, area, (), writer, updates=n)) for m, n in asked))
+        (words, *(verdict(asked(reader, m, area, (), writer, n)) for m, n in columns))
         for words, reader, area, writer in COMPARED
     )
     header = ("reader", "x86, one update", "weak, one", "x86, two in a row", "weak, two in a row")
@@ -153,22 +150,22 @@ def reader_table() -> Table:
 
 
 def told(title: str, question: Question) -> Table:
-    """Return the shortest execution that deceives a reader, a line an access (ValueError: none)."""
-    answer = question.answer()
-    if isinstance(answer, Proof):
+    """Return the shortest execution that fools a reader, a row for each access (ValueError: none)."""
+    found = answer(question)
+    if isinstance(found, Proof):
         raise ValueError(f"{title}: no execution to tell")
     rows = []
-    for event in answer.events:
-        line = f"{_verb(event)} {_words(event, answer)}"
+    for event in found.events:
+        line = f"{_verb(event)} {_words(event, found)}"
         rows.append((line, "") if event.step >= 0 else ("", line))
-    rows.append(("", f"accepts {_accepted(answer, question.reader)}"))
-    # Neither cell is a row's name: the order of the rows is what the table says.
+    rows.append(("", f"accepts {_accepted(found, question.reader)}"))
     machine = "x86" if question.model is X86 else "weak"
     caption = f"{title} ({machine})"
+    # No cell is the name of its row: the table shows an order.
     return Table(caption, ("hypervisor", "guest"), tuple(rows), row_heads=False)
 
 
-# The names of loads are guest.py's: "copy", and t, h or l with the number of the reading.
+# guest.py names loads "copy", or t, h or l with the number of the reading.
 def _verb(event: Event) -> str:
     if event.step >= 0:
         return "stores"
@@ -177,49 +174,37 @@ def _verb(event: Event) -> str:
     return "loads again" if event.name.rstrip("'").endswith("2") else "loads"
 
 
-def _words(event: Event, answer: Race) -> str:
+def _words(event: Event, found: Race) -> str:
     values = dict(enumerate(event.data, event.offset))
-    parts = _elements(values, answer)
-    whole = ", ".join(f"{name}: {version}" for name, version in joined(parts))
-    flag = SHAPES[_abi(answer)].update_byte
-    if flag in values:
-        up = values[flag] & FLAG
-        return f"{whole}, flag {'up' if up else 'down'}"
-    return whole
+    whole = _listed(_elements(values, found))
+    flag = update_byte(found.case.layout)
+    if flag not in values:
+        return whole
+    return f"{whole}, flag {'up' if values[flag] & FLAG else 'down'}"
 
 
-def _abi(answer: Race) -> str:
-    return next(abi for abi, shape in SHAPES.items() if shape.layout == answer.case.layout)
-
-
-def _accepted(answer: Race, reader: Reader) -> str:
-    used = [
-        (name, version)
-        for name, version in _elements(answer.accepted, answer)
-        if name.strip("`").partition("[")[0] in reader.uses
-    ]
-    return ", ".join(f"{name}: {version}" for name, version in joined(used))
+def _accepted(found: Race, reader: Reader) -> str:
+    every = _elements(found.accepted, found)
+    return _listed(x for x in every if x[0].strip("`").partition("[")[0] in reader.uses)
 
 
 # The elements that some bytes belong to, each with the version of those bytes.
-def _elements(values: dict[int, int], answer: Race) -> list[tuple[str, str]]:
-    found = []
-    for row in answer.case.layout.members:
+def _elements(values: dict[int, int], found: Race) -> Iterator[tuple[str, str]]:
+    layout = found.case.layout
+    for row in layout.members:
+        size = row.type.size
         for index in range(row.count):
-            start = row.offset + index * row.type.size
-            here = [offset for offset in range(start, start + row.type.size) if offset in values]
-            if here:
+            start = row.offset + index * size
+            here = [offset for offset in range(start, start + size) if offset in values]
+            if here == [update_byte(layout)]:
+                yield "update byte", _version(values, here, found)
+            elif here:
                 name = row.name if row.count == 1 else f"{row.name}[{index}]"
-                if here == [SHAPES[_abi(answer)].update_byte]:
-                    found.append(("update byte", _version(values, here, answer)))
-                    continue
-                part = "" if len(here) == row.type.size else _part(here, start, row.type.size)
-                found.append((f"`{name}`{part}", _version(values, here, answer)))
-    return found
+                part = "" if len(here) == size else _part(here[0] - start, here[-1] - start, size)
+                yield f"`{name}`{part}", _version(values, here, found)
 
 
-def _part(here: list[int], start: int, size: int) -> str:
-    first, last = here[0] - start, here[-1] - start
+def _part(first: int, last: int, size: int) -> str:
     if (first, last) == (0, size // 2 - 1):
         return " low half"
     if (first, last) == (size // 2, size - 1):
@@ -227,10 +212,10 @@ def _part(here: list[int], start: int, size: int) -> str:
     return f" byte {first}" if first == last else f" bytes {first} to {last}"
 
 
-# Bytes that are equal in both images are of either; the flag is no part of the value.
-def _version(values: dict[int, int], here: list[int], answer: Race) -> str:
-    flag = SHAPES[_abi(answer)].update_byte
-    images = answer.case.images
+# Bytes that are equal in several images are of each; the flag is not part of the value.
+def _version(values: dict[int, int], here: list[int], found: Race) -> str:
+    flag = update_byte(found.case.layout)
+    images = found.case.images
     fits = [
         name
         for name, image in zip(VERSIONS[len(images)], images, strict=True)
@@ -243,13 +228,11 @@ def _version(values: dict[int, int], here: list[int], answer: Race) -> str:
     return f"the same in {'both' if len(images) == 2 else 'all'}"
 
 
-def joined(parts: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Join neighbours of one version: ``time[1]`` to ``time[3]``."""
-    groups: list[tuple[list[str], str]] = []
-    for name, version in parts:
-        if groups and groups[-1][1] == version:
-            groups[-1][0].append(name)
-        else:
-            groups.append(([name], version))
-    for names, version in groups:
-        yield (names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"), version
+# Neighbours of one version are one: ``time[1]`` to ``time[3]``.
+def _listed(parts: Iterable[tuple[str, str]]) -> str:
+    said = []
+    for version, group in groupby(parts, key=lambda part: part[1]):
+        names = [name for name, _ in group]
+        span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        said.append(f"{span}: {version}")
+    return ", ".join(said)

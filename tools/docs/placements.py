@@ -1,7 +1,4 @@
-"""Pieces about pages: at which page offsets an area is cut, where, and what lies in which page.
-
-Law of this file: offsets follow from layouts/ and from split(); none is written down.
-"""
+"""Pieces about pages: at which page offsets an area lies in two pages, and what lies in which."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -47,14 +44,18 @@ def flag_first(abi: str) -> int:
 
 
 def split_table() -> Table:
-    """Return the page offsets at which something changes, for both layouts."""
+    """Return the page offsets at which an area of either layout has each property."""
     questions: tuple[tuple[str, Callable[[Shape, int], bool]], ...] = (
         ("ends with its page", lambda s, a: a + s.size == PAGE_SIZE),
         ("crosses into the next page", lambda s, a: split(a, s.size).second > 0),
         ("has the update byte in the second page", lambda s, a: _in_second(s.update_byte, a)),
         ("has `state_entry_time` in both pages", lambda s, a: _in_both(s, "state_entry_time", a)),
         ("has `state` in both pages", lambda s, a: _in_both(s, "state", a)),
-        ("is in one page, and would not be in the native layout", _outgrows),
+        # A guest that registers in 32-bit mode and continues in 64-bit mode meets these.
+        (
+            "is in one page, and would not be in the native layout",
+            lambda s, a: split(a, s.size).second <= 0 < split(a, NATIVE.size).second,
+        ),
     )
     rows = []
     for text, asks in questions:
@@ -71,11 +72,6 @@ def _in_second(offset: int, address: int) -> bool:
 def _in_both(shape: Shape, name: str, address: int) -> bool:
     row = shape.layout.field(name)
     return not _in_second(row.offset, address) and _in_second(row.end - 1, address)
-
-
-# A guest that registers in 32-bit mode and goes on in 64-bit mode comes across these.
-def _outgrows(shape: Shape, address: int) -> bool:
-    return not split(address, shape.size).second and split(address, NATIVE.size).second > 0
 
 
 def _ranges(values: Sequence[int]) -> str:
@@ -100,15 +96,16 @@ def places_table(abi: str) -> Table:
     return Table(f"{abi.capitalize()}: 1 is the first page, 2 the second", header, tuple(rows))
 
 
+# For each member and the update byte: "1", "2" or "both".
 def _places(shape: Shape, address: int) -> tuple[str, ...]:
-    members = [(row.offset, row.end - 1) for row in shape.layout.members]
-    spots = [*members, (shape.update_byte, shape.update_byte)]
+    spots = [(row.offset, row.end - 1) for row in shape.layout.members]
+    spots.append((shape.update_byte, shape.update_byte))
     pages = [tuple(1 + _in_second(end, address) for end in spot) for spot in spots]
     return tuple("both" if first != last else str(first) for first, last in pages)
 
 
 def split_figure() -> Figure:
-    """Return a native area cut where its update byte begins the second page."""
+    """Return a drawing of a native area whose update byte is the first byte of its second page."""
     offset = flag_first("native")
     first = split(offset, NATIVE.size).first
     found = [

@@ -1,28 +1,19 @@
-"""Reading the prose: text files that a person edits, with places for what is made from tables.
+"""Read the prose: text files that a person edits, with places for what is made from tables.
 
 A file is paragraphs with blank lines between. `# Title` is the section's, `## Title` opens a part
 of it; lines that begin with `- ` or `1. ` are a list; `! Label: text` is a note; `{{name}}` by
 itself is a table, a drawing or a program made elsewhere; {name} within text is a number or a word;
 [[name]] is a link to another section, under its title. A table is a file of its own: its caption,
 its header, and for each row a paragraph whose lines after the first begin with `|`, one a cell.
-
-Law of this file: it knows the marks and no fact. What a file asks for and nobody makes is an error.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from runstate_abi.tools.languages.promises import filled, numbers
-from runstate_abi.tools.rendering.blocks import (
-    Block,
-    Bullets,
-    Code,
-    Note,
-    Paragraph,
-    Section,
-    Table,
-)
+from runstate_abi.tools.rendering import blocks
+from runstate_abi.tools.rendering.blocks import Block, Bullets, Code, Section, Table
 
 _PIECE = re.compile(r"\{\{([a-z0-9-]+)\}\}")
 _WORD = re.compile(r"\{([a-z0-9_.]+)\}")
@@ -40,22 +31,23 @@ def title_of(text: str) -> str:
 def section(
     name: str, text: str, pieces: Pieces, words: Mapping[str, str], titles: Mapping[str, str]
 ) -> Section:
-    """Return the section that a prose file is (KeyError: what it asks for and nobody makes)."""
+    """Return the section that a prose file is (KeyError: it has a name that nothing stands for)."""
     text = _LINK.sub(lambda found: f"[[{found[1]}|{titles[found[1]]}]]", text)
     text = _filled(_PIECE.sub(r"<<\1>>", text), words)
     parts = [part.strip() for part in re.split(r"\n{2,}", text.strip())]
     heads = [index for index, part in enumerate(parts) if part.startswith("## ")]
     ends = [*heads, len(parts)]
-    blocks: list[Block | Section] = list(_blocks(parts[1 : ends[0]], pieces))
+    content: list[Block | Section] = list(_blocks(parts[1 : ends[0]], pieces))
     for head, end in pairwise(ends):
         title = parts[head].removeprefix("## ")
+        anchor = "-".join(re.findall(r"[a-z0-9]+", title.lower()))
         inner = tuple(_blocks(parts[head + 1 : end], pieces))
-        blocks.append(Section(f"{name}-{_anchor(title)}", title, inner))
-    return Section(name, title_of(parts[0]), tuple(blocks))
+        content.append(Section(f"{name}-{anchor}", title, inner))
+    return Section(name, title_of(parts[0]), tuple(content))
 
 
 def table(text: str, words: Mapping[str, str]) -> Table:
-    """Return the table that a file is (KeyError: a word that there is not; ValueError: a row)."""
+    """Return the table that a file is (KeyError: an unknown name; ValueError: a row's cells)."""
     head, *rows = re.split(r"\n{2,}", _filled(text, words).strip())
     caption, header = head.split("\n")
     cells = (tuple(_flowing(cell) for cell in row.split("\n|")) for row in rows)
@@ -66,10 +58,6 @@ def _filled(text: str, words: Mapping[str, str]) -> str:
     return _WORD.sub(lambda found: words[found[1]], text)
 
 
-def _anchor(title: str) -> str:
-    return "-".join(re.findall(r"[a-z0-9]+", title.lower()))
-
-
 def _blocks(parts: Sequence[str], pieces: Pieces) -> Iterator[Block]:
     for part in parts:
         if part.startswith("<<"):
@@ -78,9 +66,9 @@ def _blocks(parts: Sequence[str], pieces: Pieces) -> Iterator[Block]:
             yield _list(part)
         elif part.startswith("! "):
             label, _, text = part.removeprefix("! ").partition(": ")
-            yield Note(f"{label}.", _flowing(text))
+            yield blocks.Note(f"{label}.", _flowing(text))
         else:
-            yield Paragraph(_flowing(part))
+            yield blocks.Paragraph(_flowing(part))
 
 
 def _list(part: str) -> Bullets:
@@ -120,10 +108,9 @@ def pieces() -> dict[str, tuple[Block, ...]]:
     }
 
 
-# The top-level parts of the header in which these words stand, its own conditions left out.
+# The top-level parts of the header that contain these words; lines of the preprocessor left out.
 def _functions(*wanted: str) -> tuple[str, ...]:
-    lines = [line for line in filled("reader.h", numbers()) if not line.startswith("#")]
-    parts = _parts(lines)
+    parts = _parts(line for line in filled("reader.h", numbers()) if not line.startswith("#"))
     found: list[str] = []
     for words in wanted:
         (part,) = [part for part in parts if any(words in line for line in part)]
@@ -131,8 +118,8 @@ def _functions(*wanted: str) -> tuple[str, ...]:
     return tuple(found[:-1])
 
 
-# Cut at blank lines outside braces.
-def _parts(lines: list[str]) -> list[list[str]]:
+# Split at blank lines outside braces.
+def _parts(lines: Iterable[str]) -> list[list[str]]:
     parts: list[list[str]] = [[]]
     depth = 0
     for line in lines:

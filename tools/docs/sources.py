@@ -1,63 +1,51 @@
-"""What the document cites, and how: every statement of it stands on one of these.
+"""The sources that the document cites, and the numbers of hypercalls.
 
-Law of this file: one table. A commit has its subject and version where they are known; what was
-measured says on what.
+A commit has its subject and version where they are known. What was measured says on what.
 """
-
-from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer.xen import PHYS_ALIGNMENT
 
-
-class Reference(NamedTuple):
-    """``key`` is how the text cites it, ``text`` what the list at the end says."""
-
-    key: str
-    text: str
-
-
+# How the text cites a source, and what the list at the end says.
 # fmt: off
 REFERENCES = (
     # The headers.
-    Reference("vcpu.h",       'Xen xen/include/public/vcpu.h; the same in Linux include/xen/interface/vcpu.h'),
-    Reference("xen.h",        'Xen xen/include/public/xen.h: hypercall numbers, VMASST_*'),
-    Reference("kvm-xen.h",    'Linux arch/x86/kvm/xen.h: struct compat_vcpu_runstate_info'),
-    Reference("kvm-xen.c",    'Linux arch/x86/kvm/xen.c (read in 5.14 to 7.3)'),
-    Reference("api.rst",      'Linux Documentation/virt/kvm/api.rst, KVM_XEN_VCPU_SET_ATTR'),
-    Reference("time.c",       'Linux drivers/xen/time.c: the reader of Linux guests (read in 5.14 to 7.3)'),
-    Reference("domain.c",     'Xen xen/common/domain.c: update_runstate_area(), map_guest_area()'),
-    Reference("xlat.lst",     'Xen xen/include/xlat.lst: "!" is an entry that is translated and not checked'),
-    Reference("enlighten.c",  'Linux arch/arm/xen/enlighten.c'),
-    Reference("qemu",         'QEMU 10.0 target/i386/kvm/xen-emu.c'),
+    ("vcpu.h",       'Xen xen/include/public/vcpu.h; the same in Linux include/xen/interface/vcpu.h'),
+    ("xen.h",        'Xen xen/include/public/xen.h: hypercall numbers, VMASST_*'),
+    ("kvm-xen.h",    'Linux arch/x86/kvm/xen.h: struct compat_vcpu_runstate_info'),
+    ("kvm-xen.c",    'Linux arch/x86/kvm/xen.c (read in 5.14 to 7.3)'),
+    ("api.rst",      'Linux Documentation/virt/kvm/api.rst, KVM_XEN_VCPU_SET_ATTR'),
+    ("time.c",       'Linux drivers/xen/time.c: the reader of Linux guests (read in 5.14 to 7.3)'),
+    ("domain.c",     'Xen xen/common/domain.c: update_runstate_area(), map_guest_area()'),
+    ("xlat.lst",     'Xen xen/include/xlat.lst: "!" is an entry that is translated and not checked'),
+    ("enlighten.c",  'Linux arch/arm/xen/enlighten.c'),
+    ("qemu",         'QEMU 10.0 target/i386/kvm/xen-emu.c'),
     # Linux.
-    Reference("30b5c851af79", '30b5c851af79 ("KVM: x86/xen: Add support for vCPU runstate information") (in v5.12)'),
-    Reference("fcb732d8f8cf", 'fcb732d8f8cf ("KVM: x86/xen: Fix runstate updates to be atomic when preempting vCPU") (in v5.17)'),
-    Reference("a795cd43c5b5", 'a795cd43c5b5 ("KVM: x86/xen: Use gfn_to_pfn_cache for runstate area")'),
-    Reference("8332f0ed4f18", '8332f0ed4f18 (in v6.1): a cache that moves inside one page'),
-    Reference("5ec3289b31ab", '5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area") (in v6.2)'),
-    Reference("d8ba8ba4c801", 'd8ba8ba4c801 ("KVM: x86/xen: Allow XEN_RUNSTATE_UPDATE flag behaviour to be configured") (in v6.2)'),
-    Reference("23e60258aeaf", '23e60258aeaf: a lockdep subclass for the second cache'),
-    Reference("bbe17c625d68", 'bbe17c625d68: read_trylock() where the update must not spin'),
-    Reference("4438355ec6e1", '4438355ec6e1 and 78b74638eb6d: pages marked dirty under the caches\' locks (read in 6.12)'),
-    Reference("5e25f5db6abb", '5e25f5db6abb: do not decrease steal time after live migration'),
+    ("30b5c851af79", '30b5c851af79 ("KVM: x86/xen: Add support for vCPU runstate information") (in v5.12)'),
+    ("fcb732d8f8cf", 'fcb732d8f8cf ("KVM: x86/xen: Fix runstate updates to be atomic when preempting vCPU") (in v5.17)'),
+    ("a795cd43c5b5", 'a795cd43c5b5 ("KVM: x86/xen: Use gfn_to_pfn_cache for runstate area")'),
+    ("8332f0ed4f18", '8332f0ed4f18 (in v6.1): a cache that moves inside one page'),
+    ("5ec3289b31ab", '5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area") (in v6.2)'),
+    ("d8ba8ba4c801", 'd8ba8ba4c801 ("KVM: x86/xen: Allow XEN_RUNSTATE_UPDATE flag behaviour to be configured") (in v6.2)'),
+    ("23e60258aeaf", '23e60258aeaf: a lockdep subclass for the second cache'),
+    ("bbe17c625d68", 'bbe17c625d68: read_trylock() where the update must not spin'),
+    ("4438355ec6e1", '4438355ec6e1 and 78b74638eb6d: pages marked dirty under the caches\' locks (read in 6.12)'),
+    ("5e25f5db6abb", '5e25f5db6abb: do not decrease steal time after live migration'),
     # Xen.
-    Reference("2529c850ea",   'Xen 2529c850ea ("add update indicator to vcpu_runstate_info") (in 4.8)'),
-    Reference("f13404d57f",   'Xen f13404d57f (in 4.14): HVM guests may ask for the update flag'),
-    Reference("0dd40d68b1",   'Xen 0dd40d68b1 (in 4.15): compat headers without #pragma pack'),
-    Reference("d5df44275e",   'Xen d5df44275e (in 4.18): areas at guest-physical addresses'),
-    Reference("cf8b52ff53",   'Xen cf8b52ff53 (2009): the area is updated when a vCPU is descheduled, too'),
-    Reference("eddde6561c",   'Xen eddde6561c (2010): 32-bit HVM guests had been given the 64-bit layout'),
-    Reference("f28c4c4c10",   'Xen f28c4c4c10 (2019): the flag had leaked into VCPUOP_get_runstate_info'),
+    ("2529c850ea",   'Xen 2529c850ea ("add update indicator to vcpu_runstate_info") (in 4.8)'),
+    ("f13404d57f",   'Xen f13404d57f (in 4.14): HVM guests may ask for the update flag'),
+    ("0dd40d68b1",   'Xen 0dd40d68b1 (in 4.15): compat headers without #pragma pack'),
+    ("d5df44275e",   'Xen d5df44275e (in 4.18): areas at guest-physical addresses'),
+    ("cf8b52ff53",   'Xen cf8b52ff53 (2009): the area is updated when a vCPU is descheduled, too'),
+    ("eddde6561c",   'Xen eddde6561c (2010): 32-bit HVM guests had been given the 64-bit layout'),
+    ("f28c4c4c10",   'Xen f28c4c4c10 (2019): the flag had leaked into VCPUOP_get_runstate_info'),
     # What was measured.
-    Reference("compilers",    'measured: gcc 12 and clang for every ABI listed; `runstate matrix --zig` asks again'),
-    Reference("recordings",   'measured: updates recorded in guests of Linux 6.1.192 and 6.12.107 and of Xen 4.17.5'),
-    Reference("race",         'proved or refuted by exhaustive search over every interleaving: `runstate race`'),
+    ("compilers",    'measured: gcc 12 and clang for every ABI listed; `runstate matrix --zig` asks again'),
+    ("recordings",   'measured: updates recorded in guests of Linux 6.1.192 and 6.12.107 and of Xen 4.17.5'),
+    ("race",         'proved or refuted by exhaustive search over every interleaving: `runstate race`'),
 )
 # fmt: on
-REFERENCE = {reference.key: reference for reference in REFERENCES}
-
 
 # xen/include/public/xen.h and vcpu.h.
 # fmt: off

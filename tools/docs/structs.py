@@ -1,12 +1,9 @@
-"""Pieces about the bytes: layouts, ABIs, states, conditions, declarations.
-
-Law of this file: every number comes from layouts/; it only arranges.
-"""
+"""Pieces about the bytes: layouts, ABIs, states, conditions, declarations."""
 
 from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABIS
-from runstate_abi.layouts.conditions import CONDITIONS, STAGES, UNASSERTED, Condition
+from runstate_abi.layouts.conditions import CONDITIONS, STAGES, UNASSERTED
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import (
     CLAIMS,
@@ -41,17 +38,15 @@ def pieces() -> dict[str, tuple[Block, ...]]:
 
 
 def layout_table() -> Table:
-    """Return both layouts, every byte of either in a row: offsets and sizes in bytes."""
-    names = {row.name: row for layout in (COMPAT, NATIVE) for row in layout.rows}
-    ordered = sorted(names, key=lambda name: NATIVE.offsetof(name))
-    rows = []
-    for name in ordered:
-        row = names[name]
+    """Return a row for each member and hole, with its offsets in both layouts, in bytes."""
+    of_compat = {row.name: str(row.offset) for row in COMPAT.rows}
+    rows: list[tuple[str, ...]] = []
+    for row in NATIVE.rows:
         title = "(padding)" if row.padding else f"`{row.declaration}`"
         c_type = "" if row.padding else f"`{row.type.name}`"
-        places = (_place(layout, name) for layout in (NATIVE, COMPAT))
+        places = str(row.offset), of_compat.get(row.name, "none")
         rows.append((title, c_type, *places, str(row.size)))
-        if name == "state_entry_time":
+        if row.name == "state_entry_time":
             flags = (f"{update_byte(layout)}" for layout in (NATIVE, COMPAT))
             rows.append(("update byte", f"bit {FLAG_BIT} of it", *flags, "1"))
     rows.append(("`sizeof`", "", str(NATIVE.size), str(COMPAT.size), ""))
@@ -61,12 +56,8 @@ def layout_table() -> Table:
     return Table("Offsets and sizes in bytes", header, tuple(rows), frozenset({2, 3, 4}))
 
 
-def _place(layout: Layout, name: str) -> str:
-    return str(layout.offsetof(name)) if name in {row.name for row in layout.rows} else "none"
-
-
 def boxes(layout: Layout) -> Iterator[Box]:
-    """Yield a struct as boxes to be drawn, each element of an array a box."""
+    """Yield a box to be drawn for each member, array element and run of padding."""
     flag = update_byte(layout)
     for row in layout.rows:
         if row.padding:
@@ -93,13 +84,10 @@ def layout_figure(word: str, layout: Layout) -> Figure:
     return Figure(caption, tuple(drawing.svg(picture)), tuple(in_characters(layout)), hatched)
 
 
-# Six characters a byte; a box that runs over the end of a row goes on in the next one.
+# Six characters a byte. A box that does not end in its row continues in the next one.
 def in_characters(layout: Layout) -> Iterator[str]:
     """Yield the same drawing in characters: ``//`` is padding, ``UPD`` the update byte."""
-    cells = []
-    for box in boxes(layout):
-        for index in range(box.size):
-            cells.append((box, index))
+    cells = [(box, index) for box in boxes(layout) for index in range(box.size)]
     yield "      " + "".join(f"{column:^6}" for column in range(drawing.PER_ROW)).rstrip()
     rule = "     +" + "-" * (6 * drawing.PER_ROW - 1) + "+"
     yield rule
@@ -133,27 +121,17 @@ def declarations() -> Iterator[Block]:
 
 
 def abi_table() -> Table:
-    """Return every ABI that layouts/abi.py has: which layout, how long, how aligned, and why."""
+    """Return a row for each ABI: its layout, size and alignment, and what decides them."""
     rows = []
     for abi in ABIS:
         claim = CLAIMS[abi.name].native
-        word = next(g.word for g in GUESTS if _same(g.layout, claim))
+        word = next(guest.word for guest in GUESTS if guest.layout.rows == claim.rows)
         compat = "yes" if COMPAT.name in structs_expected(abi.name) else "no"
         rows.append((abi.name, word, str(claim.size), str(claim.alignment), compat, abi.why))
-    header = (
-        "ABI",
-        "layout",
-        "size",
-        "alignment",
-        "hypervisor has a compat form",
-        "what decides it",
-    )
+    compat_form = "hypervisor has a compat form"
+    header = ("ABI", "layout", "size", "alignment", compat_form, "what decides it")
     caption = "What `struct vcpu_runstate_info` is on each ABI; sizes and alignments in bytes"
     return Table(caption, header, tuple(rows), frozenset({2, 3}))
-
-
-def _same(first: Layout, second: Layout) -> bool:
-    return first.rows == second.rows
 
 
 def state_table() -> Table:
@@ -165,16 +143,16 @@ def state_table() -> Table:
 def condition_table() -> Table:
     """Return the kernel's conditions in its own words, and the version that added each."""
     rows = tuple(
-        (condition.id, f"`{condition.text}`", *_about(condition)) for condition in CONDITIONS
+        (
+            condition.id,
+            f"`{condition.text}`",
+            f"{condition.sentence}{' (x86-64)' if condition.x86_64_only else ''}",
+            STAGES[condition.since].name,
+        )
+        for condition in CONDITIONS
     )
     header = ("", "must not be true", "in words", "since")
     return Table("The BUILD_BUG_ON conditions of KVM's writer", header, rows)
-
-
-def _about(condition: Condition) -> tuple[str, str]:
-    only = " (x86-64)" if condition.x86_64_only else ""
-    stage = STAGES[condition.since]
-    return f"{condition.sentence}{only}", stage.name
 
 
 def unasserted_table() -> Table:

@@ -1,7 +1,7 @@
-"""Pieces about the update: epochs, what a reader may see in each, the padding afterwards.
+"""Pieces about the update: its epochs, what a reader may see in each, and all versions of it.
 
-Law of this file: everything is read off steps that a version of writer/ makes, or off memory after
-they were played. No interleaving and no offset is written down here.
+Law of this file: no offset and no order of stores is written down. All is read from the steps that
+writer/ makes, or from memory after playing them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,8 @@ from runstate_abi.tools.rendering import drawing
 from runstate_abi.tools.rendering.blocks import Block, Figure, Table
 from runstate_abi.tools.rendering.drawing import Epoch
 from runstate_abi.writer.memory import Window, play
-from runstate_abi.writer.steps import Write, epochs
-from runstate_abi.writer.variants import VARIANT, Variant, update
+from runstate_abi.writer.steps import Write, epochs, writes
+from runstate_abi.writer.variants import VARIANT, VARIANTS, Variant, update
 from runstate_abi.writer.vcpu import FLAG, Area, Runstate, image
 
 CURRENT = VARIANT["upstream"]
@@ -37,37 +37,37 @@ def pieces() -> dict[str, tuple[Block, ...]]:
         "timeline-flag": (timeline("An update with the flag", one),),
         "timeline-plain": (timeline("An update without the flag", quiet),),
         "padding-table": (padding_table(),),
+        "history-table": (history_table(),),
     }
 
 
 class Seen(NamedTuple):
-    """One epoch of an update: its writes, and for each byte of the struct what it may be."""
+    """One epoch of an update: its writes, and for each byte of the struct one of LETTERS' names."""
 
     writes: tuple[Write, ...]
     kinds: tuple[str, ...]
 
 
 def seen(variant: Variant, area: Area) -> Iterator[Seen]:
-    """Play an update and yield its epochs; a byte is old, new, flag (up), or either of two."""
+    """Play an update and yield its epochs."""
     size, flag = area.shape.size, area.shape.update_byte
     window = Window(bytes(1))
     window.data[area.offset : area.offset + size] = image(area.shape, OLD, OLD.entry_time)
     before = window.read(area.offset, size)
     old = before
-    for writes in epochs(update(variant, NEW, area)):
-        touched = {offset for write in writes for offset in offsets(write, area)}
-        play(window, writes)
+    for stores in epochs(update(variant, NEW, area)):
+        touched = {offset for write in stores for offset in offsets(write, area)}
+        play(window, stores)
         after = window.read(area.offset, size)
         kinds = tuple(
             _kind(index, before, after, old, flag, index in touched) for index in range(size)
         )
-        yield Seen(writes, kinds)
+        yield Seen(stores, kinds)
         before = after
 
 
 def _kind(index: int, before: bytes, after: bytes, old: bytes, flag: int, touched: bool) -> str:
-    up = bool(before[index] & FLAG) if index == flag else False
-    if index == flag and up and after[index] & FLAG:
+    if index == flag and before[index] & after[index] & FLAG:
         return "flag"
     if touched and before[index] != after[index]:
         return "either"
@@ -75,13 +75,13 @@ def _kind(index: int, before: bytes, after: bytes, old: bytes, flag: int, touche
 
 
 def offsets(write: Write, area: Area) -> range:
-    """Return the struct's offsets that a write covers; those outside are not in its range."""
+    """Return the range of the struct's offsets that a write covers."""
     start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset
     return range(start, start + len(write.data))
 
 
 def label(write: Write, area: Area) -> str:
-    """Name what a write stores: a member, the update byte with the flag up or down, or bytes."""
+    """Return what a write stores, in words: a member, the update byte, or bytes."""
     where = offsets(write, area)
     if len(where) == 1 and where[0] == area.shape.update_byte:
         up = write.data[0] & FLAG
@@ -98,18 +98,21 @@ def epoch_table(title: str, area: Area) -> Table:
     """Return the epochs of current Linux for a placement: stores, sizes, what a reader sees."""
     rows = []
     for number, epoch in enumerate(seen(CURRENT, area), 1):
-        stores = "; ".join(f"{label(w, area)} ({_bytes(len(w.data))})" for w in epoch.writes)
+        stores = "; ".join(
+            f"{label(w, area)} ({count_of_bytes(len(w.data))})" for w in epoch.writes
+        )
         rows.append((str(number), stores, reader_sees(epoch, area)))
     header = ("epoch", "stores, in any order", "what a reader may see while it lasts")
     return Table(f"{title}: the epochs, each ended by a barrier", header, tuple(rows))
 
 
-def _bytes(size: int) -> str:
+def count_of_bytes(size: int) -> str:
+    """Return ``1 byte``, ``8 bytes``."""
     return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def reader_sees(epoch: Seen, area: Area) -> str:
-    """Say in words what the kinds of an epoch mean for a reader."""
+    """Return in words what the kinds of an epoch mean for a reader."""
     flag = area.shape.update_byte
     others = set(epoch.kinds[:flag] + epoch.kinds[flag + 1 :])
     if epoch.kinds[flag] == "flag":
@@ -155,17 +158,29 @@ def _in_characters(found: Sequence[Epoch]) -> Iterator[str]:
 
 def padding_table() -> Table:
     """Return what each kind of writer leaves in the native padding: filled memory, one update."""
-    rows = []
-    for name in ("linux-6.1", "two-paths", "reconciled", "single-path", "upstream"):
-        rows.append((f"`{name}`", padding(name, 0), _padding_split(name)))
-    for name in ("xen-va", "xen-phys"):
-        rows.append((f"`{name}`", padding(name, 0), _padding_split(name)))
+    names = (
+        "linux-6.1",
+        "two-paths",
+        "reconciled",
+        "single-path",
+        "upstream",
+        "xen-va",
+        "xen-phys",
+    )
+    rows = tuple(
+        (
+            f"`{name}`",
+            padding(name, 0),
+            padding(name, flag_first("native")) if VARIANT[name].pages > 1 else "not allowed",
+        )
+        for name in names
+    )
     header = ("writer", "in one page", "across two pages")
-    return Table("The padding of the native struct after one update", header, tuple(rows))
+    return Table("The padding of the native struct after one update", header, rows)
 
 
 def padding(name: str, offset: int) -> str:
-    """Say what one update leaves in the padding of a native area at a page offset."""
+    """Return in words what one update leaves in the padding of a native area at a page offset."""
     area = Area("native", offset)
     window = Window(bytes([FILL]))
     play(window, update(VARIANT[name], NEW, area))
@@ -176,5 +191,49 @@ def padding(name: str, offset: int) -> str:
     return "zeroed" if left == bytes(hole.size) else left.hex()
 
 
-def _padding_split(name: str) -> str:
-    return padding(name, flag_first("native")) if VARIANT[name].pages > 1 else "not allowed"
+def history_table() -> Table:
+    """Return a row for each version: its source, how it sets the flag, what padding it leaves."""
+    rows = tuple(
+        (
+            f"`{variant.name}`",
+            _since(variant),
+            "always" if variant.always_flagged else "if asked for",
+            _set(variant),
+            padding(variant.name, 0),
+            "yes" if variant.pages > 1 else "no",
+        )
+        for variant in VARIANTS
+    )
+    header = ("version", "source", "flag", "set by", "padding, one page", "may cross a page")
+    return Table("Versions of the writer, oldest first, then Xen's two", header, rows)
+
+
+def references() -> tuple[tuple[str, str], ...]:
+    """Return (key, text) for each version that was posted in a message and has no commit."""
+    posted = (variant for variant in VARIANTS if _message(variant))
+    return tuple((v.name, f"posted as {v.source.message}") for v in posted)
+
+
+# A message's name is too long for a cell, so the cell cites it.
+def _since(variant: Variant) -> str:
+    source = variant.source
+    if _message(variant):
+        when = source.message.partition(", ")[2]
+        return f"posted {when} [^{variant.name}]"
+    since = f"(in {source.since})" if source.since else ""
+    return " ".join(filter(None, (source.commit, since))) or source.message
+
+
+def _message(variant: Variant) -> str:
+    name = variant.source.message.partition(", ")[0]
+    return name if "@" in name and not variant.source.commit else ""
+
+
+# How the flag is set: the size of the first store that has it.
+def _set(variant: Variant) -> str:
+    area = Area("native", 0)
+    for write in writes(update(variant, NEW, area)):
+        where = offsets(write, area)
+        if area.shape.update_byte in where and write.data[area.shape.update_byte - where[0]] & FLAG:
+            return count_of_bytes(len(write.data))
+    raise ValueError(f"{variant.name} never puts the flag up")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, unchecked
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools import output
 from runstate_abi.tools.options import count, new_parser
-from runstate_abi.tools.output import Bar
 from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE
 
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     if options.rules:
         from runstate_abi.tools.judge import text
 
-        print("\n".join(text.book(PROFILE[options.profile or NEWEST.name])))
+        output.write(output.plain(text.book(PROFILE[options.profile or NEWEST.name])))
         return EQUAL
     from runstate_abi.writer.witnesses.shipped import WrongRequest
 
@@ -45,7 +45,7 @@ def _judge(options: argparse.Namespace) -> int:
         try:
             judged = _opened(options, path, number)
             asked = _requests(options, judged)
-            with Bar(len(asked), "judging") as bar:
+            with output.Bar(len(asked), "judging") as bar:
                 seen.append(verdict.verdict(judged, asked, options.jobs, bar.at))
         except WitnessError as error:
             if form == "text":
@@ -53,11 +53,10 @@ def _judge(options: argparse.Namespace) -> int:
             return _deliver(seen, (path, str(error)), form, file)
     if form != "text" or file:
         return _deliver(seen, None, form, file)
-    for one in seen:
-        print("\n".join(text.lines(one)))
+    shown = [line for one in seen for line in text.lines(one)]
     if options.against:
-        print()
-        print("\n".join(text.compared(*seen)))
+        shown += ["", *text.compared(*seen)]
+    output.write(output.plain(shown))
     return _exit_code(seen)
 
 

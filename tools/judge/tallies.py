@@ -1,42 +1,29 @@
-"""Run a shipped writer at every request, hold it against the rule book, and count.
+"""Run a shipped writer for every request, judge each run by the rule book, and count.
 
-Runs that differ only in where the area lies have one verdict, which is worked out once; the code
-itself is run every time.
-
-Law of this file: pure functions from a writer and requests to a Verdict. Work is cut into chunks
-of fixed size, so that a fingerprint does not depend on how many processes there were.
+The code is run for every request. Runs that differ only in where the area lies are judged once.
+Work is cut into chunks of a fixed size, so that a fingerprint does not depend on the number of
+processes.
 """
 
 import hashlib
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.rules import Profile, Violation, judge_ledger, put_to_the_test
+from runstate_abi.writer.rules import Profile, Violation, judge, put_to_the_test
 from runstate_abi.writer.steps import Copy, Store, canonical
-from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.journal import Run
+
+if TYPE_CHECKING:
+    from runstate_abi.writer.witnesses.shipped import Writer
 
 CHUNK = 1024
-KNOWN_MAX = 100_000  # events remembered with their verdicts; a right writer has 10 000
-
-
-class Writer(Protocol):
-    """Something that can be asked for updates. ``used``: the functions played for it so far."""
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """The functions of the kernel that it has called."""
-
-    def takes(self, asked: Request) -> bool:
-        """Can it be asked for this at all?"""
-
-    def observe(self, asked: Request, places: bool = False) -> Observation:
-        """Make one update."""
+KNOWN_MAX = 100_000  # events of judged runs that are remembered; a right writer has 10 000
 
 
 class Broken(NamedTuple):
@@ -57,8 +44,8 @@ class Prints(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What came of some requests, in order. ``failing`` counts requests that break any rule,
-    ``tested`` those that put each rule to the test.
+    """What came of some requests. ``failing`` counts those that break any rule, ``tested`` those
+    that put each rule to the test. ``used`` are the kernel's functions that were played.
     """
 
     asked: int
@@ -76,13 +63,13 @@ class _Known(NamedTuple):
     tested: frozenset[str]
 
 
-def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tally:
+def tally(writer: "Writer", requests: Iterable[Request], profile: Profile) -> Tally:
     """Ask for each update and judge it (WitnessError: this writer cannot be judged)."""
     known: dict[Hashable, _Known] = {}
     digests = [hashlib.sha256() for _ in Prints._fields]
     asked = skipped = failing = remembered = 0
     broken: dict[str, Broken] = {}
-    tested: Counter[frozenset[str]] = Counter()
+    tested: Counter[str] = Counter()
     for request in requests:
         if not writer.takes(request):
             skipped += 1
@@ -100,32 +87,25 @@ def tally(writer: Writer, requests: Iterable[Request], profile: Profile) -> Tall
         for digest, part in zip(digests, verdict.prints, strict=True):
             digest.update(part)
         failing += bool(verdict.violations)
-        tested[verdict.tested] += 1
+        tested.update(verdict.tested)
         for violation in verdict.violations:
             _count(broken, Broken(violation.rule, 1, request, violation))
     prints = Prints(*(digest.hexdigest() for digest in digests))
-    return Tally(asked, skipped, failing, broken, prints, _by_rule(tested), writer.used)
+    return Tally(asked, skipped, failing, broken, prints, tested, writer.used)
 
 
-def _by_rule(tested: Counter[frozenset[str]]) -> Counter[str]:
-    rules: Counter[str] = Counter()
-    for names, count in tested.items():
-        rules.update(dict.fromkeys(names, count))
-    return rules
-
-
-def _judged(seen: Observation, profile: Profile) -> _Known:
+def _judged(seen: Run, profile: Profile) -> _Known:
     try:
         book = seen.book()
     except WitnessError as error:
         raise WitnessError(f"cannot judge: {error}") from None
     digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
     prints = digests[0], digests[1], digests[2]
-    return _Known(judge_ledger(book, profile), prints, put_to_the_test(book))
+    return _Known(judge(book, profile), prints, put_to_the_test(book))
 
 
-# The bytes of the struct where a barrier makes them visible: after the flag went up, before it
-# goes down, at the end. Stores between them have no order that anybody promises.
+# The bytes of the struct where a barrier makes them visible: after the flag went up, before it goes
+# down, at the end. The order of the stores in between is not promised.
 def _epochs(book: Ledger) -> bytes:
     landed = book.landed
     if not landed:
@@ -135,7 +115,7 @@ def _epochs(book: Ledger) -> bytes:
     return landed[0].after + landed[-1].before + landed[-1].after
 
 
-# The stores as lines, counted from where the area begins in page 1; and everything else.
+# The stores as lines, with offsets from where the area begins in page 1; and all other steps.
 def _texts(evidence: Evidence) -> tuple[bytes, bytes]:
     offset = evidence.area.offset
     stores = (step for step in evidence.steps if isinstance(step, Store | Copy))
@@ -153,8 +133,7 @@ def _count(broken: dict[str, Broken], one: Broken) -> None:
     broken[one.rule] = first._replace(times=old.times + one.times)
 
 
-# How much there is to understand about a request: nothing going wrong before something, not
-# atomic before atomic, the lowest offset.
+# The order in which requests are simple: nothing goes wrong, not atomic, the lowest offset.
 def _size(request: Request) -> tuple[bool, bool, int, bool]:
     return bool(request.scenario.name), request.atomic, request.offset, request.abi != "native"
 
@@ -162,12 +141,6 @@ def _size(request: Request) -> tuple[bool, bool, int, bool]:
 def counted(number: int, what: str) -> str:
     """Return ``1 update``, ``2 updates``."""
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def chunks(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
-    """Yield the requests in chunks of CHUNK."""
-    for start in range(0, len(requests), CHUNK):
-        yield requests[start : start + CHUNK]
 
 
 def together(tallies: Sequence[Tally]) -> Tally:
@@ -191,7 +164,7 @@ def together(tallies: Sequence[Tally]) -> Tally:
 
 
 def judged(
-    make: Callable[[], Writer],
+    make: Callable[[], "Writer"],
     requests: Sequence[Request],
     profile: Profile,
     jobs: int = 1,
@@ -201,9 +174,9 @@ def judged(
 
     ``progress`` is told how many requests are done. WitnessError: this writer cannot be judged.
     """
-    parts = list(chunks(requests))
+    parts = [requests[start : start + CHUNK] for start in range(0, len(requests), CHUNK)]
     if jobs > 1:
-        return together(run(make, parts, profile, jobs, progress))
+        return together(_in_processes(make, parts, profile, jobs, progress))
     writer, found, done = make(), list[Tally](), 0
     for part in parts:
         found.append(tally(writer, part, profile))
@@ -212,15 +185,15 @@ def judged(
     return together(found)
 
 
-Make = Callable[[], Writer]
+Make = Callable[[], "Writer"]
 Chunks = Sequence[Sequence[Request]]
-Answer = tuple[int, Tally | str]
 
 
-def run(
+# The tally of each chunk, in order. The processes are forked by hand, because a pool of the
+# standard library would have to pickle ``make``.
+def _in_processes(
     make: Make, chunks: Chunks, profile: Profile, jobs: int, progress: Callable[[int], None]
 ) -> list[Tally]:
-    """Return the tally of each chunk, in order (WitnessError as soon as one cannot be judged)."""
     context = multiprocessing.get_context("fork")
     pipes: list[Connection] = []
     workers = []

@@ -1,6 +1,6 @@
 """A Verdict for a person: what was judged, a line for each rule, and the worst of what is broken.
 
-Law of this file: lines out of values. Every broken rule is one line that grep finds.
+Every broken rule is one line that grep finds.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from runstate_abi.tools.judge.tallies import Broken, Prints, counted
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
-from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.journal import Run
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Verdict
@@ -32,7 +32,8 @@ def lines(seen: "Verdict") -> Iterator[str]:
     for one in _broken(seen):
         yield from _explained(one, seen.shown[one.rule])
         yield ""
-    yield _prints(seen.tally.prints)
+    prints = seen.tally.prints._asdict().items()
+    yield "  ".join(f"{name} {digest}" for name, digest in prints)
     yield _verdict(seen)
 
 
@@ -59,7 +60,7 @@ def _head(seen: "Verdict") -> Iterator[str]:
     yield from _wrapped(rows)
 
 
-# A name and what there is to say about it, in as many lines as that takes.
+# (name, text) pairs, each text wrapped behind its name.
 def _wrapped(rows: list[list[str]]) -> Iterator[str]:
     width = max(len(name) for name, _ in rows)
     for name, said in rows:
@@ -108,7 +109,7 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
             yield ["ok", rule.name, rule.sentence]
 
 
-def _explained(one: Broken, seen: Observation) -> Iterator[str]:
+def _explained(one: Broken, seen: Run) -> Iterator[str]:
     yield f"{one.rule}: {one.request}: {one.violation.why}"
     steps = seen.steps()
     texts = [line(step) for step in steps]
@@ -118,10 +119,6 @@ def _explained(one: Broken, seen: Observation) -> Iterator[str]:
         yield f"  {mark} {text:<{width}}  {place}"
     if one.violation.at >= len(steps):
         yield "  > return"
-
-
-def _prints(prints: Prints) -> str:
-    return f"contract {prints.contract}  stores {prints.stores}  calls {prints.calls}"
 
 
 def _verdict(seen: "Verdict") -> str:
@@ -142,12 +139,8 @@ def compared(first: "Verdict", second: "Verdict") -> Iterator[str]:
     """Yield how two kernels compare at a glance."""
     yield f"{first.judged.path} and {second.judged.path}:"
     pairs = zip(Prints._fields, first.tally.prints, second.tally.prints, strict=True)
-    yield from (
-        f"  {text}"
-        for text in aligned(
-            [[name, "the same" if a == b else "DIFFERENT", a, b] for name, a, b in pairs]
-        )
-    )
+    rows = [[name, "the same" if a == b else "DIFFERENT", a, b] for name, a, b in pairs]
+    yield from (f"  {text}" for text in aligned(rows))
 
 
 def _kept(relaxed: Relaxed | None) -> str:
@@ -161,17 +154,15 @@ def book(profile: Profile) -> Iterator[str]:
     relaxed = {one.rule: one for one in profile.relaxed}
     yield f"{profile.name}: {profile.summary}"
     yield ""
-    yield from aligned([
-        [rule.name, rule.sentence + _kept(relaxed.get(rule.name)), f"[{rule.source}]"]
-        for rule in RULES
-    ])  # fmt: skip
+    rules = [[r.name, r.sentence + _kept(relaxed.get(r.name)), f"[{r.source}]"] for r in RULES]
+    yield from aligned(rules)
     if relaxed:
         yield ""
         yield f"What writers of {profile.name} do not keep, and why:"
-        rows = [
-            [rule, f"{one.why}{'' if one.instead else ' (not judged)'}"]
+        whys = [
+            [rule, one.why if one.instead else f"{one.why} (not judged)"]
             for rule, one in relaxed.items()
         ]
-        yield from aligned(rows)
+        yield from aligned(whys)
     yield ""
     yield f"profiles: {', '.join(one.name for one in PROFILES)}"

@@ -1,7 +1,6 @@
 """One shipped kernel's verdict: what was judged, what it came to, and the worst of it explained.
 
-Law of this file: it opens, asks and gathers. How that reads is text.py's business, and the
-formats of ``check`` get it as a Finding.
+text.py prints it; the formats of ``check`` get it as Findings.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +13,8 @@ from runstate_abi.tools.judge import tallies
 from runstate_abi.tools.judge.tallies import Tally, counted
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
 from runstate_abi.writer.rules import RULES, Rule, not_judged
-from runstate_abi.writer.witnesses.machine_code import KvmWriter
-from runstate_abi.writer.witnesses.observation import RECORDS, Observation
-from runstate_abi.writer.witnesses.shipped import Judged, WrongRequest, writer_of
+from runstate_abi.writer.witnesses.journal import RECORDS, Run
+from runstate_abi.writer.witnesses.shipped import Judged, Writer, WrongRequest, writer_of
 from runstate_abi.writer.witnesses.xen_code import XenWriter
 
 WITNESS = "machine-code"
@@ -24,12 +22,12 @@ WITNESS = "machine-code"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How it did: the tally, which rules were passed over, and a run of each broken rule."""
+    """The tally, (rule, why) of what was not judged, and a run that breaks each broken rule."""
 
     judged: Judged
     tally: Tally
     passed_over: tuple[tuple[str, str], ...]
-    shown: dict[str, Observation]
+    shown: dict[str, Run]
 
     @property
     def right(self) -> bool:
@@ -69,10 +67,10 @@ def verdict(
     jobs: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Verdict:
-    """Ask for every update, judge it, and run again what breaks a rule, to be looked at."""
+    """Ask for every update and judge it; run once more what breaks a rule, to show its places."""
     writer, profile = judged.writer, judged.profile
 
-    def another() -> KvmWriter | XenWriter:
+    def another() -> Writer:
         # Each process has an emulator of its own.
         name = writer.entry.name
         return writer_of(writer.file, writer.types, name, profile) if jobs > 1 else writer
@@ -81,16 +79,11 @@ def verdict(
     if not found.asked:
         raise WitnessError(f"{judged.path}: cannot judge: it takes none of these requests")
     shown = {rule: writer.observe(one.request, places=True) for rule, one in found.broken.items()}
-    return Verdict(
-        judged,
-        found,
-        not_judged(RECORDS, profile),
-        shown,
-    )
+    return Verdict(judged, found, not_judged(RECORDS, profile), shown)
 
 
 def findings(seen: Verdict) -> Iterator[Finding]:
-    """Yield a verdict as the formats of ``check`` have it: the structs, and then each rule."""
+    """Yield a verdict as Findings: the structs, and then each rule."""
     judged, total = seen.judged, seen.tally.asked
     unjudged = (*seen.passed_over, *seen.untested)
     skipped = [NotChecked(f"rule {rule}", why, False) for rule, why in unjudged]

@@ -1,7 +1,6 @@
-"""C: declarations that are right on every target, assertions, and the loop of a reader.
+"""C11 and C++11: declarations that are right on every target, assertions, the loop of a reader.
 
-Law of this file: C text out. What is asserted is promises.py's business; the reader's loop is C in
-a file of its own, text/reader.h.in.
+The reader's loop is C in a file of its own, text/reader.h.in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,14 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
-from runstate_abi.tools.languages.promises import GUESTS, Promise, filled, numbers, promises
+from runstate_abi.tools.languages.promises import (
+    GUESTS,
+    Promise,
+    filled,
+    is_lowered,
+    numbers,
+    promises,
+)
 
 
 class Macro(NamedTuple):
@@ -108,11 +114,11 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
     It has this layout whatever the target: the holes are members, and neither the target's
     alignment of 64-bit integers nor a compiler option has a say.
     """
-    natural = max(row.type.size for row in layout.rows)
-    lowered = layout.alignment is not None and layout.alignment < natural
+    lowered = is_lowered(layout)
     if lowered:
         yield f"#pragma pack(push, {layout.alignment})"
-    yield f"/* {_title(layout)} */"
+    bits = next(guest.bits for guest in GUESTS if guest.layout == layout)
+    yield f"/* {layout.name} of a {bits}-bit x86 guest */"
     yield f"struct {name} {{"
     columns = [
         (f"{_aligner(layout, row, align)}{c_type(row.type)} {row.declaration};", row)
@@ -129,15 +135,9 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
         yield "#pragma pack(pop)"
 
 
-def _title(layout: Layout) -> str:
-    guest = next(guest for guest in GUESTS if guest.layout == layout)
-    return f"{layout.name} of a {guest.bits}-bit x86 guest"
-
-
 # The first member carries the alignment of the whole, where a target might have less.
 def _aligner(layout: Layout, row: Field, align: str) -> str:
-    natural = max(row.type.size for row in layout.rows)
-    return f"{align}({layout.alignment}) " if not row.offset and layout.alignment == natural else ""
+    return f"{align}({layout.alignment}) " if not row.offset and not is_lowered(layout) else ""
 
 
 def c_type(scalar: Scalar) -> str:
@@ -187,4 +187,40 @@ def expression(c_type: str, promise: Promise) -> str:
         "member-size": f"sizeof((({c_type} *)0)->{name})",
         "element-size": f"sizeof({element})",
         "signed": f"((__typeof__({element}))-1 < 1)",
+    }[promise.kind]
+
+
+def cpp() -> Iterator[str]:
+    """Yield a C++ header: the same declarations in a namespace, and static_assert."""
+    yield "// The Xen runstate area, byte by byte, and assertions that it is so: C++11."
+    yield "// Made by `runstate emit cpp` from its tables: do not edit."
+    yield from ("#pragma once", "", "#include <stddef.h>", "#include <stdint.h>", "")
+    yield from ("namespace runstate_abi {", "")
+    # Not the kernel's names: where Xen's headers define them as macros, these would not compile.
+    yield f"constexpr uint64_t update_flag = {XEN_RUNSTATE_UPDATE:#x}ULL;"
+    for runstate in RUNSTATES:
+        yield f"constexpr int {runstate.name} = {runstate.value}; // {runstate.meaning}"
+    for guest in GUESTS:
+        yield ""
+        yield from declaration(type_name(guest.bits), guest.layout, "alignas")
+    yield ""
+    for guest in GUESTS:
+        name = type_name(guest.bits)
+        for promise in promises(guest.layout, name):
+            yield f"static_assert({_cpp_expression(name, promise)} == {promise.number},"
+            yield f'\t"{promise.sentence}");'
+    yield from ("", "} // namespace runstate_abi")
+
+
+def _cpp_expression(name: str, promise: Promise) -> str:
+    if promise.member is None:
+        return f"{'sizeof' if promise.kind == 'size' else 'alignof'}({name})"
+    member = f"{name}::{promise.member.name}"
+    element = f"{member}[0]" if promise.member.count > 1 else member
+    return {
+        "offset": f"offsetof({name}, {promise.member.name})",
+        "member-size": f"sizeof({member})",
+        "element-size": f"sizeof({element})",
+        # No <type_traits>: this header asks for nothing that a kernel does not have.
+        "signed": f"(static_cast<decltype(+{element})>(-1) < 1)",
     }[promise.kind]

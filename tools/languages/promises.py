@@ -1,8 +1,4 @@
-"""What every emitted file promises about a struct, as values: the languages only spell it.
-
-Law of this file: numbers come from a Layout, sentences are whole and name what went wrong, and no
-language is known here.
-"""
+"""What every emitted file asserts about a struct, as values; each language spells them its way."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -75,6 +71,12 @@ def _neighbour(layout: Layout, member: Field) -> str:
 
 def _bytes(size: int) -> str:
     return "1 byte" if size == 1 else f"{size} bytes"
+
+
+def is_lowered(layout: Layout) -> bool:
+    """Tell whether the struct is aligned to less than its widest member would be by itself."""
+    natural = max(row.type.size for row in layout.rows)
+    return layout.alignment is not None and layout.alignment < natural
 
 
 def sentence(text: str) -> str:

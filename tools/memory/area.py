@@ -1,32 +1,44 @@
-"""A runstate area as it lies in memory: which bytes, at which addresses, under which layout.
+"""A runstate area in memory: its bytes, their addresses, and the numbers that a layout reads in it.
 
-Law of this file: offsets and sizes come from the layout, and the bytes are kept as they are.
 Nothing here judges what a value means.
 """
 
 import struct
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
+from runstate_abi.layouts.model import Field, Layout, WitnessError
+from runstate_abi.layouts.structs.runstate import (
+    COMPAT,
+    NATIVE,
+    RUNSTATES,
+    UINT64,
+    XEN_RUNSTATE_UPDATE,
+    update_byte,
+)
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.image import Image
 
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}
-LARGEST = max(layout.size for layout in LAYOUTS.values())
-SMALLEST = min(layout.size for layout in LAYOUTS.values())
+LARGEST, SMALLEST = NATIVE.size, COMPAT.size
 
 # A vCPU that could run and was not let.
 STOLEN = ("runnable", "offline")
 
-# How far native lies before the compat reading of the same bytes: its entry time comes later.
+# Native begins so many bytes before the compat reading of the same times.
 SHIFT = NATIVE.offsetof("state_entry_time") - COMPAT.offsetof("state_entry_time")
 
 
 def abi_of(layout: Layout) -> str:
     """Return what users call a layout: ``native`` or ``compat``."""
     return next(name for name, known in LAYOUTS.items() if known is layout)
+
+
+def state_name(state: int) -> str | None:
+    """Return ``running`` for 0 and so on; None for a value that is no RUNSTATE_*."""
+    return next((known.name for known in RUNSTATES if known.value == state), None)
 
 
 class Span(NamedTuple):
@@ -36,11 +48,10 @@ class Span(NamedTuple):
     data: bytes
 
 
-class Window(NamedTuple):
-    """What was read where an area begins, before anybody knows how long it is.
+class Excerpt(NamedTuple):
+    """One or two spans of bytes from an area's address on, before its layout and size are known.
 
-    ``spans`` are one or two stretches of memory, ``before`` the few bytes in front of the area, if
-    the source has them.
+    ``before`` are the few bytes in front of the area, if the source has them.
     """
 
     spans: tuple[Span, ...]
@@ -53,12 +64,12 @@ class Window(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """The bytes from the area's beginning on, pages joined."""
+        """The bytes, pages joined."""
         return b"".join(span.data for span in self.spans)
 
 
 class Values(NamedTuple):
-    """The numbers in an area, unsigned: ``entry_raw`` still has the flag."""
+    """The numbers in an area, unsigned, times in ns: ``entry_raw`` still has the flag."""
 
     state: int
     entry_raw: int
@@ -77,7 +88,7 @@ class Values(NamedTuple):
 
     @property
     def total(self) -> int:
-        """The four times added up, in ns, not wrapped at 2^64."""
+        """The sum of the four times in ns, not wrapped at 2^64."""
         return sum(self.times)
 
     @property
@@ -86,8 +97,8 @@ class Values(NamedTuple):
         return sum(self.times[known.value] for known in RUNSTATES if known.name in STOLEN)
 
 
-class Area(NamedTuple):
-    """A window read under a layout."""
+class AreaBytes(NamedTuple):
+    """The bytes of one area, and the layout by which they are read."""
 
     layout: Layout
     spans: tuple[Span, ...]
@@ -113,7 +124,7 @@ class Area(NamedTuple):
         return values(self.layout, self.data)
 
     def address_of(self, offset: int) -> int:
-        """Return where byte ``offset`` of the area lies; its page may be anywhere."""
+        """Return the address of byte ``offset`` of the area."""
         for span in self.spans[:-1]:
             if offset < len(span.data):
                 return span.address + offset
@@ -121,30 +132,18 @@ class Area(NamedTuple):
         return self.spans[-1].address + offset
 
 
-def rival(shown: Area, before: bytes) -> int | None:
-    """Return where the other layout begins that reads the same times, if both readings fit.
-
-    ``before`` are the bytes in front of the area, as many as there are.
-    """
-    front = shown.data if shown.layout is NATIVE else before[-SHIFT:] + shown.data
-    words = [int.from_bytes(front[at : at + SHIFT], "little") for at in (0, SHIFT)]
-    if len(front) < NATIVE.size or not all(state_name(word) for word in words):
-        return None
-    return shown.address + (SHIFT if shown.layout is NATIVE else -SHIFT)
-
-
-def _packed(layout: Layout) -> struct.Struct:
+def _format(layout: Layout) -> struct.Struct:
     letters = {4: "I", 8: "Q"}
     kinds = (f"{x.size}s" if x.padding else f"{x.count}{letters[x.type.size]}" for x in layout.rows)
     return struct.Struct("<" + "".join(kinds))
 
 
-_PACKED = {layout.name: _packed(layout) for layout in LAYOUTS.values()}
+_FORMATS = {layout.name: _format(layout) for layout in LAYOUTS.values()}
 
 
 def values(layout: Layout, data: bytes) -> Values:
     """Return the numbers that ``data`` hold under ``layout``; little-endian, unsigned."""
-    found = _PACKED[layout.name].unpack_from(data)
+    found = _FORMATS[layout.name].unpack_from(data)
     state, entry, *times = (number for number in found if isinstance(number, int))
     padding = b"".join(part for part in found if isinstance(part, bytes))
     return Values(state, entry, tuple(times), padding)
@@ -152,41 +151,43 @@ def values(layout: Layout, data: bytes) -> Values:
 
 def packed(seen: Values) -> bytes:
     """Return the numbers as native has them in memory."""
-    return _PACKED[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
+    return _FORMATS[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
 
 
-def window(image: Image, address: int, second: Span | None = None) -> Window:
-    """Read where an area begins; ``second`` is the other page's bytes if it is elsewhere.
+def excerpt(
+    image: Image, address: int, second: int | None = None, other: Image | None = None
+) -> Excerpt:
+    """Read as many bytes at ``address`` as the larger layout needs and the image has.
 
-    As much is read as the larger layout needs and the image has; WitnessError if not even the
-    smaller one fits.
+    ``second`` is the address of the other page, in the image ``other`` if there is one, where that
+    is not the next page. WitnessError if not even the smaller layout fits.
     """
     in_front = memory.before(image, address, SHIFT)
-    here = PAGE_SIZE - address % PAGE_SIZE
     if second is None:
         data = memory.available(image, address, LARGEST)
         if 0 < len(data) < SMALLEST:
             raise WitnessError(missing(image.source, address, len(data)))
-        if not data:
-            memory.read(image, address, SMALLEST)
-        return Window((Span(address, data),), in_front)
-    head = Span(address, memory.read(image, address, here))
-    tail = Span(second.address, second.data[: LARGEST - here])
-    if len(head.data) + len(tail.data) < SMALLEST:
-        raise WitnessError(f"{image.source}: the second page holds {len(tail.data)} bytes, too few")
-    return Window((head, tail), in_front)
+        return Excerpt((Span(address, data or memory.read(image, address, SMALLEST)),), in_front)
+    here = PAGE_SIZE - address % PAGE_SIZE
+    head = memory.read(image, address, here)
+    rest = memory.available(other or image, second, max(LARGEST - here, 0))
+    if here < LARGEST and not rest:
+        memory.read(other or image, second, 1)
+    if len(head) + len(rest) < SMALLEST:
+        raise WitnessError(f"{image.source}: the second page holds {len(rest)} bytes, too few")
+    return Excerpt((Span(address, head), Span(second, rest)), in_front)
 
 
 def missing(source: str, address: int, count: int) -> str:
-    """Say that only ``count`` bytes of an area are there."""
+    """Return a message: only ``count`` bytes of an area are there."""
     return (
         f"{source}: {count} of {LARGEST} bytes at {address:#x}: {LARGEST - count} are missing at "
         f"its end (compat has {SMALLEST}: --abi compat)"
     )
 
 
-def area(layout: Layout, seen: Window) -> Area:
-    """Return the window as an area of this layout (WitnessError if it is too short)."""
+def read_as(layout: Layout, seen: Excerpt) -> AreaBytes:
+    """Return the excerpt as an area of this layout (WitnessError if it is too short)."""
     if len(seen.data) < layout.size:
         raise WitnessError(
             f"{len(seen.data)} bytes at {seen.address:#x}: {abi_of(layout)} needs {layout.size}"
@@ -197,9 +198,91 @@ def area(layout: Layout, seen: Window) -> Area:
         if left:
             spans.append(Span(span.address, span.data[:left]))
             left -= len(spans[-1].data)
-    return Area(layout, tuple(spans))
+    return AreaBytes(layout, tuple(spans))
 
 
-def state_name(state: int) -> str | None:
-    """Return ``running`` for 0 and so on; None for a value that is no RUNSTATE."""
-    return next((known.name for known in RUNSTATES if known.value == state), None)
+class Element(NamedTuple):
+    """One number of the struct, or one run of padding: ``time[2]``, number 2 of ``field``."""
+
+    name: str
+    field: Field
+    offset: int
+    size: int
+    number: int
+
+    @property
+    def label(self) -> str:
+        """The name, and for a time the state that it counts: ``time[2] blocked``."""
+        if self.field.count == 1 or self.field.padding:
+            return self.name
+        return f"{self.name} {RUNSTATES[self.number].name}"
+
+    @property
+    def style(self) -> str:
+        """The style of its bytes: ``state``, ``padding``, ``entry``, ``time2``."""
+        if self.field.padding:
+            return "padding"
+        if self.field.count > 1:
+            return f"time{self.number}"
+        return "entry" if self.field.type is UINT64 else "state"
+
+
+def elements(layout: Layout) -> Iterator[Element]:
+    """Yield the numbers of a struct in offset order, each run of padding as one element."""
+    for row in layout.rows:
+        if row.padding:
+            yield Element(row.name, row, row.offset, row.size, 0)
+            continue
+        for index in range(row.count):
+            name = row.name if row.count == 1 else f"{row.name}[{index}]"
+            yield Element(name, row, row.offset + index * row.type.size, row.type.size, index)
+
+
+class Part(NamedTuple):
+    """The bytes ``first`` up to ``last`` of the area, at ``address``: an element or a part of it.
+
+    ``flag`` is the offset of the update byte, if it is among them.
+    """
+
+    element: Element
+    first: int
+    last: int
+    address: int
+    flag: int | None
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return self.last - self.first
+
+
+def parts(layout: Layout, cuts: Iterable[int], address_of: Callable[[int], int]) -> Iterator[Part]:
+    """Yield the elements of a struct, those that a cut goes through in parts; cuts are offsets."""
+    flag = update_byte(layout)
+    for element in elements(layout):
+        start, end = element.offset, element.offset + element.size
+        stops = [offset for offset in cuts if start < offset < end]
+        for first, last in pairwise([start, *stops, end]):
+            here = flag if first <= flag < last else None
+            yield Part(element, first, last, address_of(first), here)
+
+
+class Edge(NamedTuple):
+    """A page or a cache line ends before ``address``, behind ``offset`` bytes of the area."""
+
+    address: int
+    offset: int
+    page: bool
+    elsewhere: bool  # the area goes on in a page that is not the next one
+
+
+def edges(area: AreaBytes) -> tuple[Edge, ...]:
+    """Return where pages and cache lines end inside the area."""
+    seam = len(area.spans[0].data) if len(area.spans) > 1 else None
+    found: list[Edge] = []
+    for offset in range(1, area.layout.size):
+        address = area.address_of(offset)
+        if address % CACHE_LINE == 0 or offset == seam:
+            elsewhere = address != area.address_of(offset - 1) + 1
+            found.append(Edge(address, offset, address % PAGE_SIZE == 0 or elsewhere, elsewhere))
+    return tuple(found)

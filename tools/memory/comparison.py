@@ -1,24 +1,15 @@
-"""Two looks at one area: how each time grew, and which rules hold between them.
+"""Compare two looks at one area: how each time grew, and which rules hold between them.
 
-Every function takes the earlier look first. A look that was in flight proves nothing wrong.
+A look that fell into an update proves nothing wrong.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.structs.runstate import RUNSTATES
+from runstate_abi.tools.memory import observations
 from runstate_abi.tools.memory.area import Values, state_name
-from runstate_abi.tools.memory.observations import (
-    IN_FLIGHT,
-    NORMAL,
-    OFFLINE,
-    WRAP,
-    WRONG,
-    Observation,
-    note,
-    ordered,
-    words,
-)
+from runstate_abi.tools.memory.observations import Observation, note, ordered, words
 
 
 class Share(NamedTuple):
@@ -51,7 +42,7 @@ def deltas(earlier: Values, later: Values) -> Deltas:
 
 def offset(seen: Values) -> int:
     """Return state_entry_time - sum(time) in ns, modulo 2^64: constant for one vCPU."""
-    return (seen.entry - seen.total) % WRAP
+    return (seen.entry - seen.total) % observations.WRAP
 
 
 def shares(moved: Deltas) -> tuple[Share, ...]:
@@ -65,59 +56,63 @@ def shares(moved: Deltas) -> tuple[Share, ...]:
 
 
 def told(alone: Iterable[Observation], both: Sequence[Observation]) -> tuple[Observation, ...]:
-    """Return what one look and what two show; where they speak of the same fact, two tell more."""
+    """Return what one look and what two show; of observations on one fact, that of two looks."""
     known = {item.fact for item in both}
     return ordered([*both, *(item for item in alone if item.fact not in known)])
 
 
 def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
-    """Return what two looks show together: backward steps, a broken sum, what only seems odd."""
+    """Return what two looks, the earlier first, show together."""
     moved = deltas(earlier, later)
     if earlier == later and later.updating:
         text = (
             "nothing changed, and the flag is set in both dumps: an update that was stopped, or "
             "one that left it set"
         )
-        return (note(IN_FLIGHT, text, "stuck", "stopped"),)
+        return (note(observations.IN_FLIGHT, text, "stuck", "stopped"),)
     if earlier == later:
         name = state_name(later.state) or "its state"
         text = (
             f"nothing changed: the vCPU stayed {name} all the time, or the area is stale. It is "
             "stale if Xen's own copy is newer (find), or another vCPU ran on its CPU"
         )
-        return (note(NORMAL, text, "stale"),)
+        return (note(observations.NORMAL, text, "stale"),)
     if earlier.updating or later.updating:
-        when, kind = ("later", IN_FLIGHT) if later.updating else ("earlier", NORMAL)
+        when, kind = (
+            ("later", observations.IN_FLIGHT)
+            if later.updating
+            else ("earlier", observations.NORMAL)
+        )
         text = f"the {when} dump is in flight: neither growth nor sum can be held against it"
         if later.entry < earlier.entry:
             text += "; the entry time went backwards (are the dumps in order?)"
         return (note(kind, text, "order"),)
-    found = [*_backwards(moved), *_constant(earlier, later, moved), *_same_time(moved)]
-    if moved.entry > 0 and not any(item.kind == WRONG for item in found):
+    found = [*_backwards(moved), *_constant(earlier, later, moved)]
+    if not moved.entry:
+        text = "the area changed, and its entry time did not"
+        found.append(note(observations.NORMAL, text, "same-time"))
+    if moved.entry > 0 and not any(item.kind == observations.WRONG for item in found):
         text = f"it was updated between the dumps, and is not stale as of {words(later.entry)}"
-        found.append(note(NORMAL, text, "stale"))
+        found.append(note(observations.NORMAL, text, "stale"))
     return ordered(found)
 
 
 def _backwards(moved: Deltas) -> list[Observation]:
     if _made_anew(moved):
         text = "all of it went back together: a new vCPU, or not the same one"
-        return [note(NORMAL, text, "migration")]
+        return [note(observations.NORMAL, text, "migration")]
     names = ["state_entry_time", *(f"time[{x.value}] {x.name}" for x in RUNSTATES)]
     steps = zip(names, (moved.entry, *moved.times), strict=True)
-    swapped = f" ({_why_back(moved)})" if _swapped(moved) else ""
+    why = ""
+    if _all_back(moved):
+        # KVM's sum is the entry time on every host. Xen's differs by when the vCPU was created.
+        anew = "was the machine migrated or restored between the dumps, or are they out of order?"
+        why = f" ({'are the dumps in order?' if moved.offsets[0] else anew})"
     return [
-        note(WRONG, f"{name} went backwards by {words(-delta)}{swapped}", "monotonic")
+        note(observations.WRONG, f"{name} went backwards by {words(-delta)}{why}", "monotonic")
         for name, delta in steps
         if delta < 0
     ]
-
-
-# KVM's sum is the entry time on every host; Xen's differs by the moment of the vCPU's creation.
-def _why_back(moved: Deltas) -> str:
-    order = "are the dumps in order?"
-    anew = "was the machine migrated or restored between the dumps, or"
-    return order if moved.offsets[0] else f"{anew} {order.removesuffix('?')} not?"
 
 
 def _all_back(moved: Deltas) -> bool:
@@ -128,32 +123,25 @@ def _made_anew(moved: Deltas) -> bool:
     return _all_back(moved) and moved.offsets[0] != moved.offsets[1]
 
 
-def _swapped(moved: Deltas) -> bool:
-    return _all_back(moved) and moved.offsets[0] == moved.offsets[1]
-
-
 def _constant(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
     old, new = moved.offsets
     if _made_anew(moved):
         return []
     if old == new:
         place = "0, as on KVM" if old == 0 else f"{words(old)}, as on Xen"
-        return [note(NORMAL, f"entry time - sum is constant: {place}", "xen-sum", "kvm-sum")]
-    drift = (new - old + WRAP // 2) % WRAP - WRAP // 2
+        return [
+            note(
+                observations.NORMAL, f"entry time - sum is constant: {place}", "xen-sum", "kvm-sum"
+            )
+        ]
+    drift = (new - old + observations.WRAP // 2) % observations.WRAP - observations.WRAP // 2
     # The look with the larger sum may be the copy that counts the time so far.
     copy = earlier if drift > 0 else later
-    if copy.state == OFFLINE and copy.times[OFFLINE] >= abs(drift):
+    if copy.state == observations.OFFLINE and copy.times[observations.OFFLINE] >= abs(drift):
         text = f"entry time - sum moved by {words(drift)}: an offline vCPU's area counts it so far"
-        return [note(NORMAL, text, "snapshot")]
+        return [note(observations.NORMAL, text, "snapshot")]
     text = (
         f"entry time - sum(time) moved by {words(drift)}: one of the dumps is torn, or a copy made "
         "by VCPUOP_get_runstate_info, or they are of two vCPUs"
     )
-    return [note(WRONG, text, "xen-sum", "kvm-sum", "snapshot")]
-
-
-def _same_time(moved: Deltas) -> list[Observation]:
-    if moved.entry:
-        return []
-    text = "the area changed, and its entry time did not"
-    return [note(NORMAL, text, "same-time")]
+    return [note(observations.WRONG, text, "xen-sum", "kvm-sum", "snapshot")]

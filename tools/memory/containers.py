@@ -1,14 +1,18 @@
-"""Files that hold memory in a form of their own: told by their magic, and LiME read.
+"""Files that wrap memory in a format of their own: compressed ones, LiME, and those not read.
 
-Taken as raw bytes they would give offsets of the file for addresses, so none of them is.
+None is taken for raw bytes, because an offset in such a file is not an address.
 """
 # ruff: noqa: E501
 
+import mmap
 import struct
+import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import compressed
+from runstate_abi.layouts.witnesses.compressed import Compression, compression
 from runstate_abi.tools.memory.image import ADDRESS_END, LIME_KIND, Image, Piece, arranged
 
 ELF = "have the memory written as an ELF core (virsh dump --memory-only, dump-guest-memory)"
@@ -16,7 +20,7 @@ CONVERT = "convert it to an ELF core, or to raw memory, first"
 
 
 class Container(NamedTuple):
-    """A format: ``magic`` stands at ``offset`` of the file; ``advice`` is what to do instead."""
+    """A format that is not read: ``magic`` is at ``offset`` of the file, ``advice`` says what to do."""
 
     offset: int
     magic: bytes
@@ -65,6 +69,8 @@ CONTAINERS = (
 )
 # fmt: on
 
+GZIP = b"\x1f\x8b\x08"  # deflate is the only method; two bytes alone may begin raw memory
+
 LIME_MAGIC = b"EMiL"
 LIME_VERSION = 1
 # LiME doc/README.md, "Spec": magic, version, first and last address, eight reserved bytes.
@@ -72,8 +78,46 @@ LIME = struct.Struct("<4sIQQ8x")
 RANGES_MOST = 1 << 16
 
 
+def compressed_by(data: memoryview) -> Compression | None:
+    """Return how the data are compressed; None if they are not."""
+    known = compression(data)
+    return None if known and known.name == "gzip" and data[: len(GZIP)] != GZIP else known
+
+
+def inflated(data: memoryview, known: Compression, source: str) -> memoryview:
+    """Return what the data inflate to, mapped from a file without a name (WitnessError).
+
+    A dump is read at any place, and a compressed one only from its beginning. Runs of zeros become
+    holes of the file.
+    """
+    if known.opened is None:
+        raise WitnessError(
+            f"{source}: compressed with {known.name}, which is not read here: unpack it first "
+            "(--raw: take its bytes as they are)"
+        )
+    size = 0
+    with tempfile.TemporaryFile() as file:
+        for piece in compressed.unpacked(compressed.cut(data), known, source):
+            size += len(piece)
+            if size > compressed.STREAM_MAX:
+                most = compressed.STREAM_MAX >> 30
+                raise WitnessError(
+                    f"{source}: {known.name} data inflates to over {most} GiB: unpack it, and give "
+                    "that"
+                )
+            if piece.count(0) == len(piece):
+                file.seek(len(piece), 1)
+            else:
+                file.write(piece)
+        if not size:
+            raise WitnessError(f"{source}: {known.name} data inflates to nothing")
+        file.truncate(size)
+        file.flush()
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
 def refuse(data: memoryview, source: str) -> None:
-    """Raise WitnessError if the data are of a container that is not read."""
+    """Raise WitnessError if the data are in one of CONTAINERS."""
     for known in CONTAINERS:
         if data[known.offset : known.offset + len(known.magic)] == known.magic:
             raise WitnessError(
@@ -82,26 +126,18 @@ def refuse(data: memoryview, source: str) -> None:
             )
 
 
-def is_lime(data: memoryview) -> bool:
-    """Tell whether the data begin as a LiME dump does."""
-    return bytes(data[: len(LIME_MAGIC)]) == LIME_MAGIC
-
-
 def lime(data: memoryview, source: str) -> Image:
-    """Return the physical memory of a LiME dump: a header, and its bytes, for each range."""
+    """Return the physical memory of a LiME dump: for each range a header, then its bytes."""
     pieces = tuple(_ranges(data, source))
-    whole = sum(piece.size for piece in pieces)
-    held = sum(len(piece.data) for piece in pieces)
-    lacks = f"truncated: {whole - held:#x} bytes of its last range are not in it"
-    notes = (lacks,) if whole != held else ()
-    present = (Piece(piece.address, len(piece.data), piece.data) for piece in pieces if piece.data)
-    kept = arranged(present)
+    lost = sum(piece.size - len(piece.data) for piece in pieces)
+    notes = (f"truncated: {lost:#x} bytes of its last range are not in it",) if lost else ()
+    kept = arranged(piece._replace(size=len(piece.data)) for piece in pieces if piece.data)
     if not kept:
         raise WitnessError(f"{source}: LiME: truncated: no range has any bytes")
-    return Image(source, LIME_KIND, kept, None, notes, whole != held)
+    return Image(source, LIME_KIND, kept, None, notes, lost > 0)
 
 
-# ``size`` of a piece is what its header says, even if the file ends before.
+# The size of a piece is what its header says, even if the file ends before.
 def _ranges(data: memoryview, source: str) -> Iterator[Piece]:
     place = 0
     for _ in range(RANGES_MOST):

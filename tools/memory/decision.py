@@ -1,9 +1,7 @@
-"""Which layout does an area have? Decided from evidence, or not decided.
+"""Decide from the bytes whether an area is native or compat, with reasons, or leave it open.
 
-Native at A always reads as compat at A+4 too: the padding, when zero, is a state of 0. So a
-reading that fits is not yet an answer, and "cannot tell" is one.
-
-Law of this file: the bytes decide before anything else, and every decision carries its reason.
+Native at A with zero padding always reads as compat at A+4 too, because the padding is then a
+state of 0. So one reading that fits is not enough for a decision.
 """
 
 from collections.abc import Iterable
@@ -12,7 +10,8 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
-from runstate_abi.tools.memory.area import SHIFT, Values, Window, abi_of, values
+from runstate_abi.tools.memory import area
+from runstate_abi.tools.memory.area import AreaBytes, Excerpt, Values
 
 # How well a reading's five times agree with what a writer makes of them, best first.
 EXACT, ORDERED, FLAGGED, SMALL, NONE = 4, 3, 2, 1, 0
@@ -26,21 +25,18 @@ FITS = {
 
 ONLY_COMPAT = "the ELF header says i386, which has no other form"
 
-# 2^60 ns are 36 years, longer than any machine has been up.
-AGE_MOST = 1 << 60
+AGE_MOST = 1 << 60  # ns: 36 years, longer than any machine has been up
 WORD = 32
 # Read four bytes off, a time's low word is another time's high word: below 2^24 for the first
 # two years. A true time's low word is below 2^24 once in 256, all of them together never.
 HIGH_WORD_MOST = 1 << 24
-
-
 # Read one byte early, every time is 256 times as large, and may still be within an uptime.
 MISREAD_LEAST = 1 << 7
-SANE_LEAD = 2  # So many more numbers must make sense in one reading than in the other.
+SANE_LEAD = 2  # so many more numbers must be plausible in one reading than in the other
 
 
-class Reading(NamedTuple):
-    """A layout, and where the area would begin."""
+class Rival(NamedTuple):
+    """A reading that cannot be ruled out: a layout, and where the area would begin."""
 
     layout: Layout
     address: int
@@ -49,120 +45,124 @@ class Reading(NamedTuple):
 class Decision(NamedTuple):
     """``layout`` is None when nothing decides; ``reasons`` say why, for a person.
 
-    ``others`` are the readings that cannot be ruled out: all of them where nothing decides, else
-    the one that the same bytes have at another address.
+    ``others`` are the readings that are left: all of them where nothing decides, else the one
+    that the same bytes have at another address.
     """
 
     layout: Layout | None
     reasons: tuple[str, ...]
-    others: tuple[Reading, ...] = ()
+    others: tuple[Rival, ...] = ()
 
 
 def standing(seen: Values) -> int:
     """Return how well the times agree with what a writer makes of them: EXACT down to NONE."""
-    if _shifted(seen) or not seen.entry:
+    numbers = (seen.entry, *seen.times)
+    low_words = (time % (1 << WORD) for time in numbers)
+    shifted = max(numbers) >> WORD > 0 and all(word < HIGH_WORD_MOST for word in low_words)
+    if shifted or not seen.entry:
         return NONE
     if seen.total % (1 << 64) in (seen.entry, seen.entry_raw):
         return EXACT
-    if max(seen.entry, *seen.times) >= AGE_MOST:
+    if max(numbers) >= AGE_MOST:
         return NONE
     if seen.state < len(RUNSTATES) and seen.total <= seen.entry:
         return ORDERED
     return FLAGGED if seen.updating else SMALL
 
 
-def _shifted(seen: Values) -> bool:
-    times = (seen.entry, *seen.times)
-    low_words = (time % (1 << WORD) for time in times)
-    return max(times) >> WORD > 0 and all(word < HIGH_WORD_MOST for word in low_words)
-
-
-def decide(seen: Window, machine: str | None = None) -> Decision:
+def decide(seen: Excerpt, machine: str | None = None) -> Decision:
     """Decide the layout of the area that begins where ``seen`` does.
 
     ``machine`` is the ABI name that an ELF header stands for, if there is one.
     """
     if len(seen.data) < NATIVE.size:
         return _checked(COMPAT, f"there are only {len(seen.data)} bytes of it", seen, machine)
-    fits = {layout: standing(values(layout, seen.data)) for layout in (NATIVE, COMPAT)}
+    read = {layout: area.values(layout, seen.data) for layout in (NATIVE, COMPAT)}
+    fits = {layout: standing(found) for layout, found in read.items()}
     better, worse = sorted(fits, key=lambda layout: fits[layout], reverse=True)
     if fits[better] > fits[worse]:
-        reason = f"as {abi_of(better)} {FITS[fits[better]]}; as {abi_of(worse)} "
+        reason = f"as {area.abi_of(better)} {FITS[fits[better]]}; as {area.abi_of(worse)} "
         return _checked(better, reason + FITS[fits[worse]], seen, machine)
-    counts = {layout: _sane(values(layout, seen.data)) for layout in (NATIVE, COMPAT)}
-    better, worse = sorted(counts, key=lambda layout: counts[layout], reverse=True)
-    if counts[better] >= counts[worse] + SANE_LEAD:
-        reason = f"as {abi_of(better)} {counts[better]} of the 5 times are within a machine's "
-        reason += f"uptime, as {abi_of(worse)} {counts[worse]}"
+    sane = {
+        layout: sum(0 < number < AGE_MOST for number in (found.entry, *found.times))
+        for layout, found in read.items()
+    }
+    better, worse = sorted(sane, key=lambda layout: sane[layout], reverse=True)
+    if sane[better] >= sane[worse] + SANE_LEAD:
+        reason = f"as {area.abi_of(better)} {sane[better]} of the 5 times are within a machine's "
+        reason += f"uptime, as {area.abi_of(worse)} {sane[worse]}"
         return _checked(better, reason, seen, machine)
-    why = FITS[fits[NATIVE]] if any(counts.values()) else "every time is 0, or none makes sense"
-    return _by_machine(machine, f"native and compat fit alike: {why}")
-
-
-def short_of_native(seen: Window) -> bool:
-    """Tell whether native's last bytes are missing: with zeros there it fits better than compat."""
-    size = len(seen.data)
-    if not COMPAT.size <= size < NATIVE.size:
-        return False
-    compat = standing(values(COMPAT, seen.data))
-    native = standing(values(NATIVE, seen.data.ljust(NATIVE.size, b"\0")))
-    return native > compat or (native == compat and size > COMPAT.size)
-
-
-def _sane(seen: Values) -> int:
-    return sum(0 < number < AGE_MOST for number in (seen.entry, *seen.times))
-
-
-def doubted(decision: Decision, seen: Window, near: Iterable[Window]) -> Decision:
-    """Return the decision, undone if the area in an aligned place ``near`` explains these times.
-
-    Read a byte early, an area's times are all 256 times as large, and fit each other as before.
-    """
-    if decision.layout is None:
-        return decision
-    read = values(decision.layout, seen.data).entry
-    for place in near:
-        layout = next((x for x in (NATIVE, COMPAT) if _explains(x, place, read)), None)
-        if layout is not None:
-            factor = read // values(layout, place.data).entry
-            reason = f"{abi_of(layout)} at {place.address:#x} is aligned, its times {factor} times "
-            others = (Reading(layout, place.address), Reading(decision.layout, seen.address))
-            return Decision(None, (*decision.reasons, f"{reason}smaller"), others)
-    return decision
-
-
-def _explains(layout: Layout, place: Window, read: int) -> bool:
-    if len(place.data) < layout.size:
-        return False
-    seen = values(layout, place.data)
-    return standing(seen) >= ORDERED and seen.entry * MISREAD_LEAST < read
+    why = FITS[fits[NATIVE]] if any(sane.values()) else "every time is 0, or none makes sense"
+    doubt = f"native and compat fit alike: {why}"
+    # Only x86 has a compat form, and i386 has no other; on x86-64 either kind of guest may run.
+    if machine == "i386":
+        return Decision(COMPAT, (doubt, ONLY_COMPAT))
+    if machine in ABI and machine not in ("x86_64", "x32"):
+        return Decision(NATIVE, (doubt, f"the ELF header says {machine}, which has no compat form"))
+    return Decision(None, (doubt,))
 
 
 # Compat at this address may be native four bytes earlier, and then the address is wrong.
-def _checked(layout: Layout, reason: str, seen: Window, machine: str | None) -> Decision:
+def _checked(layout: Layout, reason: str, seen: Excerpt, machine: str | None) -> Decision:
     if layout is not COMPAT:
         return Decision(layout, (reason,))
+    word = int.from_bytes(seen.before[-area.SHIFT :], "little")
+    earlier = seen.address - area.SHIFT
     if machine == "i386":
-        return Decision(layout, (reason, ONLY_COMPAT))
-    if len(seen.before) < SHIFT:
-        return Decision(layout, (reason, "the four bytes before are not there to contradict it"))
-    word = int.from_bytes(seen.before[-SHIFT:], "little")
-    earlier = seen.address - SHIFT
-    if word >= len(RUNSTATES):
-        return Decision(layout, (reason, f"the four bytes before, {word:#x}, are no state"))
-    if values(COMPAT, seen.data).state:
-        return Decision(layout, (reason, "as native four bytes earlier the padding would be 1..3"))
-    if earlier % NATIVE.field("state_entry_time").type.size:
-        return Decision(layout, (reason, f"native at {earlier:#x} would not be aligned"))
-    doubt = f"the four bytes before are {word}: native at {earlier:#x} reads the same"
-    both = (Reading(NATIVE, earlier), Reading(COMPAT, seen.address))
-    return Decision(None, (reason, doubt), both)
+        why = ONLY_COMPAT
+    elif len(seen.before) < area.SHIFT:
+        why = "the four bytes before are not there to contradict it"
+    elif word >= len(RUNSTATES):
+        why = f"the four bytes before, {word:#x}, are no state"
+    elif area.values(COMPAT, seen.data).state:
+        why = "as native four bytes earlier the padding would be 1..3"
+    elif earlier % NATIVE.field("state_entry_time").type.size:
+        why = f"native at {earlier:#x} would not be aligned"
+    else:
+        doubt = f"the four bytes before are {word}: native at {earlier:#x} reads the same"
+        both = (Rival(NATIVE, earlier), Rival(COMPAT, seen.address))
+        return Decision(None, (reason, doubt), both)
+    return Decision(layout, (reason, why))
 
 
-# Only x86 has a compat form, and i386 has no other; on x86-64 either kind of guest may run.
-def _by_machine(machine: str | None, doubt: str) -> Decision:
-    if machine == "i386":
-        return Decision(COMPAT, (doubt, ONLY_COMPAT))
-    if machine in ABI and machine not in ("x86_64", "i386", "x32"):
-        return Decision(NATIVE, (doubt, f"the ELF header says {machine}, which has no compat form"))
-    return Decision(None, (doubt,))
+def short_of_native(seen: Excerpt) -> bool:
+    """Tell whether this is native without its last bytes: with zeros there it fits better."""
+    size = len(seen.data)
+    if not COMPAT.size <= size < NATIVE.size:
+        return False
+    compat = standing(area.values(COMPAT, seen.data))
+    native = standing(area.values(NATIVE, seen.data.ljust(NATIVE.size, b"\0")))
+    return native > compat or (native == compat and size > COMPAT.size)
+
+
+def doubted(decision: Decision, seen: Excerpt, near: Iterable[Excerpt]) -> Decision:
+    """Return the decision, undone if an aligned area of ``near`` explains these times.
+
+    An area that is read from one byte early on has times 256 times as large, which still agree.
+    """
+    if decision.layout is None:
+        return decision
+    read = area.values(decision.layout, seen.data).entry
+    for place in near:
+        for layout in (NATIVE, COMPAT):
+            if len(place.data) < layout.size:
+                continue
+            found = area.values(layout, place.data)
+            if standing(found) >= ORDERED and found.entry * MISREAD_LEAST < read:
+                reason = f"{area.abi_of(layout)} at {place.address:#x} is aligned, its times "
+                reason += f"{read // found.entry} times smaller"
+                others = (Rival(layout, place.address), Rival(decision.layout, seen.address))
+                return Decision(None, (*decision.reasons, reason), others)
+    return decision
+
+
+def rival(shown: AreaBytes, before: bytes) -> int | None:
+    """Return where the other layout begins that reads the same times, if both readings fit.
+
+    ``before`` are the bytes in front of the area, as many as there are.
+    """
+    front = shown.data if shown.layout is NATIVE else before[-area.SHIFT :] + shown.data
+    words = [int.from_bytes(front[at : at + area.SHIFT], "little") for at in (0, area.SHIFT)]
+    if len(front) < NATIVE.size or not all(area.state_name(word) for word in words):
+        return None
+    return shown.address + (area.SHIFT if shown.layout is NATIVE else -area.SHIFT)

@@ -3,8 +3,8 @@
 QEMU describes memory by PT_LOAD program headers and their p_paddr. Xen's dump-core has no program
 headers: section .xen_pages holds pages, and .xen_pfn or .xen_p2m says which frame each one is.
 
-Law of this file: no number of the file is believed before it is held against the file's length;
-what a header promises and the file does not hold is a hole, and said.
+Law of this file: no number of the file is used before it is checked against the file's length.
+What a header promises and the file does not hold is reported as missing.
 """
 
 import struct
@@ -23,30 +23,30 @@ SEGMENTS_MOST = 1 << 20  # QEMU makes one for each block of memory: tens, thousa
 
 
 class Shape(NamedTuple):
-    """Where an ELF class keeps what is read here, as struct formats without the byte order."""
+    """Where an ELF class keeps what is read here."""
 
-    header: str  # e_type e_machine e_phoff e_shoff e_phentsize e_phnum e_shentsize, from byte 16
-    segment: str  # p_type and the fields of Segment, in the order of `order`
-    order: tuple[int, int, int, int, int, int]
+    header: struct.Struct  # e_type e_machine e_phoff e_shoff e_phentsize e_phnum, from byte 16 on
+    segment: struct.Struct  # p_type, then the fields of Segment
     info: int  # offset of sh_info in a section header
 
 
-# The System V gABI, chapters "ELF Header" and "Program Header"; "x" is a byte of no interest.
+# The System V gABI, chapters "ELF Header" and "Program Header"; "x" is a byte of no interest. By
+# EI_CLASS.
 # fmt: off
 SHAPES = {
-    #           e_type, e_machine ..  e_phoff, e_shoff ..  e_phentsize, e_phnum, e_shentsize
-    32: Shape("<HH 4x 4x              II 4x 2x             HHH", "<7I4x",   (0, 1, 2, 3, 4, 5), 28),
-    64: Shape("<HH 4x 8x              QQ 4x 2x             HHH", "<II5Q8x", (0, 2, 3, 4, 5, 6), 44),
+    1: Shape(struct.Struct("<HH 4x 4x II 4x 2x HH 2x"), struct.Struct("<I   5I 8x"), 28),
+    2: Shape(struct.Struct("<HH 4x 8x QQ 4x 2x HH 2x"), struct.Struct("<I4x 5Q 8x"), 44),
 }
 # fmt: on
 
 
 class Segment(NamedTuple):
-    """One PT_LOAD: ``filesz`` bytes at file ``offset`` are the memory at ``paddr``.
+    """One program header: ``filesz`` bytes at file ``offset`` are the memory at ``paddr``.
 
-    A process core has no physical addresses: all its ``paddr`` are 0, and ``vaddr`` tells.
+    A process core has no physical addresses: every ``paddr`` is 0, and ``vaddr`` is used instead.
     """
 
+    type: int
     offset: int
     vaddr: int
     paddr: int
@@ -54,111 +54,83 @@ class Segment(NamedTuple):
     memsz: int
 
 
-class Header(NamedTuple):
-    """An ELF core's header: class in bits, machine, and where its program headers are."""
-
-    elf_class: int
-    machine: int
-    phoff: int
-    phnum: int
-
-
-def is_elf(data: memoryview) -> bool:
-    """Tell whether the data begin as an ELF file does."""
-    return bytes(data[: len(elf.MAGIC)]) == elf.MAGIC
-
-
 def image(data: memoryview, source: str) -> Image:
     """Return the guest-physical memory of an ELF core (WitnessError)."""
-    header = _header(data, source)
-    abi = abi_of_elf(header.elf_class, header.machine)
-    machine = abi.name if abi else elf.MACHINES.get(header.machine, f"machine {header.machine}")
-    if header.phnum:
-        return _from_segments(data, source, header, machine)
-    return _from_pages(data, source, machine)
-
-
-def _header(data: memoryview, source: str) -> Header:
-    if len(data) < 16 or data[4] not in (1, 2):
+    if len(data) < 16 or data[4] not in SHAPES:
         raise WitnessError(f"{source}: ELF header: no known class")
     if data[5] != 1:
         raise WitnessError(f"{source}: ELF header: not little-endian, as every Xen guest is")
-    elf_class = (32, 64)[data[4] - 1]
-    shape = SHAPES[elf_class]
-    if len(data) < 16 + struct.calcsize(shape.header):
+    shape, elf_class = SHAPES[data[4]], 32 * data[4]
+    if len(data) < 16 + shape.header.size:
         raise WitnessError(f"{source}: truncated: {len(data)} bytes are not a whole ELF header")
-    kind, machine, phoff, shoff, entry, phnum, _ = struct.unpack_from(shape.header, data, 16)
+    kind, number, phoff, shoff, entry, phnum = shape.header.unpack_from(data, 16)
     if kind != ET_CORE:
         raise WitnessError(f"{source}: ELF type {kind} is no memory dump (a core is {ET_CORE})")
-    if phnum and entry != struct.calcsize(shape.segment):
+    if phnum and entry != shape.segment.size:
         raise WitnessError(
-            f"{source}: ELF header: program headers of {entry} bytes, "
-            f"expected {struct.calcsize(shape.segment)}"
+            f"{source}: ELF header: program headers of {entry} bytes, expected {shape.segment.size}"
         )
     if phnum == PN_XNUM:
         phnum = _many_segments(data, source, shoff, shape)
-    return Header(elf_class, machine, phoff, phnum)
+    abi = abi_of_elf(elf_class, number)
+    machine = abi.name if abi else elf.MACHINES.get(number, f"machine {number}")
+    if not phnum:
+        return _from_pages(data, source, machine)
+    segments = list(_segments(data, source, shape.segment, phoff, phnum))
+    return _from_segments(data, source, segments, f"ELF{elf_class}", machine)
 
 
 # More than 65534 program headers do not fit into e_phnum: the first section's sh_info has them.
 def _many_segments(data: memoryview, source: str, shoff: int, shape: Shape) -> int:
     if not shoff or shoff + shape.info + 4 > len(data):
         raise WitnessError(f"{source}: ELF header: e_phnum is PN_XNUM, but there is no section 0")
-    return int(struct.unpack_from("<I", data, shoff + shape.info)[0])
+    return int.from_bytes(data[shoff + shape.info : shoff + shape.info + 4], "little")
 
 
-def _from_segments(data: memoryview, source: str, header: Header, machine: str) -> Image:
+def _segments(
+    data: memoryview, source: str, row: struct.Struct, phoff: int, phnum: int
+) -> Iterator[Segment]:
+    end = phoff + row.size * phnum
+    if phnum > SEGMENTS_MOST:
+        raise WitnessError(f"{source}: ELF header: {phnum} program headers, no core has so many")
+    if end > len(data):
+        raise WitnessError(
+            f"{source}: truncated: the program headers end at {end:#x}, the file at {len(data):#x}"
+        )
+    return (Segment(*fields) for fields in row.iter_unpack(data[phoff:end]))
+
+
+def _from_segments(
+    data: memoryview, source: str, segments: list[Segment], kind: str, machine: str
+) -> Image:
+    loaded = [(number, item) for number, item in enumerate(segments) if item.type == PT_LOAD]
     pieces: list[Piece] = []
     absent, partial = 0, 0
-    segments = list(_segments(data, source, header))
-    kind = f"ELF{header.elf_class} core"
-    notes: list[str] = []
-    if _of_a_process([segment for _, segment in segments]):
-        segments = [(number, item._replace(paddr=item.vaddr)) for number, item in segments]
-        kind = f"ELF{header.elf_class} process core"
+    kind, notes = f"{kind} core", []
+    # In cores of processes (gdb, the kernel) all are 0; a machine has at most one segment at 0.
+    if not any(x.paddr for _, x in loaded) and any(x.vaddr for _, x in loaded):
+        loaded = [(number, item._replace(paddr=item.vaddr)) for number, item in loaded]
+        kind = kind.replace(" core", " process core")
         notes.append("no segment has a physical address: addresses are virtual, --gpa takes them")
-    for number, segment in segments:
+    for number, segment in loaded:
         if segment.paddr + max(segment.filesz, segment.memsz) > ADDRESS_END:
             raise WitnessError(
                 f"{source}: program header {number}: memory at {segment.paddr:#x} of "
                 f"{segment.memsz:#x} bytes ends beyond 2^64"
             )
-        held = max(0, min(segment.filesz, len(data) - segment.offset))
+        part = data[segment.offset : segment.offset + segment.filesz]
         absent += max(0, segment.memsz - segment.filesz)
-        partial += segment.filesz - held
-        if held:
-            part = data[segment.offset : segment.offset + held]
-            pieces.append(Piece(segment.paddr, held, part))
+        partial += segment.filesz - len(part)
+        if part:
+            pieces.append(Piece(segment.paddr, len(part), part))
     if not pieces:
-        raise WitnessError(f"{source}: no PT_LOAD of {header.phnum} program headers has any bytes")
+        count = len(segments)
+        raise WitnessError(f"{source}: no PT_LOAD of {count} program headers has any bytes")
     if partial:
         notes.append(f"truncated: {partial:#x} bytes that its headers promise are not in it")
     if absent:
         notes.append(f"{absent:#x} bytes of memory were not dumped")
     return Image(source, kind, arranged(pieces), machine, tuple(notes), partial > 0)
-
-
-# gdb's gcore and the kernel's core dumps of processes; a machine's memory begins at 0 only once.
-def _of_a_process(segments: list[Segment]) -> bool:
-    return not any(item.paddr for item in segments) and any(item.vaddr for item in segments)
-
-
-def _segments(data: memoryview, source: str, header: Header) -> Iterator[tuple[int, Segment]]:
-    shape = SHAPES[header.elf_class]
-    row = struct.Struct(shape.segment)
-    end = header.phoff + row.size * header.phnum
-    if header.phnum > SEGMENTS_MOST:
-        raise WitnessError(
-            f"{source}: ELF header: {header.phnum} program headers, no core has so many"
-        )
-    if end > len(data):
-        raise WitnessError(
-            f"{source}: truncated: the program headers end at {end:#x}, the file at {len(data):#x}"
-        )
-    for number, fields in enumerate(row.iter_unpack(data[header.phoff : end])):
-        kind, *rest = (fields[index] for index in shape.order)
-        if kind == PT_LOAD:
-            yield number, Segment(*rest)
 
 
 # The format: Xen's docs/misc/dump-core-format.txt.

@@ -1,43 +1,18 @@
-"""One area, explained: read, decided, observed, and shown in the view that was asked for.
-
-It puts the parts of this folder together for the options of ``runstate hexdump``, whether the area
-is in a file, a core, a text or a live machine.
-"""
+"""Explain one area for ``runstate hexdump``: read it, decide its layout, judge it, and show it."""
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import output
+from runstate_abi.tools.memory import area, decision, json_view, sources, text_view
 from runstate_abi.tools.memory import image as memory
-from runstate_abi.tools.memory import json_view, lines, sources
-from runstate_abi.tools.memory.area import (
-    LAYOUTS,
-    SHIFT,
-    SMALLEST,
-    Area,
-    Span,
-    Window,
-    area,
-    missing,
-    rival,
-    values,
-    window,
-)
+from runstate_abi.tools.memory.area import AreaBytes, Excerpt
 from runstate_abi.tools.memory.comparison import compare, deltas, told
-from runstate_abi.tools.memory.decision import (
-    ORDERED,
-    Decision,
-    Reading,
-    decide,
-    doubted,
-    short_of_native,
-    standing,
-)
+from runstate_abi.tools.memory.decision import Decision
 from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.memory.observations import NORMAL, WRONG, Observation, note, observe, worst
 from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
@@ -46,7 +21,7 @@ from runstate_abi.tools.output import Ink, Line
 FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where an area begins, and where its other page is if that is not the next one."""
 
     address: int
@@ -54,180 +29,154 @@ class Place(NamedTuple):
 
 
 def explain(
-    options: argparse.Namespace, image: Image, place: Place, torn: Observation | None = None
+    options: argparse.Namespace, image: Image, place: Location, torn: Observation | None = None
 ) -> int:
     """Show the area at ``place`` in the view that the options ask for; return the exit code.
 
-    ``torn`` says that the bytes changed while they were read, and stands for what they would tell.
+    ``torn`` is given if the bytes changed while they were read, and replaces all observations.
     """
     if image.kind == STRUCT_KIND and options.abi == "compat" and not place.address:
-        place = Place(SHIFT)  # The numbers were put where native has them.
-    seen = _window(options, image, place)
-    earlier = _earlier(options, place)
+        place = Location(area.SHIFT)  # the text reader put the numbers where native has them
+    seen = _excerpt(options, image, place)
+    earlier = None
+    if options.before:
+        name, address = options.before
+        there = place if address is None else Location(address)
+        earlier = _excerpt(options, sources.asked(name, options), there)
     for text in image.notes:
         print(f"runstate: {image.source}: {text}", file=sys.stderr)
-    if not options.abi and short_of_native(seen):
-        raise WitnessError(missing(image.source, seen.address, len(seen.data)))
-    decision = decided(options, seen, earlier, image.machine)
+    if not options.abi and decision.short_of_native(seen):
+        raise WitnessError(area.missing(image.source, seen.address, len(seen.data)))
+    answer = decided(options, seen, earlier, image.machine)
     if not options.abi:
-        decision = doubted(decision, seen, _near(image, seen))
-    if decision.layout is None:
-        return _undecided(options, image, seen, decision)
-    shown = area(decision.layout, seen)
-    if image.machine in (None, "x86_64") and not options.abi:
-        decision = _with_rival(decision, shown, seen.before)
+        answer = decision.doubted(answer, seen, _near(image, seen))
+    if answer.layout is None:
+        return _undecided(options, image, seen, answer)
+    shown = area.read_as(answer.layout, seen)
+    place_of_other = decision.rival(shown, seen.before)
+    if image.machine in (None, "x86_64") and not options.abi and place_of_other is not None:
+        # It is decided for this address, but the guest may have registered the other.
+        other = next(name for name in area.LAYOUTS if name != shown.abi)
+        reason = f"{other} at {place_of_other:#x} reads the same, if that is the address"
+        others = (decision.Rival(area.LAYOUTS[other], place_of_other),)
+        answer = Decision(answer.layout, (*answer.reasons, reason), others)
     if options.pages_view:
         second = shown.spans[1].address if len(shown.spans) > 1 else None
-        return pages(options, shown.layout, Place(shown.address, second))
-    return _show(options, image.source, shown, decision, earlier, torn)
+        return pages(options, shown.layout, Location(shown.address, second))
+    return _show(options, image.source, shown, answer, earlier, torn)
 
 
-def _window(options: argparse.Namespace, image: Image, place: Place) -> Window:
+def _excerpt(options: argparse.Namespace, image: Image, place: Location) -> Excerpt:
     if options.second_page:
         name, offset = options.second_page
-        return _crossing(image, place, sources.opened(name), offset)
-    if place.second is not None:
-        return _crossing(image, place, image, place.second)
-    return window(image, place.address)
-
-
-def _crossing(image: Image, place: Place, other: Image, offset: int) -> Window:
-    rest = memory.available(other, offset, PAGE_SIZE)
-    if not rest:
-        memory.read(other, offset, 1)
-    return window(image, place.address, Span(offset, rest))
-
-
-def _earlier(options: argparse.Namespace, place: Place) -> Window | None:
-    if not options.before:
-        return None
-    name, address = options.before
-    image = sources.asked(name, options)
-    return _window(options, image, place if address is None else Place(address))
+        return area.excerpt(image, place.address, offset, sources.opened(name))
+    return area.excerpt(image, place.address, place.second)
 
 
 def decided(
-    options: argparse.Namespace, seen: Window, earlier: Window | None, machine: str | None
+    options: argparse.Namespace, seen: Excerpt, earlier: Excerpt | None, machine: str | None
 ) -> Decision:
+    """Decide the layout: by --abi, by the bytes, or by those of an earlier dump."""
     if options.abi:
-        return Decision(LAYOUTS[options.abi], (options.abi_reason,))
-    decision = decide(seen, machine)
-    if decision.layout is None and earlier is not None:
-        other = decide(earlier, machine)
+        return Decision(area.LAYOUTS[options.abi], (options.abi_reason,))
+    answer = decision.decide(seen, machine)
+    if answer.layout is None and earlier is not None:
+        other = decision.decide(earlier, machine)
         if other.layout is not None:
             return Decision(other.layout, ("decided by the earlier dump", *other.reasons))
-    return decision
+    return answer
 
 
-# The aligned places on both sides of an address that is not: a slip of the finger, or KVM's.
-def _near(image: Image, seen: Window) -> Iterator[Window]:
-    slip = seen.address % SHIFT
-    places = (seen.address - slip, seen.address - slip + SHIFT) if slip else ()
+# The areas at the aligned addresses on both sides of one that is not aligned.
+def _near(image: Image, seen: Excerpt) -> Iterator[Excerpt]:
+    slip = seen.address % area.SHIFT
+    places = (seen.address - slip, seen.address - slip + area.SHIFT) if slip else ()
     for place in places:
-        if len(memory.available(image, place, SMALLEST)) == SMALLEST:
-            yield window(image, place)
-
-
-# Decided for this address; the guest may have registered the other.
-def _with_rival(decision: Decision, shown: Area, before: bytes) -> Decision:
-    place = rival(shown, before)
-    if place is None:
-        return decision
-    other = next(name for name in LAYOUTS if name != shown.abi)
-    reason = f"{other} at {place:#x} reads the same, if that is the address"
-    others = (Reading(LAYOUTS[other], place),)
-    return decision._replace(reasons=(*decision.reasons, reason), others=others)
+        if len(memory.available(image, place, area.SMALLEST)) == area.SMALLEST:
+            yield area.excerpt(image, place)
 
 
 def _show(
     options: argparse.Namespace,
     source: str,
-    shown: Area,
-    decision: Decision,
-    earlier: Window | None,
+    shown: AreaBytes,
+    answer: Decision,
+    earlier: Excerpt | None,
     torn: Observation | None,
 ) -> int:
     found = observe(shown) if torn is None else (torn,)
-    old = area(_layout_of(options, shown.layout, earlier), earlier) if earlier else None
+    old = area.read_as(_layout_of(options, shown.layout, earlier), earlier) if earlier else None
+    moved = deltas(old.values, shown.values) if old else None
     if old is not None:
         found = told(found, compare(old.values, shown.values))
         if old.layout is not shown.layout:
             text = f"it was {old.abi} in the earlier dump: the guest switched its mode"
             found = told(found, (note(NORMAL, text, "mode"),))
+    verdict = worst(found)
     if options.format == "json":
-        value = json_view.area(shown, source, decision.reasons)
-        value["same_bytes_at"] = next((x.address for x in decision.others), None)
-        if old is not None:
-            moved = deltas(old.values, shown.values)
+        value = json_view.area(shown, source, answer.reasons)
+        value["same_bytes_at"] = next((x.address for x in answer.others), None)
+        if old is not None and moved is not None:
             value["before"] = json_view.growth(old.values, moved, options.before[0])
         value["observations"] = json_view.observations(found)
-        value["verdict"] = worst(found)
-        # One area is for reading; one of each CPU is a line each.
-        indent = None if options.percpu else 2
-        out(options, [(Ink(json.dumps(value, indent=indent)),)])
+        value["verdict"] = verdict
+        # With --percpu there is one area for each CPU, and one line for each area.
+        out_json(options, value, None if options.percpu else 2)
     else:
-        out(options, _text(options, source, shown, decision, old, found))
-    return SOMETHING_WRONG if worst(found) == WRONG else FINE
+        growth = text_view.growth(moved, options.before[0]) if moved else ()
+        lines = [
+            *text_view.heading(shown, source, answer.reasons),
+            *text_view.body(shown),
+            *growth,
+            *text_view.steal(shown.values),
+            *text_view.observed(found, columns(options)),
+            text_view.verdict(verdict),
+        ]
+        out(options, lines)
+    return SOMETHING_WRONG if verdict == WRONG else FINE
 
 
 # An earlier dump may be from before the guest switched its mode, and only its own layout fits it.
-def _layout_of(options: argparse.Namespace, later: Layout, earlier: Window) -> Layout:
-    other = next(layout for layout in LAYOUTS.values() if layout is not later)
+def _layout_of(options: argparse.Namespace, later: Layout, earlier: Excerpt) -> Layout:
+    other = next(layout for layout in area.LAYOUTS.values() if layout is not later)
     if options.abi or len(earlier.data) < other.size:
         return later
-    fits = {layout: standing(values(layout, earlier.data)) for layout in (later, other)}
-    return other if fits[other] >= ORDERED > fits[later] else later
+    fits = {
+        layout: decision.standing(area.values(layout, earlier.data)) for layout in (later, other)
+    }
+    return other if fits[other] >= decision.ORDERED > fits[later] else later
 
 
-def _text(
-    options: argparse.Namespace,
-    source: str,
-    shown: Area,
-    decision: Decision,
-    old: Area | None,
-    found: tuple[Observation, ...],
-) -> list[Line]:
-    text = [*lines.heading(shown, source, decision.reasons), *lines.body(shown)]
-    if old is not None:
-        text += lines.growth(deltas(old.values, shown.values), options.before[0])
-    told_of = [*lines.steal(shown.values), *lines.observed(found, columns(options))]
-    return [*text, *told_of, lines.verdict(worst(found))]
-
-
-def _undecided(options: argparse.Namespace, image: Image, seen: Window, decision: Decision) -> int:
-    readings = _readings(image, seen, decision)
+def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, answer: Decision) -> int:
+    # The readings that are left, each at its own address.
+    readings = [
+        area.read_as(layout, seen if address == seen.address else area.excerpt(image, address))
+        for layout, address in answer.others
+    ]
+    if not readings:
+        readings = [
+            area.read_as(x, seen) for x in area.LAYOUTS.values() if x.size <= len(seen.data)
+        ]
     if options.format == "json":
         values = [json_view.area(x, image.source, ()) for x in readings]
-        text = json.dumps(json_view.undecided(values, image.source, decision.reasons), indent=2)
-        out(options, [(Ink(text),)])
+        out_json(options, json_view.undecided(values, image.source, answer.reasons))
     else:
         shown: list[Line] = []
         for reading in readings:
-            shown += [*lines.heading(reading, image.source, ()), *lines.body(reading)]
+            shown += [*text_view.heading(reading, image.source, ()), *text_view.body(reading)]
         out(options, shown)
-    why = "; ".join(decision.reasons)
+    why = "; ".join(answer.reasons)
     print(f"runstate: cannot tell what is there: {why} (give --abi)", file=sys.stderr)
     return CANNOT_TELL
 
 
-# The readings that are left, each at its own address.
-def _readings(image: Image, seen: Window, decision: Decision) -> list[Area]:
-    if decision.others:
-        return [
-            area(layout, seen if address == seen.address else window(image, address))
-            for layout, address in decision.others
-        ]
-    return [area(layout, seen) for layout in LAYOUTS.values() if layout.size <= len(seen.data)]
-
-
-def pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
+def pages(options: argparse.Namespace, layout: Layout, place: Location) -> int:
     """Draw which field of the area at ``place`` lies in which page; return the exit code."""
     from runstate_abi.tools.memory import pages_view
 
     held = pages_view.pages(layout, place.address, place.second)
     if options.format == "json":
-        value = pages_view.as_json(layout, held, place.address)
-        out(options, [(Ink(json.dumps(value, indent=2)),)])
+        out_json(options, pages_view.as_json(layout, held, place.address))
     elif options.pages_view == "svg":
         from runstate_abi.tools.rendering import drawing
 
@@ -242,6 +191,11 @@ def pages(options: argparse.Namespace, layout: Layout, place: Place) -> int:
 def columns(options: argparse.Namespace) -> int | None:
     """Return the width of the terminal that is written to; None if the output goes elsewhere."""
     return None if options.output not in (None, "-") else output.columns(sys.stdout)
+
+
+def out_json(options: argparse.Namespace, value: Any, indent: int | None = 2) -> bool:
+    """Write one JSON value where the options say, as out() does."""
+    return out(options, [(Ink(json.dumps(value, indent=indent)),)])
 
 
 def out(options: argparse.Namespace, text: list[Line]) -> bool:

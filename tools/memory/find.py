@@ -1,7 +1,4 @@
-"""``runstate find``: look for runstate areas in a whole memory image.
-
-How the search works is in search/; this module reads the arguments and prints a table or JSON.
-"""
+"""``runstate find``: look for runstate areas in a whole memory image, as search/ does it."""
 
 import argparse
 import json
@@ -26,22 +23,21 @@ FOUND, NOTHING = 0, 1
 SCHEMA = "runstate-find/1"
 
 DESCRIPTION = """\
-Look for runstate areas in a memory image, at every byte: raw, an ELF core (of a process too, by
-virtual addresses), a LiME dump, either of them compressed, or pasted text. Each candidate comes
-with its reasons, best first; "since" is its state_entry_time, on the host's clock. --before, an
-earlier dump of the same machine, tells most, and what was an area there stays one. Native at A and
-compat at A+4 read the same, and are one candidate. An area in two pages that are not neighbours is
-not found: hexdump --pages shows it."""
+Look for runstate areas at every byte of a memory image: raw memory, an ELF core (of a process too,
+by virtual addresses), a LiME dump, any of them compressed, or pasted text. Candidates come best
+first, each with its reasons; "since" is the state_entry_time, by the host's clock. An earlier dump
+of the same machine (--before) helps most. Native at A and compat at A+4 read the same and are one
+candidate. An area in two pages that are not neighbours is not found; hexdump --pages shows it."""
 EPILOG = """\
-Each reason has a weight, and each candidate their total; below 0 it is unlikely. The first 20 come
-with their reasons, --json has all. A candidate is likely from 6 on, which takes a second dump, a
-copy of Xen's, or times that add up as KVM keeps them; a hypervisor copy is Xen's own record of a
-vCPU, in front of which stands a pointer of Xen's; unlikely is what something speaks against.
+Each reason has a weight, and the total of a candidate is their sum. From 6 on it is likely, which
+takes an earlier dump, a copy of Xen's, or times that add up as on KVM. It is unlikely below 0 or if
+a reason rules it out. A hypervisor copy is Xen's own record of a vCPU, with a pointer of Xen's in
+front of it. The first 20 candidates are printed with their reasons; --json has all.
 
 exit status: 0 candidates were found, 1 none was, 2 wrong usage, 3 the image could not be read, or
   not all of it and nothing was found"""
-WORTH_NUMPY = 64 << 20  # bytes: what takes seconds without it
-EXPLAINED, UNLIKELY_EXPLAINED = 20, 5  # candidates that are printed with their reasons
+WORTH_NUMPY = 64 << 20  # bytes: a search takes seconds without it
+EXPLAINED, UNLIKELY_EXPLAINED = 20, 5  # the first so many are printed with their reasons
 STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 
 
@@ -71,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
     add("--before", metavar="IMAGE2", help="an earlier dump of the same memory")
     sources.add_options(made)
-    add("--limit", type=count, default=20, metavar="N", help="show so many; 0 is all (20)")
+    add("--limit", type=count, default=20, metavar="N", help="show at most N; 0 shows all (20)")
     add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     return made
@@ -91,17 +87,13 @@ def _print(options: argparse.Namespace, image: Image, search: finding.Search) ->
         }
         print(json.dumps(value, indent=2))
         return
-    output.write(table(shown, image, options.base, _carried(options)), options.color)
+    # Options that hexdump needs to read the same image.
+    carried = f" --before {quote(options.before)}" if options.before not in (None, "-") else ""
+    carried += " --raw" if options.raw else ""
+    carried += f" --base {options.base:#x}" if options.base else ""
+    carried += f" --text {options.text}" if options.text else ""
+    output.write(table(shown, image, options.base, carried), options.color)
     print(f"runstate: {_summary(options, search, len(shown))}", file=sys.stderr)
-
-
-# What the command that explains a candidate needs as this one did.
-def _carried(options: argparse.Namespace) -> str:
-    words = ["--before", quote(options.before)] if options.before not in (None, "-") else []
-    words += ["--raw"] if options.raw else []
-    words += ["--base", f"{options.base:#x}"] if options.base else []
-    words += ["--text", options.text] if options.text else []
-    return "".join(f" {word}" for word in words)
 
 
 def _summary(options: argparse.Namespace, search: finding.Search, shown: int) -> str:
@@ -119,11 +111,9 @@ def _summary(options: argparse.Namespace, search: finding.Search, shown: int) ->
 
 
 def table(found: list[Candidate], image: Image, base: int = 0, carried: str = "") -> Iterator[Line]:
-    """Yield the candidates for a person, each with its reasons and the command that explains it.
+    """Yield a line for each candidate, and for the first ones their reasons and a command.
 
-    ``base`` is the address of a raw image's first byte, whose offset is 0. ``carried`` are more
-    options of the command. Behind EXPLAINED candidates, and for unlikely ones behind the first
-    few, a line is enough.
+    ``base`` is the address of a raw image's first byte; ``carried`` are options of the command.
     """
     option = "--gpa" if image.placed else "--at"
     name = "-" if image.source == "standard input" else quote(image.source)
@@ -145,14 +135,10 @@ def table(found: list[Candidate], image: Image, base: int = 0, carried: str = ""
             other = "compat" if abi_of(item.layout) == "native" else "native"
             yield (Ink(f"           {other} at {item.doubt:#x} reads the same", "dim"),)
         place = item.address - (base if option == "--at" else 0)
-        # Hexdump takes native where both fit, by itself, and says why.
+        # Where both layouts fit, hexdump takes native.
         abi = " --abi compat" if item.doubt is not None and item.layout is COMPAT else ""
-        yield (
-            Ink(
-                f"           runstate hexdump {name} {option} {place:#x}{abi}{carried}",
-                "command",
-            ),
-        )
+        command = f"           runstate hexdump {name} {option} {place:#x}{abi}{carried}"
+        yield (Ink(command, "command"),)
 
 
 def as_json(item: Candidate) -> dict[str, Any]:

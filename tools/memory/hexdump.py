@@ -2,6 +2,7 @@
 
 This module reads the arguments and finds the place that they name; explanation.py shows the area.
 """
+# ruff: noqa: E501
 
 import argparse
 import os
@@ -11,7 +12,7 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools import output
 from runstate_abi.tools.memory import explanation, sources
 from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
-from runstate_abi.tools.memory.explanation import Place
+from runstate_abi.tools.memory.explanation import Location
 from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.options import add_format, address, new_parser
 
@@ -29,7 +30,7 @@ examples:
   runstate hexdump --pages-view svg --abi compat --at 0xfec -o split.svg
 
 exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 something is wrong,
-  2 wrong usage, 3 the memory could not be read or its layout not be told"""
+  2 wrong usage, 3 the memory could not be read, or its layout could not be decided"""
 
 
 def main(argv: list[str]) -> int:
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     options = made.parse_args(argv)
     _check(made, options)
     if options.pages_view and options.file is None:
-        return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Place(0))
+        return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Location(0))
     if options.qmp:
         from runstate_abi.tools.memory import watching
 
@@ -50,14 +51,14 @@ def main(argv: list[str]) -> int:
     return explanation.explain(options, image, place)
 
 
-# A kernel dump: the area at --gpa, or that of each CPU; the worst of their exit codes.
+# Explain an area of a kernel dump: that at --gpa, or each CPU's, and return the worst exit code.
 def _dumped(options: argparse.Namespace) -> int:
     from runstate_abi.tools.memory import kdump
 
     opened = kdump.program(options.file)
     if not options.percpu:
         image = kdump.image(opened, options.file, options.gpa)
-        return explanation.explain(options, image, Place(options.gpa))
+        return explanation.explain(options, image, Location(options.gpa))
     kdump.add_symbols(opened, options.file)
     if options.abi is None:
         options.abi, options.abi_reason = kdump.abi(opened), "the kernel is built so"
@@ -65,7 +66,7 @@ def _dumped(options: argparse.Namespace) -> int:
     for cpu, place in kdump.percpu(opened, options.file):
         name = f"{options.file} CPU {cpu}"
         image = kdump.image(opened, name, place, physical=False)
-        codes.append(explanation.explain(options, image, Place(place)))
+        codes.append(explanation.explain(options, image, Location(place)))
     return max(codes)
 
 
@@ -76,7 +77,7 @@ def _pair(text: str) -> tuple[int, int]:
     return address(first), address(second)
 
 
-# A dump of the same memory has the area at the same place; a page by itself, at its own.
+# FILE or FILE:ADDR. A dump of the same memory has the area at the same place, one page has not.
 def _earlier(text: str) -> tuple[str, int | None]:
     name, colon, place = text.rpartition(":")
     if not colon or not place[:1].isdigit() or os.path.exists(text):
@@ -96,25 +97,34 @@ def parser() -> argparse.ArgumentParser:
     made = new_parser("hexdump", DESCRIPTION, EPILOG)
     add = made.add_argument
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
-    add(
-        "--at",
-        type=address,
-        metavar="OFFSET",
-        help="where the area begins in a raw image",
-    )
+    add("--at", type=address, metavar="OFFSET", help="where the area begins in a raw image")
     add("--gpa", type=address, metavar="ADDR", help="its guest-physical address")
-    add("--abi", choices=list(LAYOUTS), help="the layout; without it, evidence decides")
-    add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help="its other page, elsewhere")
+    add("--abi", choices=list(LAYOUTS), help="the layout; without it, the bytes decide")
+    add(
+        "--second-page",
+        type=_elsewhere,
+        metavar="FILE:OFFSET",
+        help="where it continues, in another file",
+    )
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
-    where = "an earlier dump of it (there, or at ADDR): what changed, and by which rule"
+    where = (
+        "an earlier dump: show what changed since; the area there is at ADDR, or at the same place"
+    )
     add("--before", type=_earlier, metavar="FILE[:ADDR]", help=where)
     sources.add_options(made)
     add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
-    add("--watch", type=float, metavar="SECONDS", help="with --qmp: read for so long")
-    add("--interval", type=float, default=0.5, metavar="SECONDS", help="between reads (0.5)")
-    add("--drgn", action="store_true", help="read FILE, a vmcore or kdump, by drgn (extra `drgn`)")
-    add("--percpu", action="store_true", help="by drgn: each CPU's xen_runstate in FILE")
-    add("--pages-view", choices=("text", "svg"), help="which field lies in which page")
+    add(
+        "--watch",
+        type=float,
+        metavar="SECONDS",
+        help="with --qmp: look again and again, for so long",
+    )
+    add("--interval", type=float, default=0.5, metavar="SECONDS", help="between two looks (0.5)")
+    add(
+        "--drgn", action="store_true", help="read FILE, a vmcore or kdump, with drgn (extra `drgn`)"
+    )
+    add("--percpu", action="store_true", help="with drgn: show each CPU's xen_runstate in FILE")
+    add("--pages-view", choices=("text", "svg"), help="show which field lies in which page")
     add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     add("-o", "--output", metavar="FILE", help="write there, not to standard output")
@@ -124,57 +134,54 @@ def parser() -> argparse.ArgumentParser:
 
 # What argparse cannot say: options that need each other, or contradict each other.
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if options.percpu and (options.gpa is not None or options.at is not None):
-        parser.error("--percpu finds the addresses itself")
-    if options.drgn and not options.percpu and options.gpa is None:
-        parser.error("--drgn needs --gpa, or --percpu")
-    if (options.drgn or options.percpu) and not options.file:
-        parser.error("--drgn and --percpu read a FILE")
-    if options.watch is not None and not options.qmp:
-        parser.error("--watch needs --qmp")
-    if options.watch is not None and options.output:
-        parser.error("--watch writes to standard output alone")
-    if not options.interval > 0 or (options.watch is not None and not options.watch >= 0):
-        parser.error("--watch and --interval are seconds")
-    if options.qmp and options.gpa is None:
-        parser.error("--qmp needs --gpa")
-    if options.qmp and (options.file or options.drgn or options.percpu):
-        parser.error("--qmp reads a live machine: no FILE, and no drgn")
-    if options.watch is not None and (options.before or options.pages_view):
-        parser.error("--watch has no --before and no --pages-view")
-    if options.at is not None and options.gpa is not None:
-        parser.error("--at and --gpa both say where: give one")
-    if options.second_page and options.pages:
-        parser.error("--second-page and --pages both say where the area goes on: give one")
-    if options.before and options.second_page:
-        parser.error("--before needs both pages in one image: --pages, not --second-page")
-    if options.pages_view and options.file is None and not options.abi:
-        parser.error("--pages-view without a FILE needs --abi")
     given = options.file or options.qmp or options.pages_view
-    if not given and (sys.stdin is None or sys.stdin.isatty()):
-        parser.error("give a FILE")
+    watch = options.watch is not None
+    drgn = options.drgn or options.percpu
+    # fmt: off
+    refused = (
+        (options.percpu and (options.gpa is not None or options.at is not None), "--percpu finds the addresses itself"),
+        (options.drgn and not options.percpu and options.gpa is None, "--drgn needs --gpa, or --percpu"),
+        (drgn and not options.file, "--drgn and --percpu read a FILE"),
+        (watch and not options.qmp, "--watch needs --qmp"),
+        (watch and options.output, "--watch writes to standard output alone"),
+        (not options.interval > 0 or (watch and not options.watch >= 0), "--watch and --interval are seconds"),
+        (options.qmp and options.gpa is None, "--qmp needs --gpa"),
+        (options.qmp and (options.file or drgn), "--qmp reads a live machine: no FILE, and no drgn"),
+        (watch and (options.before or options.pages_view), "--watch has no --before and no --pages-view"),
+        (options.at is not None and options.gpa is not None, "--at and --gpa both say where: give one"),
+        (options.second_page and options.pages, "--second-page and --pages both say where the area goes on: give one"),
+        (options.before and options.second_page, "--before needs both pages in one image: --pages, not --second-page"),
+        (options.pages_view and options.file is None and not options.abi, "--pages-view without a FILE needs --abi"),
+        (not given and (sys.stdin is None or sys.stdin.isatty()), "give a FILE"),
+    )
+    # fmt: on
+    for wrong, message in refused:
+        if wrong:
+            parser.error(message)
 
 
 # The place that the options name, None if they name none.
-def _asked(options: argparse.Namespace) -> Place | None:
+def _asked(options: argparse.Namespace) -> Location | None:
     address: int | None = options.gpa if options.gpa is not None else options.at
     if options.pages:
         first, second = options.pages
-        return Place(first + (address or 0) % PAGE_SIZE, second)
-    return None if address is None else Place(address)
+        return Location(first + (address or 0) % PAGE_SIZE, second)
+    return None if address is None else Location(address)
 
 
-def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image) -> Place:
+def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image) -> Location:
     asked = _asked(options)
     if image.placed and options.at is not None and not options.pages:
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
-    if image.placed and asked is None:
-        parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
-    if asked is None and image.kind == sources.KIND and image.size > LARGEST:
-        name = "-" if options.file in (None, "-") else options.file
-        parser.error(f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)")
     if asked is None:
-        return Place(image.pieces[0].address)
+        if image.placed:
+            parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
+        if image.kind == sources.KIND and image.size > LARGEST:
+            name = options.file or "-"
+            parser.error(
+                f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)"
+            )
+        return Location(image.pieces[0].address)
     if options.at is not None and not options.pages:
-        return Place(asked.address + options.base)
+        return Location(asked.address + options.base)
     return asked

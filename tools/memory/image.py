@@ -1,28 +1,23 @@
-"""Guest memory in pieces: which addresses a source has, and how a few bytes are read out of it.
+"""Guest memory in pieces: an Image is what every source becomes, a file, a text or a machine.
 
-Every source, a raw image, an ELF core, pasted text or a live machine, comes back as an Image, so
-nothing behind this file knows where bytes came from.
-
-Law of this file: a byte that the source does not have is said, never read as zero.
+Law of this file: a byte that the source does not have is reported, and never read as zero.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from mmap import mmap
+from operator import attrgetter
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-
-Buffer = bytes | bytearray | memoryview | mmap
 
 ADDRESS_END = 1 << 64
 LIME_KIND = "LiME dump"
 
 
 class Piece(NamedTuple):
-    """``size`` bytes of memory from ``address`` on: ``data``, again and again if it is shorter.
+    """``size`` bytes of memory from ``address`` on: ``data``, repeated if it is shorter.
 
-    Dumps as text squeeze lines that repeat; what they stand for may be large.
+    A dump as text leaves out lines that repeat, and they may stand for much memory.
     """
 
     address: int
@@ -45,9 +40,8 @@ class Piece(NamedTuple):
 class Image(NamedTuple):
     """The memory that ``source`` holds: pieces in address order, none overlapping another.
 
-    ``machine`` is the ELF machine's name where the source says one. ``kind`` says how the source
-    was read, and ``notes`` what a person should know of it. ``partial``: the source ends before
-    what it says it has.
+    ``kind`` says how the source was read, ``notes`` are messages for a person, ``machine`` is the
+    ELF machine's name if there is one. ``partial``: the source ends early.
     """
 
     source: str
@@ -59,12 +53,12 @@ class Image(NamedTuple):
 
     @property
     def placed(self) -> bool:
-        """Whether the file says where its memory is, so that --gpa and not --at names a place."""
+        """Whether the source has addresses, so that --gpa names a place in it, and not --at."""
         return self.machine is not None or self.kind == LIME_KIND
 
     @property
     def size(self) -> int:
-        """How many bytes of memory the source has, holes not counted."""
+        """How many bytes the source has, holes not counted."""
         return sum(piece.size for piece in self.pieces)
 
 
@@ -77,29 +71,21 @@ def arranged(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
         if start >= piece.end:
             continue
         if start > piece.address:
-            piece = _without_head(piece, start)
+            skipped = start - piece.address
+            data = piece.data[skipped:]
+            if piece.size > len(piece.data):
+                turn = skipped % len(piece.data)
+                data = memoryview(bytes(piece.data[turn:]) + bytes(piece.data[:turn]))
+            piece = Piece(start, piece.size - skipped, data)
         kept.append(piece)
         reached = piece.end
     return tuple(kept)
 
 
-def _without_head(piece: Piece, start: int) -> Piece:
-    skipped = start - piece.address
-    if piece.size <= len(piece.data):
-        return Piece(start, piece.size - skipped, piece.data[skipped:])
-    turn = skipped % len(piece.data)
-    turned = bytes(piece.data[turn:]) + bytes(piece.data[:turn])
-    return Piece(start, piece.size - skipped, memoryview(turned))
-
-
-def _begin(piece: Piece) -> int:
-    return piece.address
-
-
 def available(image: Image, address: int, size: int) -> bytes:
     """Return the bytes from ``address`` on, at most ``size``, up to the first missing one."""
     found = bytearray()
-    index = bisect_right(image.pieces, address, key=_begin) - 1
+    index = bisect_right(image.pieces, address, key=attrgetter("address")) - 1
     if index >= 0 and address + size <= image.pieces[index].end:
         return image.pieces[index].cut(address, address + size)
     for piece in image.pieces[max(index, 0) :]:
@@ -126,17 +112,11 @@ def read(image: Image, address: int, size: int) -> bytes:
     if len(found) == size:
         return found
     missing = address + len(found)
+    earlier = [piece.end for piece in image.pieces if piece.end <= missing]
+    later = [piece.address for piece in image.pieces if piece.address > missing]
+    near = [f"memory ends at {max(earlier):#x}"] if earlier else []
+    near += [f"memory begins at {min(later):#x}"] if later else []
     raise WitnessError(
         f"{image.source}: {size} bytes at {address:#x} wanted, but {missing:#x} is not in it "
-        f"({_neighbours(image, missing)})"
+        f"({', '.join(near) or 'it holds no memory'})"
     )
-
-
-def _neighbours(image: Image, address: int) -> str:
-    if not image.pieces:
-        return "it holds no memory"
-    earlier = [piece.end for piece in image.pieces if piece.end <= address]
-    later = [piece.address for piece in image.pieces if piece.address > address]
-    parts = [f"memory ends at {max(earlier):#x}"] if earlier else []
-    parts += [f"memory begins at {min(later):#x}"] if later else []
-    return ", ".join(parts)

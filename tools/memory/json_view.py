@@ -1,21 +1,19 @@
-"""An area as one JSON value: what outside scripts rely on.
+"""An area as one JSON value, on which other people's scripts rely.
 
-Law of this file: names in it are kept. ``abi``, ``address``, ``fields``, ``padding``,
-``update_in_progress`` and ``observations`` mean the same in every version of the schema.
+Law of this file: no name in it changes its meaning while the schema keeps its name.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
-from runstate_abi.tools.memory.area import Area, Values, state_name
+from runstate_abi.tools.memory.area import AreaBytes, Values, edges, state_name
 from runstate_abi.tools.memory.comparison import Deltas, shares
 from runstate_abi.tools.memory.observations import Observation
-from runstate_abi.tools.memory.rows import edges
 
 SCHEMA = "runstate-hexdump/1"
 
 
-def area(seen: Area, source: str, reasons: Iterable[str]) -> dict[str, Any]:
+def area(seen: AreaBytes, source: str, reasons: Iterable[str]) -> dict[str, Any]:
     """Return an area's place, numbers and bytes; times in ns, the flag masked out of the entry."""
     numbers = seen.values
     return {
@@ -40,15 +38,11 @@ def area(seen: Area, source: str, reasons: Iterable[str]) -> dict[str, Any]:
 
 def fields(numbers: Values) -> dict[str, Any]:
     """Return the three members of the struct."""
-    return {
-        "state": numbers.state,
-        "state_entry_time": numbers.entry,
-        "time": list(numbers.times),
-    }
+    return {"state": numbers.state, "state_entry_time": numbers.entry, "time": list(numbers.times)}
 
 
 def observations(found: Iterable[Observation]) -> list[dict[str, str]]:
-    """Return the observations, each with its class, its text and its fact."""
+    """Return the observations as JSON."""
     return [{"class": item.kind, "text": item.text, "fact": item.fact} for item in found]
 
 
@@ -65,7 +59,7 @@ def growth(earlier: Values, moved: Deltas, source: str) -> dict[str, Any]:
 
 
 def undecided(readings: list[dict[str, Any]], source: str, reasons: Iterable[str]) -> Any:
-    """Return what is said when neither layout can be ruled out: both readings, and no ABI."""
+    """Return the value if neither layout can be ruled out: both readings, and no ABI."""
     return {
         "schema": SCHEMA,
         "source": source,

@@ -1,10 +1,8 @@
 """Kernel dumps through drgn (extra `drgn`): compressed ones, and each CPU's xen_runstate by name.
 
-drgn reads what kexec's kernel or makedumpfile wrote, and finds symbols in the dump: kallsyms is in
-memory and VMCOREINFO says where, so no debug info is needed. What it cannot read is a QEMU dump of
-a guest that left no VMCOREINFO (-device vmcoreinfo); such a one that is ELF is read without drgn.
-
-drgn is asked for bytes and addresses only; the modules beside this one say what they mean.
+drgn reads what kexec's kernel or makedumpfile wrote. It needs no debug info: the symbols are in the
+dump, in kallsyms, and VMCOREINFO says where. It cannot read a QEMU dump of a guest without
+VMCOREINFO (-device vmcoreinfo); elfcore.py reads such a dump if it is ELF.
 """
 
 import logging
@@ -21,7 +19,7 @@ SYMBOL = "xen_runstate"  # Linux drivers/xen/time.c: DEFINE_PER_CPU(struct vcpu_
 OFFSETS = "__per_cpu_offset"
 CPUS = "nr_cpu_ids"
 
-# What drgn says of QEMU's own kdumps, and what a person can do.
+# Words of drgn's errors for QEMU's kdumps, and what a person can do.
 REASONS = {
     "ARCH_NAME": "a kdump that names no machine, as QEMU writes it: have QEMU write an ELF core",
     "vmcoreinfo": "no VMCOREINFO (QEMU: -device vmcoreinfo); --gpa in an ELF core needs none",
@@ -34,39 +32,33 @@ def program(source: str) -> Any:
         import drgn
     except ImportError:
         raise WitnessError("--drgn needs drgn: pip install 'runstate-abi[drgn]'") from None
-    logging.getLogger("drgn").setLevel(logging.CRITICAL)  # What goes wrong is said in one line.
+    logging.getLogger("drgn").setLevel(logging.CRITICAL)  # errors are reported here, in one line
     opened = drgn.Program()
     try:
         opened.set_core_dump(source)
     except Exception as error:
-        known = (why for word, why in REASONS.items() if word in str(error))
-        why = next(known, f"drgn: {_one_line(error)}")
-        raise WitnessError(f"{source}: {why}") from None
+        known = [why for word, why in REASONS.items() if word in str(error)]
+        raise WitnessError(f"{source}: {(*known, f'drgn: {_one_line(error)}')[0]}") from None
     return opened
 
 
 def image(opened: Any, source: str, address: int, physical: bool = True) -> Image:
-    """Return the memory around an area at ``address``: what it may need and what is before it."""
-    first = max(address - 2 * SHIFT, 0)
-    last = address + LARGEST
-    pieces = tuple(_pieces(opened, first, last, physical))
-    if not pieces:
-        raise WitnessError(f"{source}: {address:#x} is not in it")
-    return Image(source, "kernel dump", pieces, opened.platform.arch.name.lower())
-
-
-# Page by page, because a dump may lack one of two.
-def _pieces(opened: Any, first: int, last: int, physical: bool) -> Iterator[Piece]:
-    start = first
+    """Return the memory that an area at ``address`` may need, and a little in front of it."""
+    start, last = max(address - 2 * SHIFT, 0), address + LARGEST
+    pieces = []
     while start < last:
+        # Page by page, because a dump may lack one of two.
         end = min(last, start - start % PAGE_SIZE + PAGE_SIZE)
         try:
             data = bytes(opened.read(start, end - start, physical))
         except Exception:
-            data = b""  # The hole is said by whoever wants what is in it.
+            data = b""  # reported by whoever reads this part of the image
         if data:
-            yield Piece(start, len(data), memoryview(data))
+            pieces.append(Piece(start, len(data), memoryview(data)))
         start = end
+    if not pieces:
+        raise WitnessError(f"{source}: {address:#x} is not in it")
+    return Image(source, "kernel dump", tuple(pieces), opened.platform.arch.name.lower())
 
 
 def percpu(opened: Any, source: str) -> Iterator[tuple[int, int]]:
@@ -95,7 +87,7 @@ def add_symbols(opened: Any, source: str) -> None:
 
 
 def abi(opened: Any) -> str:
-    """Return the layout of a kernel's own area: what its C compiler made of the struct."""
+    """Return ``native`` or ``compat``: the layout of a kernel's own areas."""
     return "compat" if opened.platform.arch.name == "I386" else "native"
 
 

@@ -1,13 +1,13 @@
-"""What is wrong with an area, what is in flight, and what is normal though it looks odd.
+"""Tell what is wrong with an area, what is in flight, and what is normal though it looks odd.
 
-Law of this file: normal is never called wrong. Every observation names the fact that it rests on,
-and what could have two causes says both.
+Law of this file: nothing that is normal may be called wrong. Each observation names the fact that
+it rests on, and both causes where there are two.
 """
 
 from typing import NamedTuple
 
 from runstate_abi.layouts.structs.runstate import RUNSTATES, update_byte
-from runstate_abi.tools.memory.area import Area, Values, state_name
+from runstate_abi.tools.memory.area import AreaBytes, Values, state_name
 
 WRONG, IN_FLIGHT, NORMAL = "wrong", "in-flight", "normal"
 CLASSES = (WRONG, IN_FLIGHT, NORMAL)
@@ -17,8 +17,7 @@ NS_PER_TENTH = 100_000_000
 OFFLINE = next(known.value for known in RUNSTATES if known.name == "offline")
 
 
-# What the observations rest on, each with its source. What no source says and no run showed is not
-# in it.
+# What the observations rest on. A fact has a source, or was seen in a run.
 # fmt: off
 FACTS = {
     "states":    "xen/include/public/vcpu.h: RUNSTATE_* are 0 to 3",
@@ -45,7 +44,7 @@ FACTS = {
 
 
 class Observation(NamedTuple):
-    """One thing to know: its class, what was seen, and the fact that it rests on."""
+    """What was seen, its class, and the fact that it rests on."""
 
     kind: str
     text: str
@@ -57,15 +56,19 @@ def note(kind: str, text: str, *facts: str) -> Observation:
     return Observation(kind, text, "; ".join(FACTS[fact] for fact in facts))
 
 
-def observe(area: Area) -> tuple[Observation, ...]:
-    """Return what one look at an area shows, wrong before in-flight before normal."""
+def observe(area: AreaBytes) -> tuple[Observation, ...]:
+    """Return what one look at an area shows."""
     seen = area.values
-    found = [*_flag(area, seen), *_state(seen), *_bins(seen), *_sum(seen), *_padding(seen)]
+    found = [*_flag(area, seen), *_state(seen), *_bins(seen), *_sum(seen)]
+    if any(seen.padding):
+        padding = seen.padding.hex(" ")
+        text = f"the padding is {padding}, not zero: left as it was before the update"
+        found.append(note(NORMAL, text, "kvm-pad", "mode"))
     return ordered(found)
 
 
 def ordered(found: list[Observation]) -> tuple[Observation, ...]:
-    """Return the observations, each class after the one that matters more."""
+    """Return the observations, wrong before in-flight before normal."""
     return tuple(sorted(found, key=lambda observation: CLASSES.index(observation.kind)))
 
 
@@ -74,7 +77,7 @@ def worst(found: tuple[Observation, ...]) -> str:
     return min((item.kind for item in found), key=CLASSES.index, default=NORMAL)
 
 
-def _flag(area: Area, seen: Values) -> list[Observation]:
+def _flag(area: AreaBytes, seen: Values) -> list[Observation]:
     if not seen.updating:
         text = "the update flag is clear: no update is in progress, if the writer uses the flag"
         return [note(NORMAL, text, "unflagged")] if seen.entry else []
@@ -107,7 +110,7 @@ def _bins(seen: Values) -> list[Observation]:
         text = f"{_bin(index)} is larger than the entry time by {words(time - seen.entry)}"
         if seen.updating:
             found.append(note(IN_FLIGHT, text, "order"))
-        elif _never_ran(seen) and index == OFFLINE:
+        elif index == OFFLINE == seen.state and not any(seen.times[:OFFLINE]) and time < HALF:
             found.append(note(NORMAL, f"{text}: the vCPU has not run yet", "snapshot"))
         elif time >= HALF:
             signed = f"{_bin(index)} is {words(time - WRAP)} as a signed number"
@@ -115,11 +118,6 @@ def _bins(seen: Values) -> list[Observation]:
         else:
             found.append(note(WRONG, text, "bins"))
     return found
-
-
-def _never_ran(seen: Values) -> bool:
-    others = (time for index, time in enumerate(seen.times) if index != OFFLINE)
-    return seen.state == OFFLINE and not any(others) and seen.times[OFFLINE] < HALF
 
 
 def _sum(seen: Values) -> list[Observation]:
@@ -156,34 +154,21 @@ def _ahead(seen: Values, offset: int) -> list[Observation]:
     return [sums, note(NORMAL, stale, "stale")] if state_name(seen.state) else [sums]
 
 
-def _padding(seen: Values) -> list[Observation]:
-    if not any(seen.padding):
-        return []
-    text = f"the padding is {seen.padding.hex(' ')}, not zero: left as it was before the update"
-    return [note(NORMAL, text, "kvm-pad", "mode")]
-
-
 def _bin(index: int) -> str:
     return f"time[{index}] {RUNSTATES[index].name}"
 
 
-class _Unit(NamedTuple):
-    name: str
-    ns: int
-
-
-_SHORT = (_Unit("ms", 1_000_000), _Unit("us", 1_000), _Unit("ns", 1))
+_SHORT = (("ms", 1_000_000), ("us", 1_000), ("ns", 1))
 
 
 def words(ns: int) -> str:
-    """Return a time in ns as days, hours, minutes, seconds and tenths, cut, never rounded up.
-
-    Below a second it is said in the largest unit that leaves a whole number before the point.
-    """
+    """Return a time in ns as ``1 d 02:03:04.5`` or ``886.1 ms``, cut and not rounded."""
     if ns < 0:
         return f"-{words(-ns)}"
     if ns < 10 * NS_PER_TENTH:
-        return _short(ns)
+        name, unit = next((short for short in _SHORT if ns >= short[1]), _SHORT[-1])
+        whole, rest = divmod(ns * 10 // unit, 10)
+        return f"{whole}.{rest} {name}" if rest else f"{whole} {name}"
     tenths = ns // NS_PER_TENTH
     seconds, tenth = divmod(tenths, 10)
     minutes, second = divmod(seconds, 60)
@@ -191,9 +176,3 @@ def words(ns: int) -> str:
     days, hour = divmod(hours, 24)
     clock = f"{hour:02}:{minute:02}:{second:02}.{tenth}"
     return f"{days} d {clock}" if days else clock
-
-
-def _short(ns: int) -> str:
-    unit = next((unit for unit in _SHORT if ns >= unit.ns), _SHORT[-1])
-    whole, rest = divmod(ns * 10 // unit.ns, 10)
-    return f"{whole}.{rest} {unit.name}" if rest else f"{whole} {unit.name}"

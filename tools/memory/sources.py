@@ -1,6 +1,6 @@
-"""A name on the command line becomes an Image: the one place that knows every kind of source.
+"""Open what the command line names as an Image, whatever kind of file it is.
 
-A file is mapped and never read whole, so that memory stays bounded whatever its size.
+A file is mapped and not read, so that the command needs little memory whatever the file's size.
 """
 
 import argparse
@@ -11,30 +11,25 @@ import sys
 from typing import IO
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.memory import compressed, containers, elfcore
+from runstate_abi.layouts.witnesses import elf
+from runstate_abi.tools.memory import containers, elfcore
 from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.text import forms
 from runstate_abi.tools.memory.text import pasted as text
+from runstate_abi.tools.options import address
 
+KIND = "raw"
 # Standard input cannot be mapped. What comes through a pipe is pasted text or a small image; a
 # larger one has a name, and should be given by it.
-KIND = "raw"
 STDIN_MOST = 64 << 20
-NESTED_MOST = 2  # a compressed dump may be compressed again, by mistake
+NESTED_MOST = 2  # a compressed dump may have been compressed again by mistake
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says how a file is read: --base, --raw and --text."""
-    from runstate_abi.tools.options import address
-
+    """Add the options that say how a file is read: --base, --raw and --text."""
     add = parser.add_argument
-    add(
-        "--base",
-        type=address,
-        default=0,
-        metavar="ADDR",
-        help="address of a raw image's byte 0",
-    )
+    base = "address of a raw image's byte 0"
+    add("--base", type=address, default=0, metavar="ADDR", help=base)
     add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
     order = "pasted text: its groups of digits are bytes as printed, or little-endian words"
     add("--text", choices=(forms.BYTES, forms.WORDS), help=order)
@@ -55,16 +50,16 @@ def opened(name: str, base: int = 0, as_raw: bool = False, order: str | None = N
     if as_raw:
         return raw_image(data, source, base)
     for _ in range(NESTED_MOST):
-        known = compressed.how(data)
+        known = containers.compressed_by(data)
         if known is not None:
-            data = compressed.inflated(data, known, source)
+            data = containers.inflated(data, known, source)
     return _of_kind(data, source, base, order)
 
 
 def _of_kind(data: memoryview, source: str, base: int, order: str | None) -> Image:
-    if elfcore.is_elf(data):
+    if data[: len(elf.MAGIC)] == elf.MAGIC:
         return elfcore.image(data, source)
-    if containers.is_lime(data):
+    if data[: len(containers.LIME_MAGIC)] == containers.LIME_MAGIC:
         return containers.lime(data, source)
     containers.refuse(data, source)
     if text.is_text(data):

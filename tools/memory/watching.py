@@ -1,35 +1,49 @@
-"""``runstate hexdump --qmp``: one look at a live machine, or look after look.
+"""``runstate hexdump --qmp``: read an area of a live QEMU over QMP, once or again and again.
 
-One look at a running machine may fall into an update, so what it shows is called in flight. Only
-what stayed as it was for the whole of a watch is called wrong.
+A running machine changes memory while it is read. Each look therefore reads until two readings in
+a row agree, and says if they never do. One look may still fall into an update, so its oddities are
+called in flight; only what stayed the same for a whole watch is called wrong. The extra `live` is
+the library qemu.qmp.
+
+Law of this file: it changes nothing; a machine that is stopped stays stopped.
 """
 
 import argparse
+import asyncio
 import json
 import sys
+import time
 from collections.abc import Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from runstate_abi.layouts.model import Layout
-from runstate_abi.tools.memory import explanation, json_view, lines, qmp
-from runstate_abi.tools.memory.area import LARGEST, SHIFT, Area, area, window
+from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.tools.memory import explanation, json_view, observations, text_view
+from runstate_abi.tools.memory.area import LARGEST, SHIFT, SMALLEST, AreaBytes, excerpt, read_as
 from runstate_abi.tools.memory.comparison import compare, deltas, told
-from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Place
-from runstate_abi.tools.memory.observations import (
-    IN_FLIGHT,
-    WRONG,
-    Observation,
-    note,
-    observe,
-    ordered,
-    worst,
-)
-from runstate_abi.tools.memory.qmp import Look
+from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Location
+from runstate_abi.tools.memory.image import Image, read
+from runstate_abi.tools.memory.observations import Observation
+from runstate_abi.tools.memory.text import pasted
 from runstate_abi.tools.output import Ink, Line
+
+TRIES = 8
+PATIENCE = 10.0  # seconds for an answer
+
+
+class Look(NamedTuple):
+    """Memory at one moment, ``seconds`` after the first look.
+
+    ``stable`` says that two readings in a row were equal; ``running``, that the guest ran.
+    """
+
+    image: Image
+    seconds: float
+    running: bool
+    stable: bool
 
 
 class Tally(NamedTuple):
-    """A watch in numbers: looks, and in how many of them something held."""
+    """A watch in numbers: how many looks, and in how many of them something was so."""
 
     looks: int = 0
     flagged: int = 0
@@ -39,77 +53,141 @@ class Tally(NamedTuple):
 
 def main(options: argparse.Namespace) -> int:
     """Look once, or for --watch seconds; return the exit code."""
-    first = max(options.gpa - 2 * SHIFT, 0)
-    size = options.gpa - first + LARGEST
-    seconds = options.watch or 0.0
-    lead = options.gpa - first
-    seen = qmp.looks(options.qmp, first, size, lead, seconds, options.interval)
+    seen = looks(options)
     if options.watch is not None:
         return _watch(options, seen)
     look = next(seen)
     seen.close()
-    return explanation.explain(options, look.image, Place(options.gpa), _torn(look))
+    return explanation.explain(options, look.image, Location(options.gpa), _torn(look))
 
 
-# Nothing can be held against bytes that changed while they were read.
+def looks(options: argparse.Namespace) -> Generator[Look, None, None]:
+    """Yield looks at the area at --gpa for --watch seconds, at least one (WitnessError)."""
+    try:
+        from qemu.qmp import QMPClient, QMPError
+    except ImportError:
+        raise WitnessError(
+            "--qmp needs the library qemu.qmp: pip install 'runstate-abi[live]'"
+        ) from None
+    client: Any = QMPClient("runstate")
+    with asyncio.Runner() as runner:
+
+        def run(work: Any) -> Any:
+            try:
+                return runner.run(asyncio.wait_for(work, PATIENCE))
+            except (QMPError, OSError, EOFError, TimeoutError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise WitnessError(f"QMP {options.qmp}: {reason}") from None
+
+        run(client.connect(_socket(options.qmp)))
+        try:
+            begun = time.monotonic()
+            while True:
+                now = time.monotonic() - begun
+                yield run(_look(client, f"QMP {options.qmp}", options.gpa, now))
+                left = (options.watch or 0.0) - (time.monotonic() - begun)
+                if left <= 0:
+                    return
+                time.sleep(min(options.interval, left))
+        finally:
+            run(client.disconnect())
+
+
+# A path, or HOST:PORT.
+def _socket(name: str) -> str | tuple[str, int]:
+    host, colon, port = name.rpartition(":")
+    return (host, int(port)) if colon and port.isdigit() and "/" not in name else name
+
+
+# What stands in front of the area helps to decide its layout, but the area may begin where memory
+# does. QEMU prints nothing of a line of eight bytes that goes beyond memory's end, so less is asked
+# for until it answers.
+async def _look(client: Any, source: str, address: int, now: float) -> Look:
+    running = (await client.execute("query-status"))["running"]
+    first = max(address - 2 * SHIFT, 0)
+    for begin, end in (
+        (first, address + LARGEST),
+        (address, address + LARGEST),
+        (address, address + SMALLEST),
+    ):
+        last = await _printed(client, begin, end - begin)
+        if "Cannot access" not in last:
+            break
+    stable = False
+    for _ in range(TRIES):
+        again = await _printed(client, begin, end - begin)
+        stable, last = again == last, again
+        if stable:
+            break
+    data = memoryview(last.encode())
+    if not pasted.is_text(data):
+        said = " ".join(last.split())[:80]
+        raise WitnessError(f"{source}: no memory at {begin:#x}: the monitor says {said!r}")
+    image = pasted.image(data, source)
+    read(image, address, SMALLEST)
+    return Look(image, now, running, stable)
+
+
+async def _printed(client: Any, address: int, size: int) -> str:
+    command = f"xp /{size}xb {address:#x}"
+    return str(await client.execute("human-monitor-command", {"command-line": command}))
+
+
+# Bytes that changed while they were read can be of several updates, so no rule is applied to them.
 def _torn(look: Look) -> Observation | None:
     if look.stable:
         return None
     text = "it changed whenever it was read: these bytes may be of several updates"
-    return note(IN_FLIGHT, text, "order")
+    return observations.note(observations.IN_FLIGHT, text, "order")
 
 
 def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> int:
     layout: Layout | None = None
     tally = Tally()
     wrong: dict[str, Observation] = {}
-    previous: Area | None = None
+    previous: AreaBytes | None = None
     for look in seen:
-        at = window(look.image, options.gpa)
-        # Every time anew: a guest may switch from 32 bits to 64 while somebody watches.
+        at = excerpt(look.image, options.gpa)
+        # Decided anew each time, because a guest may switch from 32 to 64 bits during the watch.
         decision = explanation.decided(options, at, None, None)
         layout = decision.layout or layout
         if layout is None:
             why = "; ".join(decision.reasons)
             print(f"runstate: cannot tell the layout: {why} (give --abi)", file=sys.stderr)
             return CANNOT_TELL
-        shown = area(layout, at)
+        shown = read_as(layout, at)
         if previous is not None and previous.layout is not layout:
             previous = None
         found = _observed(look, shown, previous)
-        wrong |= {item.text: item for item in found if item.kind == WRONG}
-        tally = _counted(tally, look, shown, previous)
-        told_of = _told(options, look, shown, previous, found, decision.reasons)
-        if not explanation.out(options, told_of):
+        wrong |= {item.text: item for item in found if item.kind == observations.WRONG}
+        tally = Tally(
+            tally.looks + 1,
+            tally.flagged + shown.values.updating,
+            tally.running + look.running,
+            tally.changed + (previous is not None and previous.data != shown.data),
+        )
+        if not explanation.out(
+            options, _told(options, look, shown, previous, found, decision.reasons)
+        ):
             break
-        sys.stdout.flush()  # Somebody watches.
+        sys.stdout.flush()  # a person is watching
         previous = shown
     return _end(options, tally, list(wrong.values()))
 
 
-def _observed(look: Look, shown: Area, previous: Area | None) -> tuple[Observation, ...]:
+def _observed(look: Look, shown: AreaBytes, previous: AreaBytes | None) -> tuple[Observation, ...]:
     torn = _torn(look)
     if torn is not None:
         return (torn,)
-    found = observe(shown)
+    found = observations.observe(shown)
     return told(found, compare(previous.values, shown.values)) if previous is not None else found
-
-
-def _counted(tally: Tally, look: Look, shown: Area, previous: Area | None) -> Tally:
-    changed = previous is not None and previous.data != shown.data
-    return Tally(
-        tally.looks + 1,
-        tally.flagged + shown.values.updating,
-        tally.running + look.running,
-        tally.changed + changed,
-    )
 
 
 def _told(
     options: argparse.Namespace,
     look: Look,
-    shown: Area,
-    previous: Area | None,
+    shown: AreaBytes,
+    previous: AreaBytes | None,
     found: tuple[Observation, ...],
     reasons: tuple[str, ...],
 ) -> list[Line]:
@@ -122,48 +200,42 @@ def _told(
     when = Ink(f"after {look.seconds:.1f} s, guest {state}", "strong")
     if previous is not None and previous.data == shown.data:
         return [(when, Ink(": unchanged"))]
-    told: list[Line] = [(when, Ink(f": {shown.abi} at {shown.address:#x}"))]
-    columns = explanation.columns(options)
+    text: list[Line] = [(when, Ink(f": {shown.abi} at {shown.address:#x}"))]
     if previous is None:
-        why = [(Ink("  "), Ink(reason, "dim")) for reason in reasons]
-        return [
-            *told,
-            *why,
-            *lines.body(shown),
-            *lines.observed(found, columns),
-        ]
-    told += lines.body(shown, _changes(previous, shown))
-    told += lines.growth(deltas(previous.values, shown.values), "the look before")
-    odd = [item for item in found if item.kind != "normal"]
-    return [*told, *lines.observed(odd, columns)]
+        text += [(Ink("  "), Ink(reason, "dim")) for reason in reasons]
+        text += text_view.body(shown)
+    else:
+        pairs = enumerate(zip(previous.data, shown.data, strict=True))
+        text += text_view.body(shown, frozenset(at for at, (old, new) in pairs if old != new))
+        text += text_view.growth(deltas(previous.values, shown.values), "the look before")
+        found = tuple(item for item in found if item.kind != observations.NORMAL)
+    return [*text, *text_view.observed(found, explanation.columns(options))]
 
 
-def _changes(previous: Area, shown: Area) -> frozenset[int]:
-    pairs = enumerate(zip(previous.data, shown.data, strict=True))
-    return frozenset(offset for offset, (old, new) in pairs if old != new)
-
-
-# A flag that was set in every look at bytes that never changed, while the guest ran: no update
-# takes so long. While it was stopped, nothing could have cleared it.
-def _whole(tally: Tally) -> Observation | None:
+# No update takes as long as a watch. If the guest was stopped, nothing could have ended one.
+def _whole(tally: Tally) -> list[Observation]:
     if tally.flagged < tally.looks or tally.looks < 2 or tally.changed:
-        return None
+        return []
     text = f"the update flag was set in all {tally.looks} looks, and nothing changed"
     if tally.running < tally.looks:
-        return note(IN_FLIGHT, text, "stopped")
-    return note(WRONG, f"{text}: no update is in flight, and a guest that reads waits", "stuck")
+        return [observations.note(observations.IN_FLIGHT, text, "stopped")]
+    return [
+        observations.note(
+            observations.WRONG,
+            f"{text}: no update is in flight, and a guest that reads waits",
+            "stuck",
+        )
+    ]
 
 
 def _end(options: argparse.Namespace, tally: Tally, wrong: list[Observation]) -> int:
-    whole = _whole(tally)
-    found = ordered([*wrong, *([whole] if whole else [])])
-    kind = worst(found)
+    found = observations.ordered([*wrong, *_whole(tally)])
+    kind = observations.worst(found)
     if options.format == "json":
         value = {"summary": tally._asdict(), "observations": json_view.observations(found)}
-        explanation.out(options, [(Ink(json.dumps(value)),)])
+        explanation.out_json(options, value, None)
     else:
         text = f"{tally.looks} looks, {tally.changed} changes, the flag set in {tally.flagged}"
-        explanation.out(
-            options, [(Ink(text, "strong"),), *lines.observed(found), lines.verdict(kind)]
-        )
-    return SOMETHING_WRONG if kind == WRONG else FINE
+        summary = [(Ink(text, "strong"),), *text_view.observed(found), text_view.verdict(kind)]
+        explanation.out(options, summary)
+    return SOMETHING_WRONG if kind == observations.WRONG else FINE

@@ -2,8 +2,6 @@
 
 [tool.setuptools.cmdclass] names it. The pages come from the parsers, so the packages are needed
 under their own names before they are installed: a folder of links serves as one.
-
-Law of this file: it runs pages.py and says where the pages go.
 """
 
 import os

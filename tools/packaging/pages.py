@@ -4,8 +4,7 @@
 
 writes FOLDER/share as it is installed: man/man1, and what bash, zsh and fish complete.
 
-Law of this file: everything is taken from the parsers themselves. shtab and argparse-manpage are
-needed here and nowhere at run time.
+All text is the parsers' own. shtab and argparse-manpage are needed for the build alone.
 """
 
 import argparse

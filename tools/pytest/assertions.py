@@ -1,22 +1,20 @@
-"""What the pytest plugin's fixtures do: hold a struct against a witness, memory against a runstate.
+"""What the pytest plugin's fixtures do: compare a struct with a witness, memory with a runstate.
 
-Law of this file: a comparison that could not be made is a failure, with the reason; a failure's
-text is what a person would have asked for next, the rows side by side or the annotated dump.
+A comparison that could not be made must fail, with the reason. The text of a failure shows the rows
+side by side, or the annotated dump.
 """
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layout, LayoutError, Layouts, WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import survey
-from runstate_abi.tools.memory import lines
-from runstate_abi.tools.memory.area import LAYOUTS, Span
-from runstate_abi.tools.memory.area import Window as Seen
-from runstate_abi.tools.memory.area import area as read_area
+from runstate_abi.tools.memory import text_view
+from runstate_abi.tools.memory.area import LAYOUTS, Excerpt, Span, read_as
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer import variants, vcpu
 from runstate_abi.writer.memory import Window, play
@@ -29,40 +27,35 @@ AGAINST = ("cc", "btf", "dwarf", "construct", "ctypes", "rule")
 PATTERN = b"\xa5"
 
 
-class Check(Protocol):
-    """What the fixture ``runstate_check`` is."""
-
-    def __call__(self, struct: str, against: "str | type[ctypes.Structure]") -> tuple[Finding, ...]:
-        """Fail unless ``against`` has ``struct`` as the ABI says; return what was found."""
-
-
-class Write(Protocol):
-    """What the fixture ``runstate_writer`` is."""
-
-    def __call__(
-        self, pages: "TwoPages", area: Area, runstate: Runstate, variant: str = "upstream"
-    ) -> tuple[Step, ...]:
-        """Play a whole update and return its steps."""
+# What the fixture ``runstate_check`` is: (struct, against) -> what was found.
+Against = str | type[ctypes.Structure]
+Checker = Callable[[str, Against], tuple[Finding, ...]]
 
 
 def checker(
     given: Mapping[str, Sequence[str]], allowed: frozenset[str], said: Callable[[str], None]
-) -> Check:
-    """Return the function of the fixture; ``given`` are the compilers and files of the options."""
+) -> Checker:
+    """Return a function that fails unless ``against`` has ``struct`` as the ABI says.
 
-    def check(struct: str, against: str | type[ctypes.Structure]) -> tuple[Finding, ...]:
+    ``given`` are the compilers and files of the options; ``said`` takes lines for the summary.
+    """
+
+    def check(struct: str, against: Against) -> tuple[Finding, ...]:
         name = STRUCTS.get(struct, struct)
         if name not in STRUCTS.values():
             raise ValueError(f"no struct {struct!r}: there are {', '.join(STRUCTS)}")
         findings = tuple(_asked(name, against, given))
         told = [f for f in findings if any(layout.name == name for layout in f.found)]
-        if not told:
-            _missing(name, against, findings, allowed, said)
-        silent = _silent(findings, told, name)
+        silent = _silent(findings, told, name) if told else _missing(against, findings)
+        why = f"not checked: struct {name} against {against}: {silent}"
         if silent:
-            said(f"not checked: struct {name} against {against}: {silent}")
+            said(why)
         if silent and against not in allowed:
-            _fail(f"runstate: not checked: struct {name} against {against}: {silent}")
+            _fail(f"runstate: {why}")
+        if not told:
+            import pytest
+
+            pytest.skip(why.removeprefix("not checked: "))
         for finding in told:
             said(f"{finding.witness}: {finding.source}")
         wrong = [f for f in told if any(d.struct == name for d in f.differences)]
@@ -73,8 +66,8 @@ def checker(
     return check
 
 
-# Who was named and could not say this, while others told: a file that is not there, a kernel that
-# does not have the struct.
+# Why some witnesses that were named could not say this, while others did: a file is not there, a
+# kernel does not have the struct.
 def _silent(findings: Sequence[Finding], told: Sequence[Finding], name: str) -> str:
     heard = {finding.path for finding in told if finding.path}
     reasons = [
@@ -87,9 +80,7 @@ def _silent(findings: Sequence[Finding], told: Sequence[Finding], name: str) -> 
     return "; ".join(dict.fromkeys(reasons))
 
 
-def _asked(
-    name: str, against: str | type[ctypes.Structure], given: Mapping[str, Sequence[str]]
-) -> Iterator[Finding]:
+def _asked(name: str, against: Against, given: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     if isinstance(against, type):
         yield _of_ctypes(against, name)
     elif against == "cc":
@@ -106,35 +97,23 @@ def _asked(
 
 
 def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
-    from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
+    from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
 
-    findings = list(asked_of_files(paths, Question(X86_64, abi_given=False)))
+    findings = list(asked_of_files(paths, Settings()))
     yield from (f for f in findings if f.witness == kind or not f.found)
     other = {f.path for f in findings if f.witness != kind and f.found}
     for path in sorted(other - {f.path for f in findings if f.witness == kind}):
         yield unchecked(kind, path, f"{path}: no {kind.upper()} in it")
 
 
-def _missing(
-    name: str,
-    against: str | type[ctypes.Structure],
-    findings: Sequence[Finding],
-    allowed: frozenset[str],
-    said: Callable[[str], None],
-) -> None:
-    reasons = [item.why for finding in findings for item in finding.not_checked]
+def _missing(against: Against, findings: Sequence[Finding]) -> str:
     if against in ("btf", "dwarf") and not findings:
-        reasons = [f"no file was given: --runstate-{against} FILE"]
-    why = f"struct {name} against {against}: {'; '.join(reasons) or 'nobody has it'}"
-    said(f"not checked: {why}")
-    if against in allowed:
-        import pytest
-
-        pytest.skip(why)
-    _fail(f"runstate: not checked: {why}")
+        return f"no file was given: --runstate-{against} FILE"
+    reasons = [item.why for finding in findings for item in finding.not_checked]
+    return "; ".join(reasons) or "nobody has it"
 
 
-# The text is all there is to see: where in this file it was raised helps nobody.
+# Without the traceback, which would end in this file.
 def _fail(text: str) -> NoReturn:
     import pytest
 
@@ -179,13 +158,11 @@ def _side_by_side(claimed: Layout, seen: Layout, source: str) -> Iterator[str]:
 
 
 def _cell(layout: Layout, name: str) -> str:
-    row = next((row for row in layout.rows if row.name == name), None)
-    if row is None:
-        return "-"
-    return f"{row.offset:#04x} {row.count} x {row.type.size} {row.name}"
+    rows = (row for row in layout.rows if row.name == name)
+    return next((f"{r.offset:#04x} {r.count} x {r.type.size} {r.name}" for r in rows), "-")
 
 
-class Difference(NamedTuple):
+class WrongByte(NamedTuple):
     """A byte that is not what it should be: its offset in the area, negative before it."""
 
     offset: int
@@ -221,7 +198,7 @@ class TwoPages:
         if wrong:
             _fail("\n".join(self._dump(area, wrong)))
 
-    def _differences(self, area: Area, runstate: Runstate) -> Iterator[Difference]:
+    def _differences(self, area: Area, runstate: Runstate) -> Iterator[WrongByte]:
         expected = bytearray(PATTERN * len(self.data))
         struct = vcpu.image(area.shape, runstate, runstate.entry_time)
         expected[area.offset : area.offset + len(struct)] = struct
@@ -232,14 +209,14 @@ class TwoPages:
         }
         for offset, (want, is_) in enumerate(zip(expected, self.data, strict=True)):
             if want != is_ and not (offset in padding and is_ == PATTERN[0]):
-                yield Difference(offset - area.offset, want, is_)
+                yield WrongByte(offset - area.offset, want, is_)
 
-    def _dump(self, area: Area, wrong: Sequence[Difference]) -> Iterator[str]:
-        seen = read_area(LAYOUTS[area.abi], Seen((Span(area.offset, self._bytes(area)),)))
-        changed = frozenset(difference.offset for difference in wrong)
+    def _dump(self, area: Area, wrong: Sequence[WrongByte]) -> Iterator[str]:
+        seen = read_as(LAYOUTS[area.abi], Excerpt((Span(area.offset, self._bytes(area)),)))
+        changed = frozenset(byte.offset for byte in wrong)
         are = "byte is not as it" if len(wrong) == 1 else "bytes are not as they"
         yield f"{len(wrong)} {are} should be:"
-        for line in (*lines.heading(seen, "two_pages", ()), *lines.body(seen, changed)):
+        for line in (*text_view.heading(seen, "two_pages", ()), *text_view.body(seen, changed)):
             yield "".join(ink.text for ink in line).rstrip()
         for offset, expected, is_ in wrong[:8]:
             yield f"  byte {offset:+#05x} {_name(area, offset)}: {is_:#04x}, not {expected:#04x}"

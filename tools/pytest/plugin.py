@@ -1,10 +1,8 @@
 """The pytest plugin ``runstate``: layouts and updates in other people's tests.
 
-Every pytest run of every project that has this installed loads this module, so it imports pytest
-and nothing else; what the fixtures do is in assertions.py, loaded by the first test that asks.
-
-Law of this file: options, marker, fixtures and summary. A fixture whose witness is missing fails
-its test; it skips only what --runstate-allow-missing names, and the summary says so.
+Every pytest run of every project that has this installed loads this module, so it must import
+pytest and nothing else; what the fixtures do is in assertions.py. A fixture whose witness is
+missing fails its test; it skips only what --runstate-allow-missing names, and the summary says so.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from runstate_abi.tools.pytest.assertions import Check, TwoPages, Write
+    from collections.abc import Callable
+
+    from runstate_abi.tools.pytest.assertions import Checker, TwoPages
+    from runstate_abi.writer.steps import Step
 
 # What a test leaves in its report, so that the summary is right with pytest-xdist as well.
 PROPERTY = "runstate"
@@ -53,7 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def runstate_check(request: pytest.FixtureRequest) -> "Check":
+def runstate_check(request: pytest.FixtureRequest) -> "Checker":
     """Return ``check(struct, against)``: fail unless a witness has ``struct`` as the ABI says.
 
     ``struct`` is native, compat or a struct's name; ``against`` is cc, btf, dwarf, construct,
@@ -81,7 +82,7 @@ def two_pages() -> "TwoPages":
 
 
 @pytest.fixture
-def runstate_writer() -> "Write":
+def runstate_writer() -> "Callable[..., tuple[Step, ...]]":
     """Return ``write(two_pages, area, runstate, variant="upstream")``, a hypervisor's update."""
     from runstate_abi.tools.pytest import assertions
 

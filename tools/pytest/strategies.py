@@ -1,11 +1,9 @@
 """Hypothesis strategies for runstates, where they lie, and their bytes (extra ``hypothesis``).
 
-    from runstate_abi.tools.pytest.strategies import placements, runstates
+from runstate_abi.tools.pytest.strategies import placements, runstates
 
-    @given(runstates(), placements("compat"))
-    def test_my_writer(runstate, area): ...
-
-Law of this file: what is drawn is valid; hypothesis is imported by whoever draws.
+@given(runstates(), placements("compat"))
+def test_my_writer(runstate, area): ...
 """
 
 from typing import TYPE_CHECKING
@@ -34,11 +32,11 @@ def runstates(consistent: bool = True) -> "SearchStrategy[Runstate]":
         return st.builds(Runstate, states, st.integers(0, LAST_TIME), times)
     parts = st.tuples(*[st.integers(0, LAST_TIME // TIME_COUNT)] * TIME_COUNT)
     later = st.integers(0, LAST_TIME // TIME_COUNT)
-    return st.builds(_consistent, states, parts, later)
 
+    def added(state: int, times: tuple[int, int, int, int], later: int) -> Runstate:
+        return Runstate(state, min(sum(times) + later, LAST_TIME), times)
 
-def _consistent(state: int, times: tuple[int, int, int, int], later: int) -> Runstate:
-    return Runstate(state, min(sum(times) + later, LAST_TIME), times)
+    return st.builds(added, states, parts, later)
 
 
 def page_offsets(abi: str) -> "SearchStrategy[int]":
@@ -64,9 +62,9 @@ def images(abi: str, updating: bool | None = None) -> "SearchStrategy[bytes]":
     from hypothesis import strategies as st
 
     flags = st.booleans() if updating is None else st.just(updating)
-    return st.builds(_image, st.just(abi), runstates(), flags)
 
+    def made(runstate: Runstate, updating: bool) -> bytes:
+        entry_time = flagged(runstate.entry_time) if updating else runstate.entry_time
+        return image(SHAPES[abi], runstate, entry_time)
 
-def _image(abi: str, runstate: Runstate, updating: bool) -> bytes:
-    entry_time = flagged(runstate.entry_time) if updating else runstate.entry_time
-    return image(SHAPES[abi], runstate, entry_time)
+    return st.builds(made, runstates(), flags)

@@ -11,15 +11,15 @@ from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser
 from runstate_abi.tools.output import Line
-from runstate_abi.tools.race import recorded, rows, table, text
+from runstate_abi.tools.race import rows, table, text
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer import race
-from runstate_abi.writer.guest import READERS, CannotDrop
+from runstate_abi.writer.guest import READER, READERS, CannotDrop
 from runstate_abi.writer.race import UPDATES_MAX
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.racing.ordering import GRAINS, MEASURED_GRAIN, MODELS
 from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, INCREASING
-from runstate_abi.writer.variants import VARIANTS, Refused
+from runstate_abi.writer.variants import VARIANT, Refused
 from runstate_abi.writer.vcpu import SHAPES
 
 
@@ -47,7 +47,7 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
         options.grain,
     )
     if options.recorded:
-        return recorded.rows(options.recorded, asked, left_out)
+        return rows.of_recording(options.recorded, asked, left_out)
     if options.kernel:
         return rows.of_kernel(options.kernel, options.btf, asked, left_out)
     return (rows.shipped if options.nothing_named else rows.rows)(asked, left_out)
@@ -122,26 +122,17 @@ def parser() -> argparse.ArgumentParser:
     made = new_parser("race", _SUMMARY, _epilog())
     _add_who_and_where(made)
     _add_circumstances(made)
-    _add_sources(made)
-    _add_outputs(made)
+    _add_sources_and_outputs(made)
     return made
 
 
 def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--all", action="store_true", help="every writer, reader, model and placement")
-    add(
-        "--variant",
-        metavar="WRITER",
-        choices=[variant.name for variant in VARIANTS],
-        help="which version of the update writes (default: all)",
-    )
-    add(
-        "--reader",
-        metavar="READER",
-        choices=[reader.name for reader in READERS],
-        help="which protocol the guest reads by (default: all)",
-    )
+    writers, who = list(VARIANT), "which version of the update writes (default: all)"
+    add("--variant", metavar="WRITER", choices=writers, help=who)
+    readers, how = list(READER), "which protocol the guest reads by (default: all)"
+    add("--reader", metavar="READER", choices=readers, help=how)
     models = [model.name for model in MODELS if not model.recorded]
     add("--model", choices=models, help="the memory model (default: both)")
     abis = "the guest's struct: of 64 or of 32 bits (default: both)"
@@ -152,45 +143,27 @@ def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
 
 def _add_circumstances(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "--updates",
-        metavar="N",
-        type=count,
-        choices=range(1, UPDATES_MAX + 1),
-        default=1,
-        help=f"updates while the guest reads once, at most {UPDATES_MAX} (default: 1)",
-    )
-    add(
-        "--entry-times",
-        choices=list(ENTRY_TIMES),
-        default=INCREASING,
-        help=f"how state_entry_time changes (default: {INCREASING})",
-    )
+    number, most = range(1, UPDATES_MAX + 1), UPDATES_MAX
+    often = f"updates while the guest reads once, at most {most} (default: 1)"
+    add("--updates", metavar="N", type=count, choices=number, default=1, help=often)
+    times = f"how state_entry_time changes (default: {INCREASING})"
+    add("--entry-times", choices=list(ENTRY_TIMES), default=INCREASING, help=times)
     drops = [*WRITER_DROPS, *READER_DROPS]
     without = "leave away a step of writer or reader (repeatable)"
     add("--drop", metavar="STEP", choices=drops, action="append", help=without)
-    add(
-        "--grain",
-        metavar="BYTES",
-        type=count,
-        choices=GRAINS,
-        default=MEASURED_GRAIN,
-        help="x86-tso, --recorded: an access within an aligned block of so many bytes does not "
-        f"tear: {', '.join(map(str, GRAINS))} (default: {MEASURED_GRAIN})",
-    )
+    default = MEASURED_GRAIN
+    whole = "x86-tso, --recorded: an access within an aligned block of so many bytes does not "
+    whole += f"tear: {', '.join(map(str, GRAINS))} (default: {default})"
+    add("--grain", metavar="BYTES", type=count, choices=GRAINS, default=default, help=whole)
 
 
-def _add_sources(parser: argparse.ArgumentParser) -> None:
+def _add_sources_and_outputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--recorded", metavar="FILE", help="the writer is a recording: JSON Lines of stores")
     code = "the writer is the code of this kvm.ko, emulated as by judge"
     add("--kernel", metavar="BINARY", help=code)
     types = "with --kernel: the vmlinux or vmlinuz it was built with"
     add("--btf", metavar="FILE", default="", help=types)
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     add("--rows", action="store_true", help="every answer in a row of its own, no summary")
     add_format(parser, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
@@ -198,20 +171,18 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def _epilog() -> str:
     models = {model.name: model.summary for model in MODELS if not model.recorded}
-    writers = ", ".join(variant.name for variant in VARIANTS)
-    return "\n".join(
-        (
-            _ABOUT,
-            "WRITER (runstate write --list says where each is from):",
-            fill(writers, WIDTH, initial_indent="  ", subsequent_indent="  "),
-            *_listed("READER:", {reader.name: reader.summary for reader in READERS}),
-            *_listed("--model:", models),
-            *_listed("--entry-times:", ENTRY_TIMES),
-            *_listed("STEP:", WRITER_DROPS | READER_DROPS),
-            "",
-            _EXAMPLES,
-        )
+    parts = (
+        _ABOUT,
+        "WRITER (runstate write --list says where each is from):",
+        fill(", ".join(VARIANT), WIDTH, initial_indent="  ", subsequent_indent="  "),
+        *_listed("READER:", {reader.name: reader.summary for reader in READERS}),
+        *_listed("--model:", models),
+        *_listed("--entry-times:", ENTRY_TIMES),
+        *_listed("STEP:", WRITER_DROPS | READER_DROPS),
+        "",
+        _EXAMPLES,
     )
+    return "\n".join(parts)
 
 
 def _listed(title: str, rows: Mapping[str, str]) -> list[str]:

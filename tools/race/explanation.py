@@ -1,7 +1,6 @@
 """An execution told in a few sentences: what the guest took from which update, and why it accepted.
 
-Law of this file: every word comes from the events and the bytes that the reader was left with; it
-holds them against the true images and knows no writer and no reader by name.
+The sentences follow from the events and the accepted bytes, compared with the true images.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.tools.race import timeline
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.vcpu import place_of
+from runstate_abi.writer.vcpu import FLAG, place_of
 
 if TYPE_CHECKING:
     from runstate_abi.writer.race import Race
@@ -49,7 +48,7 @@ def _believed(race: "Race", reader: Reader) -> Iterator[tuple[int, int]]:
             yield from ((row.offset + i * row.type.size, row.type.size) for i in range(row.count))
 
 
-# The words for where the bytes at these offsets are from; "" if they are the same in all images.
+# From which update the bytes at these offsets are, in words; "" if all images have the same ones.
 def _whose(race: "Race", offsets: Iterable[int]) -> str:
     images = race.case.images
     telling: dict[Versions | str, None] = {}
@@ -58,16 +57,13 @@ def _whose(race: "Race", offsets: Iterable[int]) -> str:
             byte = race.accepted[offset]
             have = frozenset(n for n, image in enumerate(images) if image[offset] == byte)
             if len(have) < len(images):
-                telling[have or _odd(images, offset, byte)] = None
+                mark = timeline.version(images, offset, byte)
+                telling[have or timeline.legend(len(images))[mark]] = None
     versions = [one for one in telling if isinstance(one, frozenset)]
     odd = [one for one in telling if isinstance(one, str)]
     common = versions[0].intersection(*versions) if versions else Versions()
     parts = [_from(one, len(images)) for one in ([common] if common else versions)] + odd
     return parts[0] if len(parts) == 1 else ", ".join(f"in part {part}" for part in parts)
-
-
-def _odd(images: Sequence[bytes], offset: int, byte: int) -> str:
-    return timeline.legend(len(images))[timeline.version(images, offset, byte)]
 
 
 def _from(versions: Versions, images: int) -> str:
@@ -91,7 +87,7 @@ def _accepted(race: "Race", reader: Reader) -> str:
         reads = "one read of state_entry_time was"
     text = f"Its {reads} {timeline.short(first)}{_time(race, first)}"
     if reader.bit_check:
-        text += f", and the flag was {'set' if first[-1] & timeline.FLAG else 'clear'}"
+        text += f", and the flag was {'set' if first[-1] & FLAG else 'clear'}"
     text += ": so it accepted."
     for number, one in enumerate(found):
         steps = [timeline.step(race, step) for step in one.halves]
@@ -100,10 +96,10 @@ def _accepted(race: "Race", reader: Reader) -> str:
     return text
 
 
-# Whose entry time it is; nothing where it is everybody's.
+# Of which update an entry time is, in words; "" if all images have the same one.
 def _time(race: "Race", data: bytes) -> str:
     row, images = race.case.layout.field("state_entry_time"), race.case.images
-    plain = data[:-1] + bytes([data[-1] & ~timeline.FLAG])
+    plain = data[:-1] + bytes([data[-1] & ~FLAG])
     versions = frozenset(
         n for n, image in enumerate(images) if image[row.offset : row.end] == plain
     )

@@ -1,53 +1,27 @@
-"""Recorded stores of real hypervisors as rows of ``runstate race``.
-
-Law of this file: it reads a recording and says what it cannot use; who judges it is elsewhere.
-"""
+"""Recorded stores of real hypervisors as writers for ``runstate race``."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.race.rows import Row, Wanted
-from runstate_abi.writer.guest import READERS
-from runstate_abi.writer.race import Question, Writer, ask, of_recording
-from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.race import Writer, of_recording
 from runstate_abi.writer.steps import Steps, writes
 from runstate_abi.writer.vcpu import Area
-from runstate_abi.writer.witnesses.recorded import area_of, steps_of_watchpoints
-from runstate_abi.writer.witnesses.records import (
+from runstate_abi.writer.witnesses.recorded import (
     Malformed,
     Record,
+    area_of,
     decode,
     record_of,
     sequence,
+    steps_of_watchpoints,
     truth,
 )
 
-RECORDED = MODEL["program-order"]
-
-
-def rows(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
-    """Yield a row for each recorded update and each reader asked for; ``left_out`` counts those of
-    which a recording shows too little.
-    """
-    model = RECORDED._replace(grain=wanted.grain)
-    for writer, area in writers(path):
-        for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
-            question = Question(
-                writer, reader, model, area, wanted.updates, wanted.entry_times, None,
-                wanted.dropped,
-            )  # fmt: skip
-            answer = ask(question)
-            if not answer.searches:
-                left_out[f"{writer.name} shows too little for {reader.name} to be deceived"] += 1
-                continue
-            yield Row(question, "", answer)
-
 
 def writers(path: str) -> Iterator[tuple[Writer, Area]]:
-    """Yield the updates that write watchpoints saw: JSON Lines, a record with its stores each."""
+    """Yield the updates that write watchpoints saw: JSON Lines, one update in each record."""
     used = 0
     for number, record in _records(path):
         if "stores" not in record:
@@ -73,7 +47,7 @@ def writers(path: str) -> Iterator[tuple[Writer, Area]]:
         raise WitnessError(f"{path}: no record with stores: nothing was asked")
 
 
-# A guest that reads the area never sees what lies outside, and a model of it has no such byte.
+# The race search has no byte outside the area: a guest never reads one.
 def _require_inside(steps: Steps, area: Area) -> None:
     for number, write in enumerate(writes(steps), 1):
         start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset

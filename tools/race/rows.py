@@ -1,21 +1,18 @@
-"""The rows of ``runstate race``: which questions there are, and their answers.
-
-Law of this file: questions are made from tables, answered by writer/race.py, and not rendered.
-"""
+"""The rows of ``runstate race``: which questions there are, and their answers."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
 from runstate_abi.writer.race import SAFE, TORN, Question, Writer, ask, of_variant
-from runstate_abi.writer.racing.ordering import MODELS, Model
-from runstate_abi.writer.racing.placements import Placement, placements
+from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODEL, MODELS, Model
 from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.variants import VARIANTS, Refused, Variant
-from runstate_abi.writer.vcpu import SHAPES, Area, Runstate, place_of
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area, Runstate, place_of
 
 
 class Wanted(NamedTuple):
@@ -33,7 +30,7 @@ class Wanted(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One question and its answer. ``kind`` is why this place is asked about."""
+    """One question and its answer. ``kind`` is a Placement's, "" if the place was given."""
 
     question: Question
     kind: str
@@ -52,7 +49,7 @@ class Row(NamedTuple):
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """The C names of what a recording does not show: nothing is claimed about it."""
+        """The C names of bytes that a recording does not show: nothing is claimed about them."""
         layout, hidden = self.question.area.shape.layout, self.question.writer.hidden
         shown = [o for row in layout.members for o in range(row.offset, row.end) if o in hidden]
         runs: list[list[int]] = []
@@ -64,7 +61,7 @@ class Row(NamedTuple):
 
     @property
     def steps_dropped(self) -> tuple[str, ...]:
-        """What is left away but for the flag, which is in the writer's name."""
+        """The steps left away, without "flag", which is in the writer's name."""
         return tuple(name for name in self.question.dropped if name != "flag")
 
 
@@ -81,14 +78,17 @@ def shipped(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
 
 
 def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
-    """Yield the answers. Refused or CannotDrop if there is nothing but one question to ask and it
-    cannot be; of many, ``left_out`` then counts how many there were for each reason.
+    """Yield the answers about the model's writers.
+
+    Where a single question is asked and cannot be, Refused or CannotDrop says why. Of many
+    questions, ``left_out`` counts those that cannot be asked, by reason.
     """
-    variants = [v for v in VARIANTS if wanted.variant in (None, v.name)]
-    for variant in variants:
+    for variant in [v for v in VARIANTS if wanted.variant in (None, v.name)]:
+        writer = of_variant(variant)
         for dropped in _flags(variant, wanted):
-            for abi in [abi for abi in SHAPES if wanted.abi in (None, abi)]:
-                yield from _of_abi(variant, dropped, abi, wanted, len(variants) == 1, left_out)
+            asked = wanted._replace(dropped=dropped)
+            for abi in _abis(wanted):
+                yield from _answers(writer, _areas(abi, wanted), models(wanted), asked, left_out)
 
 
 def writers(variant: str | None) -> int:
@@ -103,53 +103,65 @@ def _flags(variant: Variant, wanted: Wanted) -> Iterator[tuple[str, ...]]:
         yield ("flag",)
 
 
-def _of_abi(
-    variant: Variant,
-    dropped: tuple[str, ...],
-    abi: str,
+def _abis(wanted: Wanted) -> list[str]:
+    return [abi for abi in SHAPES if wanted.abi in (None, abi)]
+
+
+# The areas to ask about, each with the kind of its placement.
+def _areas(abi: str, wanted: Wanted) -> list[tuple[str, Area]]:
+    if wanted.at is not None:
+        return [("", Area(abi, wanted.at))]
+    return [(place.kind, Area(abi, place.address)) for place in placements(abi)]
+
+
+def models(wanted: Wanted) -> list[Model]:
+    """Return the models asked for, x86's with the grain asked for."""
+    return [
+        model._replace(grain=wanted.grain) if model.grain else model
+        for model in MODELS
+        if not model.recorded and wanted.model in (None, model.name)
+    ]
+
+
+# One writer, each area, model and reader. A writer that is no version of the model is asked about
+# alone (left_out is None): whatever it cannot be asked is an error then.
+def _answers(
+    writer: Writer,
+    areas: Iterable[tuple[str, Area]],
+    models: Sequence[Model],
     wanted: Wanted,
-    alone: bool,
-    left_out: Counter[str],
+    left_out: Counter[str] | None,
 ) -> Iterator[Row]:
-    places = [Placement("", wanted.at)] if wanted.at is not None else list(placements(abi))
-    for place in places:
-        for model in models(wanted):
-            for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
+    times = wanted.updates, wanted.entry_times
+    for kind, area in areas:
+        for model in models:
+            for reader in _readers(wanted):
+                question = Question(writer, reader, model, area, *times, None, wanted.dropped)
                 try:
-                    yield _row(variant, reader, model, abi, place, wanted, dropped)
+                    yield Row(question, kind, ask(question))
                 except (Refused, CannotDrop) as error:
                     narrowed = wanted.at if isinstance(error, Refused) else wanted.reader
-                    if alone and narrowed is not None:
+                    if left_out is None or (wanted.variant and narrowed is not None):
                         raise
                     left_out[str(error)] += 1
 
 
-def not_shown(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each recording that does not show all of the struct."""
-    for writer, hidden in dict.fromkeys((row.writer, row.hidden) for row in rows if row.hidden):
-        yield f"{writer} does not show, and nothing is claimed about: {', '.join(hidden)}"
+def _readers(wanted: Wanted) -> list[Reader]:
+    return [reader for reader in READERS if wanted.reader in (None, reader.name)]
 
 
-def models(wanted: Wanted) -> Iterator[Model]:
-    """Yield the models asked for, x86's with the grain asked for."""
-    for model in MODELS:
-        if not model.recorded and wanted.model in (None, model.name):
-            yield model._replace(grain=wanted.grain) if model.grain else model
+def of_recording(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
+    """Yield the answers for each recorded update that shows enough; ``left_out`` has the others."""
+    from runstate_abi.tools.race import recorded
 
-
-def _row(
-    variant: Variant,
-    reader: Reader,
-    model: Model,
-    abi: str,
-    place: Placement,
-    wanted: Wanted,
-    dropped: tuple[str, ...],
-) -> Row:
-    area = Area(abi, place.address)
-    times = wanted.updates, wanted.entry_times
-    question = Question(of_variant(variant), reader, model, area, *times, None, dropped)
-    return Row(question, place.kind, ask(question))
+    model = MODEL["program-order"]._replace(grain=wanted.grain)
+    for writer, area in recorded.writers(path):
+        for row in _answers(writer, [("", area)], [model], wanted, None):
+            if row.answer.searches:
+                yield row
+            else:
+                reader = row.question.reader.name
+                left_out[f"{writer.name} shows too little for {reader} to be deceived"] += 1
 
 
 def of_kernel(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
@@ -158,24 +170,57 @@ def of_kernel(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> It
 
     judged = shipped.opened(path, btf)
 
+    def request(area: Area, vcpu: Runstate) -> Request:
+        return Request(area.abi, area.offset, area.update_flag, False, vcpu)
+
     def steps(vcpu: Runstate, area: Area) -> Steps:
-        asked = Request(area.abi, area.offset, area.update_flag, False, vcpu)
-        return judged.writer.observe(asked).steps()
+        return judged.writer.observe(request(area, vcpu)).steps()
 
     writer = Writer(judged.release or path, steps, always_flagged=False)
-    for abi in [abi for abi in SHAPES if wanted.abi in (None, abi)]:
-        places = [Placement("", wanted.at)] if wanted.at is not None else list(placements(abi))
-        for place in places:
-            area = Area(abi, place.address)
-            takes = judged.writer.takes(Request(abi, area.offset, True, False, _ANY_VCPU))
-            for model in [model for model in models(wanted) if not model.barriers]:
-                for reader in [r for r in READERS if wanted.reader in (None, r.name)]:
-                    if not takes:
-                        left_out[f"{writer.name} has one cache, for one page"] += 1
-                        continue
-                    times = wanted.updates, wanted.entry_times
-                    question = Question(writer, reader, model, area, *times, None, wanted.dropped)
-                    yield Row(question, place.kind, ask(question))
+    tso = [model for model in models(wanted) if not model.barriers]
+    for kind, area in [one for abi in _abis(wanted) for one in _areas(abi, wanted)]:
+        if judged.writer.takes(request(area, _ANY_VCPU)):
+            yield from _answers(writer, [(kind, area)], tso, wanted, None)
+        else:
+            questions = len(tso) * len(_readers(wanted))
+            left_out[f"{writer.name} has one cache, for one page"] += questions
 
 
 _ANY_VCPU = Runstate(0, 0, (0, 0, 0, 0))
+
+
+def not_shown(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each recording that does not show all of the struct."""
+    for writer, hidden in dict.fromkeys((row.writer, row.hidden) for row in rows if row.hidden):
+        yield f"{writer} does not show, and nothing is claimed about: {', '.join(hidden)}"
+
+
+# The placements of an area that matter. Any other address behaves as one of these or as its
+# neighbour, because only alignment decides what is made in one piece.
+FRAME = PAGE_SIZE  # the guest frame of the default addresses: any but the first
+FIRST = 4 * CACHE_LINE  # the aligned area's offset in it
+
+KINDS = {
+    "aligned": "at a cache line",
+    "half-line": "state_entry_time crosses 32 bytes, but no cache line",
+    "line": "state_entry_time crosses a cache line",
+    "page": "the struct crosses a page",
+}
+
+
+class Placement(NamedTuple):
+    """A guest-physical address, and why it is asked about: one of KINDS."""
+
+    kind: str
+    address: int
+
+
+def placements(abi: str) -> Iterator[Placement]:
+    """Yield the placements that matter for ``native`` or ``compat``."""
+    shape = SHAPES[abi]
+    before = shape.entry_time + ENTRY_TIME_SIZE // 2
+    yield Placement("aligned", FRAME + FIRST)
+    yield Placement("half-line", FRAME + FIRST + MEASURED_GRAIN - before)
+    yield Placement("line", FRAME + FIRST + CACHE_LINE - before)
+    for inside in reversed(range(1, shape.size)):
+        yield Placement("page", FRAME + PAGE_SIZE - inside)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from runstate_abi.tools.output import Ink, Line, aligned
-from runstate_abi.tools.race.rows import Row, not_shown
+from runstate_abi.tools.output import Ink, Line, aligned, plain
+from runstate_abi.tools.race.rows import KINDS, Row, not_shown
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.race import SAFE, TORN
 from runstate_abi.writer.racing.ordering import Model
-from runstate_abi.writer.racing.placements import KINDS
 
 HEADER = ["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]
 MIXED, NOT_ASKED = "mixed", "-"
@@ -32,7 +31,7 @@ def summary(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
         cells = _grid([row for row in rows if row.question.model == model])
         used |= {mark for mark in LEGEND for line in cells[2:] for cell in line[1:] if mark in cell}
         yield (Ink(_title(model, rows[0]), "strong"),)
-        yield from ((Ink(line),) for line in aligned(cells))
+        yield from plain(aligned(cells))
         yield (Ink(""),)
     yield from ((Ink(f"{mark}: {LEGEND[mark]}", "dim"),) for mark in LEGEND if mark in used)
     yield from _closing(rows, left_out)
@@ -66,7 +65,7 @@ def in_full(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     cells = [HEADER]
     for _, group in groupby(sorted(rows, key=_order), key=_same):
         cells.append(_cells(list(group)))
-    yield from ((Ink(line),) for line in aligned(cells))
+    yield from plain(aligned(cells))
     yield (Ink(""),)
     yield from _closing(rows, left_out)
 
@@ -109,7 +108,7 @@ def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:
 
 # What could not be asked or was not shown, and how many of each verdict there were.
 def _closing(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
-    yield from ((Ink(line),) for line in (*not_asked(left_out), *not_shown(rows)))
+    yield from plain((*not_asked(left_out), *not_shown(rows)))
     torn = sum(row.verdict == TORN for row in rows)
     yield (Ink(f"{_count(len(rows), 'question')}: {len(rows) - torn} safe, {torn} torn"),)
 

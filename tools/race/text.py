@@ -1,13 +1,10 @@
-"""What ``runstate race`` prints of one answer: a proof or an execution in words, or JSON.
-
-Law of this file: it renders rows and decides nothing.
-"""
+"""What ``runstate race`` prints of one answer: a proof or an execution in words, or JSON."""
 
 from collections.abc import Iterator
 from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
-from runstate_abi.tools.output import Ink, Line
+from runstate_abi.tools.output import Ink, Line, plain
 from runstate_abi.tools.race import explanation, timeline
 from runstate_abi.tools.race.rows import Row, not_shown
 from runstate_abi.writer.guest import Reader, drop
@@ -27,41 +24,30 @@ def answer(row: Row) -> Iterator[Line]:
 
 
 def _safe(row: Row) -> Iterator[Line]:
-    question = row.question
-    yield (
-        Ink("safe: ", "normal"),
-        Ink(
-            f"{question.reader.name} never accepts from {row.writer} what was never true",
-            "strong",
-        ),
-    )
+    claim = f"{row.question.reader.name} never accepts from {row.writer} what was never true"
+    yield Ink("safe: ", "normal"), Ink(claim, "strong")
     yield (Ink(f"proved: {row.answer.states} states in {row.answer.searches} searches, no race"),)
     yield from _assuming(row)
 
 
 def _torn(row: Row) -> Iterator[Line]:
     question = row.question
-    found = race(question, row.answer)
-    yield (
-        Ink("torn: ", "wrong"),
-        Ink(f"{question.reader.name} accepts from {row.writer} what was never true", "strong"),
-    )
+    reader, found = question.reader, race(question, row.answer)
+    claim = f"{reader.name} accepts from {row.writer} what was never true"
+    yield Ink("torn: ", "wrong"), Ink(claim, "strong")
     for text in explanation.explained(found, _reader(question)):
-        yield from ((Ink(line),) for line in wrap(text, WIDTH))
+        yield from plain(wrap(text, WIDTH))
     yield from _assuming(row)
     yield (Ink(""),)
-    yield from timeline.timeline(found, row.writer, question.reader.name)
+    yield from timeline.timeline(found, row.writer, reader.name)
     yield (Ink(""),)
-    yield (
-        Ink(
-            f"accepted, and no image ever had it ({', '.join(question.reader.uses)} are believed):"
-        ),
-    )
-    yield from timeline.accepted(found, question.reader)
+    believed = ", ".join(reader.uses)
+    yield (Ink(f"accepted, and no image ever had it ({believed} are believed):"),)
+    yield from timeline.accepted(found, reader)
     yield (Ink(_needs(found)),)
 
 
-# Without the steps of it that are left away.
+# The reader without the steps that are left away.
 def _reader(question: Question) -> Reader:
     reader = question.reader
     for name in question.dropped:
@@ -131,27 +117,13 @@ def as_json(row: Row) -> dict[str, object]:
 
 
 def _trace(found: Race) -> list[dict[str, object]]:
-    layout = found.case.layout
-    before: dict[str, object] = {
-        "by": "before",
-        "what": "all",
-        "offset": 0,
-        "bytes": found.case.images[0].hex(),
-    }
-    events: list[dict[str, object]] = [
-        {
-            "by": "host" if event.step >= 0 else "guest",
-            "what": event.name or place_of(layout, event.offset, len(event.data)),
-            "offset": event.offset,
-            "bytes": event.data.hex(),
-        }
-        for event in found.events
+    rows = [("before", "all", 0, found.case.images[0])]
+    for event in found.events:
+        place = place_of(found.case.layout, event.offset, len(event.data))
+        by = "host" if event.step >= 0 else "guest"
+        rows.append((by, event.name or place, event.offset, event.data))
+    rows.append(("guest", "accepted", min(found.accepted), bytes(found.accepted.values())))
+    return [
+        {"by": by, "what": what, "offset": offset, "bytes": data.hex()}
+        for by, what, offset, data in rows
     ]
-    offsets = list(found.accepted)
-    image: dict[str, object] = {
-        "by": "guest",
-        "what": "accepted",
-        "offset": offsets[0],
-        "bytes": bytes(found.accepted.values()).hex(),
-    }
-    return [before, *events, image]

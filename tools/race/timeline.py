@@ -1,23 +1,16 @@
-"""A race as a person reads it: two columns, host stores | guest loads, and the accepted image.
-
-Law of this file: it renders what writer/race.py found and decides nothing.
-"""
+"""A race as a person reads it: two columns, host stores | guest loads, and the accepted image."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.output import Ink, Line
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.steps import line as canonical_line
-from runstate_abi.writer.vcpu import TOP_BYTE_SHIFT, place_of
+from runstate_abi.writer.vcpu import FLAG, place_of
 
 if TYPE_CHECKING:
     from runstate_abi.writer.race import Race
-    from runstate_abi.writer.racing.execution import Event
 
-FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT
 ROW = 16  # bytes of the image in a line
 EVENT = 8  # bytes of a store or load that are all shown, so that both columns fit a terminal
 END = 3  # of each end of more bytes
@@ -27,27 +20,21 @@ OLD, NEW, SAME, UP, NONE, UNUSED = "old", "new", "=", "flg", "?", "-"
 
 def timeline(race: "Race", writer: str, reader: str) -> Iterator[Line]:
     """Yield the execution, an event a line, in the order in which memory sees it."""
-    layout, torn = race.case.layout, _torn(race)
-    told = [(event, *_event(layout, event)) for event in race.events]
-    names = [f"{where} = {value}" for event, where, value in told if event.step >= 0]
-    width = max((len(name) for name in names), default=0)
-    width = max(width, len(f"host: {writer}"))
-    yield (Ink(f"      {f'host: {writer}':<{width}} | guest: {reader}", "strong"),)
-    for number, (event, where, value) in enumerate(told, 1):
-        if event.step >= 0:
-            text = f"{where} = {value}"
-            shown = f"  part of: {step(race, event.step)}" if event.step in torn else ""
-            yield (
-                Ink(f"  {number:>3} "),
-                Ink(f"{text:<{width}}", "changed"),
-                Ink(" |"),
-                Ink(shown, "dim"),
-            )
-        else:
-            yield (
-                Ink(f"  {number:>3} {'':<{width}} | "),
-                Ink(f"{event.name}: {where} = {value}", "strong"),
-            )
+    torn, host = _torn(race), f"host: {writer}"
+    texts = [
+        f"{place_of(race.case.layout, event.offset, len(event.data))} = {short(event.data)}"
+        for event in race.events
+    ]
+    told = list(zip(race.events, texts, strict=True))
+    width = max(len(host), *(len(text) for event, text in told if event.step >= 0))
+    yield (Ink(f"      {host:<{width}} | guest: {reader}", "strong"),)
+    for number, (event, text) in enumerate(told, 1):
+        if event.step < 0:
+            yield Ink(f"  {number:>3} {'':<{width}} | "), Ink(f"{event.name}: {text}", "strong")
+            continue
+        part = f"  part of: {step(race, event.step)}" if event.step in torn else ""
+        left = Ink(f"  {number:>3} "), Ink(f"{text:<{width}}", "changed")
+        yield *left, Ink(" |"), Ink(part, "dim")
 
 
 def step(race: "Race", number: int) -> str:
@@ -56,29 +43,24 @@ def step(race: "Race", number: int) -> str:
     return " ".join(words if words[0] == "store" else words[:-1])
 
 
-def _event(layout: Layout, event: "Event") -> tuple[str, str]:
-    return place_of(layout, event.offset, len(event.data)), short(event.data)
-
-
 def short(data: bytes) -> str:
     """Return bytes in memory order; the middle of many is left out."""
     digits = data.hex(" ")
     return digits if len(data) <= EVENT else f"{data[:END].hex(' ')} .. {data[-END:].hex(' ')}"
 
 
-# The steps that the guest looked into the middle of.
+# The steps of which the guest saw a part: made late, in several pieces, or not as a whole.
 def _torn(race: "Race") -> set[int]:
     torn, last = set(), -2
     for event in race.events:
-        if event.step >= 0 and event.step < last:
+        if 0 <= event.step < last:
             torn.add(event.step)
         last = max(last, event.step)
-    for step in {event.step for event in race.events if event.step >= 0}:
-        made = sum(len(event.data) for event in race.events if event.step == step)
-        data = getattr(race.case.steps[step], "data", b"")
-        pieces = sum(event.step == step for event in race.events)
-        if made < len(data) or pieces > 1:
-            torn.add(step)
+    for number in {event.step for event in race.events if event.step >= 0}:
+        pieces = [len(event.data) for event in race.events if event.step == number]
+        whole = len(getattr(race.case.steps[number], "data", b""))
+        if len(pieces) > 1 or pieces[0] < whole:
+            torn.add(number)
     return torn
 
 
@@ -100,9 +82,8 @@ def accepted(race: "Race", reader: Reader) -> Iterator[Line]:
         yield tuple(bytes_)
         yield tuple(marks)
     known = legend(len(race.case.images))
-    yield (
-        Ink("  " + ", ".join(f"{mark}: {known[mark]}" for mark in known if mark in used), "dim"),
-    )
+    explained = ", ".join(f"{mark}: {known[mark]}" for mark in known if mark in used)
+    yield (Ink(f"  {explained}", "dim"),)
 
 
 def _marked(race: "Race", reader: Reader, offset: int) -> tuple[str, str]:
@@ -110,9 +91,8 @@ def _marked(race: "Race", reader: Reader, offset: int) -> tuple[str, str]:
         return "", ""
     byte = race.accepted[offset]
     row = next(row for row in race.case.layout.rows if row.offset <= offset < row.end)
-    return f"{byte:02x}", version(
-        race.case.images, offset, byte
-    ) if row.name in reader.uses else UNUSED
+    believed = row.name in reader.uses
+    return f"{byte:02x}", version(race.case.images, offset, byte) if believed else UNUSED
 
 
 def legend(images: int) -> dict[str, str]:
@@ -137,8 +117,6 @@ def _new(number: int, images: int) -> str:
 def version(images: Sequence[bytes], offset: int, byte: int) -> str:
     """Return which image has this byte there: old, new (new2, ...), = all, flag, ? none."""
     has = [number for number, image in enumerate(images) if image[offset] == byte]
-    if len(has) == len(images):
-        return SAME
     if not has:
         return UP if any(image[offset] | FLAG == byte for image in images) else NONE
     if len(has) > 1:

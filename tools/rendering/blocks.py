@@ -1,42 +1,36 @@
-"""What a document is made of, as values: the renderings only write it down.
+"""What a document is made of, as values; each rendering writes them down in its own markup.
 
 Text has four marks: `code`, *emphasis*, [^key] for a citation, and [[name|words]] for a link to a
-section. Everything else is itself.
-
-Law of this file: types, and the reading of the marks. It knows no rendering and no fact.
+section.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
+class Paragraph(NamedTuple):
     """Text that flows."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bullets:
-    """A list; ``ordered`` if the items follow each other."""
+class Bullets(NamedTuple):
+    """A list, numbered if ``ordered``."""
 
     items: tuple[str, ...]
     ordered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A paragraph that the reader must not miss; ``label`` says why in a word or two."""
+class Note(NamedTuple):
+    """A paragraph that stands out; ``label`` says why in a word or two."""
 
     label: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """Lines as they are: a program, a header, a recording."""
 
     language: str
@@ -45,10 +39,10 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text under a header; ``numeric`` are the columns that hold numbers.
+    """Rows of text under a header; the columns ``numeric`` hold numbers.
 
-    ``caption`` is one line that says what the table shows. ``row_heads``: the first cell of each
-    row is its name.
+    ``row_heads``: the first cell of each row is its name. ValueError if a row has not as many cells
+    as the header.
     """
 
     caption: str
@@ -63,11 +57,10 @@ class Table:
                 raise ValueError(f"{self.caption}: {row} has not the header's columns")
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A drawing: SVG for who can show it, and the same in characters for who cannot.
+class Figure(NamedTuple):
+    """A drawing as SVG, and as characters for renderings that cannot show SVG.
 
-    ``drawn``: what the caption goes on to say where the SVG is shown, such as its colours.
+    ``drawn`` continues the caption where the SVG is shown; it explains the colours.
     """
 
     caption: str
@@ -76,8 +69,7 @@ class Figure:
     drawn: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class References:
+class References(NamedTuple):
     """What is cited: (key, text) pairs."""
 
     entries: tuple[tuple[str, str], ...]
@@ -86,8 +78,7 @@ class References:
 Block = Paragraph | Bullets | Note | Code | Table | Figure | References
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A heading and what stands under it; ``name`` is its anchor."""
 
     name: str
@@ -95,9 +86,8 @@ class Section:
     blocks: tuple["Block | Section", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A whole document: ``summary`` is one line, for a man page and a search engine."""
+class Document(NamedTuple):
+    """A whole document; ``summary`` is one line, for a man page and a search engine."""
 
     name: str
     title: str
@@ -105,7 +95,7 @@ class Document:
     sections: tuple[Section, ...]
 
 
-class Span(NamedTuple):
+class Marked(NamedTuple):
     """A piece of text: ``mark`` is "", "code", "emphasis", "cite" or "link" (to ``target``)."""
 
     mark: str
@@ -113,30 +103,54 @@ class Span(NamedTuple):
     target: str = ""
 
 
+# How a rendering writes a piece of text, by its mark.
+Marks = Mapping[str, Callable[[Marked], str]]
+
 _MARKED = re.compile(
     r"`(?P<code>[^`]+)`"
     r"|(?<![\w*])\*(?=\S)(?P<emphasis>[^*`]+?)(?<=\S)\*(?![\w*])"
     r"|\[\^(?P<cite>[\w.-]+)\]"
     r"|\[\[(?P<target>[a-z-]+)\|(?P<link>[^\]]+)\]\]"
 )
+_EDGE_UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_])_+|_+(?![A-Za-z0-9_])")
 
 
-def spans(text: str) -> Iterator[Span]:
-    """Cut a text at its marks."""
+def marked(text: str) -> Iterator[Marked]:
+    """Split a text at its marks."""
     reached = 0
     for found in _MARKED.finditer(text):
         if found.start() > reached:
-            yield Span("", text[reached : found.start()])
+            yield Marked("", text[reached : found.start()])
         mark = str(found.lastgroup)
-        yield Span(mark, found[mark], found["target"] or "")
+        yield Marked(mark, found[mark], found["target"] or "")
         reached = found.end()
     if reached < len(text):
-        yield Span("", text[reached:])
+        yield Marked("", text[reached:])
+
+
+def inline(text: str, marks: Marks) -> str:
+    """Return a text in a rendering's markup."""
+    return "".join(marks[piece.mark](piece) for piece in marked(text))
 
 
 def plain(text: str) -> str:
     """Return a text without its marks."""
-    return "".join(span.text for span in spans(text))
+    return "".join(piece.text for piece in marked(text))
+
+
+def escaped(text: str, special: str) -> str:
+    """Return text with a backslash before each special character and each underscore of an edge.
+
+    Markdown and reST read an underscore at the edge of a word as markup, and none inside a word.
+    """
+    text = re.sub(f"([{re.escape(special)}])", r"\\\1", text)
+    return _EDGE_UNDERSCORES.sub(lambda found: r"\_" * len(found[0]), text)
+
+
+def numbered(bullets: Bullets) -> Iterator[tuple[str, str]]:
+    """Yield (number and point, or "-"; text) for each item of a list."""
+    for number, item in enumerate(bullets.items, 1):
+        yield (f"{number}." if bullets.ordered else "-"), item
 
 
 def parts(sections: Iterable[Section], depth: int = 0) -> Iterator[tuple[int, Section | Block]]:

@@ -1,8 +1,7 @@
 """Drawings as SVG: the bytes of a struct to scale, its parts in pages, one update over time.
 
-Law of this file: it draws what it is told and knows no struct. A picture is text, the same bytes
-for the same values, with a title and no script; colours are classes, so that it follows the
-reader's light or dark. It carries no id: many pictures may stand in one page.
+Colours are CSS classes, so that a picture follows the reader's light or dark mode. No element has
+an id, because many pictures may stand in one page.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +36,7 @@ COLOURS = (
 
 
 def style() -> str:
-    """Return the CSS of all drawings, for a page that has some or for one by itself."""
+    """Return the CSS of all drawings, for a page or for one drawing by itself."""
     light = "".join(f".d-{name}{{fill:{colour}}}" for name, colour, _ in COLOURS)
     dark = "".join(f".d-{name}{{fill:{colour}}}" for name, _, colour in COLOURS)
     edges = ".d-edge{stroke:#1f2328;fill:none}.d-hatch{stroke:#8c877a;fill:none}"
@@ -49,9 +48,7 @@ def style() -> str:
 
 
 class Box(NamedTuple):
-    """``size`` bytes with a label; ``kind`` is a class of COLOURS ("padding" is hatched);
-    ``mark`` is the index of the byte to be shown as the update byte, if any.
-    """
+    """``size`` bytes; ``kind`` is a class of COLOURS; byte ``mark`` of them is the update byte."""
 
     label: str
     size: int
@@ -60,17 +57,14 @@ class Box(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """Boxes in a row that lie together in memory: ``title`` stands over them."""
+    """Boxes that lie together in memory, drawn in a row under ``title``."""
 
     title: str
     boxes: tuple[Box, ...]
 
 
 class Epoch(NamedTuple):
-    """What happens up to a barrier: the stores, what each byte may be meanwhile, and words.
-
-    ``bytes`` has a class for each byte of the struct: old, new, either, flag.
-    """
+    """The stores up to a barrier; for each byte, what a reader may see: old, new, either, flag."""
 
     title: str
     stores: tuple[str, ...]
@@ -79,7 +73,7 @@ class Epoch(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Shapes, and the size that they need in pixels."""
+    """SVG elements, and the size that they need in pixels."""
 
     title: str
     width: int
@@ -93,7 +87,7 @@ def document(title: str, held: Iterable[Lane]) -> str:
 
 
 def svg(picture: Picture, alone: bool = False) -> Iterator[str]:
-    """Yield the lines of an SVG; ``alone`` if it is a file and must bring its colours."""
+    """Yield the lines of an SVG; ``alone`` if it is a file by itself and needs the style in it."""
     wide, high = picture.width, picture.height
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
@@ -124,26 +118,20 @@ def byte_rows(title: str, boxes: Sequence[Box]) -> Picture:
     for box in boxes:
         shapes += _spread(box, start)
         start += box.size
-    return Picture(
-        title, LABEL_WIDE + PER_ROW * COLUMN_WIDE + 2, 22 + rows * ROW_HIGH, tuple(shapes)
-    )
+    wide = LABEL_WIDE + PER_ROW * COLUMN_WIDE + 2
+    return Picture(title, wide, 22 + rows * ROW_HIGH, tuple(shapes))
 
 
-# A box that runs over the end of a row goes on in the next; its label is in its longest piece.
+# A box that does not end in its row continues in the next one. Its longest piece has the label.
 def _spread(box: Box, start: int) -> Iterator[str]:
-    pieces = []
-    first, end = start, start + box.size
-    while first < end:
-        last = min(end, (first // PER_ROW + 1) * PER_ROW)
-        pieces.append((first, last))
-        first = last
-    longest = max(pieces, key=lambda piece: piece[1] - piece[0])
-    for piece in pieces:
-        x = LABEL_WIDE + piece[0] % PER_ROW * COLUMN_WIDE
-        y = 20 + piece[0] // PER_ROW * ROW_HIGH
-        mark = None if box.mark is None else box.mark - (piece[0] - start)
-        part = Box(box.label if piece == longest else "", piece[1] - piece[0], box.kind, mark)
-        yield from _box(part, x, y, COLUMN_WIDE, ROW_HIGH)
+    end = start + box.size
+    firsts = [start, *range((start // PER_ROW + 1) * PER_ROW, end, PER_ROW)]
+    sizes = [last - first for first, last in zip(firsts, [*firsts[1:], end], strict=True)]
+    for index, (first, size) in enumerate(zip(firsts, sizes, strict=True)):
+        mark = None if box.mark is None else box.mark - (first - start)
+        label = box.label if index == sizes.index(max(sizes)) else ""
+        x, y = LABEL_WIDE + first % PER_ROW * COLUMN_WIDE, 20 + first // PER_ROW * ROW_HIGH
+        yield from _box(Box(label, size, box.kind, mark), x, y, COLUMN_WIDE, ROW_HIGH)
 
 
 BYTE_WIDE, LANE_HIGH, LANE_STEP = 18, 34, 66
@@ -208,9 +196,7 @@ TIMELINE_WIDE = STORE_WIDE + GAP + PER_ROW * CELL + 4
 
 
 def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
-    """Draw one update from top to bottom: stores as blocks, a line for the barrier that ends each
-    epoch, and beside it the struct's bytes (eight a row) as a reader may see them while it lasts.
-    """
+    """Draw one update from top to bottom: each epoch's stores and bytes, and its barrier."""
     shapes: list[str] = []
     y = 4
     for epoch in epochs:

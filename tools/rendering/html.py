@@ -1,59 +1,33 @@
-"""A document as one HTML page that needs nothing else: no script, no font, no picture beside it.
-
-Law of this file: it writes down what the blocks say and adds nothing but the list of contents.
-Looks are style.css's.
-"""
+"""A document as one HTML page without scripts, fonts or other files; its looks are in style.css."""
 
 from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 
-from runstate_abi.tools.rendering import drawing
-from runstate_abi.tools.rendering.blocks import (
-    Block,
-    Bullets,
-    Code,
-    Document,
-    Figure,
-    Note,
-    Paragraph,
-    References,
-    Section,
-    Span,
-    Table,
-    plain,
-    spans,
-)
+from runstate_abi.tools.rendering import blocks, drawing
+from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section, Table, plain
+
+END = ("</main>", "</div>", "</body>", "</html>")
 
 
 def lines(document: Document) -> Iterator[str]:
     """Yield the lines of the page."""
     yield from _head(plain(document.title), plain(document.summary))
-    yield '<a class="skip" href="#text">To the text</a>'
-    yield '<div class="page">'
-    yield "<header>"
-    yield f"<h1>{_inline(document.title)}</h1>"
-    yield f'<p class="summary">{_inline(document.summary)}</p>'
-    yield "</header>"
-    yield from _contents(document)
-    yield '<main id="text">'
+    yield from ('<a class="skip" href="#text">To the text</a>', '<div class="page">', "<header>")
+    yield from _titles(_inline(document.title), _inline(document.summary))
+    yield from ("</header>", *_contents(document), '<main id="text">')
     for section in document.sections:
         yield from _section(section, 2)
-    yield from ("</main>", "</div>", "</body>", "</html>")
+    yield from END
 
 
 def page(title: str, summary: str, blocks: tuple[Block, ...]) -> Iterator[str]:
     """Yield a page of a few blocks, without sections or contents."""
     yield from _head(title, summary)
-    yield '<div class="page">'
-    yield from (
-        "<main>",
-        f"<h1>{_inline(title)}</h1>",
-        f'<p class="summary">{_inline(summary)}</p>',
-    )
+    yield from ('<div class="page">', "<main>", *_titles(_inline(title), _inline(summary)))
     for block in blocks:
         yield from block_lines(block)
-    yield from ("</main>", "</div>", "</body>", "</html>")
+    yield from END
 
 
 def _head(title: str, summary: str) -> Iterator[str]:
@@ -65,9 +39,13 @@ def _head(title: str, summary: str) -> Iterator[str]:
     yield from ("<style>", *style.splitlines(), drawing.style(), "</style>", "</head>", "<body>")
 
 
+def _titles(title: str, summary: str) -> Iterator[str]:
+    yield from (f"<h1>{title}</h1>", f'<p class="summary">{summary}</p>')
+
+
 def _contents(document: Document) -> Iterator[str]:
-    yield '<nav aria-label="Contents">'
-    yield from ("<details open>", "<summary>Contents</summary>", "<ol>")
+    yield from ('<nav aria-label="Contents">', "<details open>")
+    yield from ("<summary>Contents</summary>", "<ol>")
     for section in document.sections:
         yield f'<li><a href="#{section.name}">{_inline(section.title)}</a></li>'
     yield from ("</ol>", "</details>", "</nav>")
@@ -87,36 +65,31 @@ def _section(section: Section, level: int) -> Iterator[str]:
 def block_lines(block: Block) -> Iterator[str]:
     """Yield the lines of one block."""
     match block:
-        case Paragraph(text):
+        case blocks.Paragraph(text):
             yield f"<p>{_inline(text)}</p>"
-        case Bullets(items, ordered):
+        case blocks.Bullets(items, ordered):
             tag = "ol" if ordered else "ul"
-            yield f"<{tag}>"
-            yield from (f"<li>{_inline(item)}</li>" for item in items)
-            yield f"</{tag}>"
-        case Note(label, text):
-            heading = f"<strong>{_inline(label)}</strong>"
-            yield f'<div class="note"><p>{heading} {_inline(text)}</p></div>'
-        case Code(_, code):
+            yield from (f"<{tag}>", *(f"<li>{_inline(item)}</li>" for item in items), f"</{tag}>")
+        case blocks.Note(label, text):
+            strong = f"<strong>{_inline(label)}</strong>"
+            yield f'<div class="note"><p>{strong} {_inline(text)}</p></div>'
+        case blocks.Code(_, code):
             # A line by itself after <pre> would be part of the text.
-            body = escape("\n".join(code), quote=False)
+            body = _escaped("\n".join(code))
             yield f'<pre tabindex="0"><code>{body}</code></pre>'
         case Table():
             yield from _table(block)
-        case References(entries):
+        case blocks.References(entries):
             yield "<dl>"
-            yield from (
-                f'<dt id="{_source(key)}">{key}</dt><dd>{_inline(text)}</dd>'
-                for key, text in entries
-            )
+            for key, text in entries:
+                yield f'<dt id="{_source(key)}">{key}</dt><dd>{_inline(text)}</dd>'
             yield "</dl>"
-        case Figure(caption, svg, _, drawn):
-            said = f"{caption} {drawn}".rstrip()
-            yield from ("<figure>", f"<figcaption>{_inline(said)}</figcaption>")
-            yield from (*svg, "</figure>")
+        case blocks.Figure(caption, svg, _, drawn):
+            said = _inline(f"{caption} {drawn}".rstrip())
+            yield from ("<figure>", f"<figcaption>{said}</figcaption>", *svg, "</figure>")
 
 
-# A table may be wider than a phone: then it scrolls by itself, by keyboard too.
+# A table may be wider than a phone. It then scrolls by itself; tabindex lets a keyboard do it.
 def _table(table: Table) -> Iterator[str]:
     label = escape(plain(table.caption))
     yield f'<section class="wide" aria-label="{label}" tabindex="0">'
@@ -145,22 +118,21 @@ def _number(table: Table, column: int) -> str:
 
 
 def _inline(text: str) -> str:
-    return "".join(_span(span) for span in spans(text))
+    return blocks.inline(text, _MARKS)
 
 
-def _span(span: Span) -> str:
-    text = escape(span.text, quote=False)
-    match span.mark:
-        case "code":
-            return f"<code>{text}</code>"
-        case "emphasis":
-            return f"<em>{text}</em>"
-        case "cite":
-            return f'<a class="cite" href="#{_source(text)}">[{text}]</a>'
-        case "link":
-            return f'<a href="#{span.target}">{text}</a>'
-    return text
+def _escaped(text: str) -> str:
+    return escape(text, quote=False)
 
 
 def _source(key: str) -> str:
     return f"source-{key.replace('.', '-')}"
+
+
+_MARKS: Marks = {
+    "": lambda piece: _escaped(piece.text),
+    "code": lambda piece: f"<code>{_escaped(piece.text)}</code>",
+    "emphasis": lambda piece: f"<em>{_escaped(piece.text)}</em>",
+    "cite": lambda piece: f'<a class="cite" href="#{_source(piece.text)}">[{piece.text}]</a>',
+    "link": lambda piece: f'<a href="#{piece.target}">{_escaped(piece.text)}</a>',
+}

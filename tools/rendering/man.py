@@ -1,41 +1,26 @@
-"""A document as a man page of section 7.
+"""A document as a man page of section 7, in man(7) macros and tbl(1). Drawings are characters.
 
-Law of this file: man(7) macros and tbl(1), nothing that needs groff alone. It writes down what the
-blocks say and adds nothing. Drawings are shown in characters.
+Law of this file: nothing that only groff understands.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from runstate_abi.tools.rendering.blocks import (
-    Block,
-    Bullets,
-    Code,
-    Document,
-    Figure,
-    Note,
-    Paragraph,
-    References,
-    Section,
-    Span,
-    Table,
-    parts,
-    plain,
-    spans,
-)
+from runstate_abi.tools.rendering import blocks
+from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section, Table, plain
 
-# A wider table is a list: tbl breaks cells into lines, but not without complaints.
+# A wider table becomes a list: tbl would break its cells into lines, but not without warnings.
 TABLE_WIDE, GAP = 70, 3
-WORD_WIDE = 8  # a longer word of a list may be broken where it has a mark, and at last anywhere
+WORD_WIDE = 8  # in a list, a longer word may be broken: after a mark, else anywhere
 
 
 def lines(document: Document) -> Iterator[str]:
     """Yield the lines of the page."""
-    yield "'\\\" t"
-    yield f'.TH {document.name.upper()} 7 "" "runstate\\-abi" "{_escaped(document.title)}"'
+    name, title = document.name, _escaped(document.title)
+    yield from ("'\\\" t", f'.TH {name.upper()} 7 "" "runstate\\-abi" "{title}"')
     yield from (".ad l", ".nh", ".SH NAME")
-    yield f"{document.name} \\- {_escaped(plain(document.summary)).rstrip('.')}"
-    for depth, part in parts(document.sections):
+    yield f"{name} \\- {_escaped(plain(document.summary)).rstrip('.')}"
+    for depth, part in blocks.parts(document.sections):
         if not isinstance(part, Section):
             yield from block_lines(part)
         elif depth == 0:
@@ -47,23 +32,22 @@ def lines(document: Document) -> Iterator[str]:
 def block_lines(block: Block) -> Iterator[str]:
     """Yield the lines of one block."""
     match block:
-        case Paragraph(text):
+        case blocks.Paragraph(text):
             yield from (".PP", _line(text))
-        case Bullets(items, ordered):
-            for number, item in enumerate(items, 1):
-                yield from (f".IP {f'{number}.' if ordered else chr(92) + '(bu'} 4", _line(item))
-        case Note(label, text):
+        case blocks.Bullets():
+            for mark, item in blocks.numbered(block):
+                yield from (f".IP {mark if block.ordered else chr(92) + '(bu'} 4", _line(item))
+        case blocks.Note(label, text):
             yield from (".PP", f"\\fB{_inline(label)}\\fR {_inline(text)}")
-        case Code(_, code):
+        case blocks.Code(_, code):
             yield from _literal(code)
         case Table():
             yield from _table(block)
-        case References(entries):
+        case blocks.References(entries):
             for key, text in entries:
-                yield from (".TP", _line(key), _guarded(_inline(text, breakable=True)))
-        case Figure(caption, _, text):
-            yield from (".PP", _line(caption))
-            yield from _literal(text)
+                yield from (".TP", _line(key), _line(text, _BREAKABLE))
+        case blocks.Figure(caption, _, text):
+            yield from (".PP", _line(caption), *_literal(text))
 
 
 def _literal(text: Iterable[str]) -> Iterator[str]:
@@ -82,12 +66,12 @@ def _table(table: Table) -> Iterator[str]:
     yield from (".PP", ".TS", "tab(@);", " ".join("lb" for _ in longest))
     yield f"{' '.join('l' for _ in longest)}."
     for row in (table.header, *table.rows):
-        yield "@".join(_guarded(_inline(cell)) for cell in row)
+        yield "@".join(map(_line, row))
     yield ".TE"
 
 
-# A row is a paragraph: its first cell, and the others each with its header. If the first cell is
-# no name, it has its header as well.
+# A row becomes a paragraph: its first cell, then each other cell behind its header. If the first
+# cell is not the row's name, it has its header too.
 def _list(table: Table) -> Iterator[str]:
     yield ".RS"
     for row in table.rows:
@@ -96,49 +80,44 @@ def _list(table: Table) -> Iterator[str]:
             yield from (".TP", _line(cells.pop(0)[1]))
         for head, cell in cells:
             if cell:
-                text = _inline(f"{head}: {cell}" if head else cell, breakable=True)
-                yield from (_guarded(text), ".br")
+                yield from (_line(f"{head}: {cell}" if head else cell, _BREAKABLE), ".br")
     yield ".RE"
 
 
-def _line(text: str) -> str:
-    return _guarded(_inline(text))
+def _inline(text: str) -> str:
+    return blocks.inline(text, _MARKS)
 
 
-def _inline(text: str, breakable: bool = False) -> str:
-    return "".join(_span(span, breakable) for span in spans(text))
+def _line(text: str, marks: Marks | None = None) -> str:
+    return _guarded(blocks.inline(text, marks or _MARKS))
 
 
-# Bold is what one types, as in every man page.
-def _span(span: Span, breakable: bool) -> str:
-    text = _broken(span.text) if breakable else _escaped(span.text)
-    match span.mark:
-        case "code":
-            return f"\\fB{text}\\fR"
-        case "emphasis":
-            return f"\\fI{text}\\fR"
-        case "cite":
-            return f"[{text}]"
-        case "link":
-            return f"\\(lq{text.upper()}\\(rq"
-    return text
-
-
-def _broken(text: str) -> str:
-    return " ".join(map(_breakable, text.split(" ")))
-
-
-def _breakable(word: str) -> str:
-    if len(word) <= WORD_WIDE:
-        return _escaped(word)
-    parts = re.findall(r"[^_(,.@/\[-]{1,12}[_(,.@/\[-]?|.", word)
-    return "\\:".join(map(_escaped, parts))
+# A line that begins with a control character would be a request.
+def _guarded(text: str) -> str:
+    return f"\\&{text}" if text[:1] in (".", "'") else text
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\e").replace("-", "\\-")
 
 
-# A line that begins with a control character would be a request.
-def _guarded(text: str) -> str:
-    return f"\\&{text}" if text[:1] in (".", "'") else text
+def _breakable(text: str) -> str:
+    words = []
+    for word in text.split(" "):
+        parts = re.findall(r"[^_(,.@/\[-]{1,12}[_(,.@/\[-]?|.", word)
+        words.append("\\:".join(map(_escaped, parts)) if len(word) > WORD_WIDE else _escaped(word))
+    return " ".join(words)
+
+
+# Bold is what one types, as in every man page.
+def _marks(written: Callable[[str], str]) -> Marks:
+    return {
+        "": lambda piece: written(piece.text),
+        "code": lambda piece: f"\\fB{written(piece.text)}\\fR",
+        "emphasis": lambda piece: f"\\fI{written(piece.text)}\\fR",
+        "cite": lambda piece: f"[{written(piece.text)}]",
+        "link": lambda piece: f"\\(lq{written(piece.text).upper()}\\(rq",
+    }
+
+
+_MARKS, _BREAKABLE = _marks(_escaped), _marks(_breakable)

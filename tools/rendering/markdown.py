@@ -1,34 +1,16 @@
-"""A document as GitHub Markdown.
-
-Law of this file: it writes down what the blocks say and adds nothing. Drawings are shown in
-characters: GitHub shows no SVG that is part of the text.
-"""
+"""A document as GitHub Markdown. Drawings are characters: GitHub shows no SVG inside a text."""
 
 import re
 from collections.abc import Iterator
 
-from runstate_abi.tools.rendering.blocks import (
-    Block,
-    Bullets,
-    Code,
-    Document,
-    Figure,
-    Note,
-    Paragraph,
-    References,
-    Section,
-    Span,
-    Table,
-    parts,
-    spans,
-)
+from runstate_abi.tools.rendering import blocks
+from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section, Table
 
 
 def lines(document: Document) -> Iterator[str]:
     """Yield the lines of the page."""
-    yield f"# {_inline(document.title)}"
-    yield from ("", _inline(document.summary))
-    for depth, part in parts(document.sections):
+    yield from (f"# {_inline(document.title)}", "", _inline(document.summary))
+    for depth, part in blocks.parts(document.sections):
         yield ""
         if isinstance(part, Section):
             yield f"##{'#' * depth} {_inline(part.title)}"
@@ -39,28 +21,25 @@ def lines(document: Document) -> Iterator[str]:
 def block_lines(block: Block) -> Iterator[str]:
     """Yield the lines of one block."""
     match block:
-        case Paragraph(text):
+        case blocks.Paragraph(text):
             yield _inline(text)
-        case Bullets(items, ordered):
-            for number, item in enumerate(items, 1):
-                yield f"{f'{number}.' if ordered else '-'} {_inline(item)}"
-        case Note(label, text):
+        case blocks.Bullets():
+            yield from (f"{mark} {_inline(item)}" for mark, item in blocks.numbered(block))
+        case blocks.Note(label, text):
             yield f"> **{_inline(label)}** {_inline(text)}"
-        case Code(language, code):
+        case blocks.Code(language, code):
             yield from (f"```{language}", *code, "```")
         case Table():
             yield from _table(block)
-        case References(entries):
+        case blocks.References(entries):
             yield from (f"- {_escaped(key)}: {_inline(text)}" for key, text in entries)
-        case Figure(caption, _, text):
+        case blocks.Figure(caption, _, text):
             yield from (f"*{_inline(caption)}*", "", "```text", *text, "```")
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield from (f"*{_inline(table.caption)}*", "")
-    yield _row(table.header)
     rules = ("--:" if column in table.numeric else "---" for column in range(len(table.header)))
-    yield f"| {' | '.join(rules)} |"
+    yield from (f"*{_inline(table.caption)}*", "", _row(table.header), f"| {' | '.join(rules)} |")
     yield from map(_row, table.rows)
 
 
@@ -69,20 +48,11 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _inline(text: str) -> str:
-    return "".join(_span(span) for span in spans(text))
+    return blocks.inline(text, _MARKS)
 
 
-def _span(span: Span) -> str:
-    match span.mark:
-        case "code":
-            return f"`{span.text}`"
-        case "emphasis":
-            return f"*{_escaped(span.text)}*"
-        case "cite":
-            return f"\\[{_escaped(span.text)}\\]"
-        case "link":
-            return f"[{_escaped(span.text)}](#{_anchor(span.text)})"
-    return _escaped(span.text)
+def _escaped(text: str) -> str:
+    return blocks.escaped(text, r"\`*<>[]")
 
 
 # What GitHub makes of a heading.
@@ -90,8 +60,10 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
-# An underscore within a word marks nothing.
-def _escaped(text: str) -> str:
-    text = re.sub(r"([\\`*<>\[\]])", r"\\\1", text)
-    edges = r"(?<![A-Za-z0-9_])_+|_+(?![A-Za-z0-9_])"
-    return re.sub(edges, lambda found: r"\_" * len(found[0]), text)
+_MARKS: Marks = {
+    "": lambda piece: _escaped(piece.text),
+    "code": lambda piece: f"`{piece.text}`",
+    "emphasis": lambda piece: f"*{_escaped(piece.text)}*",
+    "cite": lambda piece: f"\\[{_escaped(piece.text)}\\]",
+    "link": lambda piece: f"[{_escaped(piece.text)}](#{_anchor(piece.text)})",
+}

@@ -1,7 +1,7 @@
 """Where a difference leads to: the line of the table that it contradicts, the line of the header.
 
-Law of this file: the line is looked up in the source text as it is installed, so it cannot go
-stale; a table that was not found is line 1 of its file.
+A line of ours is looked up in the source as it is installed, so it cannot go stale; what is not
+found is line 1 of its file.
 """
 
 import re
@@ -16,7 +16,7 @@ from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer import rules
 
 
-class Place(NamedTuple):
+class SourceLine(NamedTuple):
     """A file, relative to the installed ``runstate_abi``, and a line in it."""
 
     file: str
@@ -27,7 +27,7 @@ TEXT_MAX = 1 << 20
 ROOT = Path(conditions.__file__).parent.parent
 
 
-def place_of(difference: Difference) -> Place:
+def place_of(difference: Difference) -> SourceLine:
     """Return where the claim stands: the row of a rule, a condition, a member, an ABI."""
     if difference.kind == "rule-broken":
         return _found(rules.__file__, rf'Rule\("{re.escape(difference.member)}"')
@@ -42,11 +42,11 @@ def place_of(difference: Difference) -> Place:
     return _found(runstate.__file__, rf'Field\(.*"{re.escape(difference.member)}"', start)
 
 
-def _found(file: str, pattern: str, start: int = 1) -> Place:
+def _found(file: str, pattern: str, start: int = 1) -> SourceLine:
     path = Path(file)
     name = path.relative_to(ROOT).as_posix()
     lines = path.read_text(encoding="utf-8").splitlines()
-    return Place(name, _line(lines, pattern, start) or start)
+    return SourceLine(name, _line(lines, pattern, start) or start)
 
 
 def line_in(path: str, difference: Difference, names: Iterable[tuple[str, str]] = ()) -> int:
@@ -63,16 +63,13 @@ def line_in(path: str, difference: Difference, names: Iterable[tuple[str, str]] 
     name = _name(difference, dict(names))
     struct = _struct(text, name)
     if struct is None:
-        return _first_mention(text.splitlines(), name, difference.member)
+        lines = text.splitlines()
+        start = _line(lines, rf"\b{re.escape(name)}\b") or 1
+        mention = rf"\b{re.escape(difference.member)}\b"
+        return (_line(lines, mention, start) if difference.member else 0) or start
     member = re.compile(rf"\b{re.escape(difference.member)}\b")
     found = member.search(text, *struct.span("body")) if difference.member else None
     return text.count("\n", 0, found.start() if found else struct.start("name")) + 1
-
-
-def _first_mention(lines: list[str], name: str, member: str) -> int:
-    start = _line(lines, rf"\b{re.escape(name)}\b") or 1
-    found = _line(lines, rf"\b{re.escape(member)}\b", start) if member else 0
-    return found or start
 
 
 # What the file calls the struct that a difference is about; a condition's text says which.

@@ -1,7 +1,7 @@
 """The coverage of the claims: every declared invariant, and which witnesses confirmed it.
 
-Law of this file: nobody's silence is taken for a yes. A witness confirms an invariant when its own
-numbers make it true, and a row of a layout when it was compared and no fact of it differs.
+A witness confirms a condition when its own numbers make it true, and a row of a layout when it was
+compared and no fact of it differs. A witness that does not say is never counted as a yes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from itertools import product
 from typing import NamedTuple
 
 from runstate_abi.layouts.conditions import CONDITIONS, UNASSERTED, Condition, applies, evaluate
-from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.findings import Finding, unchecked
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.output import aligned
@@ -45,53 +45,44 @@ def absent(findings: Sequence[Finding], require: Sequence[str]) -> list[Finding]
     """Return one failing Finding for each required kind of witness that compared nothing."""
     asked = {k for f in findings if f.compared or f.evaluations for k in kinds(f)}
     return [
-        Finding(kind, "", "", not_checked=(NotChecked(kind, _why(kind), True),))
+        unchecked(
+            kind, "", f"required (--require {kind}), and nothing was compared with {KINDS[kind]}"
+        )
         for kind in dict.fromkeys(require)
         if kind not in asked
     ]
 
 
-def _why(kind: str) -> str:
-    return f"required (--require {kind}), and nothing was compared with {KINDS[kind]}"
-
-
-class Declared(NamedTuple):
-    """One thing that is declared: a condition's id or a row's name, and a sentence."""
+class Confirmation(NamedTuple):
+    """What is declared (a condition or a row), and the witnesses, with ABI, for and against it."""
 
     id: str
     text: str
-
-
-class Confirmation(NamedTuple):
-    """Who confirmed it and who denied it, as names of witnesses with their ABI."""
-
-    declared: Declared
     confirmed: tuple[str, ...]
     denied: tuple[str, ...]
 
 
 def coverage(findings: Sequence[Finding]) -> list[Confirmation]:
     """Return every declared invariant with its witnesses: the conditions, then every row."""
-    declared = (*CONDITIONS, *UNASSERTED)
     verdicts = [(_name(f), _conditions(f)) for f in findings]
     rows = [
-        _confirmation(Declared(c.id, c.sentence), [(n, v.get(c.id)) for n, v in verdicts])
-        for c in declared
+        _confirmation(c.id, c.sentence, [(name, said.get(c.id)) for name, said in verdicts])
+        for c in (*CONDITIONS, *UNASSERTED)
     ]
     for layout in (NATIVE, COMPAT):
         for member in ("", *(row.name for row in layout.members)):
             place = f"{layout.name}.{member}" if member else layout.name
             seen = [(_name(f), _row(f, layout.name, member)) for f in findings]
-            rows.append(_confirmation(Declared(place, _row_text(layout, member)), seen))
+            rows.append(_confirmation(place, _row_text(layout, member), seen))
     return rows
 
 
-def _confirmation(declared: Declared, verdicts: Sequence[tuple[str, bool | None]]) -> Confirmation:
+def _confirmation(id_: str, text: str, verdicts: Sequence[tuple[str, bool | None]]) -> Confirmation:
     yes, no = (
         tuple(dict.fromkeys(name for name, holds in verdicts if holds is wanted))
         for wanted in (True, False)
     )
-    return Confirmation(declared, yes, no)
+    return Confirmation(id_, text, yes, no)
 
 
 def _name(finding: Finding) -> str:
@@ -142,11 +133,6 @@ def _row_text(layout: Layout, member: str) -> str:
     return f"at {row.offset:#04x}, {row.count} of {row.type.size} bytes, {sign}"
 
 
-def unconfirmed(rows: Sequence[Confirmation]) -> Iterator[str]:
-    """Yield the ids of what nobody confirmed."""
-    return (row.declared.id for row in rows if not row.confirmed)
-
-
 def render(findings: Sequence[Finding]) -> str:
     """Return one line per invariant, and a count of those that nobody confirmed."""
     return "".join(f"{line}\n" for line in _lines(coverage(findings)))
@@ -154,9 +140,9 @@ def render(findings: Sequence[Finding]) -> str:
 
 def _lines(rows: Sequence[Confirmation]) -> Iterator[str]:
     yield ""
-    yield from aligned([[row.declared.id, row.declared.text, _witnesses(row)] for row in rows])
+    yield from aligned([[row.id, row.text, _witnesses(row)] for row in rows])
     yield ""
-    nobody = list(unconfirmed(rows))
+    nobody = [row.id for row in rows if not row.confirmed]
     count = len(rows) - len(nobody)
     yield f"{count} of {len(rows)} declared invariants confirmed by somebody" + (
         f"; by nobody: {', '.join(nobody)}" if nobody else ""
@@ -166,16 +152,3 @@ def _lines(rows: Sequence[Confirmation]) -> Iterator[str]:
 def _witnesses(row: Confirmation) -> str:
     denied = f"DENIED BY {', '.join(row.denied)}; " if row.denied else ""
     return f"{denied}{', '.join(row.confirmed) or 'nobody'}"
-
-
-def values(findings: Sequence[Finding]) -> list[dict[str, object]]:
-    """Return the same for the JSON report."""
-    return [
-        {
-            "id": row.declared.id,
-            "text": row.declared.text,
-            "confirmed_by": list(row.confirmed),
-            "denied_by": list(row.denied),
-        }
-        for row in coverage(findings)
-    ]

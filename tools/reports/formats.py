@@ -1,29 +1,26 @@
-"""The formats that Findings are reported in.
-
-Each is rendered by a module of reports/, which has one function ``render(findings) -> str`` and is
-imported when it is asked for.
-"""
+"""The formats that Findings are reported in. A format's module is imported when it is asked for."""
 
 import sys
 from collections.abc import Iterable, Sequence
 
 from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools import output
 
-# What --format takes, and the module of reports/ that renders it.
+# What --format takes: the module of reports/, and its function ``(findings) -> str``.
 # fmt: off
 FORMATS = {
-    "text":   "text",      # one line per witness, for a person
-    "json":   "json",      # everything, with a schema version
-    "ktap":   "ktap",      # the kernel's test protocol
-    "junit":  "junit",     # GitLab, Jenkins
-    "sarif":  "sarif",     # code scanning
-    "github": "github",    # annotations of a workflow step
-    "gitlab": "gitlab",    # code quality
-    "md":     "markdown",  # a step's summary, a comment
+    "text":   ("text",     "render"),  # one line per witness, for a person
+    "json":   ("json",     "render"),  # everything, with a schema version
+    "ktap":   ("suites",   "ktap"),    # the kernel's test protocol
+    "junit":  ("suites",   "junit"),   # GitLab, Jenkins
+    "sarif":  ("alerts",   "sarif"),   # code scanning
+    "github": ("alerts",   "github"),  # annotations of a workflow step
+    "gitlab": ("alerts",   "gitlab"),  # code quality
+    "md":     ("markdown", "render"),  # a step's summary, a comment
 }
 # fmt: on
-# What --coverage adds to the text.
+# What --coverage adds to the text: no format that --format takes.
 COVERAGE = "coverage"
 
 
@@ -31,15 +28,21 @@ def rendered(form: str, findings: Sequence[Finding]) -> str:
     """Return the findings in one of FORMATS, or COVERAGE; each line ends with a line break."""
     from importlib import import_module
 
-    module = import_module(f"runstate_abi.tools.reports.{FORMATS.get(form, form)}")
-    text: str = module.render(findings)
+    module, function = FORMATS.get(form, (COVERAGE, "render"))
+    text: str = getattr(import_module(f"runstate_abi.tools.reports.{module}"), function)(findings)
     return text
 
 
 def deliver(findings: Sequence[Finding], wanted: Iterable[tuple[str, str]]) -> None:
-    """Write each (format, file), ``-`` being stdout. WitnessError if one cannot be written."""
+    """Write each (format, file), ``-`` being stdout. WitnessError if one cannot be written.
+
+    On a terminal, what is for a person is folded to its width.
+    """
     for form, path in wanted:
         text = rendered(form, findings)
+        if path == "-" and form in ("text", COVERAGE) and output.columns(sys.stdout):
+            output.write(((output.Ink(line),) for line in text.splitlines()), "never")
+            continue
         if path == "-":
             sys.stdout.write(text)
             continue

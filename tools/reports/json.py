@@ -1,6 +1,6 @@
 """Findings as one JSON object: everything that was seen, and what it was seen in.
 
-Law of this file: keys are added and never change their meaning within a schema version.
+Within a schema version keys may be added; none may change its meaning or go away.
 """
 
 import hashlib
@@ -20,21 +20,23 @@ def render(findings: Sequence[Finding]) -> str:
     """Return the findings as one JSON object, with what produced it."""
     from importlib.metadata import version
 
-    text = json.dumps(
-        {
-            "schema": SCHEMA,
-            "producer": {
-                "name": "runstate-abi",
-                "version": version("runstate-abi"),
-                "python": ".".join(map(str, sys.version_info[:3])),
-            },
-            "witnesses": [_finding(finding) for finding in findings],
-            "coverage": coverage.values(findings),
-            "exit": exit_code(findings),
-        },
-        indent=2,
-    )
-    return text + "\n"
+    python = ".".join(map(str, sys.version_info[:3]))
+    value = {
+        "schema": SCHEMA,
+        "producer": {"name": "runstate-abi", "version": version("runstate-abi"), "python": python},
+        "witnesses": [_finding(finding) for finding in findings],
+        "coverage": [
+            {
+                "id": row.id,
+                "text": row.text,
+                "confirmed_by": list(row.confirmed),
+                "denied_by": list(row.denied),
+            }
+            for row in coverage.coverage(findings)
+        ],
+        "exit": exit_code(findings),
+    }
+    return json.dumps(value, indent=2) + "\n"
 
 
 def _finding(finding: Finding) -> dict[str, object]:

@@ -1,22 +1,22 @@
 """Findings as Markdown: for a step's summary, a merge request's comment, an issue.
 
-GitHub refuses a summary of more than 1 MiB, so what passed goes first when it gets too long, and
-how much was left out is said.
+GitHub refuses a summary of more than 1 MiB. A report that is too long loses its end, where the
+results are that passed, and says how many lines it lost.
 """
 
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL, Finding, exit_code
-from runstate_abi.tools.reports.results import Outcome, Result, counted, results
+from runstate_abi.tools.reports.results import Result, Status, counted, results
 
 SIZE_MAX = 900 << 10  # bytes; a step may have written something before
 
 VERDICTS = {EQUAL: "all compared and equal", DIFFERENT: "there are differences"}
 MARKS = {
-    Outcome.PASSED: "ok",
-    Outcome.DIFFERS: "**differs**",
-    Outcome.UNCHECKED: "**not checked**",
-    Outcome.NOT_ASKED: "not asked",
+    Status.PASSED: "ok",
+    Status.DIFFERS: "**differs**",
+    Status.UNCHECKED: "**not checked**",
+    Status.NOT_ASKED: "not asked",
 }
 
 
@@ -24,7 +24,7 @@ def render(findings: Sequence[Finding]) -> str:
     """Return the report, at most SIZE_MAX bytes long."""
     found = results(findings)
     verdict = VERDICTS.get(exit_code(findings), "not everything could be checked")
-    counts = ", ".join(f"{counted(found, outcome)} {outcome.value}" for outcome in Outcome)
+    counts = ", ".join(f"{counted(found, status)} {status.value}" for status in Status)
     head = [f"### runstate check: {verdict}", "", counts, ""]
     # Failures first: they must survive the limit.
     rows = sorted(found, key=lambda result: not result.failed)
@@ -37,7 +37,7 @@ def _table(rows: Sequence[Result]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for row in rows:
         cells = (row.witness, row.subject, row.abi, row.source)
-        yield f"| {MARKS[row.outcome]} | {' | '.join(map(_cell, cells))} |"
+        yield f"| {MARKS[row.status]} | {' | '.join(map(_cell, cells))} |"
 
 
 def _details(rows: Sequence[Result]) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _details(rows: Sequence[Result]) -> Iterator[str]:
     yield from ("", "```text")
     for row in said:
         for line in row.lines:
-            prefix = "" if row.differences else f"{row.outcome.value}: {row.name}: "
+            prefix = "" if row.differences else f"{row.status.value}: {row.name}: "
             yield f"{prefix}{line}".replace("```", "'''")
     yield "```"
 

@@ -2,9 +2,6 @@
 
 A witness becomes one result for each struct it describes, one for the kernel's conditions and one
 for each thing that could not be checked; a report without a failing result is an exit status of 0.
-
-Law of this file: nothing that fails in the verdict is missing here, and nothing here fails that
-does not fail there.
 """
 
 import os
@@ -16,7 +13,7 @@ from runstate_abi.layouts.findings import EQUAL, Finding, NotChecked, exit_code
 from runstate_abi.layouts.model import Difference
 
 
-class Outcome(Enum):
+class Status(Enum):
     """What became of a result; UNCHECKED fails, NOT_ASKED does not (see NotChecked)."""
 
     PASSED = "passed"
@@ -28,8 +25,8 @@ class Outcome(Enum):
 class Result(NamedTuple):
     """One result: ``subject`` is a struct's name, ``conditions``, or what was not checked.
 
-    ``lines`` say why it is not PASSED; ``differences`` are those behind them. ``path`` is the
-    file that was read, if it was one; ``names`` is what it calls the claims' structs.
+    ``lines`` say why it is not PASSED, ``differences`` are those behind them; ``path`` and
+    ``names`` are the Finding's.
     """
 
     witness: str
@@ -37,7 +34,7 @@ class Result(NamedTuple):
     abi: str
     source: str
     path: str
-    outcome: Outcome
+    status: Status
     lines: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
     names: tuple[tuple[str, str], ...] = ()
@@ -51,6 +48,11 @@ class Result(NamedTuple):
         return " ".join(part for part in (self.witness, file, subject, abi) if part)
 
     @property
+    def sentence(self) -> str:
+        """The name, and why."""
+        return f"{self.name}: {'; '.join(self.lines)}"
+
+    @property
     def place(self) -> str:
         """The folder of its file, as seen from here: two files may have one name."""
         return os.path.dirname(os.path.relpath(self.path)) if self.path else ""
@@ -58,7 +60,7 @@ class Result(NamedTuple):
     @property
     def failed(self) -> bool:
         """Whether this makes the run fail."""
-        return self.outcome in (Outcome.DIFFERS, Outcome.UNCHECKED)
+        return self.status in (Status.DIFFERS, Status.UNCHECKED)
 
     @property
     def rule(self) -> str:
@@ -74,13 +76,13 @@ def results(findings: Sequence[Finding]) -> list[Result]:
     found = [result for finding in findings for result in _of_finding(finding)]
     if exit_code(findings) != EQUAL and not any(result.failed for result in found):
         why = ("nothing was compared",)
-        found.append(Result("runstate", "comparison", "", "", "", Outcome.UNCHECKED, why))
+        found.append(Result("runstate", "comparison", "", "", "", Status.UNCHECKED, why))
     return found
 
 
-def counted(found: Sequence[Result], outcome: Outcome) -> int:
+def counted(found: Sequence[Result], status: Status) -> int:
     """Return how many results came out so."""
-    return sum(result.outcome is outcome for result in found)
+    return sum(result.status is status for result in found)
 
 
 def _of_finding(finding: Finding) -> Iterator[Result]:
@@ -101,18 +103,18 @@ def _of_finding(finding: Finding) -> Iterator[Result]:
 
 
 def _compared(finding: Finding, subject: str, differences: tuple[Difference, ...]) -> Result:
-    outcome = Outcome.DIFFERS if differences else Outcome.PASSED
+    status = Status.DIFFERS if differences else Status.PASSED
     notes = finding.notes if differences else ()
     lines = (*map(str, differences), *(f"note: {note}" for note in notes))
     place = (finding.witness, subject, finding.abi, finding.source, finding.path)
-    return Result(*place, outcome, lines, differences, finding.names)
+    return Result(*place, status, lines, differences, finding.names)
 
 
 def _not_checked(finding: Finding, item: NotChecked) -> Result:
     subject = "" if item.what == finding.witness else item.what
-    outcome = Outcome.UNCHECKED if item.fails else Outcome.NOT_ASKED
+    status = Status.UNCHECKED if item.fails else Status.NOT_ASKED
     source = finding.source or finding.witness
     path = finding.path
     if not path and os.path.exists(finding.source):
         path = finding.source
-    return Result(finding.witness, subject, finding.abi, source, path, outcome, (item.why,))
+    return Result(finding.witness, subject, finding.abi, source, path, status, (item.why,))

@@ -1,12 +1,9 @@
-"""Findings for a person: one line per witness, each difference on a line of its own under it.
-
-Law of this file: every difference is one line that grep finds, and the last line counts all.
-"""
+"""Findings for a person: one line per witness, each difference on a line of its own under it."""
 
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.findings import Finding, one_line, unreadable
-from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
 from runstate_abi.tools.output import aligned
 
 
@@ -32,7 +29,7 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 # The words of the commands for the structs: the size is in bytes.
-_SHORT = {NATIVE.name: "native", COMPAT.name: "compat", f"xen_{COMPAT.name}": "Xen's compat"}
+_SHORT = {NATIVE.name: "native", COMPAT.name: "compat", XEN_COMPAT: "Xen's compat"}
 
 
 def _mark(finding: Finding) -> str:

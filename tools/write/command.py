@@ -3,17 +3,19 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.runstate import RUNSTATES
+from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser, number
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.write import selftest
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write
 from runstate_abi.writer.memory import Overrun, Window
-from runstate_abi.writer.rulebook.evidence import Evidence
+from runstate_abi.writer.rulebook.evidence import Evidence, ledger
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, judge
 from runstate_abi.writer.steps import canonical
 from runstate_abi.writer.variants import (
@@ -53,13 +55,13 @@ def main(argv: list[str]) -> int:
     made = parser()
     options = made.parse_args(argv)
     if options.list:
-        return _print(_listed(options.format == "json"))
+        return _list(options.format == "json")
     variant = VARIANT[options.variant]
     if options.selftest:
         if is_xen(variant):
             made.error(f"--selftest is KVM's, and {variant.name} is Xen's")
         lines, code = selftest.report(variant, options.host, options.every)
-        _print(lines)
+        print("\n".join(lines))
         return code
     if options.at is None:
         made.error("--at GPA is missing (or --list, or --selftest)")
@@ -83,7 +85,8 @@ def main(argv: list[str]) -> int:
         print(f"runstate write: {variant.name} has no switch: it flags always", file=sys.stderr)
     if options.rules:
         return _print_rules(variant, written, options)
-    return _print(_shown(options, variant, written))
+    print("\n".join(_shown(options, variant, written)))
+    return EQUAL
 
 
 def parser() -> argparse.ArgumentParser:
@@ -122,7 +125,8 @@ def _print_rules(variant: Variant, written: Written, options: argparse.Namespace
     profile = PROFILE.get(variant.name, NEWEST)
     before = written.struct(written.before)
     vcpu = Runstate(options.state, options.entry_time, options.times)
-    found = judge(Evidence(written.area, vcpu, options.atomic, before, written.steps), profile)
+    evidence = Evidence(written.area, vcpu, options.atomic, before, written.steps)
+    found = judge(ledger(evidence), profile)
     for breach in found:
         print(f"broken   {breach.rule:<10}  {breach.why}")
     print(f"{variant.name}: {len(found)} of {len(RULES)} rules broken (profile {profile.name})")
@@ -131,12 +135,6 @@ def _print_rules(variant: Variant, written: Written, options: argparse.Namespace
 
 def _length(text: str) -> int:
     return 0 if text == "per-use" else count(text)
-
-
-def _print(lines: Iterable[str]) -> int:
-    for line in lines:
-        print(line)
-    return EQUAL
 
 
 def _times(text: str) -> tuple[int, ...]:
@@ -170,24 +168,21 @@ def _shown(options: argparse.Namespace, variant: Variant, written: Written) -> I
         yield from memory_rows(written)
 
 
-def _listed(as_values: bool) -> Iterator[str]:
-    if as_values:
+def _list(in_json: bool) -> int:
+    if in_json:
         versions = [_variant(variant) for variant in VARIANTS]
-        yield json.dumps({"schema": "runstate-versions/1", "versions": versions}, indent=2)
-        return
-    rows = [(one.name, one.summary, str(one.source)) for one in VARIANTS]
-    yield from aligned(rows)
+        print(json.dumps({"schema": "runstate-versions/1", "versions": versions}, indent=2))
+    else:
+        rows = [(one.name, one.summary, str(one.source)) for one in VARIANTS]
+        output.write(output.plain(aligned(rows)))
+    return EQUAL
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
-    source = variant.source
     return {
         "name": variant.name,
         "summary": variant.summary,
-        "commit": source.commit,
-        "subject": source.subject,
-        "since": source.since,
-        "message": source.message,
+        **asdict(variant.source),
         "always_flagged": variant.always_flagged,
         "pages": variant.pages,
     }

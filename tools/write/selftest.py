@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.findings import DIFFERENT, EQUAL
-from runstate_abi.writer.caches import Caches
-from runstate_abi.writer.gpc import Blocked
+from runstate_abi.writer.gpc import Blocked, Caches
 from runstate_abi.writer.host import errno_name
 from runstate_abi.writer.memory import Overrun, Window, apply
 from runstate_abi.writer.steps import Barrier

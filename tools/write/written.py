@@ -1,7 +1,4 @@
-"""One update played for a person or a program to read: the trace, the table, the memory, the JSON.
-
-Law of this file: pure functions from an update to text or values; write.py asks and prints.
-"""
+"""One update, played, as text or JSON: the trace, the table, the memory."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -22,7 +19,7 @@ from runstate_abi.writer.steps import (
     memory_text,
 )
 from runstate_abi.writer.variants import PER_USE, Registration, Variant, prepare
-from runstate_abi.writer.vcpu import Area, Runstate, Shape, field_at
+from runstate_abi.writer.vcpu import Area, Runstate, elements, field_at
 
 SCHEMA = "runstate-write/1"
 MARGIN = 16  # bytes of memory shown on both sides of the area
@@ -132,7 +129,7 @@ def table(written: Written) -> Iterator[str]:
     yield from aligned(rows)
 
 
-# The texts of the bytes that this step stores are put in their places.
+# A row of the table; ``texts`` gets the bytes that this step stores.
 def _row(written: Written, moment: Moment, texts: list[str]) -> list[str]:
     step, area = moment.step, written.area
     if not isinstance(step, Write):
@@ -154,7 +151,7 @@ def _hex(memory: bytes, written: Written) -> list[str]:
     return [f"{byte:02x}" for byte in written.struct(memory)]
 
 
-# The struct element by element, and a | where page 2 begins.
+# The struct, element by element, with a | where page 2 begins.
 def _struct(area: Area, texts: list[str]) -> str:
     return "".join(mark + cell for mark, cell, _ in _cells(area, texts))
 
@@ -166,20 +163,10 @@ def _heads(area: Area) -> str:
 
 def _cells(area: Area, texts: list[str]) -> Iterator[tuple[str, str, str]]:
     edge = PAGE_SIZE - area.offset
-    for name, offsets in _elements(area.shape):
+    for name, offsets in elements(area.shape.layout):
         first, *others = offsets
         cell = texts[first] + "".join("|" * (i == edge) + texts[i] for i in others)
         yield "" if first == 0 else "|" if first == edge else " ", cell, name
-
-
-def _elements(shape: Shape) -> Iterator[tuple[str, range]]:
-    for row in shape.layout.rows:
-        if row.padding or row.count == 1:
-            yield row.name, range(row.offset, row.end)
-            continue
-        for index in range(row.count):
-            start = row.offset + index * row.type.size
-            yield f"{row.name}[{index}]", range(start, start + row.type.size)
 
 
 def _offset(area: Area, step: Store | Copy) -> int:
@@ -189,15 +176,11 @@ def _offset(area: Area, step: Store | Copy) -> int:
 def fields_of(area: Area, step: Store | Copy) -> str:
     """Return the fields that a write touches: ``state_entry_time``, ``state..time[0]``."""
     start = _offset(area, step)
-    first = _field(area.shape, start)
-    last = _field(area.shape, start + len(step.data) - 1)
+    ends = (start, start + len(step.data) - 1)
+    first, last = (field_at(area.shape, end).split(" byte ")[0] for end in ends)
     if start == area.shape.update_byte and len(step.data) == 1:
         return "update byte"
     return first if first == last else f"{first}..{last}"
-
-
-def _field(shape: Shape, offset: int) -> str:
-    return field_at(shape, offset).split(" byte ")[0]
 
 
 def memory_rows(written: Written) -> Iterator[str]:
@@ -211,7 +194,7 @@ def memory_rows(written: Written) -> Iterator[str]:
             yield f"p{page}+{start + row:<5}{_marked(old[row : row + ROW], new[row : row + ROW])}"
 
 
-# Within the pages only: what lies around them is mapped by nobody.
+# (page, offset, size) of what is shown: only within the pages, because nothing else is mapped.
 def _views(area: Area) -> Iterator[tuple[int, int, int]]:
     first, last = area.offset - MARGIN, area.offset + area.shape.size + MARGIN
     for page in (1, 2):
@@ -230,7 +213,6 @@ def _marked(old: bytes, new: bytes) -> str:
     text, inside = "", False
     for was, byte in zip(old, new, strict=True):
         changed = was != byte
-        text += "[" if changed and not inside else "]" if inside and not changed else " "
-        text += f"{byte:02x}"
-        inside = changed
-    return text + ("]" if inside else "")
+        mark = " " if changed == inside else "[" if changed else "]"
+        text, inside = f"{text}{mark}{byte:02x}", changed
+    return text + "]" * inside

@@ -1,15 +1,14 @@
-"""What each step of an update is for: the same update without it.
+"""Updates without one of their steps, to show what the step is for.
 
-Law of this file: steps in, fewer steps out. Which step is meant is read off the update itself: the
-set is the first store that puts the flag up, the clear is the last one that takes it down.
+Which step is meant follows from the update itself: the set is the first store that puts the flag
+up, the clear is the last store that takes it down.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.guest import CannotDrop
-from runstate_abi.writer.steps import Barrier, Step, Steps, Store, Write
+from runstate_abi.writer.steps import Barrier, Step, Steps, Write
 from runstate_abi.writer.vcpu import FLAG, Area
 
 # fmt: off
@@ -33,11 +32,11 @@ READER_DROPS = {
 def without(steps: Steps, area: Area, name: str) -> Steps:
     """Return the steps of one update without one of WRITER_DROPS (CannotDrop).
 
-    "flag" is not a step but the area's, see Area.update_flag: there is nothing to do here.
+    "flag" changes nothing here: it is no step, the area says it (Area.update_flag).
     """
     if name == "flag":
         return steps
-    found = _barrier(steps, area, name) if name.startswith("wmb") else _flagged(steps, area, name)
+    found = _meant(steps, area, name)
     if not found:
         raise CannotDrop(f"this update has no {name}: {WRITER_DROPS[name]}")
     if name == "body-bit":
@@ -47,35 +46,25 @@ def without(steps: Steps, area: Area, name: str) -> Steps:
     return tuple(step for index, step in enumerate(steps) if index not in found)
 
 
-def _barrier(steps: Steps, area: Area, name: str) -> set[int]:
-    set_, clear = _set_and_clear(steps, area)
-    if set_ is None or clear is None:
+# The indexes of the steps that a name means.
+def _meant(steps: Steps, area: Area, name: str) -> set[int]:
+    flags = [_flag_of(step, area) for step in steps]
+    ups = [index for index, flag in enumerate(flags) if flag]
+    if not ups:
         return set()
-    between = [i for i, step in enumerate(steps) if isinstance(step, Barrier)]
-    if name == "wmb-set":
-        return set([i for i in between if set_ < i < clear][:1])
-    if name == "wmb-body":
-        return set([i for i in between if set_ < i < clear][-1:])
-    return {i for i in between if i > clear}
-
-
-def _flagged(steps: Steps, area: Area, name: str) -> set[int]:
-    set_, clear = _set_and_clear(steps, area)
-    if set_ is None:
-        return set()
+    set_ = ups[0]
+    clear = max((i for i, flag in enumerate(flags) if flag is False and i > set_), default=None)
     if name == "set":
         return {set_}
-    last = len(steps) if clear is None else clear
-    return {i for i, step in enumerate(steps[:last]) if i > set_ and _flag_of(step, area)}
-
-
-def _set_and_clear(steps: Sequence[Step], area: Area) -> tuple[int | None, int | None]:
-    flags = [_flag_of(step, area) for step in steps]
-    set_ = next((i for i, flag in enumerate(flags) if flag), None)
-    clear = next((i for i in reversed(range(len(flags))) if flags[i] is False), None)
-    if set_ is not None and clear is not None and clear < set_:
-        clear = None
-    return set_, clear
+    if name == "body-bit":
+        return {i for i in ups if set_ < i and (clear is None or i < clear)}
+    if clear is None:
+        return set()
+    barriers = [i for i, step in enumerate(steps) if isinstance(step, Barrier)]
+    between = [i for i in barriers if set_ < i < clear]
+    if name == "wmb-clear":
+        return {i for i in barriers if i > clear}
+    return set(between[:1] if name == "wmb-set" else between[-1:])
 
 
 # Whether a step stores the flag up (True) or down (False), None if it does not touch that byte.
@@ -93,9 +82,6 @@ def _place(step: Write, area: Area) -> int:
 
 def _unflagged(step: Step, area: Area) -> Step:
     assert isinstance(step, Write)
-    place = _place(step, area)
     data = bytearray(step.data)
-    data[place] &= ~FLAG
-    if isinstance(step, Store):
-        return replace(step, data=bytes(data))
+    data[_place(step, area)] &= ~FLAG
     return replace(step, data=bytes(data))

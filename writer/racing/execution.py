@@ -1,7 +1,7 @@
-"""An execution that deceives a reader, from first store to last load, and its replay on bytes.
+"""An execution that deceives a reader, from first store to last load.
 
-Law of this file: what was found about a few bytes is told about all of them, and nothing is
-decided here but where loads and stores that do not matter are put.
+The search found a path over a few bytes. Here the stores and loads of all other bytes are added,
+each at a point that the memory model allows.
 """
 
 from collections.abc import Iterator
@@ -88,14 +88,14 @@ def _write(memory: bytearray, access: Access) -> None:
 
 
 def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
-    """Return the whole execution that a path over a few bytes stands for."""
+    """Return a whole execution that follows the path which was found over a few bytes."""
     stage = _Stage(case, reader, model)
     waiting = set(found.loads)
-    for event in found.path:
-        for group in event.groups:
-            stage.store(*found.stores[event.phase][group])
-        if event.look >= 0:
-            number = found.loads[event.look]
+    for move in found.path:
+        for group in move.groups:
+            stage.store(*found.stores[move.phase][group])
+        if move.look >= 0:
+            number = found.loads[move.look]
             waiting.discard(number)
             for other in sorted((number, *_with(stage, number, waiting))):
                 stage.load(other)
@@ -104,8 +104,8 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
     return Told(tuple(joined(stage.events)), _believed(stage))
 
 
-# The bytes of the copy that do not matter go with the first one that does, but for the element
-# that another one that matters is in.
+# Loads of the copy that do not matter are made with the first one that does, except those of an
+# element that holds another byte which matters.
 def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     sights = stage.scene.sights
     if sights[number].load.read:
@@ -113,12 +113,7 @@ def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     apart = {_element(stage, sights[other]) for other in waiting if not sights[other].load.read}
     alone = _element(stage, sights[number]) in apart
     for other, sight in enumerate(sights):
-        if (
-            sight.load.read
-            or sight.after & ~stage.loaded
-            or other in waiting
-            or other in stage.seen
-        ):
+        if sight.load.read or sight.after & ~stage.loaded or other in waiting | stage.seen.keys():
             continue
         if alone or _element(stage, sight) not in apart:
             yield other
@@ -156,24 +151,3 @@ def joined(events: list[Event]) -> Iterator[Event]:
         last = event
     if last:
         yield last
-
-
-class Mismatch(AssertionError):
-    """A load of the execution does not give what memory holds: the message says which."""
-
-
-def replay(before: bytes, events: tuple[Event, ...]) -> dict[int, int]:
-    """Execute the events on the bytes of the struct; return offset -> byte of what was copied."""
-    memory = bytearray(before)
-    copied: dict[int, int] = {}
-    for event in events:
-        where = range(event.offset, event.offset + len(event.data))
-        if event.step >= 0:
-            _write(memory, Access(tuple(where), event.data, event.step))
-            continue
-        seen = bytes(memory[event.offset : event.offset + len(event.data)])
-        if seen != event.data:
-            raise Mismatch(f"{event.name} at {event.offset}: {event.data.hex()}, not {seen.hex()}")
-        if event.name in ("copy", "state"):
-            copied |= zip(where, event.data, strict=True)
-    return dict(sorted(copied.items()))

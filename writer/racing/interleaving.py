@@ -1,19 +1,18 @@
 """Every execution of one writer and one reader over a few bytes: states, choices, and a search.
 
 A state is how far the writer is, what memory holds, and what the reader has seen. The choices are:
-the writer finishes its phase, or the reader makes one of its loads. A store that nobody has looked
-at stays undecided: it takes place only when a load of one of its bytes wants to see it, at the
-latest when its phase ends. That leaves no execution out, because a store that is seen later than it
-was made cannot be told from one that was made later. It is what makes 2^44 memories a few hundred.
-
-Law of this file: small numbers in, a path out. What the bytes are and what the values mean is
-projection.py's business.
+the writer finishes its phase, or the reader makes one of its loads. A store stays undecided until a
+load of one of its bytes sees it, or until its phase ends. That leaves no execution out, because
+nobody can tell a store that was made earlier and not looked at from one that was made later. It
+reduces 2^44 memories to a few hundred. projection.py knows what the bytes and the values mean.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
+
+Values = tuple[int, ...]  # one for each byte
 
 
 class Group(NamedTuple):
@@ -41,7 +40,7 @@ class Problem(NamedTuple):
     second is not ``fits[value of the first]``, or the first has a value that is in no image.
     """
 
-    memory: tuple[int, ...]
+    memory: Values
     phases: tuple[tuple[Group, ...], ...]
     looks: tuple[Look, ...]
     flag: int
@@ -56,13 +55,13 @@ class State(NamedTuple):
 
     phase: int
     done: int
-    memory: tuple[int, ...]
+    memory: Values
     looked: int
-    agreed: tuple[int, ...]
+    agreed: Values
     shown: tuple[int, int]
 
 
-class Event(NamedTuple):
+class Move(NamedTuple):
     """What happened: load number ``look`` after ``groups`` of ``phase`` were made, or, if ``look``
     is -1, the rest of the phase was made.
     """
@@ -72,56 +71,56 @@ class Event(NamedTuple):
     look: int = -1
 
 
-class Outcome(NamedTuple):
+class Searched(NamedTuple):
     """How many states there were, and the shortest path to a deceived reader if there is one."""
 
     states: int
-    path: tuple[Event, ...] | None
+    path: tuple[Move, ...] | None
 
 
 @cache
-def search(problem: Problem) -> Outcome:
+def search(problem: Problem) -> Searched:
     """Search breadth first for an execution that is accepted and deceives the reader."""
     start = State(0, 0, problem.memory, 0, (-1,) * len(problem.memory), (-1, -1))
     accepted = (1 << len(problem.looks)) - 1
-    came: dict[State, tuple[State, Event] | None] = {start: None}
+    came: dict[State, tuple[State, Move] | None] = {start: None}
     queue = deque([start])
     while queue:
         state = queue.popleft()
-        for event, following in choices(problem, state):
+        for move, following in choices(problem, state):
             if following in came:
                 continue
-            came[following] = state, event
+            came[following] = state, move
             if following.looked == accepted:
-                return Outcome(len(came), _path(came, following))
+                return Searched(len(came), _path(came, following))
             queue.append(following)
-    return Outcome(len(came), None)
+    return Searched(len(came), None)
 
 
-def _path(came: dict[State, tuple[State, Event] | None], state: State) -> tuple[Event, ...]:
-    path: list[Event] = []
+def _path(came: dict[State, tuple[State, Move] | None], state: State) -> tuple[Move, ...]:
+    path: list[Move] = []
     while step := came[state]:
-        state, event = step
-        path.append(event)
+        state, move = step
+        path.append(move)
     return tuple(reversed(path))
 
 
-def choices(problem: Problem, state: State) -> Iterator[tuple[Event, State]]:
-    """Yield what may happen next; what can no longer deceive the reader is left out."""
+def choices(problem: Problem, state: State) -> Iterator[tuple[Move, State]]:
+    """Yield what may happen next, except where the reader can no longer be deceived."""
     if state.phase < len(problem.phases):
         groups = problem.phases[state.phase]
         rest = tuple(i for i in range(len(groups)) if not state.done >> i & 1)
         memory = _stored(state.memory, groups, rest)
-        yield Event(state.phase, rest), state._replace(phase=state.phase + 1, done=0, memory=memory)
+        yield Move(state.phase, rest), state._replace(phase=state.phase + 1, done=0, memory=memory)
     for index, look in enumerate(problem.looks):
         if not state.looked >> index & 1 and look.after & ~state.looked == 0:
             for made in _decisions(problem, state, look):
                 if following := _looked(problem, state, index, made):
-                    yield Event(state.phase, made, index), following
+                    yield Move(state.phase, made, index), following
 
 
-# The sets of undecided groups that a load may find made: any of those that touch its bytes, each
-# with what must come before it.
+# The sets of undecided groups that a load may find made: any of the groups that touch its bytes,
+# each together with the groups that must come before it.
 def _decisions(problem: Problem, state: State, look: Look) -> Iterator[tuple[int, ...]]:
     if state.phase == len(problem.phases):
         yield ()
@@ -139,9 +138,7 @@ def _decisions(problem: Problem, state: State, look: Look) -> Iterator[tuple[int
         yield tuple(i for i in range(len(groups)) if mask >> i & 1 and not state.done >> i & 1)
 
 
-def _stored(
-    memory: tuple[int, ...], groups: tuple[Group, ...], made: tuple[int, ...]
-) -> tuple[int, ...]:
+def _stored(memory: Values, groups: tuple[Group, ...], made: tuple[int, ...]) -> Values:
     if not made:
         return memory
     values = list(memory)
@@ -151,7 +148,7 @@ def _stored(
     return tuple(values)
 
 
-# The state after a load, None if the reader will not accept any more or has seen one image only.
+# The state after a load; None if the reader cannot accept now, or both witness bytes fit one image.
 def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -> State | None:
     phase = problem.phases[state.phase] if made else ()
     memory = _stored(state.memory, phase, made)
@@ -174,9 +171,7 @@ def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -
     return State(state.phase, done, memory, state.looked | 1 << index, agreed, shown)
 
 
-def _agree(
-    problem: Problem, agreed: tuple[int, ...], look: Look, memory: tuple[int, ...]
-) -> tuple[int, ...] | None:
+def _agree(problem: Problem, agreed: Values, look: Look, memory: Values) -> Values | None:
     values = list(agreed)
     for place in look.places:
         value = memory[place]

@@ -2,11 +2,9 @@
 
 The writer's steps become phases: all stores of a phase are made before any of the next, and within
 a phase in any order that keeps the order of stores to the same byte. The reader's program becomes
-loads, each with the loads that must come before it. One writer and one reader that stores nothing
-shared: then an execution is a linear order of stores with a point for each load, on any machine
-whose memory is coherent, and nothing else about the machine matters.
-
-Law of this file: it splits and orders accesses; it knows no value and runs nothing.
+loads, each with the loads that must come before it. There is one writer, and the one reader stores
+nothing shared. So on any machine with coherent memory an execution is a linear order of stores with
+a point for each load, and nothing else about the machine matters.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,21 +15,21 @@ from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guest import Load, ReadBarrier, Reader
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
 
-# Within what a machine makes an access of up to 8 bytes in one piece. AMD's manual promises no
-# more than an aligned quadword; Intel's a cache line. A Zen 4 was measured: accesses that cross
-# 32 bytes tear, others do not.
+# The aligned blocks in bytes within which a machine makes an access of up to 8 bytes in one piece.
+# AMD's manual promises an aligned quadword, Intel's a cache line. On a Zen 4 it was measured that
+# accesses which cross 32 bytes tear, and others do not.
 GRAINS = (8, 32, 64)
 MEASURED_GRAIN = 32
 WORD = 8  # the widest access that the C source asks for
 
 
 class Model(NamedTuple):
-    """A memory model. ``barriers``: only they order. ``grain``: accesses within an aligned block of
-    so many bytes are whole; 0 means that an access must be aligned to its own size.
+    """A memory model. ``barriers``: nothing but barriers orders accesses. ``grain``: accesses within
+    an aligned block of so many bytes are whole; 0: if aligned to their own size.
 
-    ``recorded``: stores in the order in which a machine was seen to make them, copies too; one that
-    crosses a block still tears. ``coarse``: what tears tears into words and not into bytes, which
-    leaves executions out: for telling, not for proving.
+    ``recorded``: stores, and the bytes of copies, keep the order in which a machine was seen to make
+    them; one that crosses a block still tears. ``coarse``: accesses tear into words and not into
+    bytes. That leaves executions out, so it serves to show one and not to prove that there is none.
     """
 
     name: str
@@ -83,7 +81,7 @@ def _accesses(
 ) -> Iterator[Access]:
     start = (step.page - 1) * PAGE_SIZE + step.offset - offset
     size = len(step.data)
-    # What was recorded are the accesses of a machine; a Copy elsewhere is what the source asks for.
+    # A recorded Copy is one access of a machine; in the model it is a memcpy() of the source.
     single = model.recorded or isinstance(step, Store)
     whole = single and is_whole(step.offset, size, model)
     if single:
@@ -102,8 +100,8 @@ def is_whole(address: int, size: int, model: Model) -> bool:
 
 
 def pieces(at: int, size: int, word: int) -> Iterator[tuple[int, int]]:
-    """Yield (first byte, size): cut wherever ``at`` plus the first byte is a multiple of ``word``,
-    or not at all if ``word`` is the size.
+    """Yield (first byte, size) of each piece of an access at ``at``, cut at multiples of ``word``;
+    one piece if ``word`` is the size.
     """
     first = 0
     while first < size:
@@ -112,7 +110,7 @@ def pieces(at: int, size: int, word: int) -> Iterator[tuple[int, int]]:
         first += count
 
 
-# Stores of one CPU to the same byte are seen in program order, and what comes before them.
+# Stores of one CPU to the same byte are seen in program order: a mask for each store, closed.
 def _after(accesses: Sequence[Access]) -> tuple[int, ...]:
     after: list[int] = []
     holders: dict[int, int] = {}  # struct offset -> mask of the accesses that store to it
@@ -151,7 +149,7 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
     return tuple(found)
 
 
-# Loads of the same byte do not see it go backwards, which is the same as making them in order.
+# Loads of the same byte do not see it go backwards: the same as making them in program order.
 def _same_byte(before: Sequence[Sight], where: tuple[int, ...]) -> int:
     mask = 0
     for index, sight in enumerate(before):

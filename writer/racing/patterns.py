@@ -1,21 +1,19 @@
-"""Which bytes of which entry times are equal: the reader compares bytes, so this decides much.
+"""Which bytes of the entry times of an area's versions are equal: the reader compares bytes.
 
 A pattern gives each byte of state_entry_time a column: for each version of the struct (0 the old
-one, 1 the first new one, ...) which value it has there, as a small number. Two times may have any
-bytes in common as long as they differ: 255 patterns for one update. The more bytes are equal, the
-more a reader accepts, and what it accepted before it still accepts; so only the patterns that make
-no more bytes equal without making two times equal need asking. For one update these are eight: one
-byte differs. That is an argument, not a sample: tests ask all 255 as well.
-
-Law of this file: numbers in columns, and no byte of any struct.
+one, 1 the first new one, ...) its value there, as a small number. Two entry times may have any
+bytes in common as long as they differ: 255 patterns for one update. A reader that accepts still
+accepts if more bytes are equal. So it is enough to ask about the patterns in which no more bytes
+can be made equal without making two times equal. For one update these are eight, in each of which
+one byte differs. Tests ask about all 255 as well.
 """
 
 from collections.abc import Iterator
 from functools import cache
 from itertools import groupby, islice, pairwise, permutations, product
-from typing import NamedTuple
 
 Column = tuple[int, ...]
+Columns = tuple[Column, ...]
 
 # What state_entry_time may do from one version to the next.
 INCREASING, DIFFERENT, EQUAL, A_B_A = "increasing", "different", "equal", "a-b-a"
@@ -29,15 +27,9 @@ ENTRY_TIMES = {
 # fmt: on
 
 
-class Shape(NamedTuple):
-    """Columns from the most significant byte down; all other bytes are equal in all versions."""
-
-    columns: tuple[Column, ...]
-
-
 @cache
-def columns_of(versions: int) -> tuple[Column, ...]:
-    """Return each way to call some versions equal, each block numbered in order of appearance."""
+def columns_of(versions: int) -> Columns:
+    """Return each partition of the versions into equal ones, numbered in order of appearance."""
     found: list[Column] = [()]
     for _ in range(versions):
         found = [(*one, value) for one in found for value in range(max(one, default=-1) + 2)]
@@ -53,7 +45,7 @@ def coarser_than(column: Column) -> Iterator[Column]:
 
 
 @cache
-def holds(columns: tuple[Column, ...], entry_times: str) -> bool:
+def holds(columns: Columns, entry_times: str) -> bool:
     """Is there a sequence of entry times with these bytes, most significant byte first?"""
     versions = len(columns[0]) if columns else 0
     if entry_times == EQUAL:
@@ -70,12 +62,10 @@ def holds(columns: tuple[Column, ...], entry_times: str) -> bool:
     return len(set(rows)) == versions
 
 
-def in_order(columns: tuple[Column, ...], versions: int) -> tuple[Column, ...] | None:
-    """Return the columns with their blocks numbered so that each row is greater than the one
-    before, None if they cannot be.
-    """
-    # From the top byte down, versions that are equal so far lie side by side, and among them the
-    # next byte may not fall. The same value has the same number wherever it is.
+def in_order(columns: Columns, versions: int) -> Columns | None:
+    """Return the columns renumbered so that each version's time is later, None if impossible."""
+    # From the top byte down, versions that are equal so far are neighbours, and the next byte may
+    # not fall from one to the next. A value has the same number everywhere in its column.
     runs = [tuple(range(versions))]
     numbered: list[Column] = []
     for column in columns:
@@ -101,30 +91,32 @@ def _parts(values: Column, run: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 @cache
-def coarsest(versions: int, entry_times: str, also_differ: bool = False) -> tuple[Shape, ...]:
-    """Return the patterns that leave the most bytes equal, as columns of the bytes that differ.
+def coarsest(versions: int, entry_times: str, also_differ: bool = False) -> tuple[Columns, ...]:
+    """Return the patterns that leave the most bytes equal.
 
-    ``also_differ``: for a reader to whom a byte matters because it differs. There one column may
-    be finer than the times need.
+    Each is the columns of the bytes that differ, from the top byte down.
+
+    ``also_differ``: the reader believes the entry time too, so that one column may differ more than
+    the times need.
     """
     if entry_times == EQUAL:
-        return (Shape(()),)
-    found: dict[Shape, None] = {}
+        return ((),)
+    found: dict[Columns, None] = {}
     useful = [column for column in columns_of(versions) if any(column)]
     for count in range(1, versions + also_differ):
         for columns in product(useful, repeat=count):
             if holds(columns, entry_times) and _is_coarsest(columns, entry_times, also_differ):
-                found[Shape(columns)] = None
+                found[columns] = None
     return tuple(found)
 
 
-def _is_coarsest(columns: tuple[Column, ...], entry_times: str, also_differ: bool) -> bool:
+def _is_coarsest(columns: Columns, entry_times: str, also_differ: bool) -> bool:
     coarser = islice(_coarser(columns, entry_times), 1 + also_differ)
     return len(tuple(coarser)) <= also_differ
 
 
 # The columns that could have two more versions equal.
-def _coarser(columns: tuple[Column, ...], entry_times: str) -> Iterator[int]:
+def _coarser(columns: Columns, entry_times: str) -> Iterator[int]:
     for index, column in enumerate(columns):
         around = columns[:index], columns[index + 1 :]
         if any(holds((*around[0], one, *around[1]), entry_times) for one in coarser_than(column)):

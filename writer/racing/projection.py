@@ -1,18 +1,16 @@
-"""What is left of a question about a race when only a few bytes of it are looked at.
+"""A question about a race, reduced to small questions about a few bytes each.
 
 Every byte is its own store and its own load unless the machine makes more in one piece, and every
-execution that the memory model allows counts. That is asked without trying them all:
+execution that the memory model allows counts. Not all of them have to be tried:
 
-* To deceive takes two believed bytes that no one image has. So it is enough to look at two at a
-  time, and bytes with the same history stand for each other.
-* What the reader compares are the bytes of state_entry_time. The coarsest patterns of equal bytes
-  accept the most (patterns.py): then only the bytes that differ, and the one with the flag, matter.
-* An access to some of these bytes is an access to them alone: all other bytes can be stored and
-  loaded whenever the model lets them, and constrain nothing but through the order kept here.
+* A reader is deceived only if two of the bytes it believes come from different images. So it is
+  enough to check every pair, and bytes with the same history stand for each other.
+* The reader compares the bytes of state_entry_time. It accepts the most where the most bytes are
+  equal (patterns.py). Then only the bytes that differ matter, and the one with the flag.
+* An access to some of these bytes is taken as an access to them alone. All other bytes can be
+  stored and loaded whenever the model allows it: they matter only for the order, which is kept.
 
-What is left is a few bytes, which interleaving.py searches completely.
-
-Law of this file: bytes of a struct in, an answer out, and the place where it was found.
+interleaving.py searches what is left completely.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,31 +19,31 @@ from typing import NamedTuple
 
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing import patterns
-from runstate_abi.writer.racing.interleaving import Event, Group, Look, Problem, search
-from runstate_abi.writer.racing.ordering import Model
+from runstate_abi.writer.racing.interleaving import Group, Look, Move, Problem, search
+from runstate_abi.writer.racing.ordering import Access, Model
 from runstate_abi.writer.racing.patterns import Column
 from runstate_abi.writer.racing.scene import Case, History, Scene, scene
 from runstate_abi.writer.vcpu import FLAG
 
-STRAY = 1000  # a value that no version has there: its byte is added
+STRAY = 1000  # plus the byte: a value that no version has there
 
 
-class Pattern(NamedTuple):
-    """Which bytes of state_entry_time differ: (offset in the struct, column), top byte first."""
-
-    columns: tuple[tuple[int, Column], ...]
+# Which bytes of state_entry_time differ: (offset in the struct, column), top byte first.
+Pattern = tuple[tuple[int, Column], ...]
+# By phase and group of a Problem: (phase, access) of the writer.
+Stores = tuple[tuple[tuple[int, int], ...], ...]
 
 
 class Found(NamedTuple):
-    """Where the reader is deceived: the pattern, the two bytes, the path, and what it is about.
+    """Where the reader is deceived: the pattern, the two bytes, and the path.
 
-    ``stores[phase][group]`` is (phase, access) of the writer, ``loads[look]`` a Sight's number.
+    ``loads[look]`` is the number of a Sight.
     """
 
     pattern: Pattern
     witness: tuple[int, int]
-    path: tuple[Event, ...]
-    stores: tuple[tuple[tuple[int, int], ...], ...]
+    path: tuple[Move, ...]
+    stores: Stores
     loads: tuple[int, ...]
 
 
@@ -79,39 +77,41 @@ def solve(
             if problem in asked:
                 continue
             asked[problem] = None
-            outcome = search(problem)
-            states += outcome.states
-            if outcome.path and (best is None or len(outcome.path) < len(best.path)):
-                best = Found(pattern, witness, outcome.path, stores, loads)
+            searched = search(problem)
+            states += searched.states
+            if searched.path and (best is None or len(searched.path) < len(best.path)):
+                best = Found(pattern, witness, searched.path, stores, loads)
     return Answer(states, len(asked), best)
 
 
-# Patterns on bytes. Bytes with the same history, looked at by the same loads, are one class, and
-# only the sequence of classes matters.
+# The patterns, placed on bytes. Bytes with the same history that the same loads compare are one
+# class, and only the sequence of classes matters.
 def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> Iterator[Pattern]:
     shown = [offset for offset in reversed(stage.entry) if offset not in stage.case.hidden]
     if not any(sight.load.read for sight in stage.sights):
-        yield Pattern(())
+        yield ()
         return
     if differing is not None:
         everywhere = tuple(range(stage.versions))
         for mask in differing:
             differ = (offset for offset in shown if mask >> (offset - stage.entry[0]) & 1)
-            yield Pattern(tuple((offset, everywhere) for offset in differ))
+            yield tuple((offset, everywhere) for offset in differ)
         return
     believes = "state_entry_time" in stage.reader.uses
-    classes = {o: (stage.written.histories[o], _comparers(stage, o)) for o in shown}
+    classes = {
+        offset: (
+            stage.written.histories[offset],
+            tuple(number for number in stage.lookers[offset] if stage.sights[number].load.read),
+        )
+        for offset in shown
+    }
     seen = set()
-    for shape in patterns.coarsest(stage.versions, entry_times, believes):
-        for chosen in combinations(shown, len(shape.columns)):
-            key = tuple((classes[o], o == stage.flag) for o in chosen), shape
+    for columns in patterns.coarsest(stage.versions, entry_times, believes):
+        for chosen in combinations(shown, len(columns)):
+            key = tuple((classes[o], o == stage.flag) for o in chosen), columns
             if key not in seen:
                 seen.add(key)
-                yield Pattern(tuple(zip(chosen, shape.columns, strict=True)))
-
-
-def _comparers(stage: Scene, offset: int) -> tuple[int, ...]:
-    return tuple(index for index in stage.lookers[offset] if stage.sights[index].load.read)
+                yield tuple(zip(chosen, columns, strict=True))
 
 
 # Believed bytes by what happens to them.
@@ -127,9 +127,9 @@ def _witnesses(
     stage: Scene, kinds: tuple[tuple[int, ...], ...], pattern: Pattern
 ) -> Iterator[tuple[int, int]]:
     for first, second in combinations_with_replacement(kinds, 2):
-        yield first[0], second[-1]  # a byte by itself may still be of no version at all
+        yield first[0], second[-1]  # the same byte twice: it may be of no version at all
     if "state_entry_time" in stage.reader.uses:
-        differing = {offset for offset, _ in pattern.columns} | {stage.flag}
+        differing = {offset for offset, _ in pattern} | {stage.flag}
         differing |= {offset for offset in stage.entry if _is_odd(stage, offset)}
         for kind in kinds:
             yield from ((kind[0], offset) for offset in sorted(differing))
@@ -157,36 +157,27 @@ def _strays(stage: Scene, offset: int) -> bool:
     return any(isinstance(token, int) for _, token, _ in stage.written.histories[offset])
 
 
-Projected = tuple[Problem, tuple[tuple[tuple[int, int], ...], ...], tuple[int, ...]]
-
-
-# The question as it looks from the two witness bytes and the bytes of the pattern.
-def _project(stage: Scene, pattern: Pattern, witness: tuple[int, int]) -> Projected:
-    columns = dict(pattern.columns)
+# The question reduced to the two witness bytes, the bytes of the pattern and the one with the flag.
+def _project(
+    stage: Scene, pattern: Pattern, witness: tuple[int, int]
+) -> tuple[Problem, Stores, tuple[int, ...]]:
+    columns = dict(pattern)
     places = dict.fromkeys(witness)
     if any(sight.load.read for sight in stage.sights):
         places |= dict.fromkeys((*columns, stage.flag))
     local = {offset: index for index, offset in enumerate(places)}
     groups, stores = _groups(stage, columns, local)
     looks, loads = _looks(stage, witness, local)
+    images = stage.case.images
     problem = Problem(
-        tuple(_value(stage, columns, offset, case_byte(stage, offset)) for offset in local),
+        tuple(_value(stage, columns, offset, images[0][offset]) for offset in local),
         groups,
         looks,
         local[stage.flag] if stage.reader.bit_check else -1,
         (local[witness[0]], local[witness[1]]),
-        tuple(_fit(stage, columns, witness[1], version) for version in range(stage.versions)),
+        tuple(_value(stage, columns, witness[1], image[witness[1]]) for image in images),
     )
     return problem, stores, loads
-
-
-def case_byte(stage: Scene, offset: int) -> int:
-    """Return what memory holds at an offset before the first update."""
-    return stage.case.images[0][offset]
-
-
-def _fit(stage: Scene, columns: dict[int, Column], offset: int, version: int) -> int:
-    return _value(stage, columns, offset, stage.case.images[version][offset])
 
 
 # A byte as a number: its version, or in state_entry_time twice its column's number plus the flag.
@@ -204,7 +195,11 @@ def _value(stage: Scene, columns: dict[int, Column], offset: int, byte: int) -> 
 
 def _groups(
     stage: Scene, columns: dict[int, Column], local: dict[int, int]
-) -> tuple[tuple[tuple[Group, ...], ...], tuple[tuple[tuple[int, int], ...], ...]]:
+) -> tuple[tuple[tuple[Group, ...], ...], Stores]:
+    def writes(access: Access) -> tuple[tuple[int, int], ...]:
+        pairs = zip(access.offsets, access.data, strict=True)
+        return tuple((local[o], _value(stage, columns, o, byte)) for o, byte in pairs if o in local)
+
     touched: dict[int, set[int]] = {}
     for offset in local:
         for number, index in stage.written.holders[offset]:
@@ -214,19 +209,7 @@ def _groups(
         kept = sorted(touched[number])
         phase = stage.phases[number]
         found.append(
-            tuple(
-                Group(
-                    _only(phase.after[index], kept),
-                    tuple(
-                        (local[offset], _value(stage, columns, offset, byte))
-                        for offset, byte in zip(
-                            phase.accesses[index].offsets, phase.accesses[index].data, strict=True
-                        )
-                        if offset in local
-                    ),
-                )
-                for index in kept
-            )
+            tuple(Group(_only(phase.after[i], kept), writes(phase.accesses[i])) for i in kept)
         )
         stores.append(tuple((number, index) for index in kept))
     return tuple(found), tuple(stores)
@@ -251,6 +234,6 @@ def _looks(
     return tuple(looks), kept
 
 
-# A mask over all, as a mask over those kept.
+# A mask over all numbers, as a mask over positions in ``kept``.
 def _only(mask: int, kept: Sequence[int]) -> int:
     return sum(1 << place for place, index in enumerate(kept) if mask >> index & 1)

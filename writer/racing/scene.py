@@ -1,7 +1,4 @@
-"""A question about a race taken apart: what happens to each byte, and who looks at it.
-
-Law of this file: it says what is there, and asks nothing.
-"""
+"""A question about a race by bytes: which stores write each byte, and which loads read it."""
 
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -32,12 +29,12 @@ Token = tuple[int, int]  # a version, and 1 if the flag is up
 History = tuple[tuple[int, Token | int, int], ...]
 
 
-class Written(NamedTuple):
+class ByByte(NamedTuple):
     """What the writer does, byte by byte.
 
-    ``tokens[offset]``: byte value -> what it is. ``holders[offset]``: (phase, access) of each store
-    to it. ``histories[offset]``: when, which version (or a byte of no version), and with which
-    other bytes if in one piece, -1 if alone.
+    ``tokens[offset]``: byte value -> its Token. ``holders[offset]``: (phase, access) of each store
+    to it. ``histories[offset]``: for each store its phase, its Token (or the byte, if no version
+    has it), and its access if that stores other bytes in the same piece, else -1.
     """
 
     phases: tuple[Phase, ...]
@@ -47,13 +44,13 @@ class Written(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A case under a model and a reader of it, taken apart. ``lookers[offset]``: which sights load
-    it; ``entry``: offsets of the entry time, ``flag``: the last of them.
+    """A case and a reader under a model. ``lookers[offset]``: which sights load it; ``entry``:
+    offsets of the entry time, ``flag``: the last of them.
     """
 
     case: Case
     reader: Reader
-    written: Written
+    written: ByByte
     sights: tuple[Sight, ...]
     lookers: tuple[tuple[int, ...], ...]
     entry: range
@@ -71,9 +68,9 @@ class Scene(NamedTuple):
 
 
 def scene(case: Case, reader: Reader, model: Model) -> Scene:
-    """Take a case and a reader apart."""
+    """Return a case and a reader, by bytes."""
     entry = case.layout.field("state_entry_time")
-    # What a load is made of depends on where in a cache line the area begins, and not on the line.
+    # The pieces of a load depend on where in a cache line the area begins, and not on which line.
     return Scene(
         case,
         reader,
@@ -98,7 +95,7 @@ def _looked_at(
 
 # All readers of one case ask about the same writer.
 @lru_cache(maxsize=8)
-def written(case: Case, model: Model) -> Written:
+def written(case: Case, model: Model) -> ByByte:
     """Return what the writer of a case does, byte by byte."""
     made = phases(case.steps, model, case.layout, case.offset)
     tokens = tuple(_tokens(case, offset) for offset in range(case.layout.size))
@@ -112,11 +109,11 @@ def written(case: Case, model: Model) -> Written:
                     holders[offset].append((number, index))
                     token = tokens[offset].get(byte, byte)
                     histories[offset].append((number, token, -1 if alone else index))
-    return Written(made, tokens, tuple(map(tuple, holders)), tuple(map(tuple, histories)))
+    return ByByte(made, tokens, tuple(map(tuple, holders)), tuple(map(tuple, histories)))
 
 
-# byte value -> (version, 1 if the flag is up); what is not here is a value of no version. In the
-# other bytes of the entry time the same bit is as good as a flag: a writer may get the byte wrong.
+# byte value -> Token; a value of no version is absent. The flag's bit counts as a flag in all bytes
+# of the entry time, because a wrong writer may set it in another byte.
 def _tokens(case: Case, offset: int) -> dict[int, Token]:
     entry = case.layout.field("state_entry_time")
     tokens: dict[int, Token] = {}

@@ -1,25 +1,17 @@
-"""What is known of one update, whoever saw it happen: the model, a recording, an emulated kernel.
+"""What is known of one update, and which rules such an update could break.
 
-The rule book judges nothing else, so one book serves all of them. What a source does not record
-it says, and the rules that would need it are then not judged instead of passed.
-
-Law of this file: it arranges what was seen and has no opinion about it.
+The source may be the model, a recording or an emulated kernel: the rule book judges all of them by
+the same Evidence. A source says what it does not record, and the rules that need it are then "not
+judged" and not "kept".
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from runstate_abi.writer.memory import Window
-from runstate_abi.writer.steps import (
-    Activate,
-    Check,
-    Refresh,
-    Steps,
-    Store,
-    TryLock,
-    Write,
-)
+from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
+from runstate_abi.writer.memory import masked
+from runstate_abi.writer.steps import Activate, Check, Dirty, Refresh, Steps, Store, TryLock, Write
 from runstate_abi.writer.vcpu import Area, Runstate, Split, split
 
 # What a source may record besides the stores themselves, which all of them do.
@@ -124,22 +116,23 @@ def ledger(evidence: Evidence) -> Ledger:
         if not isinstance(step, Write):
             continue
         low, high, start = holds.get(step.page, (0, 0, 0))
-        inside = _inside(step, low, high)
+        inside = _inside(step.data, step.offset, low, high)
         strays += _outside(index, step, low, high)
         if inside:
             start += max(step.offset, low) - low
             before = bytes(struct)
-            data = _kept(step, start, inside, before)
+            data = inside
+            if isinstance(step, Store) and step.keep:
+                keep = _inside(step.keep, step.offset, low, high)
+                data = masked(before[start : start + len(inside)], inside, keep)
             struct[start : start + len(data)] = data
             landed.append(Landed(index, start, data, before, bytes(struct)))
     return Ledger(evidence, tuple(landed), tuple(strays), _refusal(evidence))
 
 
-# A write cut at the borders of the struct. What lies past the end of page 1 is not page 2.
-
-
-def _inside(step: Write, low: int, high: int) -> bytes:
-    return step.data[max(low - step.offset, 0) : max(high - step.offset, 0)]
+# A write is cut at the borders of the struct. What lies past the end of page 1 is not page 2.
+def _inside(data: bytes, offset: int, low: int, high: int) -> bytes:
+    return data[max(low - offset, 0) : max(high - offset, 0)]
 
 
 def _outside(index: int, step: Write, low: int, high: int) -> Iterator[Stray]:
@@ -149,14 +142,6 @@ def _outside(index: int, step: Write, low: int, high: int) -> Iterator[Stray]:
     if len(step.data) > max(before, behind):
         start = max(before, behind)
         yield Stray(index, step.page, step.offset + start, step.data[start:])
-
-
-def _kept(step: Write, start: int, data: bytes, struct: bytes) -> bytes:
-    if not isinstance(step, Store) or not step.keep:
-        return data
-    old = struct[start : start + len(data)]
-    pairs = zip(old, step.keep, data, strict=True)
-    return bytes((was & keep) | (new & ~keep) for was, keep, new in pairs)
 
 
 def _refusal(evidence: Evidence) -> int | None:
@@ -171,9 +156,61 @@ def _refusal(evidence: Evidence) -> int | None:
     return None
 
 
-def of_model(
-    steps: Steps, vcpu: Runstate, area: Area, atomic: bool = False, fill: bytes = b"\xa5"
-) -> Evidence:
-    """Return what a variant's steps say, in memory filled with a pattern."""
-    before = Window(fill).read(area.offset, area.shape.size)
-    return Evidence(area, vcpu, atomic, before, steps)
+# The column ``asked`` of RULES in writer/rules.py: which updates put a rule to the test. An update
+# without the flag, for example, cannot break a rule about the flag.
+
+
+def always(book: Ledger) -> bool:
+    """Return True: every update puts the rule to the test."""
+    return True
+
+
+def writes(book: Ledger) -> bool:
+    """Does the update store anything?"""
+    return bool(book.landed)
+
+
+def writes_flagged(book: Ledger) -> bool:
+    """Does it store anything, for a guest that asked for the flag?"""
+    return bool(book.landed) and book.evidence.area.update_flag
+
+
+# Bit 63 of an entry time is the flag's: whoever has it there may see it.
+def writes_unflagged(book: Ledger) -> bool:
+    """Does it store anything, for a guest that did not ask for the flag?"""
+    evidence = book.evidence
+    odd = evidence.vcpu.entry_time & XEN_RUNSTATE_UPDATE
+    return bool(book.landed) and not evidence.area.update_flag and not odd
+
+
+def completes(book: Ledger) -> bool:
+    """Does it store anything, or should it have?"""
+    return bool(book.landed) or book.refusal is None
+
+
+def writes_padded(book: Ledger) -> bool:
+    """Does it store anything, into a struct with padding?"""
+    return bool(book.landed) and bool(book.evidence.area.shape.layout.padding)
+
+
+def is_atomic(book: Ledger) -> bool:
+    """Must it not sleep?"""
+    return book.evidence.atomic
+
+
+def is_refused(book: Ledger) -> bool:
+    """Was it refused before it could write?"""
+    return book.refusal is not None
+
+
+# With no memslot there is nothing to mark, but a page that nothing wrote must not be marked either.
+def marks_dirty(book: Ledger) -> bool:
+    """Does it mark a page dirty, or should it have?"""
+    marked = any(isinstance(step, Dirty) for step in book.evidence.steps)
+    return marked or (bool(book.landed) and not book.evidence.no_slot)
+
+
+def uses_caches(book: Ledger) -> bool:
+    """Does it get as far as using a cache?"""
+    used = any(isinstance(s, Check | Refresh | Activate | Write) for s in book.evidence.steps)
+    return used or bool(book.evidence.odd)

@@ -1,7 +1,7 @@
-"""What an update of a runstate area owes the guest that reads it: rules about bytes and order.
+"""Rules about what the guest sees of an update: which bytes are stored, and in which order.
 
-Law of this file: a rule is a small function that looks for a counterexample in a Ledger; its
-sentence for people is in writer/rules.py, and every number comes from the struct's layout.
+A rule is a function that yields each breach it finds in a Ledger. RULES of writer/rules.py has its
+sentence for people.
 """
 
 from collections.abc import Iterator
@@ -23,23 +23,23 @@ Breaches = Iterator[Breach]
 
 def set_first(book: Ledger) -> Breaches:
     """The flag goes up before anything else changes: one byte, the new entry time's top byte."""
-    if not book.evidence.area.update_flag or not book.landed:
-        return
-    first, wanted = book.landed[0], top_byte(flagged(book.evidence.vcpu.entry_time))
-    update_byte = book.evidence.area.shape.update_byte
-    if (first.start, first.data) != (update_byte, wanted):
-        yield Breach(first.at, f"the first store is not the update byte alone, {wanted.hex()}")
-    elif not _barrier_between(book, 0, 1):
-        yield Breach(first.at, "no barrier keeps the stores that follow behind this one")
+    top = top_byte(flagged(book.evidence.vcpu.entry_time))
+    yield from _set(book, book.evidence.area.shape.update_byte, top, "update byte alone")
 
 
 def set_by_entry_time(book: Ledger) -> Breaches:
     """The flag goes up before anything else changes, together with the rest of the entry time."""
+    entry_time = entry_bytes(flagged(book.evidence.vcpu.entry_time))
+    yield from _set(book, book.evidence.area.shape.entry_time, entry_time, "flagged entry time")
+
+
+# The first store must put exactly ``wanted`` at ``offset`` of the struct.
+def _set(book: Ledger, offset: int, wanted: bytes, what: str) -> Breaches:
     if not book.evidence.area.update_flag or not book.landed:
         return
-    first, wanted = book.landed[0], entry_bytes(flagged(book.evidence.vcpu.entry_time))
-    if (first.start, first.data) != (book.evidence.area.shape.entry_time, wanted):
-        yield Breach(first.at, f"the first store is not the flagged entry time, {wanted.hex()}")
+    first = book.landed[0]
+    if (first.start, first.data) != (offset, wanted):
+        yield Breach(first.at, f"the first store is not the {what}, {wanted.hex()}")
     elif not _barrier_between(book, 0, 1):
         yield Breach(first.at, "no barrier keeps the stores that follow behind this one")
 
@@ -58,7 +58,7 @@ def window(book: Ledger) -> Breaches:
 
 
 def complete(book: Ledger) -> Breaches:
-    """What nothing refused is written, all of it before the flag goes down."""
+    """An update that nothing refused is written, all of it before the flag goes down."""
     if not book.landed:
         if book.refusal is None:
             yield Breach(len(book.evidence.steps), "nothing refused the update, nothing is written")
@@ -66,7 +66,7 @@ def complete(book: Ledger) -> Breaches:
     if not book.evidence.area.update_flag or not _takes_down(book, book.landed[-1]):
         return
     last = book.landed[-1]
-    # The rest of the update byte may come with the clear: it is one byte, so it comes at once.
+    # The clear may also store the rest of the update byte: one byte cannot tear.
     missing = _wrong_member(book, last.before, but_for=0xFF)
     if missing:
         yield Breach(last.at, f"the flag goes down, and {missing} is not in place")
@@ -88,7 +88,7 @@ def clear_last(book: Ledger) -> Breaches:
 def final(book: Ledger) -> Breaches:
     """Afterwards the struct says what the hypervisor knows, and the flag is down."""
     if book.landed:
-        # Bit 63 is no time. Where it was in the entry time, a guest without the flag may see it.
+        # Where bit 63 was set in the entry time itself, a guest without the flag may see it.
         asked = book.evidence.area.update_flag
         wrong = _wrong_member(book, book.landed[-1].after, but_for=0 if asked else FLAG)
         if wrong:
@@ -155,9 +155,6 @@ def read_entry_time_only(book: Ledger) -> Breaches:
             yield Breach(at, f"{_bytes(size)} of guest memory read, at p{page}{start:+d}")
 
 
-# What the rules share.
-
-
 def _bytes(count: int) -> str:
     return "1 byte" if count == 1 else f"{count} bytes"
 
@@ -167,7 +164,7 @@ def _takes_down(book: Ledger, write: Landed) -> bool:
     return write.covers(update_byte) and not write.after[update_byte] & FLAG
 
 
-# Writes `first` and `second` of an update, and whether something orders them.
+# Whether a barrier orders the writes with these indexes, as far as the source records barriers.
 def _barrier_between(book: Ledger, first: int, second: int) -> bool:
     if BARRIERS not in book.evidence.records or len(book.landed) < 2:
         return True
@@ -175,7 +172,7 @@ def _barrier_between(book: Ledger, first: int, second: int) -> bool:
     return any(isinstance(step, Barrier) for step in between)
 
 
-# The first member that is not what it should be; bits of the update byte apart, if so asked.
+# The first member with a wrong value, "" if none. Bits ``but_for`` of the update byte may be wrong.
 def _wrong_member(book: Ledger, struct: bytes, but_for: int = 0) -> str:
     evidence = book.evidence
     shape, entry_time = evidence.area.shape, evidence.vcpu.entry_time

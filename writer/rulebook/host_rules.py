@@ -1,6 +1,6 @@
-"""What an update owes the hypervisor around it: locks, interrupts, caches, dirty pages.
+"""Rules about what the hypervisor relies on: locks, interrupts, caches, dirty pages.
 
-Law of this file: as in guest_rules.py; the sentences for people are in writer/rules.py.
+As in guest_rules.py, a rule is a function that yields each breach it finds in a Ledger.
 """
 
 from collections.abc import Iterator
@@ -40,17 +40,19 @@ def locks(book: Ledger) -> Breaches:
                 else:
                     held.remove(cache)
             case _ if isinstance(step, Write) and f"gpc{step.page}" not in held:
-                page = step.page
-                without = f"page {page} is written without gpc{page}'s lock"
-                yield Breach(index, without if page in PAGES else STRANGER)
+                yield _unguarded(index, step, f"without gpc{step.page}'s lock")
     if held:
         yield Breach(len(book.evidence.steps), f"{held[-1]} is still locked at return")
+
+
+def _unguarded(at: int, step: Write, how: str) -> Breach:
+    return Breach(at, f"page {step.page} is written {how}" if step.page in PAGES else STRANGER)
 
 
 def irqs(book: Ledger) -> Breaches:
     """Interrupts are off while a lock is held, on while it sleeps, and at return as at entry."""
     evidence = book.evidence
-    # A lock that is never released is the business of another rule.
+    # locks() reports a lock that is never released: here it does not count as held.
     off, held = evidence.irqs_off, -_never_released(evidence)
     for index, step in enumerate(evidence.steps):
         match step:
@@ -64,8 +66,8 @@ def irqs(book: Ledger) -> Breaches:
                 off = evidence.irqs_off
             case Unlock(_, irqrestore):
                 off, held = evidence.irqs_off if irqrestore else off, held - 1
-            # Where they were off at entry it must not sleep at all: another rule's business. And
-            # so is what sleeps under a lock.
+            # atomic() reports sleeping where interrupts were off at entry, calls() sleeping under
+            # a lock.
             case Refresh(cache) | Activate(cache) if off and held <= 0 and not evidence.irqs_off:
                 yield Breach(index, f"{cache} is set up anew, which sleeps, with interrupts off")
         if held > 0 and not off and not evidence.locks_sleep:
@@ -98,8 +100,7 @@ def never_sleeps(book: Ledger) -> Breaches:
 
 
 def refused(book: Ledger) -> Breaches:
-    """An update that cannot be made leaves the area as it was: every early return is before the
-    first store."""
+    """Every early return is before the first store: a refused update leaves the area as it was."""
     if book.refusal is not None:
         for at in [write.at for write in book.landed] + [stray.at for stray in book.strays]:
             yield Breach(at, "a store in an update that was refused")
@@ -147,8 +148,10 @@ def strange(book: Ledger) -> Breaches:
 
 
 def calls(book: Ledger) -> Breaches:
-    """A cache is checked under its lock, for as many bytes as its page gets, before a store; it is
-    set up anew with no lock held, for the right bytes, and then all is checked again."""
+    """A cache is checked under its lock, for as many bytes as its page gets, before a store.
+
+    It is set up anew with no lock held, for the right bytes, and then everything is checked again.
+    """
     parts, offset = book.evidence.parts, book.evidence.area.offset
     sizes = {"gpc1": parts.first, "gpc2": parts.second}
     yield from strange(book)
@@ -173,6 +176,4 @@ def calls(book: Ledger) -> Breaches:
                 if isinstance(step, Activate) and step.gpa != offset + parts.first:
                     yield Breach(index, f"{cache} is set up at {step.gpa}, not where page 2 begins")
             case _ if isinstance(step, Write) and f"gpc{step.page}" not in checked:
-                page = step.page
-                unchecked = f"page {page} is written before gpc{page} is checked"
-                yield Breach(index, unchecked if page in PAGES else STRANGER)
+                yield _unguarded(index, step, f"before gpc{step.page} is checked")

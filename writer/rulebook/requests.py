@@ -1,11 +1,9 @@
-"""Updates to be asked for: the cases that a writer is judged by.
+"""Requests: the updates that a writer is asked for, so that it can be judged.
 
-Every offset of a page, both structs, the flag asked for or not, atomic or not; and by name the
-boundaries and the failures, because a random offset misses them: a writer that takes the wrong
-page for the update byte is wrong at 2 of 16384 placements. The state goes with the offset: not
-every state is asked for at every one.
-
-Law of this file: values and their order. What a request leads to is for others to say.
+They cover every offset of a page, both structs, the flag asked for or not, atomic or not; and by
+name the boundaries and the failures, because random offsets miss them: a writer that takes the
+wrong page for the update byte is wrong at 2 of 16384 placements. The vCPU's state depends on the
+offset, so not every state is asked for at every offset.
 """
 
 import re
@@ -31,11 +29,11 @@ from runstate_abi.writer.vcpu import (
 
 
 class Scenario(NamedTuple):
-    """What goes wrong with the caches. ``stale``: the check fails until the cache is set up anew.
+    """What goes wrong with the caches; numbers are the caches', 1 and 2.
 
-    ``error``: what that then returns. ``busy``: another CPU holds the lock for writing, which only
-    a trylock can notice. ``again``: the first cache goes stale while the second is set up.
-    ``no_slot``: no memslot, so no page to mark dirty. Numbers are the caches', 1 and 2.
+    ``stale``: the check fails until the cache is set up anew, which returns ``error``. ``busy``:
+    another CPU holds the lock for writing, which only a trylock can notice. ``again``: the first
+    cache goes stale while the second is set up. ``no_slot``: no memslot, so no page to mark dirty.
     """
 
     name: str
@@ -67,9 +65,9 @@ SCENARIO = {scenario.name: scenario for scenario in (*SCENARIOS, HVM)}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One update to be made: where, of what, called how, over which old bytes.
+    """One update to be made over memory filled with ``fill``.
 
-    ``offset`` is the area's in page 1. ``atomic`` is called with interrupts off, by the scheduler.
+    ``offset`` is the area's in page 1. ``atomic``: called by the scheduler, with interrupts off.
     """
 
     abi: str
@@ -92,8 +90,8 @@ class Request:
         return ",".join(words + [self.scenario.name] * bool(self.scenario.name))
 
 
-# Every byte of a struct differs from every other and from what memory is filled with, so that a
-# byte that is missing, or in another's place, shows.
+# All bytes of a struct differ from each other and from what memory is filled with, so that a byte
+# that is missing or misplaced shows.
 _ENTRY_TIMES = (0x7877767574737271, 0x0807060504030201)
 _TIMES = (
     (0x1817161514131211, 0x1F1E1D1C1B1A1910, 0x2827262524232221, 0x292B2D2F31333537),
@@ -107,7 +105,7 @@ BOTH = (True, False)
 def request(abi: str, offset: int, flag: bool, atomic: bool, scenario: Scenario = FINE) -> Request:
     """Return the request at a place, with one of a few runstates that goes with the place."""
     number = offset % (2 * len(_STATES))
-    # The scheduler calls with runnable, and only the scheduler calls atomically.
+    # Only the scheduler calls atomically, and then the new state is "runnable".
     state = RUNNABLE if atomic else _STATES[number % len(_STATES)]
     vcpu = Runstate(state, _ENTRY_TIMES[number & 1], _TIMES[number & 1])
     return Request(abi, offset, flag, atomic, vcpu, _FILLS[number & 1], scenario)
@@ -136,7 +134,7 @@ def quick() -> Iterator[Request]:
         for offset in boundaries(shape):
             yield request(abi, offset, flag, atomic)
         for offset, scenario in failures(shape):
-            # Only a trylock notices that a lock is busy: whoever may wait, waits.
+            # Only a trylock notices that a lock is busy.
             if atomic or not scenario.busy:
                 yield request(abi, offset, flag, atomic, scenario)
         for vcpu, fill in product(_odd(atomic), (b"\x00", b"\xff")):
@@ -144,7 +142,7 @@ def quick() -> Iterator[Request]:
                 yield Request(abi, offset, flag, atomic, vcpu, fill)
 
 
-# Nothing but zeros and nothing but ones; a flag in the entry time, where it has no business.
+# All zeros, all ones, and the update flag in the entry time itself, which should never have it.
 def _odd(atomic: bool) -> Iterator[Runstate]:
     state = RUNNABLE if atomic else RUNNING
     yield Runstate(state, 0, (0, 0, 0, 0))
@@ -192,7 +190,7 @@ def parse(text: str) -> Request:
     return asked
 
 
-# Why a scenario would change nothing ("": it would).
+# Why a scenario would change nothing, "" if it would change something.
 def _impossible(asked: Request) -> str:
     scenario = asked.scenario
     if scenario.busy and not asked.atomic:

@@ -1,53 +1,79 @@
 """What C code passes around: parameters of functions by name, members of structs by path.
 
-A struct's name is not unique in a kernel's debug info, so nothing is looked up by that name: the
-way begins at a function's own prototype and follows the types from there.
-
-Law of this file: it knows nothing about any particular struct. What is not there is
-an error that names it, or None where the caller asks whether it is there.
+Debug info answers: BTF, or DWARF for files that have no BTF. A struct's name is not unique in a
+kernel's debug info, so a lookup begins at a function's own prototype and follows the types from
+there. The reader of DWARF (drgn, an extra) is imported only where a file's DWARF is opened.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.abi import PAGE_SIZE, X86_64
 from runstate_abi.layouts.model import Layouts, WitnessError
+from runstate_abi.layouts.witnesses import btf as btf_structs
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses.btf import Btf, observe
+from runstate_abi.layouts.witnesses.btf import Btf
 from runstate_abi.layouts.witnesses.btf_blob import Record
+
+if TYPE_CHECKING:
+    import drgn
+
+    from runstate_abi.layouts.witnesses.dwarf import Source
 
 HOPS_MAX = 32  # typedef of const of typedef ...
 DEPTH_MAX = 8  # anonymous struct in anonymous union ...
 MEMBERS_MAX = 4096
 OFFSET = 0xFFFFFF  # of btf_member.offset where a high byte is the width of a bitfield
+BITS = 8
+STRUCT_MAX = 0x80_0000  # struct kvm has 40 KiB, struct kvm_vcpu 10
 
 _THROUGH = (form.TYPEDEF, form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
 
 
-class Type(Protocol):
-    """A type without its typedefs and qualifiers, whoever tells."""
+class Type(NamedTuple):
+    """A type without its typedefs and qualifiers.
 
-    @property
-    def source(self) -> str:
-        """Where it is told."""
+    ``size`` is in bytes, of a struct, a union or a number. ``pointed`` returns what a pointer
+    points to (WitnessError if it is none). ``members`` yields (name, offset in bytes, function that
+    returns the type) of each member that begins at a byte: none if this is no struct or union, and
+    no name for an anonymous one.
+    """
 
-    @property
-    def name(self) -> str:
-        """The name of a struct, "" if it has none."""
-
-    @property
-    def size(self) -> int:
-        """Size in bytes of a struct, a union or a number."""
-
-    def pointed(self) -> "Type":
-        """Return what a pointer points to (WitnessError if it is none)."""
+    source: str
+    name: str
+    size: int
+    pointed: Callable[[], "Type"]
+    members: Callable[[], Iterator[tuple[str, int, Callable[[], "Type"]]]]
 
     def find(self, path: str) -> "Member | None":
         """Return the member at ``arch.xen.long_mode``, None if there is none."""
+        found = Member(0, self)
+        for name in path.split("."):
+            inner = found.type._own(name, 0)
+            if inner is None:
+                return None
+            found = Member(found.offset + inner.offset, inner.type)
+        return found
 
-    def paths_at(self, offset: int) -> Iterator[str]:
+    def _own(self, name: str, depth: int) -> "Member | None":
+        for own, start, type_ in self.members() if depth <= DEPTH_MAX else ():
+            if own == name:
+                return Member(start, type_())
+            if not own and (found := type_()._own(name, depth + 1)):
+                return Member(start + found.offset, found.type)
+        return None
+
+    def paths_at(self, offset: int, depth: int = 0) -> Iterator[str]:
         """Yield the path of each innermost member that begins ``offset`` bytes into a struct."""
+        for name, start, type_ in self.members() if depth <= DEPTH_MAX else ():
+            inner = type_()
+            if not start <= offset < start + max(inner.size, 1):
+                continue
+            below = list(inner.paths_at(offset - start, depth + 1))
+            here = [name] if name and start == offset else []
+            yield from [f"{name}.{path}" if name else path for path in below] or here
 
 
 class Member(NamedTuple):
@@ -55,27 +81,6 @@ class Member(NamedTuple):
 
     offset: int
     type: Type
-
-
-class Types(Protocol):
-    """The debug info of a kernel: what its functions take, and what its structs hold."""
-
-    @property
-    def source(self) -> str:
-        """The file that it is from."""
-
-    @property
-    def kind(self) -> str:
-        """``BTF``, for a person."""
-
-    def parameters(self, function: str) -> dict[str, Type] | None:
-        """Return the parameters of a function by name, in order; None if it is not known."""
-
-    def structs(self, name: str) -> Iterator[Type]:
-        """Yield every ``struct name``."""
-
-    def layouts(self, names: Sequence[str]) -> Layouts:
-        """Return what it says of the structs of these names (WitnessError)."""
 
 
 def member(type_: Type, path: str) -> Member:
@@ -87,83 +92,26 @@ def member(type_: Type, path: str) -> Member:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class BtfType:
-    """A type as BTF tells it."""
+class Entry(NamedTuple):
+    """The function that writes the area. ``accounts``: it takes the state and accounts time."""
 
-    btf: Btf
-    record: Record
+    name: str
+    address: int
+    size: int
+    vcpu: Type
+    accounts: bool
 
-    @property
-    def source(self) -> str:
-        """The file that the BTF is from."""
-        return self.btf.source
 
-    @property
-    def name(self) -> str:
-        """The name of a struct, "" if it has none."""
-        return self.record.name
-
-    @property
-    def size(self) -> int:
-        """Size in bytes of a struct, a union or a number."""
-        return self.record.size
-
-    def pointed(self) -> "BtfType":
-        """Return what a pointer points to (WitnessError if it is none)."""
-        if self.record.kind != form.PTR:
-            raise WitnessError(f"{self.btf.source}: BTF type {self.record.id} is no pointer")
-        return _type(self.btf, self.record.size)
-
-    def find(self, path: str) -> Member | None:
-        """Return the member at ``arch.xen.long_mode``, None if there is none."""
-        offset, type_ = 0, self
-        for name in path.split("."):
-            found = type_._own(name, 0)
-            if found is None:
-                return None
-            offset, type_ = offset + found[0], found[1]
-        return Member(offset, type_)
-
-    def paths_at(self, offset: int, depth: int = 0) -> Iterator[str]:
-        """Yield the path of each innermost member that begins ``offset`` bytes into a struct."""
-        if depth > DEPTH_MAX or self.record.kind not in (form.STRUCT, form.UNION):
-            return
-        for name, start, type_id in self._members():
-            inner = _type(self.btf, type_id)
-            if not start <= offset < start + max(inner.size, 1):
-                continue
-            below = list(inner.paths_at(offset - start, depth + 1))
-            here = [name] if name and start == offset else []
-            yield from [f"{name}.{path}" if name else path for path in below] or here
-
-    def _own(self, name: str, depth: int) -> "tuple[int, BtfType] | None":
-        if depth > DEPTH_MAX or self.record.kind not in (form.STRUCT, form.UNION):
-            return None
-        for own, start, type_id in self._members():
-            if own == name:
-                return start, _type(self.btf, type_id)
-            if not own:
-                found = _type(self.btf, type_id)._own(name, depth + 1)
-                if found:
-                    return start + found[0], found[1]
-        return None
-
-    # (name, offset in bytes, type id) of each member that begins at a byte.
-    def _members(self) -> Iterator[tuple[str, int, int]]:
-        record = self.record
-        if record.vlen > MEMBERS_MAX:
-            raise WitnessError(f"{self.btf.source}: struct {record.name} has {record.vlen} members")
-        for at in range(0, len(record.parts), 3):
-            name, type_id, bits = record.parts[at : at + 3]
-            bits = bits & OFFSET if record.flag else bits
-            if bits % 8 == 0:
-                yield record.blob.string(name), bits // 8, type_id
+def zeroed(type_: Type) -> bytearray:
+    """Return memory for a struct, all zero, in whole pages (WitnessError: no size to believe)."""
+    if not 0 < type_.size <= STRUCT_MAX:
+        raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
+    return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
 class BtfTypes:
-    """A module's BTF on top of its kernel's, or one BTF alone."""
+    """A module's BTF on top of its kernel's, or one BTF alone. ``kind`` is for a person."""
 
     btf: Btf
     kind: str = "BTF"
@@ -188,11 +136,11 @@ class BtfTypes:
 
     def structs(self, name: str) -> Iterator[Type]:
         """Yield every struct of this name, a module's own before the kernel's."""
-        yield from (BtfType(self.btf, record) for record in self._named(name, form.STRUCT))
+        yield from (_btf_type(self.btf, record.id) for record in self._named(name, form.STRUCT))
 
     def layouts(self, names: Sequence[str]) -> Layouts:
         """Return what it says of the structs of these names (WitnessError)."""
-        return observe(self.btf, names, X86_64)
+        return btf_structs.observe(self.btf, names, X86_64)
 
     def _named(self, name: str, kind: int) -> Iterator[Record]:
         blob: Btf | None = self.btf
@@ -208,13 +156,109 @@ def _parameters(btf: Btf, prototype: int) -> Iterator[tuple[str, Type]]:
     for at in range(0, len(record.parts), 2):
         name, type_id = record.parts[at : at + 2]
         if type_id:
-            yield record.blob.string(name), _type(btf, type_id)
+            yield record.blob.string(name), _btf_type(btf, type_id)
 
 
-def _type(btf: Btf, type_id: int) -> BtfType:
+def _btf_type(btf: Btf, type_id: int) -> Type:
     for _ in range(HOPS_MAX):
         record = btf.record(type_id)
         if record.kind not in _THROUGH:
-            return BtfType(btf, record)
+            pointed, members = (
+                partial(_btf_pointed, btf, record),
+                partial(_btf_members, btf, record),
+            )
+            return Type(btf.source, record.name, record.size, pointed, members)
         type_id = record.size
     raise WitnessError(f"{btf.source}: BTF type {type_id}: its chain of types does not end")
+
+
+def _btf_pointed(btf: Btf, record: Record) -> Type:
+    if record.kind != form.PTR:
+        raise WitnessError(f"{btf.source}: BTF type {record.id} is no pointer")
+    return _btf_type(btf, record.size)
+
+
+def _btf_members(btf: Btf, record: Record) -> Iterator[tuple[str, int, Callable[[], Type]]]:
+    if record.kind not in (form.STRUCT, form.UNION):
+        return
+    if record.vlen > MEMBERS_MAX:
+        raise WitnessError(f"{btf.source}: struct {record.name} has {record.vlen} members")
+    for at in range(0, len(record.parts), 3):
+        name, type_id, bits = record.parts[at : at + 3]
+        bits = bits & OFFSET if record.flag else bits
+        if bits % BITS == 0:
+            yield record.blob.string(name), bits // BITS, partial(_btf_type, btf, type_id)
+
+
+@dataclass(frozen=True, slots=True)
+class DwarfTypes:
+    """A file with DWARF, opened. drgn gives one definition of a name, the first it meets."""
+
+    file: "Source"
+    program: "drgn.Program"
+    kind: str = "DWARF"
+
+    @property
+    def source(self) -> str:
+        """The file that the DWARF is in."""
+        return self.file.path
+
+    def parameters(self, function: str) -> dict[str, Type] | None:
+        """Return the parameters of a function by name, in order; None if it is not known.
+
+        A declaration of another file's function has parameters without names: not known.
+        """
+        try:
+            seen = self.program.function(function).type_.parameters
+        except Exception:
+            # drgn has an exception for each way in which a name, or the DWARF, can be wrong.
+            return None
+        if any(not one.name for one in seen):
+            return None
+        return {one.name: _dwarf_type(self.source, one.type) for one in seen}
+
+    def structs(self, name: str) -> Iterator[Type]:
+        """Yield the struct of this name, if there is one."""
+        try:
+            yield _dwarf_type(self.source, self.program.type(f"struct {name}"))
+        except LookupError:
+            return
+
+    def layouts(self, names: Sequence[str]) -> Layouts:
+        """Return what it says of the structs of these names (WitnessError)."""
+        from runstate_abi.layouts.witnesses import dwarf
+
+        return dwarf.observe(self.file, names, X86_64)
+
+
+Types = BtfTypes | DwarfTypes
+
+
+def open_dwarf(path: str) -> DwarfTypes | None:
+    """Return the DWARF of a file, None if it has none (WitnessError if it cannot be read)."""
+    from runstate_abi.layouts.witnesses import dwarf
+
+    source = dwarf.opened(path)
+    return DwarfTypes(source, dwarf.read(source)) if source else None
+
+
+def _dwarf_type(source: str, seen: "drgn.Type") -> Type:
+    type_ = seen.unaliased()
+    name, size = getattr(type_, "tag", None) or "", getattr(type_, "size", None) or 0
+    pointed = partial(_dwarf_pointed, source, type_)
+    return Type(source, name, size, pointed, partial(_dwarf_members, source, type_))
+
+
+def _dwarf_pointed(source: str, type_: "drgn.Type") -> Type:
+    import drgn
+
+    if type_.kind != drgn.TypeKind.POINTER:
+        raise WitnessError(f"{source}: {type_.type_name()} is no pointer")
+    return _dwarf_type(source, type_.type)
+
+
+def _dwarf_members(
+    source: str, type_: "drgn.Type"
+) -> Iterator[tuple[str, int, Callable[[], Type]]]:
+    for one in getattr(type_, "members", None) or ():
+        yield one.name or "", one.bit_offset // BITS, partial(_dwarf_type, source, one.type)

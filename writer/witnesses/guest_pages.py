@@ -12,13 +12,13 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 
 BASE = 0x7000_0000
 STALE = 4  # the page that a stale cache points to
-# Where the pages lie in the memory that the emulated code writes to, the highest first, as place()
-# needs them. Between and around them are guard pages.
+# Page -> its place in the arena, counted in pages, the highest first because place() looks in this
+# order. Between and around them are guard pages.
 PLACES = {1: 9, STALE: 6, 2: 3}
 SIZE = 12 * PAGE_SIZE
 
 
-class Written(NamedTuple):
+class Piece(NamedTuple):
     """Bytes stored in a page, by one instruction or by one call of memcpy().
 
     A guard's offsets are negative, or beyond the page.
@@ -41,14 +41,13 @@ class GuestPages:
         self.start = {page: BASE + place * PAGE_SIZE for page, place in PLACES.items()}
         if adjacent:
             self.start = {2: self.start[1] + PAGE_SIZE, 1: self.start[1]}
-        # From which address on a place belongs to a page: from its guard on, but the one behind
-        # page 1 is page 2 where they are side by side.
+        # The lowest address that counts as a page's: its guard's, or its own if they are adjacent.
         guard = 0 if adjacent else PAGE_SIZE
         self._low = tuple((start - guard, page, start) for page, start in self.start.items())
         self._clean = self._fill = b""
 
     def fill(self, pattern: bytes) -> None:
-        """Fill everything with a pattern, unless it is so already."""
+        """Fill everything with a pattern, unless it is filled with it already."""
         if pattern != self._fill:
             self._fill = pattern
             self._clean = (pattern * (SIZE // len(pattern) + 1))[:SIZE]
@@ -60,7 +59,7 @@ class GuestPages:
         return self._clean[one : one + first] + self._clean[two : two + second]
 
     def after(self, offset: int, first: int, second: int) -> bytes:
-        """Return what an area's bytes are now, and make them as before."""
+        """Return what an area's bytes are now, and restore them."""
         one, two = self.start[1] - BASE + offset, self.start[2] - BASE
         found = bytes(self.memory[one : one + first] + self.memory[two : two + second])
         self.memory[one : one + first] = self._clean[one : one + first]
@@ -68,7 +67,7 @@ class GuestPages:
         return found
 
     def changed(self) -> tuple[str, ...]:
-        """Return where bytes have changed that no area has, and make them as before."""
+        """Return where other bytes have changed, after after(), and restore them."""
         if self.memory == self._clean:
             return ()
         pairs = zip(self.memory, self._clean, strict=True)
@@ -84,14 +83,14 @@ class GuestPages:
         page = 1 if self.adjacent else 2
         return page, address - self.start[page]
 
-    def pieces(self, address: int, data: bytes, copied: bool = False) -> Iterator[Written]:
-        """Yield what was stored, cut where one page ends and the other begins beside it."""
+    def pieces(self, address: int, data: bytes, copied: bool = False) -> Iterator[Piece]:
+        """Yield what was stored, cut where page 2 begins beside page 1."""
         page, offset = self.place(address)
         end = PAGE_SIZE - offset
         if self.adjacent and page == 1 and offset >= 0 and len(data) > end:
-            yield Written(1, offset, data[:end], copied)
+            yield Piece(1, offset, data[:end], copied)
             page, offset, data = 2, 0, data[end:]
-        yield Written(page, offset, data, copied)
+        yield Piece(page, offset, data, copied)
 
     def _runs(self, places: list[int]) -> Iterator[str]:
         for index, at in enumerate(places):

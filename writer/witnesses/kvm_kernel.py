@@ -1,13 +1,12 @@
 """The kernel around KVM's writer, played: locks, interrupts, caches, the dirty log, memcpy().
 
-Each function does to the writer's world what the kernel's own would, as far as the writer can
-tell, and writes down that it was called. What goes wrong is the placement's scenario.
-
-Law of this file: it answers as the kernel does and never says whether asking was right.
+Each function has the effects of the kernel's own, as far as the writer can tell, and notes that it
+was called. The request's scenario says what goes wrong. Nothing here judges a call.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from runstate_abi.layouts.abi import PAGE_SIZE, U64
 from runstate_abi.writer.host import EFAULT, EINVAL
@@ -26,7 +25,7 @@ from runstate_abi.writer.steps import (
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Types
-from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal
+from runstate_abi.writer.witnesses.journal import Journal
 from runstate_abi.writer.witnesses.kvm_structs import (
     GFN,
     GPA,
@@ -43,7 +42,7 @@ Where = Mapping[str, str]  # parameter -> register
 
 
 class KvmKernel:
-    """The kernel of one KvmStructs. ``sleeps``: its locks were found to be PREEMPT_RT's."""
+    """The kernel of one KvmStructs. ``sleeps``: it was seen to use the locks of PREEMPT_RT."""
 
     machine: Machine
     journal: Journal
@@ -92,9 +91,9 @@ class KvmKernel:
             act, needed = _CACHING[does]
             if all(parameter in where for parameter in needed):
                 found[name] = partial(act, self, where)
-        return (
-            found | dict.fromkeys(stubs.COPIES, self._copy) | dict.fromkeys(stubs.FILLS, self._set)
-        )
+        found |= dict.fromkeys(stubs.COPIES, lambda: self.machine.put("rax", self.journal.memcpy()))
+        found |= dict.fromkeys(stubs.FILLS, lambda: self.machine.put("rax", self.journal.memset()))
+        return found
 
     # Which member of pv_ops is at an offset, and so what it does.
     def _paravirt(self, offset: int) -> Callable[[], None] | None:
@@ -122,7 +121,7 @@ class KvmKernel:
         self.machine.put("eflags", flags & ~stubs.EFLAGS_IF | (stubs.EFLAGS_IF if on else 0))
         self.journal.irqs_off = not on
 
-    # Locks. One that nobody knows is named by its address, and is no cache's.
+    # Locks. A lock of no cache is named by its address.
 
     def _lock_name(self) -> str:
         address = self.machine.get("rdi")
@@ -151,20 +150,19 @@ class KvmKernel:
 
     # Caches.
 
-    def _gpc(self, where: Where) -> str:
+    # The cache that is asked about, and for how many bytes.
+    def _gpc(self, where: Where) -> tuple[str, int]:
         address = self.machine.get(where["gpc"])
-        name = self._gpcs.get(address, "")
-        if not name:
-            raise self.machine.stopped(
-                f"asks about a cache at {address:#x}, which is none of the runstate area's"
-            )
-        return name
+        if address not in self._gpcs:
+            what = "which is none of the runstate area's"
+            raise self.machine.stopped(f"asks about a cache at {address:#x}, {what}")
+        return self._gpcs[address], self.machine.get(where["len"])
 
     def _fits(self, name: str, size: int) -> bool:
         return self._structs.gpa(name) % PAGE_SIZE + size <= PAGE_SIZE
 
     def _check(self, where: Where) -> None:
-        name, size = self._gpc(where), self.machine.get(where["len"])
+        name, size = self._gpc(where)
         good = self._valid[name] and self._fits(name, size)
         if "gpa" in where:
             good = good and self.machine.get(where["gpa"]) == self._structs.gpa(name)
@@ -172,13 +170,13 @@ class KvmKernel:
         self.journal.add(Check(name, size, good))
 
     def _refresh(self, where: Where) -> None:
-        name, size = self._gpc(where), self.machine.get(where["len"])
+        name, size = self._gpc(where)
         gpa = self.machine.get(where["gpa"]) if "gpa" in where else self._structs.gpa(name)
         error = self._set_up(name, gpa, size)
         self.journal.add(Refresh(name, size, error))
 
     def _activate(self, where: Where) -> None:
-        name, size = self._gpc(where), self.machine.get(where["len"])
+        name, size = self._gpc(where)
         gpa = self.machine.get(where["gpa"])
         error = self._set_up(name, gpa, size)
         self.journal.add(Activate(name, gpa - GPA, size, error))
@@ -202,7 +200,7 @@ class KvmKernel:
     def _dirty(self, where: Where) -> None:
         gfn, slot = self.machine.get(where["gfn"]) - GFN, self.machine.get(where["memslot"])
         if not slot:
-            return  # the kernel's own does nothing then
+            return  # as the kernel does
         if slot != MEMSLOT.get(f"gpc{gfn + 1}"):
             self.journal.strange(f"frame {gfn:+d} is marked dirty in a memslot that is not its own")
         if "kvm" in where and self.machine.get(where["kvm"]) != KVM:
@@ -212,31 +210,11 @@ class KvmKernel:
     def _clock(self, where: Where) -> None:
         self.machine.put("rax", self._asked.vcpu.entry_time)
 
-    # Memory.
-
-    def _copy(self) -> None:
-        to, source, size = (self.machine.get(register) for register in stubs.ARGUMENTS[:3])
-        if size > COPY_MAX:
-            raise self.machine.stopped(f"copies {size} bytes")
-        data = self.machine.peek(source, size)
-        self.journal.copy(to, data, source)
-        self.machine.poke(to, data)
-        self.machine.put("rax", to)
-
-    def _set(self) -> None:
-        to, value, size = (self.machine.get(register) for register in stubs.ARGUMENTS[:3])
-        if size > COPY_MAX:
-            raise self.machine.stopped(f"fills {size} bytes")
-        data = bytes((value & 0xFF,)) * size
-        self.journal.copy(to, data)
-        self.machine.poke(to, data)
-        self.machine.put("rax", to)
-
     def _smashed(self) -> None:
         raise self.machine.stopped("finds its own stack overwritten (__stack_chk_fail)")
 
     def stored_in_kernel(
-        self, uc: object, access: int, address: int, size: int, value: int, data: object
+        self, uc: Any, kind: int, address: int, size: int, value: int, data: Any
     ) -> None:
         """Note a store into the kernel's own structs: a lock that is inlined, or a mistake."""
         for name, cache in self._structs.caches.items():

@@ -1,7 +1,6 @@
-"""KVM's structs around one vCPU's runstate area, as a given kernel lays them out, in memory.
+"""KVM's structs around one vCPU's runstate area, in memory, as a given kernel lays them out.
 
-Law of this file: every offset comes from the debug info, on the way from the prototype of the
-function that is judged. It fills in what the function will read, and runs nothing.
+Every offset comes from the debug info, on the way from the prototype of the judged function.
 """
 
 import struct
@@ -12,7 +11,7 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.vcpu import TIME_SIZE, Runstate, split
-from runstate_abi.writer.witnesses.c_types import Type, member
+from runstate_abi.writer.witnesses.c_types import Type, member, zeroed
 from runstate_abi.writer.witnesses.guest_pages import STALE, GuestPages
 
 # fmt: off
@@ -21,20 +20,22 @@ KVM        = 0x6100_0000
 TASK       = 0x6200_0000   # `current`: all zero
 MEMSLOT    = {"gpc1": 0x6300_0000, "gpc2": 0x6300_1000}   # named, and not mapped
 # fmt: on
-STRUCT_MAX = 0x80_0000  # struct kvm has 40 KiB, struct kvm_vcpu 10
 TASK_SIZE = 0x10000
 LOCK_MAX = 512  # rwlock_t: 8 bytes, 72 with lockdep
 GFN = 0x12_3456  # page 1's guest frame: its address needs more than 32 bits
 GPA = GFN * PAGE_SIZE
 NO_GPA = (1 << 64) - 1  # INVALID_GPA
-CACHES = {"gpc1": "runstate_cache", "gpc2": "runstate2_cache"}
 XEN = "arch.xen"
+CACHES = {"gpc1": f"{XEN}.runstate_cache", "gpc2": f"{XEN}.runstate2_cache"}
 U64 = struct.Struct("<Q")
 U32 = struct.Struct("<I")
 
 
 class Cache(NamedTuple):
-    """Offsets in struct kvm_vcpu of one gfn_to_pfn_cache and what is in it."""
+    """Offsets in struct kvm_vcpu of one gfn_to_pfn_cache and of its members.
+
+    ``flags`` are the bool members that this kernel has: active, valid.
+    """
 
     start: int
     gpa: int
@@ -43,8 +44,7 @@ class Cache(NamedTuple):
     lock: int
     lock_size: int
     kvm: int | None
-    active: int | None
-    valid: int | None
+    flags: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -63,11 +63,13 @@ class KvmStructs:
     pages: GuestPages = field(default_factory=GuestPages)
 
     def fill(self, asked: Request, vcpu: Runstate, accounts: bool) -> None:
-        """Say what the vCPU is and where its area is. ``accounts``: the code will first account
-        time, which must come to nothing, and enter the state that it is called with."""
-        area = asked.area
+        """Fill in the vCPU's values and where its area is.
+
+        ``accounts``: the code first accounts time, which must add up to nothing here, and enters
+        the state that it is called with.
+        """
+        area, memory = asked.area, self.vcpu
         first, second = split(area.address, area.shape.size)
-        memory = self.vcpu
         U32.pack_into(memory, self.state, 0 if accounts else vcpu.state)
         U64.pack_into(memory, self.entry_time, vcpu.entry_time)
         for number, time in enumerate(vcpu.times):
@@ -85,9 +87,8 @@ class KvmStructs:
     def _register(self, asked: Request, name: str, gpa: int, active: bool) -> None:
         cache, number = self.caches[name], int(name[-1])
         self.set_khva(name, gpa, active, stale=asked.scenario.stale == number)
-        for flag in (cache.active, cache.valid):
-            if flag is not None:
-                self.vcpu[flag] = active
+        for flag in cache.flags:
+            self.vcpu[flag] = active
         slot = 0 if asked.scenario.no_slot or not active else MEMSLOT[name]
         U64.pack_into(self.vcpu, cache.memslot, slot)
         if cache.kvm is not None:
@@ -95,7 +96,7 @@ class KvmStructs:
         self.vcpu[cache.lock : cache.lock + cache.lock_size] = bytes(cache.lock_size)
 
     def set_khva(self, name: str, gpa: int, active: bool = True, stale: bool = False) -> None:
-        """Let a cache map a guest address; a stale one still maps a page that is not it."""
+        """Let a cache map a guest address; a stale cache still maps another page."""
         cache = self.caches[name]
         page = STALE if stale else (gpa - GPA) // PAGE_SIZE + 1
         khva = self.pages.start[page] + gpa % PAGE_SIZE if active else 0
@@ -103,9 +104,8 @@ class KvmStructs:
         U64.pack_into(self.vcpu, cache.khva, khva)
         if active and not stale:
             U64.pack_into(self.vcpu, cache.memslot, MEMSLOT[name])
-            for flag in (cache.active, cache.valid):
-                if flag is not None:
-                    self.vcpu[flag] = True
+            for flag in cache.flags:
+                self.vcpu[flag] = True
 
     def gpa(self, name: str) -> int:
         """Return the guest address that a cache holds."""
@@ -125,69 +125,60 @@ class KvmStructs:
 
 def kvm_structs(vcpu: Type) -> KvmStructs:
     """Return the structs of the kernel whose struct kvm_vcpu this is (WitnessError)."""
-    xen = member(vcpu, XEN)
     pointer = member(vcpu, "kvm")
     kvm = pointer.type.pointed()
-    steal, flag = xen.type.find("last_steal"), kvm.find(f"{XEN}.runstate_update_flag")
-    caches = {
-        name: _cache(xen.offset, xen.type, path)
-        for name, path in CACHES.items()
-        if name == "gpc1" or xen.type.find(path)
-    }
     found = KvmStructs(
-        _memory(vcpu),
-        _memory(kvm),
-        caches,
-        state=xen.offset + member(xen.type, "current_runstate").offset,
-        entry_time=xen.offset + member(xen.type, "runstate_entry_time").offset,
-        times=xen.offset + member(xen.type, "runstate_times").offset,
-        last_steal=xen.offset + steal.offset if steal else None,
+        zeroed(vcpu),
+        zeroed(kvm),
+        {
+            name: _cache(vcpu, path)
+            for name, path in CACHES.items()
+            if name == "gpc1" or vcpu.find(path)
+        },
+        state=member(vcpu, f"{XEN}.current_runstate").offset,
+        entry_time=member(vcpu, f"{XEN}.runstate_entry_time").offset,
+        times=member(vcpu, f"{XEN}.runstate_times").offset,
+        last_steal=_maybe(vcpu, f"{XEN}.last_steal"),
         long_mode=member(kvm, f"{XEN}.long_mode").offset,
-        update_flag=flag.offset if flag else None,
+        update_flag=_maybe(kvm, f"{XEN}.runstate_update_flag"),
     )
     _check(vcpu, found, pointer.offset)
     U64.pack_into(found.vcpu, pointer.offset, KVM)
     return found
 
 
-# Debug info can lie: nothing may be outside the memory that stands for the struct.
+# Debug info may be wrong: no member may lie outside the memory of its struct.
 def _check(vcpu: Type, found: KvmStructs, pointer: int) -> None:
     inside = [pointer, found.state, found.entry_time, found.times + TIME_SIZE, found.last_steal]
     for cache in found.caches.values():
-        inside += cache[1:5]
-        inside += (cache.lock + cache.lock_size, cache.kvm, cache.active, cache.valid)
+        inside += (cache.gpa, cache.khva, cache.memslot, cache.lock + cache.lock_size)
+        inside += (cache.kvm, *cache.flags)
     flags = (found.long_mode, found.update_flag or 0)
     if max(filter(None, inside)) + U64.size > len(found.vcpu) or max(flags) >= len(found.kvm):
-        raise WitnessError(
-            f"{vcpu.source}: a member of struct kvm_vcpu or struct kvm lies outside it"
-        )
+        what = "a member of struct kvm_vcpu or struct kvm lies outside it"
+        raise WitnessError(f"{vcpu.source}: {what}")
 
 
-def _cache(start: int, xen: Type, name: str) -> Cache:
-    cache = member(xen, name)
-    base = start + cache.offset
-    lock = member(cache.type, "lock")
+def _cache(vcpu: Type, path: str) -> Cache:
+    lock = member(vcpu, f"{path}.lock")
     if lock.type.size > LOCK_MAX:
-        raise WitnessError(f"{xen.source}: a lock of {lock.type.size} bytes")
-
-    def maybe(name: str) -> int | None:
-        found = cache.type.find(name)
-        return base + found.offset if found else None
-
+        raise WitnessError(f"{vcpu.source}: a lock of {lock.type.size} bytes")
     return Cache(
-        base,
-        gpa=base + member(cache.type, "gpa").offset,
-        khva=base + member(cache.type, "khva").offset,
-        memslot=base + member(cache.type, "memslot").offset,
-        lock=base + lock.offset,
+        member(vcpu, path).offset,
+        gpa=member(vcpu, f"{path}.gpa").offset,
+        khva=member(vcpu, f"{path}.khva").offset,
+        memslot=member(vcpu, f"{path}.memslot").offset,
+        lock=lock.offset,
         lock_size=lock.type.size,
-        kvm=maybe("kvm"),
-        active=maybe("active"),
-        valid=maybe("valid"),
+        kvm=_maybe(vcpu, f"{path}.kvm"),
+        flags=tuple(
+            place
+            for flag in ("active", "valid")
+            if (place := _maybe(vcpu, f"{path}.{flag}")) is not None
+        ),
     )
 
 
-def _memory(type_: Type) -> bytearray:
-    if not 0 < type_.size <= STRUCT_MAX:
-        raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
-    return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)
+def _maybe(type_: Type, path: str) -> int | None:
+    found = type_.find(path)
+    return found.offset if found else None

@@ -1,9 +1,7 @@
-"""An emulated x86-64 processor with little around it: the code under judgement runs here.
+"""An emulated x86-64 processor with little around it: the judged code runs here.
 
 The code sees its own sections, a stack, and the regions that the caller maps. Calls to symbols of
-other files land in stubs; anything else that it touches does not exist, and stops it with a reason.
-
-Law of this file: it runs code and reports what the code did, and knows nothing of runstates. The
+other files land in stubs. Nothing else is mapped: touching it stops the code with a reason. The
 engine (unicorn, an optional package) is imported where a Machine is made.
 """
 
@@ -15,12 +13,12 @@ from typing import Any
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.witnesses import stubs
-from runstate_abi.writer.witnesses.image import (
+from runstate_abi.writer.witnesses.program import (
     ADDRESS_MASK,
     LATE_PAGES_MAX,
     OBJECTS,
     Handler,
-    Image,
+    Program,
 )
 
 # fmt: off
@@ -47,8 +45,8 @@ def engine() -> Any:
     return unicorn
 
 
-# Without room for its translations the engine ends the whole process, with an exit status of its
-# own. So the same is asked for first, and given back.
+# If there is no room for its translations, the engine ends the whole process. So the same amount is
+# mapped first, and given back.
 def _require_room(source: str) -> None:
     try:
         mmap.mmap(-1, ENGINE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
@@ -60,14 +58,14 @@ def _require_room(source: str) -> None:
 
 
 class Machine:
-    """One processor with one image loaded. It has a life: registers, memory, what ran."""
+    """One processor with one program loaded: registers, memory, and which functions were called."""
 
-    def __init__(self, image: Image, meaning: Callable[[str], Handler | None]) -> None:
-        """Load ``image``; ``meaning`` gives the handler of a function by its name, or None."""
+    def __init__(self, program: Program, meaning: Callable[[str], Handler | None]) -> None:
+        """Load ``program``; ``meaning`` gives the handler of a function by its name, or None."""
         unicorn = engine()
-        _require_room(image.file.source)
+        _require_room(program.file.source)
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        self.file, self.image, self._meaning = image.file, image, meaning
+        self.file, self.program, self._meaning = program.file, program, meaning
         self.used: set[str] = set()
         self._handlers: dict[int, Handler] = {}
         self._error = unicorn.UcError
@@ -143,7 +141,7 @@ class Machine:
     def stopped(self, why: str) -> WitnessError:
         """Return the error that says why the code cannot be judged, and where it was."""
         rip = self.get("rip")
-        where = self.image.name_at(rip) or self.file.place(rip)
+        where = self.program.name_at(rip) or self.file.place(rip)
         return WitnessError(f"{self.file.source}: cannot judge: {why}, at {where}")
 
     def here(self) -> str:
@@ -158,7 +156,7 @@ class Machine:
         """Change memory as the code sees it (WitnessError where there is none)."""
         self._reached(address, "writes", self.uc.mem_write, data)
 
-    # Memory may come into being when it is looked at, for who looks from here as well.
+    # An access from here maps memory on demand too, as an access by the code does.
     def _reached(self, address: int, verb: str, do: Any, argument: object) -> Any:
         for _ in range(2):
             try:
@@ -178,17 +176,17 @@ class Machine:
         self._stack = bytearray(STACK_FILL * STACK_SIZE)
         self.map(STACK, self._stack)
         self.map(RETURN_TO, bytearray(HLT * PAGE_SIZE), code=True)
-        for address, memory, code in self.image.memory():
+        for address, memory, code in self.program.memory():
             self.map(address, memory, code)
         # The canary of gcc's kernel ABI is at an absolute per-CPU address.
         fixed = bytearray(PAGE_SIZE)
         fixed[stubs.CANARY_AT_GS : stubs.CANARY_AT_GS + len(stubs.CANARY)] = stubs.CANARY
         self.map(GS_BASE, fixed)
-        self.map(GS_BASE + OBJECTS, self.image.objects)
+        self.map(GS_BASE + OBJECTS, self.program.objects)
         self.put("gs_base", GS_BASE)
 
     def _hook(self, unicorn: Any) -> None:
-        for begin, end in self.image.noticed():
+        for begin, end in self.program.noticed():
             self.uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, begin, end)
         self.uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
@@ -201,7 +199,7 @@ class Machine:
         handler()
 
     def _learn(self, address: int) -> Handler:
-        name = self.image.name_at(address)
+        name = self.program.name_at(address)
         handler = self._meaning(name)
         if handler is None:
             raise WitnessError(
@@ -211,11 +209,11 @@ class Machine:
         self.used.add(name)
         return handler
 
-    # Something that is not mapped, or not for this. True: now it is, go on.
+    # An access to what is not mapped, or not mapped for this. True: it is mapped now, go on.
     def _invalid(
         self, uc: Any, access: int, address: int, size: int, value: int, data: object
     ) -> bool:
-        # What is raised here the engine would forget, because the access has failed as well.
+        # The engine would lose an exception that is raised here, because the access fails as well.
         try:
             if self._late(address):
                 return True
@@ -228,16 +226,16 @@ class Machine:
             unicorn.UC_MEM_WRITE_UNMAPPED: "writes",
             unicorn.UC_MEM_WRITE_PROT: "writes",
         }.get(access, "jumps to")
-        named = self.image.stranger_at(address) or self.image.stranger_at(address - GS_BASE)
+        named = self.program.stranger_at(address) or self.program.stranger_at(address - GS_BASE)
         what = f"{named}, which is not known here" if named else f"{address:#x}, where nothing is"
         self._fault = f"{verb} {what}"
         return False
 
-    # What comes into being when it is looked at: the file's sections or pages, KASAN's shadow.
+    # Map what is only mapped on demand: the file's sections or pages, KASAN's shadow.
     def _late(self, address: int) -> bool:
         address &= ADDRESS_MASK
         shadow = stubs.KASAN_SHADOW_OFFSET & ADDRESS_MASK
-        late = self.image.at(address)
+        late = self.program.at(address)
         if late is None and shadow <= address < shadow + (1 << 32 - stubs.KASAN_SHADOW_SCALE):
             late = address & -PAGE_SIZE, bytearray(PAGE_SIZE), False
         self._mapped_late += 1

@@ -1,43 +1,28 @@
 """The writer of a shipped kernel, run: what KVM's machine code does to a guest's area.
 
-kvm_xen_update_runstate_guest() is called at any placement, and what it does is an Observation.
-
-Law of this file: it finds the function, calls it and judges nothing. Where something is in a
-struct comes from the debug info, beginning at the function's own prototype; the constants that do
-not are in stubs.py, each with what it is.
+kvm_xen_update_runstate_guest() is found and called. Offsets in structs come from the debug info,
+beginning at the function's own prototype; the other constants are in stubs.py, with their meaning.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.witnesses import stubs
-from runstate_abi.writer.witnesses.c_types import Type, Types
-from runstate_abi.writer.witnesses.image import Image, paravirt_table
-from runstate_abi.writer.witnesses.journal import Journal
+from runstate_abi.writer.witnesses.c_types import Entry, Types
+from runstate_abi.writer.witnesses.journal import Journal, Run
 from runstate_abi.writer.witnesses.kvm_kernel import KvmKernel
 from runstate_abi.writer.witnesses.kvm_structs import KVM, TASK, TASK_SIZE, VCPU, kvm_structs
 from runstate_abi.writer.witnesses.machine import Machine
 from runstate_abi.writer.witnesses.object_file import SHF_EXECINSTR, ObjectFile
-from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.program import Program, paravirt_table
 
 # The writer, or what calls it, if the compiler made one function of the two.
 ENTRIES = ("kvm_xen_update_runstate_guest", "kvm_xen_update_runstate")
 CODE_MAX = 0x4000  # bytes of a writer that are searched for an sti; one has 1500
 STATE = "state"  # the parameter of one that accounts time before it writes
-
-
-class Entry(NamedTuple):
-    """The function to call. ``accounts``: it is given the new state and accounts time first."""
-
-    name: str
-    address: int
-    size: int
-    vcpu: Type
-    accounts: bool
 
 
 def require_entry(file: ObjectFile, name: str = "") -> None:
@@ -73,8 +58,8 @@ class KvmWriter:
         self.file, self.types = file, types
         self._structs = kvm_structs(self.entry.vcpu)
         self._kernel = kernel = KvmKernel(self._structs, types)
-        image = Image(file, kernel.meaning, _objects(types))
-        self.machine = kernel.machine = Machine(image, kernel.meaning)
+        program = Program(file, kernel.meaning, _objects(types))
+        self.machine = kernel.machine = Machine(program, kernel.meaning)
         self._journal = kernel.journal = Journal(self.machine, self._structs.pages)
         kernel.accounts = self.entry.accounts
         for address, memory in (
@@ -98,11 +83,10 @@ class KvmWriter:
         return "gpc2" in self._structs.caches
 
     def takes(self, asked: Request) -> bool:
-        """Can it be asked for this? With one cache no area crosses a page, nor could become one
-        that does."""
+        """Can it be asked for this? With one cache, KVM refuses an area that could cross a page."""
         return self.two_pages or asked.offset + NATIVE.size <= PAGE_SIZE
 
-    def observe(self, asked: Request, places: bool = False) -> Observation:
+    def observe(self, asked: Request, places: bool = False) -> Run:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
         self._journal.begin(places, asked.fill, irqs_off=asked.atomic)
         self._kernel.begin(asked)

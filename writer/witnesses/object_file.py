@@ -3,8 +3,7 @@
 A relocatable object (a module, an xen.o) has its sections laid out here and is relocated by the
 rules of the psABI; a linked one (xen-syms, vmlinux) is where it says it is.
 
-Law of this file: as in elf.py, no field is believed before it is held against the file. It lays
-out and fills in, and runs nothing.
+As in elf.py, no field is believed before it is checked against the file's length.
 """
 
 import struct
@@ -15,7 +14,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.layouts.witnesses.elf import Elf
+from runstate_abi.layouts.witnesses.elf import Elf, Section
 
 # The System V gABI and the AMD64 psABI.
 # fmt: off
@@ -24,10 +23,8 @@ SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
 SHF_ALLOC, SHF_EXECINSTR         = 0x2, 0x4
 SHN_UNDEF, SHN_ABS               = 0, 0xfff1
 STT_OBJECT, STT_FUNC             = 1, 2
-SECTION    = struct.Struct("<IIQQQQIIQQ")  # name type flags addr offset size link info align ...
 SYMBOL     = struct.Struct("<IBBHQQ")      # name info other shndx value size
 RELA       = struct.Struct("<QQq")         # offset, info (symbol << 32 | type), addend
-SECTION_TABLE = 40                         # e_shoff
 # type:        (width in bytes, relative to the place)
 RELOCATIONS = {
     0:         (0, False),                 # R_X86_64_NONE
@@ -46,19 +43,6 @@ ALIGNMENT_MAX = 1 << 21
 LOADED_MAX = 32 << 20  # kvm.ko has 3 MB
 SYMBOLS_MAX = 1 << 20  # a vmlinux has 200 000
 RELOCATIONS_MAX = 1 << 20  # of one section
-
-
-class Section(NamedTuple):
-    """One section: its header, its name, and where it is in memory (0: nowhere)."""
-
-    name: str
-    type: int
-    flags: int
-    address: int
-    offset: int
-    size: int
-    link: int
-    info: int
 
 
 class Symbol(NamedTuple):
@@ -85,6 +69,11 @@ class ObjectFile:
     def find(self, name: str) -> Symbol | None:
         """Return a function or object defined here; ``name.llvm.123`` is its name under LTO."""
         return self.by_name.get(name)
+
+    def name_of(self, section: Section) -> str:
+        """Return the name of a section."""
+        raw = bytes(self.file.names[section.name_offset : section.name_offset + 256])
+        return raw.partition(b"\0")[0].decode("ascii", "backslashreplace")
 
     def content(self, section: Section) -> memoryview:
         """Return the bytes of a section as the file has them (none for .bss)."""
@@ -118,20 +107,20 @@ def read(file: Elf) -> ObjectFile:
     return ObjectFile(file.source, file, relocatable, sections, symbols, named)
 
 
+# The sections, those of a relocatable file with the address at which they are laid out (0: none).
 def _sections(file: Elf, relocatable: bool) -> tuple[Section, ...]:
-    (start,) = struct.unpack_from("<Q", file.data, SECTION_TABLE)
-    table = file.data[start : start + SECTION.size * len(file.sections)]
+    if not relocatable:
+        return file.sections
     found: list[Section] = []
-    address = BASE
-    for fields in SECTION.iter_unpack(table):
-        name, kind, flags, at, offset, size, link, info, alignment, _ = fields
-        if relocatable:
-            at = 0
-            if flags & SHF_ALLOC and size:
-                at = address = _up(address, _alignment(alignment))
-                address += size
-        found.append(Section(_name(file.names, name), kind, flags, at, offset, size, link, info))
-        if address - BASE > LOADED_MAX:
+    end = BASE
+    for section in file.sections:
+        at = 0
+        if section.flags & SHF_ALLOC and section.size:
+            alignment = _alignment(section.alignment)
+            at = -(-end // alignment) * alignment
+            end = at + section.size
+        found.append(section._replace(address=at))
+        if end - BASE > LOADED_MAX:
             raise WitnessError(f"{file.source}: more than {LOADED_MAX} bytes to load")
     return tuple(found)
 
@@ -140,15 +129,6 @@ def _sections(file: Elf, relocatable: bool) -> tuple[Section, ...]:
 def _alignment(said: int) -> int:
     is_power_of_two = said & (said - 1) == 0
     return min(max(said, PAGE_SIZE), ALIGNMENT_MAX) if is_power_of_two else PAGE_SIZE
-
-
-def _up(address: int, alignment: int) -> int:
-    return -(-address // alignment) * alignment
-
-
-def _name(names: memoryview, offset: int) -> str:
-    raw = bytes(names[offset : offset + 256]).partition(b"\0")[0]
-    return raw.decode("ascii", "backslashreplace")
 
 
 def _symbols(
@@ -178,10 +158,10 @@ def _relocations(file: ObjectFile, number: int) -> Iterator[tuple[int, int, Symb
         if section.type != SHT_RELA or section.info != number:
             continue
         if section.size % RELA.size or section.size // RELA.size > RELOCATIONS_MAX:
-            raise WitnessError(f"{file.source}: {section.name} is damaged")
+            raise WitnessError(f"{file.source}: {file.name_of(section)} is damaged")
         for offset, info, addend in RELA.iter_unpack(file.content(section)):
             if info >> 32 >= count or offset > last:
-                raise WitnessError(f"{file.source}: {section.name} is damaged")
+                raise WitnessError(f"{file.source}: {file.name_of(section)} is damaged")
             yield offset, info & 0xFFFF_FFFF, symbols[info >> 32], addend
 
 
@@ -205,7 +185,7 @@ def relocated(file: ObjectFile, number: int, stranger: Callable[[str, bool], int
     for offset, kind, symbol, addend in _relocations(file, number):
         form = RELOCATIONS.get(kind)
         if form is None or offset + form[0] > len(data):
-            raise WitnessError(f"{file.source}: relocation type {kind} in {section.name}")
+            raise WitnessError(f"{file.source}: relocation type {kind} in {file.name_of(section)}")
         width, relative = form
         undefined = symbol.section == SHN_UNDEF
         value = stranger(symbol.name, kind == R_PLT32) if undefined else symbol.address

@@ -1,100 +1,108 @@
-"""What others recorded of real updates, as Steps: traces of the kernel's code, and watchpoints.
+"""Recordings of real updates: fields of their JSON records, and watchpoint traces as Steps.
 
-Law of this file: it reads what a recording says and judges nothing. A recording of stores has no
-barriers, no locks and no order that the source prescribes: that is the rule book's business.
+A recording of stores has no barriers and no locks, so the rule book does not judge those.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from runstate_abi.layouts.abi import PAGE_SIZE, U64
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.steps import (
-    Activate,
-    Barrier,
-    Check,
-    Copy,
-    Dirty,
-    IrqRestore,
-    IrqSave,
-    Lock,
-    Refresh,
-    Step,
-    Steps,
-    Store,
-    TryLock,
-    Unlock,
-)
+from runstate_abi.writer.steps import Copy, Step, Steps
 from runstate_abi.writer.vcpu import SHAPES, Area
-from runstate_abi.writer.witnesses.records import Record, choice, number
 
-Event = Mapping[str, Any]
-
-
-def steps_of_events(events: Iterable[Event]) -> Steps:
-    """Return the steps of a trace of event objects, as the oracle's vectors have them."""
-    return tuple(step_of_event(event) for event in events)
+Record = dict[str, Any]
 
 
-def step_of_event(event: Event) -> Step:
-    """Return the step that one event object is (WitnessError if there is no word for it)."""
+class Malformed(Exception):
+    """A record does not say what it should: the message names the field."""
+
+
+def decode(text: str) -> Any:
+    """Return the JSON value of a text (Malformed; a key said twice is an error too)."""
     try:
-        return _step(event)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WitnessError(f"event {dict(event)}: {type(error).__name__}: {error}") from None
+        return json.loads(text, object_pairs_hook=_no_twins)
+    except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
+        raise Malformed(f"not JSON: {error}") from None
+    except RecursionError:
+        raise Malformed("not JSON that can be read: nested too deeply") from None
 
 
-def _step(event: Event) -> Step:
-    operation = event["op"]
-    cache = f"gpc{event['gpc']}" if "gpc" in event else ""
-    match operation:
-        case "store":
-            return Store(_number(event, "page"), _number(event, "off"), _bytes(event))
-        case "memcpy":
-            return Copy(_number(event, "page"), _number(event, "off"), _bytes(event))
-        case "wmb":
-            return Barrier()
-        case "read_lock" | "read_lock_irqsave":
-            return Lock(cache, operation.endswith("irqsave"))
-        case "read_unlock" | "read_unlock_irqrestore":
-            return Unlock(cache, operation.endswith("irqrestore"))
-        case "read_trylock":
-            return TryLock(cache, _truth(event))
-        case "check":
-            return Check(cache, _number(event, "len"), _truth(event))
-        case "refresh":
-            return Refresh(cache, _number(event, "len"), _number(event, "ret"))
-        case "activate":
-            gpa, size = _number(event, "gpa"), _number(event, "len")
-            return Activate(cache, gpa, size, _number(event, "ret"))
-        case "mark_dirty":
-            return Dirty(_number(event, "gfn"))
-        case "local_irq_save":
-            return IrqSave()
-        case "local_irq_restore":
-            return IrqRestore()
-    raise ValueError("no such step")
+def _no_twins(pairs: list[tuple[str, Any]]) -> Record:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise Malformed(f"field '{twin}' is there twice")
+    return record
 
 
-def _number(event: Event, name: str) -> int:
-    value = event[name]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} is {value!r}, not a number")
+def record_of(value: Any, what: str = "the line") -> Record:
+    """Return a JSON object."""
+    if not isinstance(value, dict):
+        raise Malformed(f"{what} is not an object")
     return value
 
 
-def _truth(event: Event) -> bool:
-    if event["ret"] not in (0, 1):
-        raise ValueError(f"returned {event['ret']}, not 0 or 1")
-    return bool(event["ret"])
+def field(record: Record, name: str) -> Any:
+    """Return a field that must be there."""
+    if name not in record:
+        raise Malformed(f"field '{name}' is missing")
+    return record[name]
 
 
-def _bytes(event: Event) -> bytes:
-    data = bytes.fromhex(event["hex"])
-    if len(data) != event["size"]:
-        raise ValueError(f"says {event['size']} bytes and shows {len(data)}")
-    return data
+def number(record: Record, name: str, least: int, most: int) -> int:
+    """Return an integer field: a JSON integer, or a string such as 0x10 or 16."""
+    return number_of(field(record, name), name, least, most)
+
+
+def number_of(value: Any, name: str, least: int, most: int) -> int:
+    """Return what ``value`` of field ``name`` says as an integer within bounds."""
+    if isinstance(value, str):
+        try:
+            value = int(value, 0)
+        except ValueError:
+            raise Malformed(f"field '{name}': {shown(value)} is not a number") from None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Malformed(f"field '{name}': {shown(value)} is not an integer")
+    if not least <= value <= most:
+        raise Malformed(f"field '{name}': {value} is not between {least} and {most}")
+    return value
+
+
+def truth(record: Record, name: str) -> bool:
+    """Return a true or false field; 1 and 0 will do."""
+    value = field(record, name)
+    if value not in (True, False):
+        raise Malformed(f"field '{name}': {shown(value)} is neither true nor false")
+    return bool(value)
+
+
+def choice(record: Record, name: str, choices: tuple[str, ...]) -> str:
+    """Return a field that is one of some words."""
+    value = field(record, name)
+    if value not in choices:
+        raise Malformed(f"field '{name}': {shown(value)} is none of {', '.join(choices)}")
+    return str(value)
+
+
+def sequence(record: Record, name: str) -> list[Any]:
+    """Return an array field."""
+    return list_of(field(record, name), name)
+
+
+def list_of(value: Any, name: str) -> list[Any]:
+    """Return what ``value`` of field ``name`` says as an array."""
+    if not isinstance(value, list):
+        raise Malformed(f"field '{name}': {shown(value)} is not an array")
+    return value
+
+
+def shown(value: Any) -> str:
+    """Return a JSON value as text, cut to 40 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def area_of(record: Record, flag: bool) -> Area:
@@ -117,39 +125,15 @@ def _stores_of_watchpoints(stores: Iterable[Sequence[Any]], offset: int) -> Iter
             _, first, digits = entry
             data = bytes.fromhex(digits)
             if first is not None:
-                yield from _in_pages(offset + int(first), data)
+                yield from in_pages(offset + int(first), data)
             elif data:
                 raise ValueError("bytes, but no place")
         except (TypeError, ValueError) as error:
             raise WitnessError(f"store {entry!r}: {error}") from None
 
 
-def steps_of_images(images: Sequence[bytes], offset: int) -> Steps:
-    """Return the stores between memory images of an area, one image after each store.
-
-    A run of changed bytes is one store: how wide the machine's was is not recorded.
-    """
-    steps: list[Step] = []
-    for before, after in pairwise(images):
-        for start, data in changed_runs(before, after):
-            steps.extend(_in_pages(offset + start, data))
-    return tuple(steps)
-
-
-def changed_runs(before: bytes, after: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, new bytes) for each run of bytes that differ."""
-    start = None
-    for index in range(len(before) + 1):
-        differs = index < len(before) and before[index] != after[index]
-        if differs and start is None:
-            start = index
-        elif not differs and start is not None:
-            yield start, after[start:index]
-            start = None
-
-
-# A machine store that crosses the page boundary is two copies here: each page has its own mapping.
-def _in_pages(address: int, data: bytes) -> Iterator[Step]:
+def in_pages(address: int, data: bytes) -> Iterator[Step]:
+    """Yield a store of ``data`` as one Copy for each page: each page has its own mapping."""
     while data:
         page, offset = divmod(address, PAGE_SIZE)
         size = min(len(data), PAGE_SIZE - offset)

@@ -1,14 +1,9 @@
-"""A shipped kernel's code and the debug info that goes with it, opened as they lie on the disk.
+"""A shipped kernel's code, and the debug info that goes with it, opened as the files are.
 
-kvm.ko and a vmlinux[z], both compressed or not; an xen.o and its own BTF; a raw BTF blob.
-
-Law of this file: which file gives what. What a file is, is told from its bytes, by elf.py and
-vmlinuz.py.
+kvm.ko and a vmlinux or vmlinuz, compressed or not; an xen.o and its own BTF; a raw BTF blob. The
+bytes of a file decide what it is, not its name.
 """
 
-import mmap
-import os
-import stat
 from dataclasses import dataclass
 
 from runstate_abi.layouts.abi import X86_64
@@ -16,12 +11,12 @@ from runstate_abi.layouts.model import Difference, Layouts, WitnessError, compar
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import elf, vmlinuz
 from runstate_abi.layouts.witnesses.btf import Btf
-from runstate_abi.layouts.witnesses.compressed import compression, inflate
+from runstate_abi.layouts.witnesses.compressed import compression, inflate, mapped
 from runstate_abi.layouts.witnesses.elf import Elf
 from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 from runstate_abi.writer.rules import NEWEST, PROFILE, Profile
-from runstate_abi.writer.witnesses import dwarf_types, object_file
+from runstate_abi.writer.witnesses import c_types, object_file
 from runstate_abi.writer.witnesses.c_types import BtfTypes, Types
 from runstate_abi.writer.witnesses.machine_code import KvmWriter, require_entry
 from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, targets
@@ -30,24 +25,12 @@ from runstate_abi.writer.witnesses.xen_code import ENTRY, XenWriter
 CODE_MAX = 128 << 20  # what a compressed module may inflate to
 
 
-def open_elf(path: str) -> Elf:
-    """Open an ELF file, compressed or not (WitnessError)."""
-    try:
-        # A pipe or a device could be endless, and opening one can take for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise WitnessError(f"{path}: not a regular file")
-        with open(path, "rb") as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "an empty file"
-        raise WitnessError(f"{path}: {reason}") from None
-    how = compression(data)
-    return elf.parse(memoryview(inflate(data, how, path, CODE_MAX)) if how else data, path)
-
-
 def open_code(path: str) -> ObjectFile:
-    """Open an object file to run (WitnessError if it is none, or nothing for x86-64)."""
-    return object_file.read(open_elf(path))
+    """Open an object file to run, compressed or not (WitnessError if it is none for x86-64)."""
+    data = memoryview(mapped(path))
+    how = compression(data)
+    unpacked_data = memoryview(inflate(data, how, path, CODE_MAX)) if how else data
+    return object_file.read(elf.parse(unpacked_data, path))
 
 
 def open_types(file: ObjectFile, path: str) -> Types:
@@ -61,11 +44,11 @@ def open_types(file: ObjectFile, path: str) -> Types:
         try:
             return BtfTypes(_btf(path))
         except WitnessError as error:
-            found = dwarf_types.open_dwarf(path)
+            found = c_types.open_dwarf(path)
             if found is None:
                 raise error
             return found
-    found = dwarf_types.open_dwarf(file.source)
+    found = c_types.open_dwarf(file.source)
     if found is None:
         raise WitnessError(
             f"{file.source}: cannot judge: neither BTF nor DWARF in it: give its debug info with "
@@ -86,7 +69,7 @@ def _own(file: Elf) -> KernelImage | None:
     return KernelImage(file.source, "", file.abi, elf.build_id(file), blob, base)
 
 
-# Section -> what it lists, one of them, as a person would say it.
+# Section -> what each of its entries is, for a person.
 # fmt: off
 SITES = {
     ".altinstructions":               "alternative",
@@ -102,13 +85,13 @@ SITES = {
 
 
 def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
-    """Return how many places of a function each kind of patching would change (none: absent)."""
+    """Return how many places of a function the kernel patches at boot, by kind."""
     if not file.relocatable:
         return {}
     places = range(function.address, function.address + function.size)
     found: dict[str, int] = {}
     for number, section in enumerate(file.sections):
-        what = SITES.get(section.name)
+        what = SITES.get(file.name_of(section))
         if what and section.type != SHT_RELA:
             count = sum(target in places for target in targets(file, number))
             if count:
@@ -116,17 +99,20 @@ def boot_patches(file: ObjectFile, function: Symbol) -> dict[str, int]:
     return found
 
 
+Writer = KvmWriter | XenWriter
+
+
 class WrongRequest(Exception):
-    """A profile or a scenario of Xen's for KVM's writer, or the other way."""
+    """A profile or a scenario of Xen's for KVM's writer, or the reverse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was judged, before anything is said about how it did."""
+    """An opened writer, with all that identifies it, before it is judged."""
 
     path: str
     file: ObjectFile
-    writer: KvmWriter | XenWriter
+    writer: Writer
     profile: Profile
     release: str
     build_id: str
@@ -182,9 +168,8 @@ def _profile(file: ObjectFile, name: str) -> Profile:
     return PROFILE[name]
 
 
-def writer_of(
-    file: ObjectFile, types: Types, entry: str, profile: Profile
-) -> KvmWriter | XenWriter:
+def writer_of(file: ObjectFile, types: Types, entry: str, profile: Profile) -> Writer:
+    """Load the writer of a file: each has an emulator of its own (WitnessError)."""
     if profile.name.startswith("xen"):
         return XenWriter(file, types, physical=profile.name == "xen-phys")
     return KvmWriter(file, types, entry)

@@ -1,15 +1,13 @@
-"""What a shipped kernel's code may call and touch, symbol by symbol: the judge's whole allow-list.
+"""The symbols that a shipped kernel's code may call and touch: the judge's whole allow-list.
 
-A call to anything else means "cannot judge". A pattern instead of a list once swallowed
-__tsan_memcpy, which copies, among the __tsan_* that only watch; so there are no patterns here.
-
-Law of this file: exact names and ABI constants, each with what it stands for.
+A call to anything else means "cannot judge". The names are exact: a pattern __tsan_* once passed
+__tsan_memcpy, which copies, together with functions that only watch.
 """
 
 from typing import NamedTuple
 
-# They watch or prepare, and change nothing that is judged: instrumentation of functions, branches
-# and accesses (ftrace, KCOV, KASAN, KCSAN), lockdep's bookkeeping.
+# Instrumentation of functions, branches and accesses (ftrace, KCOV, KASAN, KCSAN), and lockdep's
+# bookkeeping: they change nothing that is judged.
 _SIZES = ("1", "2", "4", "8", "16")
 _ASAN = (*(f"{size}_noabort" for size in (*_SIZES, "N")), *_SIZES, "N")
 # fmt: off

@@ -1,50 +1,41 @@
 """Xen's writer, run: what update_runstate_area() of a xen-syms does to a guest's area.
 
-A linked file with symbols, so nothing is relocated and Xen's own copies to the guest run as they
-are; what would need a guest's page tables (copies to an HVM guest) is played.
-
-Law of this file: as in machine_code.py. Offsets come from the debug info, beginning at the
-function's own prototype; the constants that do not are in stubs.py.
+A xen-syms is a linked file with symbols, so nothing is relocated, and Xen's own copies to the guest
+run as they are. Copies to an HVM guest would need the guest's page tables and are played. As in
+machine_code.py, offsets come from the debug info, beginning at the function's own prototype.
 """
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.host import Host
 from runstate_abi.writer.rulebook.requests import FINE, HVM, Request
 from runstate_abi.writer.vcpu import SHAPES, image
 from runstate_abi.writer.witnesses import stubs
-from runstate_abi.writer.witnesses.c_types import Type, Types, member
+from runstate_abi.writer.witnesses.c_types import Entry, Types, member, zeroed
 from runstate_abi.writer.witnesses.guest_pages import GuestPages
-from runstate_abi.writer.witnesses.image import Image
-from runstate_abi.writer.witnesses.journal import COPY_MAX, Journal
+from runstate_abi.writer.witnesses.journal import Journal, Run
 from runstate_abi.writer.witnesses.machine import HEADROOM, Machine
 from runstate_abi.writer.witnesses.object_file import ObjectFile
-from runstate_abi.writer.witnesses.observation import Observation
+from runstate_abi.writer.witnesses.program import Program
 from runstate_abi.writer.xen import phys_error
 
 ENTRY = "update_runstate_area"
 VCPU, DOMAIN = 0x6000_0000, 0x6100_0000
-STRUCT_MAX = 0x10_0000
 U64 = struct.Struct("<Q")
 U32 = struct.Struct("<I")
 
 
-class Entry(NamedTuple):
-    """The function to call; Xen's accounts for no time."""
-
-    name: str
-    address: int
-    size: int
-    vcpu: Type
-    accounts: bool = False
+VCPU_MEMBERS = (
+    "runstate", "runstate_guest", "runstate_guest_area.map", "runstate_guest_area_compat", "domain"
+)  # fmt: skip
+DOMAIN_MEMBERS = ("vm_assist", "options", "arch.has_32bit_shinfo")
 
 
 class Offsets(NamedTuple):
-    """Where Xen keeps what the function reads, in struct vcpu and in struct domain."""
+    """The offsets of VCPU_MEMBERS in struct vcpu and of DOMAIN_MEMBERS in struct domain."""
 
     runstate: int
     guest: int  # the handle of the virtual area
@@ -68,15 +59,18 @@ class XenWriter:
             raise WitnessError(f"{file.source}: cannot judge: no function {ENTRY}, or no types")
         self.file, self.types, self.physical = file, types, physical
         vcpu = next(iter(named.values())).pointed()
-        self.entry = Entry(ENTRY, symbol.address, symbol.size, vcpu)
+        self.entry = Entry(ENTRY, symbol.address, symbol.size, vcpu, accounts=False)
         domain = member(vcpu, "domain").type.pointed()
-        self._at = _offsets(vcpu, domain)
-        self._vcpu, self._domain = _memory(vcpu), _memory(domain)
+        self._at = Offsets(
+            *(member(vcpu, path).offset for path in VCPU_MEMBERS),
+            *(member(domain, path).offset for path in DOMAIN_MEMBERS),
+        )
+        self._vcpu, self._domain = zeroed(vcpu), zeroed(domain)
         self._meanings: dict[str, Callable[[], None]] = {
             "copy_to_user_hvm": self._copy,
             "update_guest_memory_policy": lambda: None,
         }
-        self.machine = Machine(Image(file, self._meanings.get, {}), self._meanings.get)
+        self.machine = Machine(Program(file, self._meanings.get, {}), self._meanings.get)
         # Xen copies through the guest's addresses, which are side by side; a mapping is one page.
         self._journal = Journal(self.machine, GuestPages(adjacent=not physical))
         self.machine.map(VCPU, self._vcpu)
@@ -95,7 +89,7 @@ class XenWriter:
             return False
         return not self.physical or (asked.scenario is FINE and not phys_error(asked.area, Host()))
 
-    def observe(self, asked: Request, places: bool = False) -> Observation:
+    def observe(self, asked: Request, places: bool = False) -> Run:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
         self._journal.begin(places, asked.fill)
         self._fill(asked)
@@ -120,37 +114,13 @@ class XenWriter:
         U64.pack_into(self._domain, at.vm_assist, assist)
 
     def _copy(self) -> None:
-        to, source, size = (self.machine.get(register) for register in stubs.ARGUMENTS[:3])
-        if size > COPY_MAX:
-            raise self.machine.stopped(f"copies {size} bytes")
-        data = self.machine.peek(source, size)
-        self._journal.copy(to, data, source)
-        self.machine.poke(to, data)
+        self._journal.memcpy()
         self.machine.put("rax", 0)
 
     def _stored_in_xen(
-        self, uc: object, access: int, address: int, size: int, value: int, data: object
+        self, uc: Any, kind: int, address: int, size: int, value: int, data: Any
     ) -> None:
         self._journal.strange(f"{size} bytes are stored in Xen's own structs, {address:#x}")
-
-
-def _offsets(vcpu: Type, domain: Type) -> Offsets:
-    return Offsets(
-        member(vcpu, "runstate").offset,
-        member(vcpu, "runstate_guest").offset,
-        member(vcpu, "runstate_guest_area.map").offset,
-        member(vcpu, "runstate_guest_area_compat").offset,
-        member(vcpu, "domain").offset,
-        member(domain, "vm_assist").offset,
-        member(domain, "options").offset,
-        member(domain, "arch.has_32bit_shinfo").offset,
-    )
-
-
-def _memory(type_: Type) -> bytearray:
-    if not 0 < type_.size <= STRUCT_MAX:
-        raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
-    return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)
 
 
 # struct cpu_info, at the top of the stack: there Xen finds the current vCPU.

@@ -13,8 +13,9 @@ from runstate_abi.layouts.abi import ABI, I386, X86_64
 from runstate_abi.layouts.model import FLOATING, INTEGER, WitnessError, differences
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import elf
-from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, is_split, observe
+from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, observe
 from runstate_abi.layouts.witnesses.btf_blob import FEW
+from runstate_abi.layouts.witnesses.btf_header import is_split
 
 NAMES = (NATIVE.name, COMPAT.name)
 SIGNED = 1 << 24
@@ -293,7 +294,7 @@ def test_every_definition_of_a_name_is_found(runstate_btf):
     btf.runstate()
     btf.runstate(size=44, entry_time=4, time=12)
     seen = observe(Btf(btf.build()), NAMES[:1], X86_64)
-    assert [layout.size for layout in seen.named(NATIVE.name)] == [48, 44]
+    assert [layout.size for layout in seen.found] == [48, 44]
 
 
 def test_a_forward_declaration_is_no_definition(assembler):

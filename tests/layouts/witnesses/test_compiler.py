@@ -10,7 +10,8 @@ from runstate_abi.layouts.conditions import CONDITIONS
 from runstate_abi.layouts.model import WitnessError, compare
 from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import compiler
-from runstate_abi.layouts.witnesses.compiler import OURS, Unit, header_unit, observe
+from runstate_abi.layouts.witnesses.compiler import OURS, header_unit, observe
+from runstate_abi.layouts.witnesses.probe import Unit
 
 # One command line at least for each ABI; clang is a cross compiler by itself.
 COMMANDS = {
@@ -97,7 +98,7 @@ def test_an_edited_declaration_is_refused_and_still_measured(command, case):
     unit, ids, layout = EDITS[case]
     observed = observe(unit, command)
     assert {condition.id for condition in observed.refused} == ids
-    (seen,) = observed.layouts.named(layout.name)
+    (seen,) = [x for x in observed.layouts.found if x.name == layout.name]
     assert compare(layout, seen, command).differences
 
 
@@ -107,6 +108,7 @@ def header(tmp_path, text):
     return str(path)
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("command", ["gcc"], indirect=True)
 def test_a_users_header_is_measured(command, tmp_path):
     path = header(
@@ -118,6 +120,7 @@ def test_a_users_header_is_measured(command, tmp_path):
     assert differing == ["signedness-mismatch"]
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("command", ["gcc -I{folder}"], indirect=True)
 def test_include_paths_come_with_the_command(command, tmp_path):
     (tmp_path / "types.h").write_text("typedef unsigned long long my64;\n")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
-from runstate_abi.layouts.witnesses import dwarf, dwarf_entries
+from runstate_abi.layouts.witnesses import dwarf, dwarf_entries, elf
+from runstate_abi.layouts.witnesses.kernels import identity
 
 TEXT = """
 typedef unsigned long long u64;
@@ -86,6 +87,7 @@ def observed(path, names=RUNSTATE_STRUCTS, abi="x86_64"):
     return dwarf.observe(source, names, ABI[abi])
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("case", COMMANDS)
 def test_both_structs_are_read(built, case):
     command, abi = COMMANDS[case]
@@ -100,6 +102,7 @@ def test_both_structs_are_read(built, case):
         assert differences(expected, layout, "") == ()
 
 
+@pytest.mark.host64
 def test_a_wrong_struct_differs(built):
     path = built("gcc -g -c", text=TEXT.replace("int state;", "unsigned state;", 1))
     (layout,) = observed(path, RUNSTATE_STRUCTS[:1]).found
@@ -108,6 +111,7 @@ def test_a_wrong_struct_differs(built):
     ]
 
 
+@pytest.mark.host64
 def test_every_kind_of_member_is_read(built):
     (layout,) = observed(built("gcc -g -c"), ["all_t"]).found
     assert [(r.offset, r.declaration, r.type.size, r.type.signed) for r in layout.members] == [
@@ -153,6 +157,7 @@ def test_a_compressed_file_is_inflated(built, tmp_path):
     assert [x.size for x in observed(str(tmp_path / "file.o.xz")).found] == [48, 44]
 
 
+@pytest.mark.host64
 def test_split_dwarf_is_read_with_its_other_half_and_missed_without(built, tmp_path, capfd):
     path = built("gcc -g -gsplit-dwarf -c")
     assert [x.size for x in observed(path).found] == [48, 44]
@@ -170,6 +175,7 @@ def test_a_file_without_dwarf_is_none(built, tmp_path):
     assert dwarf.opened(str(tmp_path / "text")) is None
 
 
+@pytest.mark.host64
 def test_dwarf_that_was_separated_leaves_none(built, tmp_path):
     path = built("gcc -g -shared -nostdlib", "lib.so")
     subprocess.run(["objcopy", "--only-keep-debug", path, tmp_path / "lib.debug"], check=True)
@@ -185,6 +191,7 @@ struct vcpu_runstate_info VARIABLE;
 """
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("compiler", ["gcc -g -c", "clang -gdwarf-5 -c", "clang -gdwarf-4 -c"])
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_every_definition_is_found_in_whatever_order(built, tmp_path, compiler, order):
@@ -230,6 +237,7 @@ def test_a_struct_of_cplusplus_is_read(built, compiler, text):
     assert seen == LANGUAGES[text.partition("\n")[2]]
 
 
+@pytest.mark.host64
 def test_the_other_byte_order_is_told(built):
     text = TEXT.replace(
         "struct vcpu_runstate_info {",
@@ -254,11 +262,12 @@ def test_bytes_amid_an_entry_that_look_like_one_are_not_believed(built):
 
 def test_the_identity_is_the_build_id_or_the_hash(built):
     with_id = dwarf.opened(built("gcc -g -shared -nostdlib -Wl,--build-id=0xfeedface", "id.so"))
-    assert dwarf.identity(with_id) == "build-id feedface"
+    assert identity(with_id.path, elf.build_id(with_id.file)) == "build-id feedface"
     without = dwarf.opened(built("gcc -g -c"))
-    assert dwarf.identity(without).startswith("sha256 ")
+    assert identity(without.path, elf.build_id(without.file)).startswith("sha256 ")
 
 
+@pytest.mark.host64
 def test_a_file_with_a_build_id_is_read(built):
     path = built("gcc -g -shared -nostdlib -Wl,--build-id=0xfeedface", "id.so")
     assert [x.size for x in observed(path).found] == [48, 44]

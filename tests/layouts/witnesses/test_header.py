@@ -229,6 +229,7 @@ def test_a_struct_that_is_right_is_compiled_once_and_once_for_names(command, min
     assert commands == ["gcc", "gcc -gbtf"]
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("command", ["gcc"], indirect=True)
 def test_another_type_of_the_same_name_is_not_taken_for_it(command, mine):
     # In the debug info the typedef's struct comes first, and its members would fit.

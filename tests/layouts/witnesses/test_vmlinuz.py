@@ -19,7 +19,8 @@ from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.structs.runstate import COMPAT, KVM_VCPU_XEN, NATIVE, claim
 from runstate_abi.layouts.witnesses import compressed
 from runstate_abi.layouts.witnesses.btf import Btf, observe
-from runstate_abi.layouts.witnesses.vmlinuz import identity, open_image, read_btf, sha256
+from runstate_abi.layouts.witnesses.kernels import identity
+from runstate_abi.layouts.witnesses.vmlinuz import open_image, read_btf
 
 NAMES = (NATIVE.name, COMPAT.name)
 NOTE = struct.pack("<III", 4, 4, 3) + b"GNU\0" + b"\xde\xad\xbe\xef"
@@ -238,13 +239,16 @@ def test_a_module_with_a_distilled_base_needs_no_kernel(opened, runstate_btf, ma
 
 
 def test_a_kernel_is_named_by_its_build_id(opened, vmlinux):
-    assert identity(opened(vmlinux)) == "build-id deadbeef"
+    image = opened(vmlinux)
+    assert identity(image.path, image.build_id) == "build-id deadbeef"
 
 
 def test_what_has_no_build_id_is_named_by_its_sha256(opened, blob):
     packed = gzip.compress(blob)
-    assert identity(opened(packed)) == f"sha256 {hashlib.sha256(packed).hexdigest()}"
-    assert sha256(opened(blob)) == hashlib.sha256(blob).hexdigest()
+    image = opened(packed)
+    digest = hashlib.sha256(packed).hexdigest()
+    assert identity(image.path, image.build_id) == f"sha256 {digest[:12]}"
+    assert compressed.sha256(image.path) == digest
 
 
 # Refusals -----------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import jsonschema
 import pytest
 
 import runstate_abi
-from runstate_abi import calls
 from runstate_abi.layouts.model import WitnessError
 
 HERE = Path(__file__).parents[2]
@@ -28,8 +27,8 @@ def test_each_name_is_there_and_explained(name):
 
 
 def test_each_public_function_is_typed_and_in_the_list():
-    functions = [f for _, f in inspect.getmembers(calls, inspect.isfunction)]
-    public = [f for f in functions if f.__module__ == calls.__name__ and f.__name__[0] != "_"]
+    functions = [f for f in vars(runstate_abi).values() if inspect.isfunction(f)]
+    public = [f for f in functions if f.__module__ == "runstate_abi" and f.__name__[0] != "_"]
     assert {f.__name__ for f in public} <= set(runstate_abi.__all__)
     assert len(public) == 5
     for function in public:

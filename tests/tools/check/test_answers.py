@@ -12,11 +12,11 @@ from runstate_abi.layouts.model import Difference
 from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import survey
-from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check import answers as answers_module
 from runstate_abi.tools.check.answers import Answers, default_folder, relabelled
 
-QUESTION = Question(X86_64, abi_given=False)
+SETTINGS = Settings()
 
 
 @pytest.fixture
@@ -44,32 +44,32 @@ def finding(path):
 
 
 def test_an_answer_comes_back_as_it_was(answers, kernel):
-    key = answers.key([kernel], QUESTION)
+    key = answers.key([kernel], SETTINGS)
     answers.put(key, [kernel], [finding(kernel)])
     assert answers.get(key, [kernel]) == [finding(kernel)]
 
 
 def test_the_same_bytes_elsewhere_have_the_same_answer_about_their_own_path(answers, kernel):
-    answers.put(answers.key([kernel], QUESTION), [kernel], [finding(kernel)])
+    answers.put(answers.key([kernel], SETTINGS), [kernel], [finding(kernel)])
     other = f"{kernel}.copy"
     shutil.copy(kernel, other)
-    assert answers.get(answers.key([other], QUESTION), [other]) == [finding(other)]
+    assert answers.get(answers.key([other], SETTINGS), [other]) == [finding(other)]
 
 
 def test_a_name_that_makes_it_a_tarball_is_another_question(answers, kernel):
     shutil.copy(kernel, f"{kernel}.tar")
-    assert answers.key([f"{kernel}.tar"], QUESTION) != answers.key([kernel], QUESTION)
+    assert answers.key([f"{kernel}.tar"], SETTINGS) != answers.key([kernel], SETTINGS)
 
 
 def test_other_bytes_and_other_questions_have_none(answers, kernel, tmp_path):
-    keys = {answers.key([kernel], QUESTION)}
-    keys.add(answers.key([kernel], QUESTION._replace(abi=I386)))
-    keys.add(answers.key([kernel], QUESTION._replace(abi_given=True)))
-    keys.add(answers.key([kernel], QUESTION._replace(allowed=frozenset(["btf"]))))
-    keys.add(answers.key([kernel], QUESTION._replace(btf_base=kernel)))
-    keys.add(answers.key([kernel, kernel], QUESTION))
+    keys = {answers.key([kernel], SETTINGS)}
+    keys.add(answers.key([kernel], SETTINGS._replace(abi=I386)))
+    keys.add(answers.key([kernel], SETTINGS._replace(abi=X86_64)))
+    keys.add(answers.key([kernel], SETTINGS._replace(allowed=frozenset(["btf"]))))
+    keys.add(answers.key([kernel], SETTINGS._replace(btf_base=kernel)))
+    keys.add(answers.key([kernel, kernel], SETTINGS))
     (tmp_path / "vmlinux").write_bytes(b"other!")
-    keys.add(answers.key([kernel], QUESTION))
+    keys.add(answers.key([kernel], SETTINGS))
     assert len(keys) == 7
 
 
@@ -79,18 +79,18 @@ def test_a_changed_file_of_the_program_asks_again(answers, kernel, monkeypatch, 
     for old, new in zip(answers_module.ROOMS, house, strict=True):
         shutil.copytree(old, new, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(answers_module, "ROOMS", tuple(house))
-    key = Answers(str(answers.folder)).key([kernel], QUESTION)
-    assert key == answers.key([kernel], QUESTION)
+    key = Answers(str(answers.folder)).key([kernel], SETTINGS)
+    assert key == answers.key([kernel], SETTINGS)
     with open(tmp_path / file, "a") as changed:
         changed.write("# changed\n")
-    assert Answers(str(answers.folder)).key([kernel], QUESTION) != key
+    assert Answers(str(answers.folder)).key([kernel], SETTINGS) != key
 
 
 def test_a_changed_claim_asks_again(answers, kernel, monkeypatch):
-    key = answers.key([kernel], QUESTION)
+    key = answers.key([kernel], SETTINGS)
     wrong = runstate.CLAIMS["x86_64"]._replace(native=COMPAT)
     monkeypatch.setitem(runstate.CLAIMS, "x86_64", wrong)
-    assert Answers(str(answers.folder)).key([kernel], QUESTION) != key
+    assert Answers(str(answers.folder)).key([kernel], SETTINGS) != key
 
 
 def test_a_file_that_has_been_hashed_is_not_read_again(answers, kernel, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_file_that_was_just_written_is_hashed_again(answers, tmp_path):
 
 
 def test_a_file_that_is_not_there_has_no_key(answers, tmp_path):
-    assert answers.key([str(tmp_path / "nowhere")], QUESTION) is None
+    assert answers.key([str(tmp_path / "nowhere")], SETTINGS) is None
 
 
 BROKEN = [
@@ -127,21 +127,21 @@ BROKEN = [
 
 @pytest.mark.parametrize("text", BROKEN)
 def test_an_answer_that_cannot_be_read_is_none(answers, kernel, text):
-    key = answers.key([kernel], QUESTION)
+    key = answers.key([kernel], SETTINGS)
     answers.put(key, [kernel], [finding(kernel)])
     (answers.folder / "answers" / key).write_text(text)
     assert answers.get(key, [kernel]) is None
 
 
 def test_an_answer_is_data_and_no_more(answers, kernel):
-    key = answers.key([kernel], QUESTION)
+    key = answers.key([kernel], SETTINGS)
     answers.put(key, [kernel], [finding(kernel)])
     json.loads((answers.folder / "answers" / key).read_text())
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(kernel):
     answers = Answers("/proc/nowhere")
-    key = answers.key([kernel], QUESTION)
+    key = answers.key([kernel], SETTINGS)
     answers.put(key, [kernel], [finding(kernel)])
     assert answers.get(key, [kernel]) is None
 

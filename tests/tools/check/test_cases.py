@@ -23,7 +23,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+# What the host's own compiler and ctypes are asked about: on a 32-bit host they make 44 bytes.
+def on_64_bits(case, *others):
+    return pytest.param(case, *others, marks=pytest.mark.host64)
+
+
+BY_THE_HOST = ("04-big-endian-storage-order-header/be.h",)
+
+
+@pytest.mark.parametrize("case", [on_64_bits(c) if c in BY_THE_HOST else c for c in CASES])
 def test_a_reported_input_has_the_right_answer(data, capsys, case):
     options, code, text = CASES[case]
     path = str(data / "cases" / case)
@@ -42,7 +50,10 @@ def test_big_endian_btf_differs_from_any_abi_that_is_named(data, capsys, flags):
 
 @pytest.mark.parametrize(
     ("case", "text"),
-    [("80-ctypes-inheritance", "*1 passed*"), ("81-ctypes-nested-big-endian", "*seen=big-endian*")],
+    [
+        on_64_bits("80-ctypes-inheritance", "*1 passed*"),
+        ("81-ctypes-nested-big-endian", "*seen=big-endian*"),
+    ],
 )
 def test_a_reported_mirror_has_the_right_answer(data, pytester, case, text):
     pytester.makepyfile((data / "cases" / case / "mirror.py").read_text())

@@ -32,6 +32,7 @@ def run(capsys):
     return run
 
 
+@pytest.mark.host64
 def test_without_files_everything_here_agrees(run):
     code, out, err = run()
     assert (code, err) == (0, "")
@@ -41,6 +42,7 @@ def test_without_files_everything_here_agrees(run):
     assert " 0 differences, " in out
 
 
+@pytest.mark.host64
 def test_without_compilers_and_kernel_that_is_said_and_allowed(run, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr(check, "HERE_BTF", ("/nowhere/vmlinux",))
@@ -51,6 +53,7 @@ def test_without_compilers_and_kernel_that_is_said_and_allowed(run, monkeypatch)
     assert out.endswith("0 differences, 0 not checked, 5 not asked\n")
 
 
+@pytest.mark.host64
 def test_an_encoding_that_drifts_is_exit_1(run, monkeypatch):
     from runstate_abi.layouts import ctypes_structs
 
@@ -212,6 +215,7 @@ def header(tmp_path):
     return path
 
 
+@pytest.mark.host64
 def test_a_users_header_is_held_against_the_claims(run, header):
     structs = ["--struct=mine_t=vcpu_runstate_info", "--struct=mine=compat_vcpu_runstate_info"]
     code, out, err = run("--header", header, *structs)
@@ -219,6 +223,7 @@ def test_a_users_header_is_held_against_the_claims(run, header):
     assert "16 of 16 conditions hold" in out
 
 
+@pytest.mark.host64
 def test_a_users_header_that_differs_is_exit_1(run, header):
     code, out, _ = run("--header", header, "--struct", "wrong=vcpu_runstate_info")
     assert code == 1
@@ -248,6 +253,7 @@ SAID = {
 }
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("struct", SAID)
 def test_a_struct_that_lacks_something_differs_and_is_no_failure_to_check(run, tmp_path, struct):
     path = tmp_path / "others.h"
@@ -257,6 +263,7 @@ def test_a_struct_that_lacks_something_differs_and_is_no_failure_to_check(run, t
     assert (err == "") == (code != 3)
 
 
+@pytest.mark.host64
 def test_two_structs_that_mirror_one_claim_are_two_findings(run, tmp_path):
     path = tmp_path / "others.h"
     path.write_text(OTHERS)
@@ -282,6 +289,7 @@ def test_a_guest_of_32_bit_windows_is_told_what_it_is_given(run):
     assert (code, "a 32-bit guest is given 44: declare it with #pragma pack(4)" in out) == (0, True)
 
 
+@pytest.mark.host64
 def test_a_compiler_that_is_there_and_does_not_work_fails(run, tmp_path, monkeypatch):
     (tmp_path / "clang").write_text("#!/bin/sh\necho broken; exit 1\n")
     (tmp_path / "clang").chmod(0o755)
@@ -429,6 +437,7 @@ FAILING = {
 }
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("form", formats.FORMATS)
 def test_a_mutated_claim_makes_every_format_fail(run, monkeypatch, form):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
@@ -469,6 +478,7 @@ def test_a_report_that_cannot_be_written_is_one_line_and_exit_3(run, tmp_path):
     )
 
 
+@pytest.mark.host64
 def test_a_golden_file_is_written_and_compared(run, tmp_path):
     golden = tmp_path / "golden.txt"
     assert run("--cc", "gcc", "--write-golden", golden)[0] == 0

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import exit_code
-from runstate_abi.layouts.witnesses.kernels import Question
+from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check import fleet
 from runstate_abi.tools.check.answers import Answers
-from runstate_abi.tools.check.fleet import Unit, units
+from runstate_abi.tools.check.fleet import units
 
-QUESTION = Question(X86_64, abi_given=False)
+SETTINGS = Settings()
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))
 
 
@@ -45,7 +44,7 @@ EXECUTORS = {
 def test_the_answer_does_not_depend_on_the_executor(kernels, kind):
     executor = EXECUTORS[kind]()
     found, _ = units([kernels])
-    seen = dict(fleet.survey(found, QUESTION, executor, None))
+    seen = dict(fleet.answered(found, SETTINGS, executor, None))
     if executor:
         executor.shutdown()
     assert [exit_code(seen[unit]) for unit in found] == [0, 0, 1]
@@ -91,7 +90,7 @@ class Failing(Executor):
 
 def test_a_worker_that_dies_is_one_unit_that_could_not_be_checked(kernels):
     found, _ = units([kernels])
-    seen = dict(fleet.survey(found, QUESTION, Failing(), None))
+    seen = dict(fleet.answered(found, SETTINGS, Failing(), None))
     assert [exit_code(seen[unit]) for unit in found] == [0, 3, 1]
     (item,) = seen[found[1]][0].not_checked
     assert item.why.endswith("b/vmlinux: its worker failed: MemoryError: killed")
@@ -103,9 +102,9 @@ def test_a_second_run_reads_no_kernel(kernels, tmp_path, monkeypatch):
         os.utime(path, (old, old))
     found, _ = units([kernels])
     answers = Answers(str(tmp_path / "cache"))
-    first = dict(fleet.survey(found, QUESTION, None, answers))
+    first = dict(fleet.answered(found, SETTINGS, None, answers))
     monkeypatch.setattr(fleet, "ask", None)
-    assert dict(fleet.survey(found, QUESTION, None, answers)) == first
+    assert dict(fleet.answered(found, SETTINGS, None, answers)) == first
 
 
 def test_the_same_bytes_are_asked_once_in_a_run(kernels, tmp_path):
@@ -113,18 +112,18 @@ def test_the_same_bytes_are_asked_once_in_a_run(kernels, tmp_path):
     found, _ = units([kernels])
     executor = Failing()
     executor.count = 2  # none dies
-    seen = dict(fleet.survey(found, QUESTION, executor, Answers(str(tmp_path / "cache"))))
+    seen = dict(fleet.answered(found, SETTINGS, executor, Answers(str(tmp_path / "cache"))))
     assert executor.count == 2 + len(found) - 1
     assert {finding.path for unit in found for finding in seen[unit]} == {
-        path for unit in found for path in unit.paths
+        path for unit in found for path in unit
     }
 
 
 def test_what_could_not_be_checked_is_asked_again(kernels, tmp_path):
     found, _ = units([kernels])
     answers = Answers(str(tmp_path / "cache"))
-    first = dict(fleet.survey(found, QUESTION, Failing(), answers))
-    second = dict(fleet.survey(found, QUESTION, None, answers))
+    first = dict(fleet.answered(found, SETTINGS, Failing(), answers))
+    second = dict(fleet.answered(found, SETTINGS, None, answers))
     assert [exit_code(first[unit]) for unit in found] == [0, 3, 1]
     assert [exit_code(second[unit]) for unit in found] == [0, 0, 1]
 
@@ -133,7 +132,7 @@ def test_an_archives_files_are_named_by_it(kernels, tmp_path):
     path = tmp_path / "kernels.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         archive.add(Path(kernels) / "a" / "vmlinux", "./boot/vmlinux")
-    (finding,) = fleet.ask(Unit((str(path),)), QUESTION)
+    (finding,) = fleet.ask((str(path),), SETTINGS)
     assert finding.path == f"{path}!boot/vmlinux"
     assert finding.source.startswith(f"{path}!boot/vmlinux: ELF file (ELF64 x86-64), ")
     assert exit_code([finding]) == 0
@@ -175,7 +174,7 @@ def test_every_kernel_of_an_archive_is_asked(pairs, tmp_path, order, kind):
                 for name, file in pairs[version].items():
                     if version != lacking or "kvm" not in name:
                         archive.add(file, name)
-        findings = fleet.ask(Unit((str(path),)), QUESTION)
+        findings = fleet.ask((str(path),), SETTINGS)
         assert len(findings) == 2 * len(order) - bool(lacking)
         differs = "e" in order and lacking != "e"
         assert exit_code(findings) == (1 if differs else 3 if lacking else 0)
@@ -192,7 +191,7 @@ def test_a_kernel_and_its_module_may_be_in_two_packages(kernel_object, declarati
         paths.append(str(tmp_path / f"{name}.tar"))
         with tarfile.open(paths[-1], "w") as archive:
             archive.add(source, member)
-    findings = fleet.ask(Unit(tuple(paths)), QUESTION)
+    findings = fleet.ask(tuple(paths), SETTINGS)
     assert [f.path for f in findings] == [f"{paths[0]}!vmlinux", f"{paths[1]}!kvm.ko"]
     assert exit_code(findings) == 0
 
@@ -200,7 +199,7 @@ def test_a_kernel_and_its_module_may_be_in_two_packages(kernel_object, declarati
 def test_an_archive_without_a_kernel_could_not_be_checked(tmp_path):
     path = tmp_path / "empty.tar"
     tarfile.open(path, "w").close()
-    findings = fleet.ask(Unit((str(path),)), QUESTION)
+    findings = fleet.ask((str(path),), SETTINGS)
     assert exit_code(findings) == 3
     assert findings[0].not_checked[0].why.endswith("no kernel, kvm.ko or xen-syms in this archive")
 
@@ -238,7 +237,10 @@ def test_a_progress_bar_on_a_terminal_and_only_there(kernels):
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     command = f"{sys.executable} -c '{code}' check {kernels} --no-cache -j 2 >/dev/null"
-    done = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True)
+    done = subprocess.run(
+        [script, "-qec", command, "/dev/null"], capture_output=True, text=True,
+        env={**os.environ, "TERM": "xterm"},  # rich draws no bar on a dumb terminal
+    )  # fmt: skip
     assert done.returncode == 1
     assert "━" in done.stdout
 

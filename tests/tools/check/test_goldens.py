@@ -37,7 +37,7 @@ def test_it_is_text_that_a_person_can_read(golden):
 
 def test_a_golden_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(WitnessError, match="pipe: not a regular file"):
+    with pytest.raises(WitnessError, match="pipe: not a file of at most"):
         settled(tmp_path / "pipe", SEEN)
 
 

@@ -13,12 +13,11 @@ import construct
 import pytest
 
 from runstate_abi.layouts import constructs
-from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import exit_code, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import survey
-from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
+from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
 from runstate_abi.tools.pytest import assertions
 
 WITNESSES = ("header, gcc", "header, clang", "DWARF", "BTF", "ctypes", "Construct")
@@ -153,8 +152,8 @@ def asked(kind, witness, folder, monkeypatch):
             data = bytearray(path.read_bytes())
             data[18] = 22  # e_machine: s390
             path.write_bytes(data)
-        question = Question(X86_64, False, None, frozenset({COMPAT.name}))
-        return list(asked_of_files([str(path)], question))
+        settings = Settings(allowed=frozenset({COMPAT.name}))
+        return list(asked_of_files([str(path)], settings))
     if witness == "ctypes" and kind in CTYPES:
         fields = [("state", ctypes.c_int32), ("state_entry_time", ctypes.c_uint64)]
         mirror = type(

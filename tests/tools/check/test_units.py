@@ -28,7 +28,7 @@ def folder(tmp_path):
 def grouped(root):
     found, complaints = units([root])
     assert complaints == []
-    return sorted(tuple(os.path.relpath(p, root) for p in unit.paths) for unit in found)
+    return sorted(tuple(os.path.relpath(p, root) for p in unit) for unit in found)
 
 
 def test_only_what_can_be_a_kernel_is_asked(folder):

@@ -160,7 +160,7 @@ def test_the_prose_spells_no_number_that_the_tables_know():
 def test_every_source_is_cited_and_every_citation_has_its_source():
     cited = set(re.findall(r"\[\^([\w.-]+)\]", "".join(texts().values())))
     named = "".join(texts().values())
-    keys = [reference.key for reference in REFERENCES]
+    keys = [key for key, _ in REFERENCES]
     assert cited <= set(keys)
     assert [key for key in keys if key not in named] == []
     assert len(keys) == len(set(keys))
@@ -187,7 +187,7 @@ def test_what_a_table_cites_is_among_the_sources():
     sections = command.document().sections
     (sources,) = (b for _, b in blocks.parts(sections) if isinstance(b, blocks.References))
     keys = [key for key, _ in sources.entries]
-    cited = [span for s in sections for text in strings(s) for span in blocks.spans(text)]
+    cited = [span for s in sections for text in strings(s) for span in blocks.marked(text)]
     assert {span.text for span in cited if span.mark == "cite"} <= set(keys)
     assert len(keys) == len(set(keys))
 
@@ -195,7 +195,7 @@ def test_what_a_table_cites_is_among_the_sources():
 def test_no_mark_is_left_in_the_text():
     for section in command.document().sections:
         for text in strings(section):
-            rest = "".join(span.text for span in blocks.spans(text) if not span.mark)
+            rest = "".join(span.text for span in blocks.marked(text) if not span.mark)
             assert not re.search(r"[`{}\\]|\[\^|\[\[|\]\]|<<", rest), text
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from agreement import execution
 from runstate_abi.tools.docs import deceptions
 from runstate_abi.writer.guest import READER, ReadBarrier
 from runstate_abi.writer.race import Proof
-from runstate_abi.writer.racing import execution
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 
 # x86 (program order) and weak (barriers alone), as herd7, CBMC and Spin answer as well.
@@ -41,7 +41,7 @@ def test_both_loops_of_the_document_are_safe_on_either_machine():
         (deceptions.THE_32, deceptions.COMPAT),
     ):
         for model in (deceptions.X86, deceptions.WEAK):
-            answer = deceptions.Question(reader, model, area).answer()
+            answer = deceptions.answer(deceptions.asked(reader, model, area))
             assert isinstance(answer, Proof)
             assert answer.states > 10
 
@@ -79,12 +79,12 @@ def test_the_table_of_readers_says_what_is_known_of_them(read_back, form):
 @pytest.mark.parametrize("model", [deceptions.X86, deceptions.WEAK], ids=lambda model: model.name)
 def test_no_reader_needs_the_last_barrier_between_two_updates_either(model):
     for reader in (deceptions.THE_64, deceptions.THE_32):
-        asked = deceptions.Question(reader, model, deceptions.NATIVE, ("wmb-clear",), updates=2)
+        asked = deceptions.asked(reader, model, deceptions.NATIVE, ("wmb-clear",), updates=2)
         assert deceptions.verdict(asked) == SAFE
 
 
 def test_torn_in_bytes_is_safe_where_words_are_not_torn():
-    asked = deceptions.Question(deceptions.THE_32, deceptions.WEAK, deceptions.COMPAT, updates=2)
+    asked = deceptions.asked(deceptions.THE_32, deceptions.WEAK, deceptions.COMPAT, updates=2)
     assert deceptions.verdict(asked) == BYTES
     words = asked._replace(model=deceptions.WEAK._replace(coarse=True))
     assert deceptions.verdict(words) == SAFE
@@ -105,7 +105,7 @@ def test_the_32_bit_loop_has_a_barrier_between_all_its_loads():
 
 @pytest.mark.parametrize(("title", "question"), deceptions.TOLD, ids=lambda x: str(x)[:40])
 def test_an_execution_that_is_told_ends_in_a_mixture(title, question):
-    answer = question.answer()
+    answer = deceptions.answer(question)
     believed = execution.replay(answer.case.images[0], answer.events)
     for image in answer.case.images:
         assert any(believed[o] != image[o] for o in answer.accepted if o in answer.witness)
@@ -118,7 +118,7 @@ def test_an_execution_that_is_told_ends_in_a_mixture(title, question):
 
 def test_every_load_and_store_of_an_execution_is_a_line(read_back, form):
     title, question = deceptions.TOLD[0]
-    events = question.answer().events
+    events = deceptions.answer(question).events
     _, *rows = read_back(form)[deceptions.told(title, question).caption]
     assert len(rows) == len(events) + 1
     stores = sum(
@@ -128,6 +128,6 @@ def test_every_load_and_store_of_an_execution_is_a_line(read_back, form):
 
 
 def test_to_tell_of_a_safe_reader_is_refused():
-    safe = deceptions.Question(deceptions.THE_64, deceptions.X86, deceptions.NATIVE)
+    safe = deceptions.asked(deceptions.THE_64, deceptions.X86, deceptions.NATIVE)
     with pytest.raises(ValueError, match="no execution to tell"):
         deceptions.told("nothing left out", safe)

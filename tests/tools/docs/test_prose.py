@@ -9,8 +9,8 @@ from runstate_abi.tools.rendering.blocks import (
     Note,
     Paragraph,
     Section,
+    marked,
     plain,
-    spans,
 )
 
 TEXT = """# A title
@@ -61,7 +61,7 @@ def test_what_nobody_makes_is_an_error(text):
 
 def test_a_link_has_the_title_of_its_section():
     (paragraph,) = section("# T\n\nsee [[other]].").blocks
-    found = [span for span in spans(paragraph.text) if span.mark == "link"]
+    found = [span for span in marked(paragraph.text) if span.mark == "link"]
     assert [(span.text, span.target) for span in found] == [("Another section", "other")]
 
 
@@ -92,5 +92,5 @@ MARKED = (
 
 @pytest.mark.parametrize(("text", "expected"), MARKED)
 def test_text_is_cut_at_its_marks(text, expected):
-    assert [(span.mark, span.text) for span in spans(text)] == expected
+    assert [(span.mark, span.text) for span in marked(text)] == expected
     assert plain(text) == "".join(part for _, part in expected)

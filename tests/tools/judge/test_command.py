@@ -1,5 +1,6 @@
 """``runstate judge``: what it prints, its exit codes, and what must change nothing of that."""
 
+import io
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import sys
 
 import pytest
 
-from runstate_abi.tools import output
+from runstate_abi.tools import cli, output
 from runstate_abi.tools.judge import tallies
 from runstate_abi.writer.rulebook.requests import SCENARIO, everything, parse, quick
 from runstate_abi.writer.rules import PROFILE, RULES
@@ -183,11 +184,12 @@ def test_the_help_explains_every_case(judge, monkeypatch):
 
 
 def test_the_trace_is_canonical_text(judge, c_writer):
-    from runstate_abi.writer import steps
+    from replaying.traces import parse as read_back
+    from runstate_abi.writer.steps import canonical
 
     code, out, _ = judge(c_writer(), "--trace", "--case", "native@0x100,flag")
     assert code == 0
-    assert steps.canonical(steps.parse(out)) == out
+    assert canonical(read_back(out)) == out
     assert "store p1+271 1 f8\n" in out
 
 
@@ -318,3 +320,30 @@ def test_the_bar_is_for_terminals(judge, c_writer, monkeypatch):
     _, _, err = judge(c_writer(), "--quick")
     assert "judging" in err
     assert "100%" in err
+
+
+class Terminal(io.StringIO):
+    """Standard output that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_the_rule_book_folds_on_a_terminal_and_is_whole_in_a_pipe(capsys, monkeypatch):
+    cli.main(["judge", "--rules"])
+    whole = capsys.readouterr().out
+    assert max(map(len, whole.splitlines())) > 60
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.main(["judge", "--rules"])
+    assert capsys.readouterr().out == whole
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    cli.main(["judge", "--rules"])
+    assert max(map(len, terminal.getvalue().splitlines())) <= 60
+    assert "".join(terminal.getvalue().split()) == "".join(whole.split())
+
+
+def test_the_rule_book_in_a_pipe_does_not_load_rich():
+    code = "import sys; from runstate_abi.tools import cli; cli.main(['judge', '--rules']); "
+    code += "assert 'rich' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -49,6 +49,7 @@ def reader(emitted, tmp_path):
 
 
 # In one line, across two, and across a page, as far as the loads of the entry time are aligned.
+@pytest.mark.host64
 @pytest.mark.parametrize(("bits", "offset"), [(32, 0), (32, 4088), (32, 4084), (64, 0), (64, 4088)])
 def test_the_emitted_reader_is_never_deceived(trial, reader, bits, offset):
     code, words = trial(bits, reader(), offset=offset)
@@ -68,6 +69,7 @@ BROKEN = (
 # fmt: on
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize(("bits", "old", "new"), BROKEN)
 def test_a_reader_without_one_of_its_steps_is_deceived(trial, reader, changed, bits, old, new):
     def change(text):
@@ -79,12 +81,14 @@ def test_a_reader_without_one_of_its_steps_is_deceived(trial, reader, changed, b
     assert code == 1, words
 
 
+@pytest.mark.host64
 @pytest.mark.parametrize("bits", [32, 64])
 def test_without_the_flag_even_the_whole_protocol_is_deceived(trial, reader, bits):
     code, words = trial(bits, reader(), seconds="30", flag=0)
     assert code == 1, words
 
 
+@pytest.mark.host64
 def test_a_reader_that_never_ends_is_told_from_one_that_is_right(trial, tmp_path):
     source = tmp_path / "hangs.c"
     source.write_text(

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from runstate_abi.tools.memory.area import LAYOUTS, Area, Span, Window, area, window
+from runstate_abi.tools.memory.area import LAYOUTS, AreaBytes, Excerpt, Span, excerpt, read_as
 from runstate_abi.tools.memory.image import Image, Piece
 
 
@@ -57,32 +57,32 @@ def _between_stores(record):
 
 @pytest.fixture(scope="session")
 def area_of(open_page):
-    """Return a function: the native Area of a record of pages.json."""
+    """Return a function: the native AreaBytes of a record of pages.json."""
 
     def made(record):
-        return area(LAYOUTS["native"], window(open_page(record["path"]), record["area_offset"]))
+        return read_as(LAYOUTS["native"], excerpt(open_page(record["path"]), record["area_offset"]))
 
     return made
 
 
 @pytest.fixture(scope="session")
 def make():
-    """Return a function: an Area of these values, at an address."""
+    """Return a function: an AreaBytes of these values, at an address."""
 
     def made(abi="native", state=0, entry=0, times=(0, 0, 0, 0), padding=0, address=0x1000):
         head = struct.pack("<II", state, padding) if abi == "native" else struct.pack("<I", state)
         data = head + struct.pack("<5Q", entry, *times)
-        return Area(LAYOUTS[abi], (Span(address, data),))
+        return AreaBytes(LAYOUTS[abi], (Span(address, data),))
 
     return made
 
 
 @pytest.fixture(scope="session")
 def window_of():
-    """Return a function: a Window of bytes, with what stands before them."""
+    """Return a function: an Excerpt of bytes, with what stands before them."""
 
     def made(data, address=0x1000, before=b""):
-        return Window((Span(address, data),), before)
+        return Excerpt((Span(address, data),), before)
 
     return made
 

@@ -11,8 +11,9 @@ import tracemalloc
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses import compressed
 from runstate_abi.tools import cli
-from runstate_abi.tools.memory import compressed, containers, sources
+from runstate_abi.tools.memory import containers, sources
 from runstate_abi.tools.memory.image import read
 
 ENTRY = 1_000_000_000_000
@@ -176,5 +177,6 @@ def test_two_bytes_of_gzip_alone_begin_raw_memory(opened):
 def test_bytes_that_cannot_be_inflated_are_an_error_of_one_line(told):
     code, _, err = told("find", b"\x1f\x8b\x08" + os.urandom(999))
     assert (code, err.count("\n"), "gzip data" in err) == (3, 1, True)
+    gzipped = b"\x1f\x8b\x08"
     with pytest.raises(WitnessError):
-        compressed.inflated(memoryview(b"\x1f\x8b\x08"), compressed.how(b"\x1f\x8b\x08"), "x")
+        containers.inflated(memoryview(gzipped), containers.compressed_by(gzipped), "x")

@@ -3,8 +3,8 @@ import struct
 import pytest
 
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.tools.memory.area import LAYOUTS, abi_of, area, rival
-from runstate_abi.tools.memory.decision import Decision, decide, doubted
+from runstate_abi.tools.memory.area import LAYOUTS, abi_of, read_as
+from runstate_abi.tools.memory.decision import Decision, decide, doubted, rival
 
 NOW = 34_851_015_448
 TIMES = (17_794_740_948, 14_383_659_840, 883_004_121, 903_481_496)
@@ -29,10 +29,10 @@ def test_every_state_that_a_hypervisor_left_is_told_from_its_bytes(goldens, wind
 
 
 def test_every_real_page_is_native(real_pages, open_page):
-    from runstate_abi.tools.memory.area import window
+    from runstate_abi.tools.memory.area import excerpt
 
     for record in real_pages:
-        seen = window(open_page(record["path"]), record["area_offset"])
+        seen = excerpt(open_page(record["path"]), record["area_offset"])
         assert decided(seen) == "native", record["file"]
 
 
@@ -117,7 +117,7 @@ def test_a_32_bit_machines_area_is_compat_whatever_is_in_front(window_of):
 def test_the_other_reading_is_named_where_both_fit_and_only_there(window_of):
     def place(abi, data, before=b""):
         seen = window_of(data, 0x1000, before)
-        return rival(area(LAYOUTS[abi], seen), before)
+        return rival(read_as(LAYOUTS[abi], seen), before)
 
     assert place("native", packed("native")) == 0x1004
     assert place("native", packed("native")[:4] + b"\xa5" * 4 + packed("native")[8:]) is None

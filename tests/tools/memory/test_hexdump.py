@@ -354,6 +354,7 @@ def test_a_pipe_that_is_closed_is_no_trouble(program, pages):
     assert done.stdout.count("\n") == 1
 
 
+@pytest.mark.host64
 def test_a_terabyte_with_a_hole_is_read_at_its_end_in_a_moment(run, tmp_path):
     path = tmp_path / "sparse"
     area = struct.pack("<II5Q", 0, 0, 100, 30, 30, 30, 10)

@@ -1,7 +1,7 @@
 import pytest
 
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.memory.area import LAYOUTS, Area, Span
+from runstate_abi.tools.memory.area import LAYOUTS, AreaBytes, Span
 from runstate_abi.tools.memory.observations import FACTS, observe, words, worst
 
 NOW = 10_000_000_000
@@ -15,14 +15,14 @@ def said(area, kind):
 def test_nothing_that_a_hypervisor_left_is_called_wrong(goldens):
     for abi, offset, image in goldens:
         layout = LAYOUTS[abi]
-        area = Area(layout, (Span(0x7000 + offset, image[8 : 8 + layout.size]),))
+        area = AreaBytes(layout, (Span(0x7000 + offset, image[8 : 8 + layout.size]),))
         assert said(area, "wrong") == "", (abi, offset)
 
 
 def test_nothing_caught_between_two_stores_with_the_flag_set_is_called_wrong(mid_updates):
     flagged = 0
     for abi, image in mid_updates:
-        area = Area(LAYOUTS[abi], (Span(0x7000, image),))
+        area = AreaBytes(LAYOUTS[abi], (Span(0x7000, image),))
         if area.values.updating:
             flagged += 1
             assert worst(observe(area)) == "in-flight"

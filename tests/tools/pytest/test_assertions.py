@@ -32,6 +32,7 @@ def test_a_word_that_is_none_is_refused():
         check("native", "gcc")
 
 
+@pytest.mark.host64
 def test_an_encoding_that_drifts_fails(monkeypatch):
     structs = ctypes_structs.STRUCTS
     monkeypatch.setitem(structs, "vcpu_runstate_info", structs["compat_vcpu_runstate_info"])

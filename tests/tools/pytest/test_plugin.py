@@ -170,6 +170,7 @@ def test_wrong(runstate_check): runstate_check("native", against=Wrong)
 """
 
 
+@pytest.mark.host64
 def test_a_projects_own_ctypes_structure_is_compared(project):
     result = project(MIRROR)
     result.assert_outcomes(passed=1, failed=1)

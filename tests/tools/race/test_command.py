@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agreement.execution import replay
 from runstate_abi.tools.cli import main
-from runstate_abi.writer.racing.execution import Event, replay
+from runstate_abi.writer.racing.execution import Event
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 PAIR = ["--variant", "upstream", "--reader", "linux-64"]

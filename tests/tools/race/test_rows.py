@@ -4,11 +4,10 @@ from collections import Counter
 
 import pytest
 
-from runstate_abi.tools.race.rows import Wanted, rows, shipped, writers
+from runstate_abi.tools.race.rows import Wanted, placements, rows, shipped, writers
 from runstate_abi.writer.guest import READERS
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODELS
-from runstate_abi.writer.racing.placements import placements
 from runstate_abi.writer.variants import Refused
 from runstate_abi.writer.vcpu import SHAPES
 

@@ -1,5 +1,6 @@
 """Findings become a verdict in one place, and every format is rendered by its own module."""
 
+import io
 import json
 
 import pytest
@@ -48,3 +49,22 @@ def test_what_could_not_be_read_is_left_to_stderr():
     assert unreadable(NEEDED)
     assert not unreadable(ALLOWED)
     assert complaint(NEEDED) == "vmlinux: truncated"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("form", "folds"), [("text", True), ("coverage", True), ("json", False)])
+def test_on_a_terminal_what_is_for_a_person_folds(monkeypatch, form, folds):
+    monkeypatch.setenv("COLUMNS", "60")
+    findings = [EQUAL, DIFFERENT]
+    for stream, wide in ((io.StringIO(), False), (Terminal(), folds)):
+        monkeypatch.setattr("sys.stdout", stream)
+        formats.deliver(findings, [(form, "-")])
+        text = formats.rendered(form, findings)
+        assert (stream.getvalue() == text) != wide
+        if wide:
+            assert max(map(len, stream.getvalue().splitlines())) <= 60
+            assert stream.getvalue().split() == text.split()

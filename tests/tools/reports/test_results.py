@@ -1,7 +1,7 @@
 """Results fail exactly when the verdict does, and every difference is in one of them."""
 
 from runstate_abi.layouts.model import Difference
-from runstate_abi.tools.reports.results import Outcome, results
+from runstate_abi.tools.reports.results import Status, results
 
 
 def test_something_fails_exactly_when_the_verdict_does(verdict):
@@ -19,7 +19,7 @@ def test_a_difference_of_no_struct_that_was_found_is_not_lost(findings):
     stray = Difference("golden-mismatch", "other", "", "i386", "a", "b", "x")
     finding = findings.equal._replace(differences=(stray,))
     (result,) = results([finding])
-    assert (result.outcome, result.differences) == (Outcome.DIFFERS, (stray,))
+    assert (result.status, result.differences) == (Status.DIFFERS, (stray,))
 
 
 def test_a_struct_and_the_conditions_are_results_of_their_own(findings):
@@ -38,5 +38,5 @@ def test_a_name_is_the_same_whatever_the_version(findings):
 
 
 def test_what_is_allowed_is_not_asked_and_what_is_not_fails(findings):
-    outcomes = [r.outcome for r in results([findings.equal, findings.allowed, findings.needed])]
-    assert outcomes == [Outcome.PASSED, Outcome.NOT_ASKED, Outcome.UNCHECKED]
+    outcomes = [r.status for r in results([findings.equal, findings.allowed, findings.needed])]
+    assert outcomes == [Status.PASSED, Status.NOT_ASKED, Status.UNCHECKED]

@@ -1,10 +1,14 @@
 """``runstate write``: traces, tables, memory, JSON."""
 
+import io
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
+from runstate_abi.tools import cli
 from runstate_abi.tools.write import written
 from runstate_abi.tools.write.command import main
 from runstate_abi.writer.memory import Moment
@@ -220,3 +224,30 @@ def test_the_list_names_every_version_and_its_source(run):
 def test_a_fill_pattern_begins_with_page_1(run):
     _, out, _ = run("--at", "256", "--fill", "00112233445566", "--memory")
     assert "p1+240   22 33 44 55 66 00 11" in out  # 240 = 34 * 7 + 2
+
+
+class Terminal(io.StringIO):
+    """Standard output that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_the_list_of_versions_folds_on_a_terminal_and_is_whole_in_a_pipe(capsys, monkeypatch):
+    cli.main(["write", "--list"])
+    whole = capsys.readouterr().out
+    assert max(map(len, whole.splitlines())) > 60
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    cli.main(["write", "--list"])
+    assert capsys.readouterr().out == whole
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    cli.main(["write", "--list"])
+    assert max(map(len, terminal.getvalue().splitlines())) <= 60
+    assert "".join(terminal.getvalue().split()) == "".join(whole.split())
+
+
+def test_the_list_of_versions_in_a_pipe_does_not_load_rich():
+    code = "import sys; from runstate_abi.tools import cli; cli.main(['write', '--list']); "
+    code += "assert 'rich' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,9 +1,9 @@
 """The search over a few bytes: small problems whose answers can be seen."""
 
 from runstate_abi.writer.racing.interleaving import (
-    Event,
     Group,
     Look,
+    Move,
     Problem,
     State,
     choices,
@@ -100,11 +100,11 @@ def test_only_a_pair_that_fits_no_image_deceives():
 
 def test_a_value_of_no_image_deceives_whatever_it_is_compared_with():
     stray = Problem((0, 0), ((put(0, 9),),), TOGETHER, -1, (0, 0), (0, 9))
-    assert search(stray).path == (Event(0, (0,), 0),)
+    assert search(stray).path == (Move(0, (0,), 0),)
 
 
 def test_the_shortest_path_is_found_and_every_state_is_counted():
     nothing = problem((), TOGETHER, fits=(0, 1))
     assert search(nothing) == (1, None)
     one = problem(ONE_AFTER_ANOTHER, TOGETHER, fits=(0, 1))
-    assert search(one).path == (Event(0, (0,), 0),)
+    assert search(one).path == (Move(0, (0,), 0),)

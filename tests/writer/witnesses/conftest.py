@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from replaying.traces import steps_of_events
 from runstate_abi.writer.rulebook.evidence import ledger
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import (
@@ -18,7 +19,6 @@ from runstate_abi.writer.steps import (
     Unlock,
 )
 from runstate_abi.writer.vcpu import Runstate
-from runstate_abi.writer.witnesses.recorded import steps_of_events
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +82,7 @@ def _missed(writer, case):
 
     calls = [list(_bare(s)) for s in (seen.steps(), steps_of_events(expected["trace"]))]
     checks = {
-        "snapshots": tuple(map(struct, expected["snapshots"])) == _epochs(seen.evidence()),
+        "snapshots": tuple(map(struct, expected["snapshots"])) == _epochs(seen.book().evidence),
         "after": struct(expected["after"]) == seen.after and not seen.changed,
         "calls": calls[0] == calls[1],
     }

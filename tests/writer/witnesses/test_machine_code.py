@@ -52,7 +52,7 @@ def broken(writer, requests, profile="linux-6.2+"):
             seen = writer.observe(request)
             key = seen.key()
             if key not in known:
-                known[key] = judge(seen.evidence(), PROFILE[profile])
+                known[key] = judge(seen.book(), PROFILE[profile])
             found |= {violation.rule for violation in known[key]}
     return found
 
@@ -102,7 +102,7 @@ def model(request):
 
 
 def test_the_machine_does_what_the_model_says(writer, calls_of, epochs_of):
-    from runstate_abi.writer.rulebook.evidence import of_model
+    from replaying.evidence import of_model
 
     ours = writer()
     compared = 0
@@ -111,7 +111,7 @@ def test_the_machine_does_what_the_model_says(writer, calls_of, epochs_of):
             continue
         steps = tuple(model(request))
         said = of_model(steps, request.vcpu, request.area, request.atomic, request.fill)
-        seen = ours.observe(request).evidence()
+        seen = ours.observe(request).book().evidence
         assert calls_of(seen.steps) == calls_of(steps), str(request)
         assert epochs_of(seen) == epochs_of(said), str(request)
         compared += 1
@@ -166,7 +166,7 @@ def test_a_call_that_is_not_known_is_never_passed_over(writer, name):
 
 def test_a_call_that_is_not_known_matters_only_where_it_is_reached(writer):
     ours = writer("MUTE_COPY=__tsan_copy")
-    assert judge(ours.observe(parse("native@0x100,flag")).evidence()) == ()
+    assert judge(ours.observe(parse("native@0x100,flag")).book()) == ()
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_optimised_in_another_way_it_is_the_same(writer):
 def test_locks_that_sleep_are_known_by_their_names(writer):
     names = {"_raw_read_lock", "_raw_read_trylock", "_raw_read_unlock"}
     of_rt = writer(*(f"{name}={name.replace('_raw', 'rt')}" for name in sorted(names)))
-    assert of_rt.observe(parse("native@16")).evidence().locks_sleep
-    assert not writer().observe(parse("native@16")).evidence().locks_sleep
+    assert of_rt.observe(parse("native@16")).book().evidence.locks_sleep
+    assert not writer().observe(parse("native@16")).book().evidence.locks_sleep
 
 
 def test_without_btf_the_dwarf_is_asked(c_writer):
@@ -267,7 +267,7 @@ def test_a_writer_with_one_cache_is_not_asked_for_two_pages(writer):
 
 def test_guards_on_both_sides_and_elsewhere_are_watched(writer):
     seen = writer("COPY_ONE_TOO_MANY").observe(parse("native@0xff1,flag"))
-    evidence = seen.evidence()
+    evidence = seen.book().evidence
     assert [(s.page, s.offset) for s in ledger(evidence).strays] == [(2, 33)]
     assert seen.changed == ("p2+33",)
 

@@ -19,7 +19,7 @@ from runstate_abi.tools.judge.tallies import judged
 from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, judge
 from runstate_abi.writer.vcpu import Runstate
-from runstate_abi.writer.witnesses.guest_pages import Written
+from runstate_abi.writer.witnesses.guest_pages import Piece
 
 pytestmark = pytest.mark.network
 
@@ -150,7 +150,7 @@ def as_watchpoints(seen, request):
     memory = bytearray(seen.before)
     first = min(len(memory), PAGE_SIZE - request.offset)
     for event in seen.events:
-        if isinstance(event, Written):
+        if isinstance(event, Piece):
             start = event.offset - request.offset if event.page == 1 else event.offset + first
             yield changed(memory, start, event.data)
 
@@ -184,7 +184,7 @@ def test_every_store_of_a_running_kernel_is_seen_one_by_one(writers, tmp_path):
 def places(seen):
     """Offsets of the instructions that stored."""
     pairs = zip(seen.events, seen.places, strict=True)
-    return [int(p.partition("+")[2], 16) for event, p in pairs if isinstance(event, Written)]
+    return [int(p.partition("+")[2], 16) for event, p in pairs if isinstance(event, Piece)]
 
 
 # Mutants: one instruction is changed.
@@ -260,7 +260,7 @@ def stores_of(ours):
 
 def places_inside(seen, name):
     for event, place in zip(seen.events, seen.places, strict=True):
-        if isinstance(event, Written) and place.startswith(f"{name}+"):
+        if isinstance(event, Piece) and place.startswith(f"{name}+"):
             yield int(place.partition("+")[2], 16)
 
 
@@ -274,7 +274,7 @@ def verdict_of(make, offset, new, requests):
             seen = ours.observe(request)
             key = seen.key()
             if key not in known:
-                known[key] = judge(seen.evidence())
+                known[key] = judge(seen.book())
             if known[key]:
                 return known[key][0].rule
     except WitnessError:

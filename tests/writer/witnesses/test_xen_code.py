@@ -57,7 +57,7 @@ def xen(tmp_path_factory):
 
 def asked_and_broken(writer, profile):
     seen = [writer.observe(asked) for asked in REQUESTS if writer.takes(asked)]
-    rules = {v.rule for one in seen for v in judge(one.evidence(), PROFILE[profile])}
+    rules = {v.rule for one in seen for v in judge(one.book(), PROFILE[profile])}
     return len(seen), rules
 
 

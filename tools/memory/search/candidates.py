@@ -1,10 +1,8 @@
-"""Candidates for a runstate area, judged: what each is likely to be, and why.
+"""Judge candidates for a runstate area: what each is likely to be, and the reasons.
 
-Native at A and compat at A+4 are one candidate, whose layout the bytes in front may or may not
-tell. A hypervisor keeps copies of its own, which look like areas because they are where areas are
-copied from. Other memory looks like an area by chance.
-
-Law of this file: a candidate is judged by reasons, each a sentence; no reason is about one dump.
+Native at A and compat at A+4 are one candidate, and the bytes in front may tell which it is. A
+hypervisor keeps its own record of each vCPU, from which it copies areas and which looks the same.
+Other memory looks like an area by chance.
 """
 
 import struct
@@ -23,16 +21,15 @@ from runstate_abi.tools.memory.observations import words
 LIKELY, COPY, POSSIBLE, UNLIKELY = "likely", "hypervisor copy", "possible", "unlikely"
 VERDICTS = (LIKELY, COPY, POSSIBLE, UNLIKELY)
 
-# x86-64 Xen maps all memory from here on for itself, its own text and data just below: a pointer
-# in front of the bytes that points there is Xen's, and so is the structure that they are in. Linux
-# has its own addresses, direct map included, from 0xffff880000000000 on (or 0xff11... with five
-# levels): xen/arch/x86/include/asm/config.h, Linux Documentation/arch/x86/x86_64/mm.rst.
+# x86-64 Xen has all its addresses in this range and Linux, direct map included, from
+# 0xffff880000000000 on (or 0xff11... with five levels). So a structure with such a pointer is
+# Xen's: xen/arch/x86/include/asm/config.h, Linux Documentation/arch/x86/x86_64/mm.rst.
 XEN_POINTERS = range(0xFFFF_82C0_0000_0000, 0xFFFF_8800_0000_0000)
 GUEST_POINTERS = range(0xFFFF_8800_0000_0000, 0xFFFF_FFFF_FFFF_F000)
 GUEST_POINTERS_32 = range(0x8000_0000, 0xFFFF_F000)
 POINTERS_MOST = 6  # words in front of a record, from Xen's pointer on
 WEIGHT_LIKELY = 6
-GOING_ON = 3  # of the five numbers
+GOING_ON = 3  # so many of the five numbers must have grown
 OLD = 1 << 58  # ns: 9 years
 POINTER = struct.Struct("<Q")
 _FIVE = struct.Struct("<5Q")
@@ -45,17 +42,18 @@ WORD_EDGE = 1 << 16  # A time's low word is so near to 0 once in 2^16.
 
 
 class Reason(NamedTuple):
-    """Why a candidate is more (or less) likely: how much it weighs, and a sentence."""
+    """Why a candidate is more or, with a weight below 0, less likely."""
 
     weight: int
     text: str
 
 
 class Candidate(NamedTuple):
-    """One place: its layout, its numbers, and what speaks for and against it.
+    """A place in memory: its layout, its numbers, and what speaks for and against it.
 
-    ``doubt`` is where the same bytes begin when read under the other layout, if nothing tells
-    which it is. ``points_to`` is the guest's address of the area that a hypervisor's copy is for.
+    ``doubt`` is the address at which the other layout reads the same numbers, if nothing tells
+    which of them it is. ``points_to`` is the guest's address of the area that a hypervisor's
+    record is copied to.
     """
 
     address: int
@@ -68,7 +66,7 @@ class Candidate(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """All reasons together."""
+        """The sum of all reasons."""
         return sum(reason.weight for reason in self.reasons)
 
     def because(self, *reasons: Reason, verdict: str = "") -> "Candidate":
@@ -77,7 +75,7 @@ class Candidate(NamedTuple):
 
 
 def candidate(image: Image, entry_address: int) -> Candidate | None:
-    """Judge the bytes whose entry time is at ``entry_address`` on their own; None if none fits."""
+    """Judge the bytes around an entry time by themselves; None if neither layout fits."""
     layout, doubt = _layout(image, entry_address)
     if layout is None:
         return None
@@ -86,18 +84,19 @@ def candidate(image: Image, entry_address: int) -> Candidate | None:
     if len(data) < layout.size:
         return None
     seen = values(layout, data)
-    if not _writable(seen):
+    # Xen writes zeros into the padding, and KVM, which leaves it, keeps the sum.
+    if any(seen.padding) and not seen.updating and seen.total != seen.entry:
         return None
-    found = Candidate(address, layout, seen, tuple(_of_values(seen)), POSSIBLE, doubt)
-    found = found.because(_of_place(entry_address))
-    if _one_state(seen):
+    reasons = (*_of_values(seen), _of_place(entry_address))
+    found = Candidate(address, layout, seen, reasons, POSSIBLE, doubt)
+    if sum(time > 0 for time in seen.times) < 2:
         text = "all its time is in one state: two equal numbers and zeros"
         return found.because(Reason(-8, text), verdict=UNLIKELY)
     return _as_copy(image, found)
 
 
-# The words before the entry time: the nearer one is compat's state or native's padding, the other
-# native's state. Where both could be, the padding's being zero and the alignment speak.
+# The word before the entry time is compat's state or native's padding, the one before that is
+# native's state. Where both layouts fit, zero padding and the alignment decide.
 def _layout(image: Image, entry_address: int) -> tuple[Layout | None, int | None]:
     front = memory.before(image, entry_address, 2 * SHIFT)
     near = int.from_bytes(front[-SHIFT:], "little") if len(front) >= SHIFT else len(RUNSTATES)
@@ -112,11 +111,6 @@ def _layout(image: Image, entry_address: int) -> tuple[Layout | None, int | None
     return COMPAT, entry_address - 2 * SHIFT
 
 
-# Xen writes zeros into the padding, and KVM, which leaves it, keeps the sum.
-def _writable(seen: Values) -> bool:
-    return seen.updating or not any(seen.padding) or seen.total == seen.entry
-
-
 def _of_values(seen: Values) -> Iterable[Reason]:
     if seen.total == seen.entry:
         yield Reason(5, "the times add up to the entry time exactly, as KVM keeps them")
@@ -126,11 +120,12 @@ def _of_values(seen: Values) -> Iterable[Reason]:
         if seen.entry - seen.total < YOUNG:
             yield Reason(-4, f"a host is not ready for a vCPU {ahead} after it started")
         if seen.total < seen.entry >> 4:
-            # True of a young guest on an old host, and of most that is no area.
+            # This is so for a young guest on an old host, and for most memory that is no area.
             yield Reason(-2, "the times are a small part of the entry time")
         elif seen.total > seen.entry // 2:
-            text = "the times are most of the entry time: a vCPU nearly as old as its host"
-            yield Reason(1, text)
+            yield Reason(
+                1, "the times are most of the entry time: a vCPU nearly as old as its host"
+            )
     if seen.entry > OLD:
         yield Reason(-4, f"the host would have been up for {words(seen.entry)}")
     yield from _of_chance(seen)
@@ -141,12 +136,11 @@ def _of_values(seen: Values) -> Iterable[Reason]:
     if seen.updating:
         yield Reason(-1, "the update flag is set, which is rare")
     if any(seen.padding):
-        yield Reason(
-            -1, f"the padding is not zero ({seen.padding.hex(' ')}), which only KVM leaves"
-        )
+        padding = seen.padding.hex(" ")
+        yield Reason(-1, f"the padding is not zero ({padding}), which only KVM leaves")
 
 
-# A clock's low bits are as good as random; what other tables hold is not.
+# A clock's low bits are as good as random; those of other tables' numbers are not.
 def _of_chance(seen: Values) -> Iterable[Reason]:
     used = [time for time in seen.times if time]
     if len(set(used)) < len(used):
@@ -180,14 +174,10 @@ def _of_place(entry_address: int) -> Reason:
     return Reason(-3, "the entry time is not aligned, and no compiler does that")
 
 
-def _one_state(seen: Values) -> bool:
-    return sum(time > 0 for time in seen.times) < 2
-
-
-# In Xen's struct vcpu a pointer of Xen's comes before the runstate, and beside the runstate the
+# In Xen's struct vcpu a pointer of Xen's comes before the runstate. Beside the runstate is the
 # handle that the guest registered, the guest's address of its area: behind it in 4.17.5, in front
-# of it in 4.17.7 and 4.20.3, the latter
-# with two null words between (seen in dumps of Debian's). An idle vCPU's handle is null.
+# of it in 4.17.7 and 4.20.3, the latter with two null words between (seen in Debian's builds). An
+# idle vCPU's handle is null.
 def _as_copy(image: Image, found: Candidate) -> Candidate:
     front = _pointers(memory.before(image, found.address, POINTERS_MOST * POINTER.size))
     between = list(takewhile(lambda word: not word or _is_guests(word), reversed(front)))
@@ -215,10 +205,10 @@ def _pointers(data: bytes) -> tuple[int, ...]:
 
 
 def lost(was: Candidate, image: Image) -> Candidate | None:
-    """Return a candidate of the earlier dump, with the numbers that a later one has in its place.
+    """Return a candidate that only the earlier dump has, with the numbers of the later one.
 
-    The later search did not find it. A likely one was an area, and stays one whatever its numbers
-    are now; of one that was possible most of the five must have gone on, as they do in an area.
+    A likely one was an area and stays one, whatever its numbers are now. Of a possible one most
+    of the five numbers must have grown, as an area's do; None if they have not.
     """
     data = memory.available(image, was.address, was.layout.size)
     if len(data) < was.layout.size or was.verdict == UNLIKELY:
@@ -248,7 +238,8 @@ def since(found: Candidate, earlier: Image) -> Candidate:
     moved = deltas(old, found.seen)
     if moved.offsets[0] != moved.offsets[1] or moved.entry <= 0 or min(moved.times) < 0:
         text = "it did not move as an area does since the earlier dump"
-        if _was_likely(found, earlier):
+        was = candidate(earlier, found.address + found.layout.offsetof("state_entry_time"))
+        if was is not None and promoted(was).verdict == LIKELY:
             return found.because(Reason(-2, f"{text}, which has an area here"))
         return found.because(Reason(-8, text), verdict=UNLIKELY)
     text = f"entry time - sum stayed {words(moved.offsets[0])} while {words(moved.entry)} passed"
@@ -257,27 +248,18 @@ def since(found: Candidate, earlier: Image) -> Candidate:
     return promoted(found.because(Reason(8, text)))
 
 
-def _was_likely(found: Candidate, earlier: Image) -> bool:
-    entry_address = found.address + found.layout.offsetof("state_entry_time")
-    was = candidate(earlier, entry_address)
-    return was is not None and promoted(was).verdict == LIKELY
-
-
 def ranked(found: Iterable[Candidate]) -> list[Candidate]:
-    """Return the candidates, the best first; equals in address order."""
+    """Return the candidates, best first, equal ones in address order."""
     return sorted((promoted(item) for item in found), key=rank)
 
 
 def rank(item: Candidate) -> tuple[int, int, int]:
-    """Return what candidates are sorted by: verdict, weight, address."""
+    """Return the key that sorts candidates: verdict, weight, address."""
     return VERDICTS.index(item.verdict), -item.weight, item.address
 
 
 def promoted(item: Candidate) -> Candidate:
-    """Return a possible candidate as likely if enough speaks for it, unlikely if more against it.
-
-    One dump's ordered numbers never are enough.
-    """
+    """Return a possible candidate as likely from WEIGHT_LIKELY on, as unlikely below 0."""
     if item.verdict != POSSIBLE or 0 <= item.weight < WEIGHT_LIKELY:
         return item
     return item._replace(verdict=LIKELY if item.weight > 0 else UNLIKELY)

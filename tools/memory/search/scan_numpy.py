@@ -1,11 +1,11 @@
-"""The search with numpy (extra `scan`): each byte becomes a bit, and the filter is a few words.
+"""The search with numpy (extra `scan`): each byte of memory becomes a bit.
 
-Most of the filter asks only which bytes are zero and which are too large for a top byte of a time.
-As bits, 64 bytes of memory are one word, and the byte that a number's neighbour has in the same
-place is one byte of bits further on. So all of it costs little more than to make the bits once.
+Most of the filter of scan.py asks only which bytes are zero, and which are too large for a time's
+top byte. As bits, 64 bytes of memory are one word, and the next number's same byte is one byte of
+bits further on. So the whole filter costs little more than making the bits.
 
-The bits only discard what the filter of scan.py would also discard; what they leave goes through
-the whole filter, in _judged().
+The bits only discard what the filter would also discard; what they leave goes through the whole
+filter in _judged().
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,8 @@ from typing import Any
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
-from runstate_abi.tools.memory.search.scan import (
-    LARGE_BYTES,
-    LIFE_SHIFT,
-    NATIVE_LEAD,
-    STATES,
-    TIME_LEAST,
-    TIMES,
-    ZEROS_MOST,
-)
+from runstate_abi.tools.memory.search import scan
+from runstate_abi.tools.memory.search.scan import NATIVE_LEAD, TIMES
 
 BLOCK = 1 << 20  # Its bits, and what is made of them, stay in a core's second cache.
 SPARSE = 64  # A byte of bits in so many is set: looking there costs less than the other bits do.
@@ -30,7 +23,6 @@ RECORD = NATIVE_LEAD + TIMES  # What may be a state, one or two words of it, and
 _WORD = 64  # Bits in a word of bits, and so bytes of memory.
 _MARGIN = _WORD  # Bits behind a block's: what the last record there still has.
 _NO_FLAG = XEN_RUNSTATE_UPDATE - 1
-_HIGH_BITS = 0x7F & ~((AGE_MOST >> 56) - 1)  # set in no top byte, the flag aside
 _NUMBER = 8  # bytes in a number
 _ONES = 0x0101010101010101
 
@@ -85,7 +77,9 @@ def _in_block(np: Any, every: Array, low: int, high: int, room: Array) -> Array:
 # may be a state is lane 0, the numbers are 1 to 5. byte_23 has a bit for each place: whether byte 2
 # or 3 of a number that begins there is not zero.
 def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
-    high = np.bitwise_and(block[_NUMBER - 1 :], _HIGH_BITS, out=room[: len(block) - _NUMBER + 1])
+    high = np.bitwise_and(
+        block[_NUMBER - 1 :], scan.HIGH_BITS, out=room[: len(block) - _NUMBER + 1]
+    )
     fits = ~_lanes(_bits(np, high), size, 1, 5)
     if np.count_nonzero(fits) < size // SPARSE:
         return fits
@@ -99,7 +93,7 @@ def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
     fits &= byte_34567[1 : size + 1]
     fits &= _lanes(byte_0, size, 1, 5)
     # No time is 1 to 255 ns, and no two neighbours have two zeros each below other bytes: that is
-    # more than ZEROS_MOST. Neither half of what is in front is a state: 0..3 and three zeros.
+    # more than scan.ZEROS_MOST. Neither half of what is in front is a state: 0..3 and three zeros.
     tiny = byte_0 & ~(byte_123 | byte_34567)
     holes = byte_34567 & ~byte_23
     wrong = _lanes(tiny[1:] | holes[:-1] & holes[1:], size, 1, 4)
@@ -156,7 +150,7 @@ def _has_state(np: Any, numbers: Array) -> Array:
     front, raw, *times = numbers
     far, near = front & (1 << 32) - 1, front >> 32
     loose = (raw >= XEN_RUNSTATE_UPDATE) | (times[0] + times[1] + times[2] + times[3] == raw)
-    return (near < STATES) | (far < STATES) & loose
+    return (near < scan.STATES) | (far < scan.STATES) & loose
 
 
 def _has_times(np: Any, numbers: Array) -> Array:
@@ -165,11 +159,11 @@ def _has_times(np: Any, numbers: Array) -> Array:
     total = np.add.reduce(times)
     most = np.where(raw == entry, entry, entry * 2)
     answer = np.maximum(entry, np.maximum.reduce(times)) < AGE_MOST
-    answer &= (np.bitwise_or.reduce(times) & LARGE_BYTES) != 0
-    answer &= (entry & LARGE_BYTES) != 0
-    answer &= (total <= most) & (total >= entry >> LIFE_SHIFT)
+    answer &= (np.bitwise_or.reduce(times) & scan.LARGE_BYTES) != 0
+    answer &= (entry & scan.LARGE_BYTES) != 0
+    answer &= (total <= most) & (total >= entry >> scan.LIFE_SHIFT)
     answer &= (np.count_nonzero(times, axis=0) > 1) | (total == entry)
-    answer &= ~np.logical_or.reduce((times != 0) & (times < TIME_LEAST))
+    answer &= ~np.logical_or.reduce((times != 0) & (times < scan.TIME_LEAST))
     return answer & ((np.bitwise_or.reduce(numbers[1:]) & 0xFF) != 0)
 
 
@@ -185,4 +179,4 @@ def _has_bytes(np: Any, numbers: Array) -> Array:
     for count in (8, 16, 32):
         below |= below >> count
     zeros = np.add.reduce(below ^ used)
-    return zeros * _ONES >> 56 <= ZEROS_MOST
+    return zeros * _ONES >> 56 <= scan.ZEROS_MOST

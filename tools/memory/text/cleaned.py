@@ -1,7 +1,6 @@
-"""The lines of pasted text, without what a terminal, a log, a mail or a debugger puts around them.
+"""Clean the lines of pasted text of what a terminal, a log, a mail or a debugger puts around them.
 
-What is taken off says nothing about memory: byte order marks, escape codes, quotes, comments, time
-stamps of a log, and prompts. What is left is a dump's line, a command, or prose.
+These are byte order marks, escape codes, quotes, comments, time stamps, and prompts.
 """
 
 import json
@@ -10,7 +9,7 @@ import re
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _HEX = "[0-9a-fA-F]"
 
-# The same bytes, printed with another separator: WinDbg parts 64 bits, and eight bytes from eight.
+# Separators of some tools: WinDbg puts them inside 64 bits, and between eight bytes and eight.
 _REWRITTEN = (
     ("\x1b", _ESCAPES, ""),
     ("`", re.compile(rf"(?<={_HEX}{{8}})`(?={_HEX}{{8}})"), ""),
@@ -23,7 +22,7 @@ _REWRITTEN = (
     ("\u00a0", re.compile("\u00a0"), " "),
 )
 
-# What stands in front of a dump on its own lines, each as often as it does.
+# What may stand in front of a dump's line, any of it several times.
 # fmt: off
 _IN_FRONT = re.compile(
     r"(?:\s+"
@@ -44,15 +43,15 @@ _IN_FRONT = re.compile(
     r")"
 )
 # fmt: on
-# Nothing stands in front of an address.
+# A line that begins with an address has nothing in front of it.
 _DUMPED = re.compile(rf"(?:0x)?{_HEX}{{5,}}:?(?: |$)")
 _FRONT_MOST = 12  # so many of them are taken off one line
 
 TEXT_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
-def lines(data: bytes) -> list[str]:
-    """Return the lines of a text as they would stand alone; libvirt's JSON answer is opened."""
+def clean_lines(data: bytes) -> list[str]:
+    """Return the lines of a text without what is around them, also out of libvirt's JSON answer."""
     text = _answered(decoded(data))
     for sign, pattern, instead in _REWRITTEN:
         if sign in text:
@@ -110,8 +109,5 @@ def readable(data: bytes) -> bool:
     plain = sum(character.isascii() for character in text)
     if len(text) == len(data) and 2 * plain < len(text):
         return False
-    return all(_printable(line) for line in text.split("\n"))
-
-
-def _printable(line: str) -> bool:
-    return _ESCAPES.sub("", line).rstrip().replace("\t", " ").isprintable()
+    lines = _ESCAPES.sub("", text).replace("\t", " ").split("\n")
+    return all(line.rstrip().isprintable() for line in lines)

@@ -1,14 +1,18 @@
-"""How tools print memory with one line for some bytes: a row for each form.
+"""The forms in which tools print memory, a table with a row for each, and the bytes of their lines.
 
-A line is its address, if it has one, groups of digits, and the characters that the bytes are. The
-number of digits in a group says how many bytes it is. Whether a group is a number, whose bytes come
-back in reverse, is told by the row, by the characters, or by evidence.
+A line has an address (in some forms), groups of digits, and the characters that the bytes stand
+for. The number of digits in a group says how many bytes it is. A group is either bytes as printed
+or a little-endian number, whose bytes are reversed. The form says which, or the characters beside
+the groups, or a runstate area, which makes sense in one order only; else the user is asked.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, SMALLEST, Values, state_name, values
+from runstate_abi.tools.memory.decision import EXACT, NONE, ORDERED, standing
 
 BYTES, WORDS, EITHER = "bytes", "words", "either"
 
@@ -16,9 +20,8 @@ BYTES, WORDS, EITHER = "bytes", "words", "either"
 class Form(NamedTuple):
     """One way of printing memory.
 
-    ``order`` says how the bytes of a group are: as printed, or those of a little-endian number.
-    ``lean`` is the order if neither characters nor evidence tell; empty means that the user is
-    asked.
+    ``order`` says what a group is: bytes as printed, a little-endian number, or either of them.
+    ``lean`` is the order if nothing else tells; if it is empty, the user is asked.
     """
 
     name: str
@@ -32,11 +35,11 @@ class Form(NamedTuple):
         return "address" in self.line.groupindex
 
 
-class Row(NamedTuple):
-    """One line of a form: ``number`` in the text, its address as printed, groups, characters.
+class DumpLine(NamedTuple):
+    """One line of a form: its number in the text, its address as printed, groups, characters.
 
-    ``squeezed`` says that ``*`` stood before it: the line before is repeated up to this address.
-    ``filled`` says that the last group is shorter, and stands to the right, as xxd -e has it.
+    ``squeezed``: a ``*`` stands before it, so the line before is repeated up to this address.
+    ``filled``: the last group is shorter and stands to the right, as xxd -e prints it.
     """
 
     number: int
@@ -51,9 +54,9 @@ _H = "[0-9a-f]"
 
 
 def _groups(repeated: str) -> str:
-    # Digits that may or may not be parted by a blank could be parted in 2^n ways.
-    # Python before 3.11.5 (Debian 12 has 3.11.2) loses its place in a possessive repeat of a group,
-    # so what is repeated is held whole by a look ahead and then by what that found.
+    # A plain repeat of digits with optional blanks between them could match in 2^n ways. Python
+    # before 3.11.5 (Debian 12 has 3.11.2) matches a possessive repeat of a group wrongly. So a
+    # look-ahead finds the repeat, and a backreference takes what it found as a whole.
     return rf"(?=(?P<groups>{repeated}))(?P=groups)"
 
 
@@ -72,19 +75,19 @@ _BARE = (
 )
 
 
-def _row(name: str, line: str, order: str, lean: str = "") -> Form:
+def _form(name: str, line: str, order: str, lean: str = "") -> Form:
     return Form(name, re.compile(line, re.IGNORECASE), order, lean)
 
 
-# A line that fits several rows is of the first.
+# A line that fits several forms has the first of them.
 FORMS = (
-    _row("gdb x, QEMU xp, lldb", _PLACE + _WORDS, WORDS),
-    _row("xxd -b", _BITS, BYTES),
-    _row("xxd, lldb, crash rd, print_hex_dump", _COLON, EITHER),
-    _row("od, hexdump", _OD, EITHER, WORDS),
-    _row("WinDbg d", _CHARS, EITHER, WORDS),
-    _row("numbers", _WORDS, WORDS),
-    _row("plain hex", _BARE, EITHER),
+    _form("gdb x, QEMU xp, lldb", _PLACE + _WORDS, WORDS),
+    _form("xxd -b", _BITS, BYTES),
+    _form("xxd, lldb, crash rd, print_hex_dump", _COLON, EITHER),
+    _form("od, hexdump", _OD, EITHER, WORDS),
+    _form("WinDbg d", _CHARS, EITHER, WORDS),
+    _form("numbers", _WORDS, WORDS),
+    _form("plain hex", _BARE, EITHER),
 )
 BITS, COLON, OD, CHARS, BARE = (FORMS[number] for number in (1, 2, 3, 4, 6))
 BARE_LEAST = 16  # digits of the first line: a word of prose may have fewer, "add" or "facade"
@@ -98,15 +101,15 @@ OD_SIZES = SIZES | {3: (1, 8), 6: (2, 8), 11: (4, 8), 22: (8, 8), 5: (2, 10)}
 BEGINS = re.compile(rf"(?:0x)?{_H}+(?:[ :-]|$)", re.IGNORECASE)
 SQUEEZED = "*"
 NO_ACCESS = re.compile(rf"(?:{_H}+: )?(?:Cannot access memory|error: memory read).*", re.IGNORECASE)
-# A line that begins as a dump's does, and yet is of no form: something of the dump is lost.
+# A line that begins as a dump's lines do but has no form: a part of it is lost.
 BROKEN = re.compile(
     rf"(?:0x)?(?=\S*\d){_H}{{6,16}}(?::\s+(?:0x)?{_H}{{2}}.*|\s+(?:0x)?{_H}{{2,16}}(?:[^\w:].*)?)",
     re.IGNORECASE,
 )
 
 
-def row(form: Form, number: int, line: str, squeezed: bool = False) -> Row | None:
-    """Return a line as a row of the form, None if it is none."""
+def read_line(form: Form, number: int, line: str, squeezed: bool = False) -> DumpLine | None:
+    """Return a line of text as a line of the form; None if it is none."""
     match = form.line.fullmatch(line)
     if match is None:
         return None
@@ -117,14 +120,14 @@ def row(form: Form, number: int, line: str, squeezed: bool = False) -> Row | Non
         groups = tuple(re.findall("[01]{8}", text))
     address = (found.get("address") or "").lower().removeprefix("0x")
     shown = found["shown"] or ""
-    made = Row(number, address, groups, shown, squeezed)
+    made = DumpLine(number, address, groups, shown, squeezed)
     if form is COLON and groups:
         made = _with_tail(made)
     return made if _fits(form, made) else None
 
 
 # xxd -e puts a last group that is not whole to the right of its column.
-def _with_tail(made: Row) -> Row:
+def _with_tail(made: DumpLine) -> DumpLine:
     width = len(made.groups[0])
     tail = re.match(rf"( +)({_H}+)(?=  |$)", made.shown, re.IGNORECASE)
     if tail is None or len(tail[0]) != width + 1 or not len(tail[2]) < width or len(tail[2]) % 2:
@@ -133,8 +136,8 @@ def _with_tail(made: Row) -> Row:
     return made._replace(groups=groups, shown=made.shown[tail.end() :], filled=True)
 
 
-# Characters that are more than the bytes are no characters, but groups that the form has not.
-def _fits(form: Form, made: Row) -> bool:
+# What has more characters than the line has bytes is not the bytes' characters, but more groups.
+def _fits(form: Form, made: DumpLine) -> bool:
     if form is BITS:
         return len(made.shown.strip()) <= len(made.groups)
     if form is CHARS or (form is BARE and made.shown):
@@ -146,8 +149,8 @@ def _fits(form: Form, made: Row) -> bool:
     return True
 
 
-def in_order(form: Form, made: Row, order: str, source: str) -> bytes:
-    """Return the bytes of a row in memory order (WitnessError names what its groups are not)."""
+# The bytes of a line in memory order (WitnessError).
+def _in_order(form: Form, made: DumpLine, order: str, source: str) -> bytes:
     digits = {len(group) for group in made.groups}
     where = f"{source}: line {made.number}"
     if form is BITS:
@@ -156,8 +159,15 @@ def in_order(form: Form, made: Row, order: str, source: str) -> bytes:
     sizes = OD_SIZES if form is OD else SIZES
     if uniform and made.groups and (len(digits) > 1 or not digits <= sizes.keys()):
         raise WitnessError(f"{where}: groups that are not all bytes, or all words")
-    if uniform and digits and sizes[digits.copy().pop()][1] != 16:
-        return _of_base(made.groups, *sizes[digits.pop()], where)
+    if uniform and digits:
+        size, base = sizes[digits.copy().pop()]
+        if base != 16:
+            try:
+                return b"".join(int(x, base).to_bytes(size, "little") for x in made.groups)
+            except (ValueError, OverflowError):
+                raise WitnessError(
+                    f"{where}: groups that are not all bytes, or all words"
+                ) from None
     if any(count % 2 for count in digits):
         raise WitnessError(f"{where}: half a byte (an odd number of digits)")
     if order != WORDS or digits <= {2}:
@@ -165,8 +175,94 @@ def in_order(form: Form, made: Row, order: str, source: str) -> bytes:
     return b"".join(bytes.fromhex(group)[::-1] for group in made.groups)
 
 
-def _of_base(groups: tuple[str, ...], size: int, base: int, where: str) -> bytes:
-    try:
-        return b"".join(int(group, base).to_bytes(size, "little") for group in groups)
-    except (ValueError, OverflowError):
-        raise WitnessError(f"{where}: groups that are not all bytes, or all words") from None
+NUMBER = 8  # bytes
+DIFFERENT_LEAST = 3  # numbers that the order changes
+LOOKED_AT = 1 << 12  # bytes of a dump in which an area is looked for
+
+
+def in_memory_order(
+    form: Form, made: Sequence[DumpLine], asked: str | None, source: str
+) -> tuple[bytes, ...]:
+    """Return the bytes of each line in memory order (WitnessError: nothing tells the order).
+
+    ``asked`` is the order that the user gives, if any.
+    """
+    if form.order != EITHER or asked:
+        order = form.order if form.order != EITHER else str(asked)
+        return tuple(_in_order(form, line, order, source) for line in made)
+    both = {way: tuple(_in_order(form, x, way, source) for x in made) for way in (BYTES, WORDS)}
+    if both[BYTES] == both[WORDS]:
+        return both[BYTES]
+    told = _by_characters(made, both, source) or _by_area(both) or form.lean
+    if not told and not _as_xxd(made):
+        raise WitnessError(
+            f"{source}: bytes or words? neither the characters nor the numbers of its {form.name} "
+            "text tell: --text bytes takes its groups as printed, --text words as little-endian "
+            "words"
+        )
+    return both[told or BYTES]
+
+
+# Each line says so for itself; one whose characters are all dots may be either.
+def _by_characters(
+    made: Sequence[DumpLine], both: dict[str, tuple[bytes, ...]], source: str
+) -> str:
+    says: set[str] = {WORDS for line in made if line.filled}
+    for line, as_is, back in zip(made, both[BYTES], both[WORDS], strict=True):
+        fits = _shows(as_is, line.shown), _shows(back, line.shown)
+        if fits[0] != fits[1]:
+            says.add(BYTES if fits[0] else WORDS)
+    if len(says) > 1:
+        raise WitnessError(f"{source}: the characters of some lines fit words, of others bytes")
+    return says.pop() if says else ""
+
+
+# At the end of a line the blanks that stand for blanks may be lost.
+def _shows(data: bytes, shown: str) -> bool:
+    characters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+    shown = shown.strip(" |<>")
+    return bool(shown) and shown in characters.strip(" |<>")
+
+
+def _by_area(both: dict[str, tuple[bytes, ...]]) -> str:
+    joined = {way: b"".join(parts) for way, parts in both.items()}
+    numbers = range(0, len(joined[BYTES]), NUMBER)
+    differ = sum(
+        joined[BYTES][at : at + NUMBER] != joined[WORDS][at : at + NUMBER] for at in numbers
+    )
+    # One number or two are small enough in either order.
+    for judge in (_exact, _standing, _state) if differ >= DIFFERENT_LEAST else (_state,):
+        found = {way: judge(data) for way, data in joined.items()}
+        best, other = sorted(found, key=lambda way: found[way], reverse=True)
+        if found[best] > found[other] and (found[best] >= ORDERED or found[other] == NONE):
+            return best
+    return ""
+
+
+# Somewhere in the dump times add up to an entry time. One time alone does so in either order.
+def _exact(data: bytes) -> int:
+    last = min(len(data), LOOKED_AT) - SMALLEST
+    return EXACT * any(
+        standing(seen) == EXACT and sum(map(bool, seen.times)) > 1
+        for at in range(0, last + 1, SHIFT)
+        for seen in _values(data[at:])
+    )
+
+
+def _standing(data: bytes) -> int:
+    return max(map(standing, _values(data)), default=NONE)
+
+
+def _state(data: bytes) -> int:
+    return int(state_name(int.from_bytes(data[:SHIFT], "little")) is not None)
+
+
+def _values(data: bytes) -> Iterator[Values]:
+    return (values(layout, data) for layout in LAYOUTS.values() if len(data) >= layout.size)
+
+
+# Without an option xxd prints groups of two bytes after an address of eight digits. In words it
+# never prints groups of two.
+def _as_xxd(made: Sequence[DumpLine]) -> bool:
+    pairs = all(len(group) in (2, 4) for line in made for group in line.groups)
+    return pairs and all(len(line.address) == 8 for line in made)

@@ -1,7 +1,7 @@
-"""Memory as people paste it: what a dump printed, found among prompts and prose, as an Image.
+"""Read memory that people paste: find what a tool printed among prompts and prose.
 
-Law of this file: a line of a dump is understood whole or refused with its number; what is no part
-of a dump is passed over, and two readings of one place must agree.
+Law of this file: no line of a dump is read in part. It is understood whole, or refused with its
+number. What is no part of a dump is passed over.
 """
 
 import re
@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import SMALLEST
-from runstate_abi.tools.memory.image import Image, Piece, arranged
-from runstate_abi.tools.memory.text import byte_order, cleaned, forms
-from runstate_abi.tools.memory.text.addresses import Line, agree, number_of, pieces
-from runstate_abi.tools.memory.text.forms import BARE, BARE_LEAST, BITS, BYTES, FORMS, OD, Form, Row
-from runstate_abi.tools.memory.text.printed import STRUCT, Printed, printed
+from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
+from runstate_abi.tools.memory.text import cleaned, forms
+from runstate_abi.tools.memory.text.forms import FORMS, DumpLine, Form
+from runstate_abi.tools.memory.text.printed import STRUCT, printed
 
-# More text than this is not pasted, and the image that it was printed from should be given.
+# Nobody pastes more text than this: the image that it was printed from should be given.
 TEXT_MOST = 16 << 20
 HEAD = 1 << 15  # bytes that tell whether a file is text
 LINE_MOST = 1 << 14
@@ -30,6 +29,8 @@ KNOWN = (
     "print_hex_dump, plain hex, arrays, bytes literals"
 )
 STRUCT_KIND = f"{STRUCT} text"
+BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
+SAME_MOST = 1 << 20  # bytes of two readings that are compared
 
 
 class Dump(NamedTuple):
@@ -48,17 +49,17 @@ def is_text(data: memoryview) -> bool:
 
 
 def _has_memory(data: bytes) -> bool:
-    lines = cleaned.lines(data)
+    lines = cleaned.clean_lines(data)
     if _dump(lines) is not None:
         return True
     try:
         return printed("\n".join(lines), "") is not None
     except WitnessError:
-        return True  # It is said when the text is read.
+        return True  # image() raises it again
 
 
 def is_prose(data: memoryview) -> bool:
-    """Tell whether a small file is all printable: what memory hardly is, and a paste always."""
+    """Tell whether a small file is all printable, as a paste always is and memory hardly ever."""
     return (
         len(data) <= TEXT_MOST
         and cleaned.readable(bytes(data[:HEAD]))
@@ -69,17 +70,22 @@ def is_prose(data: memoryview) -> bool:
 def image(data: memoryview, source: str, order: str | None = None) -> Image:
     """Return the memory that a text shows, at the addresses it shows (WitnessError).
 
-    ``order`` says whether groups of digits are BYTES or WORDS, and not evidence.
+    ``order`` says whether groups of digits are BYTES or WORDS; without it the text decides.
     """
     if len(data) > TEXT_MOST:
         raise WitnessError(
             f"{source}: {len(data) >> 20} MiB of text, at most {TEXT_MOST >> 20} are read; give "
             "the image that it was printed from"
         )
-    lines = cleaned.lines(bytes(data))
+    lines = cleaned.clean_lines(bytes(data))
     dump = _dump(lines)
-    if dump is None or (not dump.form.addressed and dump.form is not BARE):
-        whole = _printed(lines, source, alone=dump is None)
+    if dump is None or (not dump.form.addressed and dump.form is not forms.BARE):
+        try:
+            whole = printed("\n".join(lines), source)
+        except WitnessError:
+            if dump is None:
+                raise
+            whole = None  # prose about a dump may name the members of the struct
         if whole is not None:
             return _of_values(whole.found, whole.kind, source)
     if dump is None:
@@ -87,26 +93,12 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     if not dump.form.addressed:
         return _of_runs(dump, lines, source, order)
     rows = list(_rows(dump, lines, source))
-    parts = byte_order.read(dump.form, rows, order, source)
-    read = tuple(
-        Line(made.number, made.address, part, made.squeezed)
-        for made, part in zip(rows, parts, strict=True)
-    )
-    found = tuple(pieces(read, source))
-    agree(found, source)
+    parts = forms.in_memory_order(dump.form, rows, order, source)
+    found = tuple(_pieces(list(zip(rows, parts, strict=True)), source))
+    _agree(found, source)
     if not found:
         raise WitnessError(f"{source}: {dump.form.name} text without any bytes")
     return Image(source, f"{dump.form.name} text", arranged(found))
-
-
-# Prose about a dump may name the members of the struct.
-def _printed(lines: Sequence[str], source: str, alone: bool) -> Printed | None:
-    try:
-        return printed("\n".join(lines), source)
-    except WitnessError:
-        if alone:
-            raise
-        return None
 
 
 def _of_values(found: Sequence[bytes], kind: str, source: str) -> Image:
@@ -136,57 +128,46 @@ def _dump(lines: Sequence[str]) -> Dump | None:
 def _dumps(line: str) -> Iterator[Dump]:
     if not line or len(line) > LINE_MOST:
         return
-    for prefix in _prefixes(line):
+    # print_hex_dump() puts a name in front of its lines, "runstate: " or "runstate 00000000: ".
+    names = (line[: match.end()] for match in islice(_GAP.finditer(line, 0, PREFIX_MOST), 4))
+    for prefix in ("", *names):
         if not forms.BEGINS.match(line, len(prefix)):
             continue
         fit = [
             form
             for form in FORMS
-            if (made := forms.row(form, 0, line[len(prefix) :])) and made.groups
+            if (made := forms.read_line(form, 0, line[len(prefix) :])) and made.groups
         ]
         yield from (Dump(form, prefix) for form in fit)
         if fit:
             return
 
 
-# print_hex_dump() puts a name in front of its lines, "runstate: " or "runstate 00000000: ".
-def _prefixes(line: str) -> Iterator[str]:
-    yield ""
-    for match in islice(_GAP.finditer(line, 0, PREFIX_MOST), 4):
-        yield line[: match.end()]
-
-
-# Some forms are another in disguise, and what all their lines say together tells.
+# The lines of some forms fit other forms too; all of them together tell.
 def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
     if not dump.form.addressed:
-        return any(sum(map(len, made.groups)) >= BARE_LEAST for made in rows)
-    steps = [number_of(b.address, 16) - number_of(a.address, 16) for a, b in pairwise(rows)]
-    if dump.form is BITS and not all(made.shown.strip() for made in rows):
+        return any(sum(map(len, made.groups)) >= forms.BARE_LEAST for made in rows)
+    steps = [_number_of(b.address, 16) - _number_of(a.address, 16) for a, b in pairwise(rows)]
+    if dump.form is forms.BITS and not all(made.shown.strip() for made in rows):
         return bool(steps) and steps[0] == len(rows[0].groups)
-    if dump.form is OD:
+    if dump.form is forms.OD:
         alike = all(len(made.address) == len(made.groups[0]) for made in rows)
         spaced = any(
             dump.prefix + made.address + "  " in line for made in rows[:1] for line in lines
         )
-        return not alike or spaced or _steady(rows)
+        sizes = [sum(map(len, made.groups)) // 2 for made in rows]
+        return not alike or spaced or (len(rows) > 1 and steps == sizes[:-1])
     return True
 
 
-def _steady(rows: Sequence[Row]) -> bool:
-    sizes = (sum(map(len, made.groups)) // 2 for made in rows)
-    ends = [number_of(made.address, 16) + size for made, size in zip(rows, sizes, strict=True)]
-    begins = [number_of(made.address, 16) for made in rows[1:]]
-    return len(rows) > 1 and ends[:-1] == begins
-
-
-def _row_of(dump: Dump, number: int, line: str, squeezed: bool = False) -> Row | None:
+def _row_of(dump: Dump, number: int, line: str, squeezed: bool = False) -> DumpLine | None:
     if not line.startswith(dump.prefix) or len(line) > LINE_MOST:
         return None
-    return forms.row(dump.form, number, line[len(dump.prefix) :], squeezed)
+    return forms.read_line(dump.form, number, line[len(dump.prefix) :], squeezed)
 
 
-def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[Row]:
+def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[DumpLine]:
     squeezed = begun = False
     for number, line in enumerate(lines, 1):
         made = _row_of(dump, number, line, squeezed)
@@ -212,10 +193,10 @@ def _no_row(dump: Dump, number: int, line: str, source: str) -> None:
 
 # Without addresses, prose parts one reading from the next; so does a blank line between two areas.
 def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -> Image:
-    runs: list[list[Row]] = [[]]
+    runs: list[list[DumpLine]] = [[]]
     for number, line in enumerate(lines, 1):
         made = _row_of(dump, number, line)
-        if made is not None and (runs[-1] or sum(map(len, made.groups)) >= BARE_LEAST):
+        if made is not None and (runs[-1] or sum(map(len, made.groups)) >= forms.BARE_LEAST):
             runs[-1].append(made)
         elif line == forms.SQUEEZED and runs[-1]:
             raise WitnessError(
@@ -225,20 +206,86 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
         elif runs[-1]:
             runs.append([])
     sized = [run for run in runs if run]
-    whole = [run for run in sized if _size(run) >= SMALLEST]
-    if not whole and len(sized) > 1:
-        whole = [max(sized, key=_size)]
-    taken = whole or sized
-    found = [_joined(dump.form, run, order, source) for run in taken]
+    taken = [run for run in sized if _size(run) >= SMALLEST] or [max(sized, key=_size)]
+    found = []
+    for run in taken:
+        # Groups of more digits than a number has are bytes: xxd -p, and bytes.hex().
+        long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
+        asked = forms.BYTES if long and dump.form is forms.BARE else order
+        found.append(b"".join(forms.in_memory_order(dump.form, run, asked, source)))
     return _of_values(found, dump.form.name, source)
 
 
-def _size(run: Sequence[Row]) -> int:
+def _size(run: Sequence[DumpLine]) -> int:
     return sum(len(group) for made in run for group in made.groups) // 2
 
 
-def _joined(form: Form, run: Sequence[Row], order: str | None, source: str) -> bytes:
-    # Lines of more digits than a number has are bytes: xxd -p, and bytes.hex().
-    long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
-    asked = BYTES if long and form is BARE else order
-    return b"".join(byte_order.read(form, run, asked, source))
+# The stretches of memory that the lines and their bytes are, in order. Dumps print addresses in
+# several bases; the right one is that in which each line begins where the line before it ends.
+def _pieces(lines: Sequence[tuple[DumpLine, bytes]], source: str) -> Iterator[Piece]:
+    base = next((base for base in BASES if _continuous(lines, base)), BASES[0])
+    start, held = 0, bytearray()
+    previous = b""
+    for line, data in lines:
+        reached = start + len(held)
+        address = int(line.address, base)
+        if address + len(data) > ADDRESS_END:
+            raise WitnessError(f"{source}: line {line.number}: an address beyond 2^64")
+        if line.squeezed and previous and address > reached:
+            yield Piece(reached, address - reached, memoryview(previous))
+        if not data and start < address < reached:
+            del held[address - start :]  # the last word was filled up, and the end address shows it
+            continue
+        if address != reached:
+            if held:
+                yield Piece(start, len(held), memoryview(bytes(held)))
+            start, held = address, bytearray()
+        held += data
+        previous = data or previous
+    if held:
+        yield Piece(start, len(held), memoryview(bytes(held)))
+
+
+def _continuous(lines: Sequence[tuple[DumpLine, bytes]], base: int) -> bool:
+    reached: int | None = None
+    previous = b""
+    for line, data in lines:
+        address = _number_of(line.address, base)
+        if address < 0:
+            return False
+        if reached is not None and line.address != lines[0][0].address:
+            gap = address - reached
+            if line.squeezed:
+                follows = gap > 0 and len(previous) > 0 and gap % len(previous) == 0
+            else:
+                # An address alone ends the text. It may lie inside the last word, which was filled.
+                follows = gap == 0 or (not data and -forms.NUMBER < gap < 0)
+            if not follows:
+                return False
+        reached, previous = address + len(data), data
+    return True
+
+
+# -1 if the digits are no number of this base.
+def _number_of(digits: str, base: int) -> int:
+    try:
+        return int(digits, base)
+    except ValueError:
+        return -1
+
+
+# No two pieces may have different bytes for one address. In address order it is enough to compare
+# each piece with that which reaches farthest so far.
+def _agree(found: Iterable[Piece], source: str) -> None:
+    far: Piece | None = None
+    for piece in sorted(found, key=lambda piece: piece.address):
+        if far is not None and piece.address < far.end:
+            end = min(far.end, piece.end, piece.address + SAME_MOST)
+            pairs = zip(far.cut(piece.address, end), piece.cut(piece.address, end), strict=True)
+            for address, (old, new) in enumerate(pairs, piece.address):
+                if old != new:
+                    raise WitnessError(
+                        f"{source}: address {address:#x} is given twice, with other bytes: two "
+                        "readings? paste one"
+                    )
+        far = piece if far is None or piece.end > far.end else far

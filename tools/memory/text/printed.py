@@ -1,7 +1,6 @@
-"""Memory printed without lines of its own: a struct's members, an array of a language, a literal.
+"""Read memory that is printed as a struct (debuggers), an array (xxd -i) or a bytes literal.
 
-Debuggers print the struct by name, xxd -i and programs print arrays, Python prints bytes literals.
-A struct's numbers come back as native has them, its padding zero.
+A struct's numbers come back as native has them, with zero padding.
 """
 
 import codecs
@@ -48,7 +47,7 @@ _TYPES = (
 
 
 class Printed(NamedTuple):
-    """What a text holds: its form, and each value found in it as bytes."""
+    """The form of a text, and the bytes of each value found in it."""
 
     kind: str
     found: tuple[bytes, ...]
@@ -78,16 +77,13 @@ def _structs(text: str, source: str) -> Iterator[bytes]:
             raise WitnessError(f"{source}: a printed struct without its state, or its four times")
         names = _INDEX.sub("", times[1] or times[2])
         numbers = [_number(item) for item in re.split(r"[,\s]+", names.strip(" ,\n"))]
-        values = (_state(states[state][1]), _number(match[1]), *numbers)
+        named = {known.name: known.value for known in RUNSTATES}
+        word = states[state][1]
+        values = (named.get(word.lower(), _number(word)), _number(match[1]), *numbers)
         if len(numbers) != len(RUNSTATES) or None in values:
             raise WitnessError(f"{source}: a printed struct whose members are no plain numbers")
         first, entry, *rest = (value % (1 << 64) for value in values if value is not None)
         yield packed(Values(first % (1 << 32), entry, tuple(rest), bytes(SHIFT)))
-
-
-def _state(text: str) -> int | None:
-    named = {known.name: known.value for known in RUNSTATES}
-    return named.get(text.lower(), _number(text))
 
 
 # gdb pads with p/z, and writes octal with p/o; a zero in front of other digits is octal in C.
@@ -171,7 +167,7 @@ def _array(listed: str, declared: str, source: str) -> Iterator[bytes]:
         raise WitnessError(f"{source}: an array of {len(values)} numbers: of how many bytes each?")
 
 
-# The padding of the numbers tells how large each is; else their type; else what makes an area.
+# How many bytes a number has: by its leading zeros, else its type, else so that all make an area.
 def _size(values: list[int], digits: set[int], declared: str) -> int:
     if len(digits) == 1 and (width := digits.copy().pop()) in (2, 4, 8, 16):
         return width // 2

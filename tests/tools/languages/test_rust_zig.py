@@ -1,4 +1,4 @@
-"""Rust: rustc takes both modules, and refuses a shifted field by a whole sentence."""
+"""rustc and Zig take the modules, and refuse a shifted field by a whole sentence."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def rustc(tool, tmp_path):
 
 
 @pytest.mark.parametrize("word", ["rust", "rust-reader"])
-def test_it_compiles_without_a_warning_and_without_std(rustc, emitted, word):
+def test_rust_compiles_without_a_warning_and_without_std(rustc, emitted, word):
     rustc("#![no_std]\n" + emitted(word))
 
 
@@ -34,11 +34,11 @@ SHIFTS = (
 
 
 @pytest.mark.parametrize(("old", "new", "sentence"), SHIFTS)
-def test_a_shifted_field_is_refused(rustc, emitted, changed, old, new, sentence):
+def test_a_shifted_field_is_refused_by_rust(rustc, emitted, changed, old, new, sentence):
     assert sentence in rustc(changed(emitted("rust"), old, new), True)
 
 
-def test_members_that_change_places_are_refused_by_their_offsets(rustc, emitted, changed):
+def test_members_that_change_places_are_refused_by_rust(rustc, emitted, changed):
     lines = (
         "    pub state_entry_time: u64, // offset 4, 8 bytes\n    pub time: [u64; 4], // offset 12"
     )
@@ -47,4 +47,37 @@ def test_members_that_change_places_are_refused_by_their_offsets(rustc, emitted,
     )
     swapped = swapped.replace("// offset 12\n", "\n")
     said = rustc(changed(emitted("rust"), lines, swapped), True)
+    assert "VcpuRunstateInfo32.state_entry_time must be at offset 4, right behind state" in said
+
+
+@pytest.fixture
+def built(zig, tool, tmp_path):
+    """Return a function that analyses a module for a target."""
+
+    def build(text, target, fails=False):
+        source = tmp_path / "runstate.zig"
+        source.write_text(text)
+        words = (*zig, "build-obj", "-fno-emit-bin", "-target", target, source)
+        return tool(*words, fails=fails, cwd=tmp_path)
+
+    return build
+
+
+@pytest.mark.parametrize("target", ["x86_64-linux", "x86-linux", "arm-linux", "x86-windows"])
+def test_zig_compiles(built, emitted, target):
+    built(emitted("zig"), target)
+
+
+def test_a_shifted_field_is_refused_by_zig(built, emitted, changed):
+    text = changed(emitted("zig"), "pad_04: [4]u8", "pad_04: [8]u8")
+    said = built(text, "x86_64-linux", fails=True)
+    assert "VcpuRunstateInfo64" in said
+    assert "must be" in said
+
+
+def test_members_that_change_places_are_refused_by_zig(built, emitted, changed):
+    first, second = "    state_entry_time: u64 align(4), // offset 4\n", "    time: [4]u64 align(4)"
+    text = changed(emitted("zig"), first, "")
+    text = changed(text, f"{second}, // offset 12\n", f"{second},\n{first}")
+    said = built(text, "x86-linux", fails=True)
     assert "VcpuRunstateInfo32.state_entry_time must be at offset 4, right behind state" in said

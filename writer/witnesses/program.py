@@ -1,19 +1,19 @@
-"""What code sees of its own file, and of the files that are not there: sections, stubs, objects.
+"""An object file as its running code sees it: sections, and stubs and objects of other files.
 
-Law of this file: addresses and bytes. A symbol of another file gets its place by its exact name;
-one that nobody gives a meaning gets a place where touching it stops the code.
+A symbol of another file gets an address by its exact name. A symbol without a meaning gets an
+address where touching it stops the code.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.witnesses.elf import Section
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.object_file import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     ObjectFile,
-    Section,
     relocated,
 )
 
@@ -40,8 +40,8 @@ def paravirt_table() -> bytes:
     return b"".join(address.to_bytes(POINTER, "little") for address in stubs_of)
 
 
-class Image:
-    """An object file with what its code refers to. Stubs are made as references are filled in."""
+class Program:
+    """An object file with what its code refers to. References are filled in on demand."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Image:
         self._stubs = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
         self._real = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
         self._counts = {STUBS: 0, REAL: 0}
-        # Functions of this very file that have a meaning are not run either.
+        # Functions of this very file that have a meaning are played too, and not run.
         self.replaced = {
             symbol.address: name
             for name, symbol in file.by_name.items()
@@ -97,16 +97,16 @@ class Image:
         return self._strangers[number] if 0 <= number < len(self._strangers) else ""
 
     def at(self, address: int) -> tuple[int, bytearray, bool] | None:
-        """Return (address, memory, is it code) of what the file has at an address; None: nothing.
+        """Return (address, memory, is it code) of what the file has at an address, None if nothing.
 
-        A section of a relocatable file comes as a whole, a linked file a page at a time.
+        That is a whole section of a relocatable file, and one page of a linked file.
         """
         if not self.file.relocatable:
             return self._page(address & -PAGE_SIZE)
         for number, section in enumerate(self.file.sections):
             code = bool(section.flags & SHF_EXECINSTR)
             if section.address <= address < section.address + section.size and (
-                code or section.name.startswith(LOADED)
+                code or self.file.name_of(section).startswith(LOADED)
             ):
                 return section.address, self._section(number, section), code
         return None

@@ -10,13 +10,13 @@ import pytest
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import complaint, exit_code, unreadable
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses.kernels import Question, asked_of_files
+from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
 
-QUESTION = Question(X86_64, abi_given=False)
+SETTINGS = Settings()
 
 
 def ask(*paths, **changes):
-    return list(asked_of_files(paths, QUESTION._replace(**changes)))
+    return list(asked_of_files(paths, SETTINGS._replace(**changes)))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_raw_blob_does_not_say_its_abi(pair, tmp_path):
     subprocess.run([*copy, pair[0], blob], check=True)
     (assumed,) = ask(str(blob))
     assert (assumed.abi, assumed.assumed) == ("x86_64", True)
-    (given,) = ask(str(blob), abi_given=True)
+    (given,) = ask(str(blob), abi=X86_64)
     assert (given.abi, given.assumed) == ("x86_64", False)
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from runstate_abi.layouts.structs.runstate import update_byte
-from runstate_abi.tools.memory.area import LAYOUTS, Area, Span
-from runstate_abi.tools.memory.rows import Edge, Row, edges, elements, rows
+from runstate_abi.tools.memory.area import LAYOUTS, AreaBytes, Edge, Part, Span, edges, elements
+from runstate_abi.tools.memory.text_view import rows
 
 # Every offset in a page at which an area goes on in the next page: 47 native and 43 compat.
 SPLITS = [
@@ -11,50 +11,52 @@ SPLITS = [
 
 
 def whole(abi, address):
-    return Area(LAYOUTS[abi], (Span(address, bytes(range(LAYOUTS[abi].size))),))
+    return AreaBytes(LAYOUTS[abi], (Span(address, bytes(range(LAYOUTS[abi].size))),))
 
 
 @pytest.mark.parametrize(("abi", "offset"), SPLITS)
 def test_a_split_area_is_cut_at_the_page_edge_and_nowhere_loses_a_byte(abi, offset):
     shown = list(rows(whole(abi, 0x7000 + offset)))
-    cells = [row for row in shown if isinstance(row, Row)]
-    assert b"".join(row.data for row in cells) == bytes(range(LAYOUTS[abi].size))
+    cells = [row for row in shown if isinstance(row, Part)]
+    covered = [at for row in cells for at in range(row.first, row.last)]
+    assert covered == list(range(LAYOUTS[abi].size))
     for row in cells:
-        assert row.address == 0x7000 + offset + row.offset
-        assert row.address // 64 == (row.address + len(row.data) - 1) // 64
-        assert row.offset == row.element.offset + row.column
+        assert row.address == 0x7000 + offset + row.first
+        assert row.address // 64 == (row.address + row.size - 1) // 64
+        assert row.element.offset <= row.first < row.last <= row.element.offset + row.element.size
     pages = [item for item in shown if isinstance(item, Edge) and item.page]
     assert [(edge.address, edge.offset) for edge in pages] == [(0x8000, 4096 - offset)]
     place = shown.index(pages[0])
     assert shown[place + 1].address == 0x8000
-    assert shown[place - 1].address + len(shown[place - 1].data) == 0x8000
+    assert shown[place - 1].address + shown[place - 1].size == 0x8000
 
 
 @pytest.mark.parametrize(("abi", "offset"), SPLITS)
 def test_the_byte_with_the_flag_is_marked_once_at_its_own_address(abi, offset):
     layout = LAYOUTS[abi]
     marked = [
-        r for r in rows(whole(abi, 0x7000 + offset)) if isinstance(r, Row) and r.flag is not None
+        r for r in rows(whole(abi, 0x7000 + offset)) if isinstance(r, Part) and r.flag is not None
     ]
-    assert [row.data[row.flag] for row in marked] == [update_byte(layout)]
-    assert marked[0].address + marked[0].flag == 0x7000 + offset + update_byte(layout)
+    assert [row.flag for row in marked] == [update_byte(layout)]
+    assert marked[0].first <= marked[0].flag < marked[0].last
+    assert marked[0].address + marked[0].flag - marked[0].first == 0x7000 + offset + marked[0].flag
 
 
 @pytest.mark.parametrize(("abi", "offset"), SPLITS)
 def test_a_second_page_elsewhere_has_its_own_addresses(abi, offset):
     data = bytes(range(LAYOUTS[abi].size))
     here = 4096 - offset
-    split = Area(LAYOUTS[abi], (Span(0x7000 + offset, data[:here]), Span(0x3000, data[here:])))
+    split = AreaBytes(LAYOUTS[abi], (Span(0x7000 + offset, data[:here]), Span(0x3000, data[here:])))
     assert split.data == data
-    cells = [row for row in rows(split) if isinstance(row, Row)]
-    assert next(row.address for row in cells if row.offset >= here) == 0x3000
+    cells = [row for row in rows(split) if isinstance(row, Part)]
+    assert next(row.address for row in cells if row.first >= here) == 0x3000
     edge = next(edge for edge in edges(split) if edge.page)
     assert (edge.offset, edge.address, edge.elsewhere) == (here, 0x3000, True)
 
 
 def test_a_second_page_that_a_file_holds_at_an_odd_place_is_a_page_edge_too():
     data = bytes(range(48))
-    split = Area(LAYOUTS["native"], (Span(0x1FF0, data[:16]), Span(0x3013, data[16:])))
+    split = AreaBytes(LAYOUTS["native"], (Span(0x1FF0, data[:16]), Span(0x3013, data[16:])))
     assert [(e.offset, e.address) for e in edges(split) if e.page] == [(16, 0x3013)]
 
 

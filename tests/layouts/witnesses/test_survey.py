@@ -120,7 +120,7 @@ def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tm
         pytest.skip(f"{command}: not installed")
     struct = f"struct {NATIVE.name} {{ {body} }};"
     binary = kernel_object("kernel", [struct], keep_dwarf=True)
-    btf, dwarf = kernels.asked_of_files([binary], kernels.Question(X86_64, False))
+    btf, dwarf = kernels.asked_of_files([binary], kernels.Settings())
     header = tmp_path / "mine.h"
     header.write_text(f"typedef unsigned long long u64;\n{struct}\n")
     compiled = survey.asked_of_header(command, str(header), [(NATIVE.name, NATIVE.name)], None)

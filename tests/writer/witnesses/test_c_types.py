@@ -1,4 +1,4 @@
-"""What DWARF says of parameters and members, and what it says where there is no answer."""
+"""What debug info says of parameters and members, and what it says where there is no answer."""
 
 import subprocess
 
@@ -33,7 +33,7 @@ def compiled(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def types(compiled):
-    from runstate_abi.writer.witnesses.dwarf_types import open_dwarf
+    from runstate_abi.writer.witnesses.c_types import open_dwarf
 
     return open_dwarf(compiled("-g"))
 
@@ -75,6 +75,6 @@ def test_an_unknown_struct_is_no_struct(types):
 
 
 def test_a_file_without_dwarf_has_no_types(compiled):
-    from runstate_abi.writer.witnesses.dwarf_types import open_dwarf
+    from runstate_abi.writer.witnesses.c_types import open_dwarf
 
     assert open_dwarf(compiled()) is None

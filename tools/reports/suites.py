@@ -1,18 +1,41 @@
-"""Findings as JUnit XML: what GitLab (``reports: junit``) and Jenkins show.
+"""Findings as test suites: KTAP (kselftest, kunit.py) and JUnit XML (GitLab, Jenkins).
 
-A suite is a witness of one source, a case one of its results. A skipped case was not asked (see
-NotChecked); whatever could not be checked is a failure.
+What was not asked (see NotChecked) is a skipped test; what could not be checked is a failed one.
 """
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.findings import Finding
-from runstate_abi.tools.reports.results import Outcome, Result, counted, results
+from runstate_abi.tools.reports.results import Result, Status, counted, results
 
 
-def render(findings: Sequence[Finding]) -> str:
-    """Return the document, declaration included."""
+def ktap(findings: Sequence[Finding]) -> str:
+    """Return KTAP version 1, of Documentation/dev-tools/ktap.rst.
+
+    The diagnostics of a result stand before it, a description has no ``#``, SKIP has its reason.
+    """
+    return "".join(f"{line}\n" for line in _ktap_lines(results(findings)))
+
+
+def _ktap_lines(found: Sequence[Result]) -> Iterator[str]:
+    yield "KTAP version 1"
+    yield f"1..{len(found)}"
+    for number, result in enumerate(found, 1):
+        description = _spaced(result.name).replace("#", "_")
+        if result.status is Status.NOT_ASKED:
+            yield f"ok {number} {description} # SKIP {_spaced('; '.join(result.lines))}"
+            continue
+        yield from (f"# {_spaced(line)}" for line in result.lines)
+        yield f"{'not ok' if result.failed else 'ok'} {number} {description}"
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def junit(findings: Sequence[Finding]) -> str:
+    """Return the JUnit document: a suite is a witness of one source, a case one of its results."""
     found = results(findings)
     suites: dict[tuple[str, str], list[Result]] = {}
     for result in found:
@@ -21,17 +44,12 @@ def render(findings: Sequence[Finding]) -> str:
     counts = {name: count for name, count in _counts(found).items() if name != "skipped"}
     root = ElementTree.Element("testsuites", {"name": "runstate check", **counts})
     for (witness, source), members in suites.items():
-        root.append(_suite(f"{witness} {source}".strip(), members))
+        names = {"name": _printable(f"{witness} {source}".strip())}
+        suite = ElementTree.SubElement(root, "testsuite", {**names, **_counts(members)})
+        suite.extend(map(_case, members))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
-
-
-def _suite(name: str, members: Sequence[Result]) -> ElementTree.Element:
-    suite = ElementTree.Element("testsuite", {"name": _printable(name), **_counts(members)})
-    for result in members:
-        suite.append(_case(result))
-    return suite
 
 
 def _counts(found: Sequence[Result]) -> dict[str, str]:
@@ -39,7 +57,7 @@ def _counts(found: Sequence[Result]) -> dict[str, str]:
         "tests": str(len(found)),
         "failures": str(sum(result.failed for result in found)),
         "errors": "0",
-        "skipped": str(counted(found, Outcome.NOT_ASKED)),
+        "skipped": str(counted(found, Status.NOT_ASKED)),
         "time": "0",
     }
 
@@ -51,7 +69,7 @@ def _case(result: Result) -> ElementTree.Element:
     if result.failed:
         message = {"type": result.rule, "message": _printable(result.lines[0])}
         ElementTree.SubElement(case, "failure", message).text = text
-    elif result.outcome is Outcome.NOT_ASKED:
+    elif result.status is Status.NOT_ASKED:
         ElementTree.SubElement(case, "skipped", {"message": text})
     if result.source:
         ElementTree.SubElement(case, "system-out").text = _printable(result.source)

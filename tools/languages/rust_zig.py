@@ -1,0 +1,127 @@
+"""Rust 1.77 and Zig: declarations with the holes as members, and assertions at compile time.
+
+The loop of Rust's reader is in text/reader.rs.in.
+"""
+
+from collections.abc import Iterator
+
+from runstate_abi.layouts.model import Field, Layout, Scalar
+from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
+from runstate_abi.tools.languages.promises import (
+    GUESTS,
+    Guest,
+    Promise,
+    filled,
+    is_lowered,
+    numbers,
+    promises,
+    sentence,
+)
+
+
+def rust(reader: bool = False) -> Iterator[str]:
+    """Yield a Rust module that needs core only, with the reader's loop if asked."""
+    word = "rust-reader" if reader else "rust"
+    yield "// The Xen runstate area, byte by byte, and assertions that it is so: Rust 1.77, no std."
+    yield f"// Made by `runstate emit {word}` from its tables: do not edit."
+    yield ""
+    yield "/// In `state_entry_time`: an update is in progress."
+    yield f"pub const XEN_RUNSTATE_UPDATE: u64 = {XEN_RUNSTATE_UPDATE:#x};"
+    for runstate in RUNSTATES:
+        yield f"/// {sentence(runstate.meaning)}"
+        yield f"pub const {runstate.constant.upper()}: u32 = {runstate.value};"
+    for guest in GUESTS:
+        yield ""
+        yield from _rust_struct(guest)
+    for guest in GUESTS:
+        yield from ("", "const _: () = {", "    use core::mem::{align_of, offset_of, size_of};")
+        for promise in promises(guest.layout, _type_name(guest)):
+            yield from _rust_assertion(_type_name(guest), promise)
+        yield "};"
+    if reader:
+        yield ""
+        yield from filled("reader.rs", numbers())
+
+
+def rust_with_reader() -> Iterator[str]:
+    """Yield the Rust module and behind it the loop of a reader."""
+    return rust(reader=True)
+
+
+def _type_name(guest: Guest) -> str:
+    return f"VcpuRunstateInfo{guest.bits}"
+
+
+def _rust_struct(guest: Guest) -> Iterator[str]:
+    layout = guest.layout
+    how = "packed" if is_lowered(layout) else "align"
+    yield f"/// `{layout.name}` of a {guest.bits}-bit x86 guest: {layout.size} bytes."
+    yield f"#[repr(C, {how}({layout.alignment}))]"
+    yield "#[derive(Clone, Copy)]"
+    yield f"pub struct {_type_name(guest)} {{"
+    for row in layout.rows:
+        element = _scalar(row.type)
+        type_ = element if row.count == 1 else f"[{element}; {row.count}]"
+        yield f"    pub {row.name}: {type_}, // offset {row.offset}, {row.size} bytes"
+    yield "}"
+
+
+def _scalar(scalar: Scalar) -> str:
+    return f"{'i' if scalar.signed else 'u'}{scalar.size * 8}"
+
+
+# A member's own size follows from its type, which this file spells; where it lies does not.
+def _rust_assertion(name: str, promise: Promise) -> Iterator[str]:
+    measured = {
+        "size": f"size_of::<{name}>()",
+        "alignment": f"align_of::<{name}>()",
+        "offset": f"offset_of!({name}, {promise.member.name if promise.member else ''})",
+    }.get(promise.kind)
+    if measured:
+        yield f'    assert!({measured} == {promise.number}, "{promise.sentence}");'
+
+
+def zig() -> Iterator[str]:
+    """Yield a Zig module: extern structs, and a comptime block that refuses any other layout."""
+    yield "//! The Xen runstate area, byte by byte, and a proof at compile time that it is so."
+    yield "//! Made by `runstate emit zig` from its tables: do not edit."
+    yield ""
+    yield "/// In state_entry_time: an update is in progress."
+    yield f"pub const XEN_RUNSTATE_UPDATE: u64 = {XEN_RUNSTATE_UPDATE:#x};"
+    for runstate in RUNSTATES:
+        yield f"/// {sentence(runstate.meaning)}"
+        yield f"pub const {runstate.constant} = {runstate.value};"
+    for guest in GUESTS:
+        yield ""
+        yield f"/// {guest.layout.name} of a {guest.bits}-bit x86 guest: {guest.layout.size} bytes."
+        yield f"pub const {_type_name(guest)} = extern struct {{"
+        yield from (_zig_member(row, guest.layout) for row in guest.layout.rows)
+        yield "};"
+    yield from ("", "comptime {")
+    for guest in GUESTS:
+        for promise in promises(guest.layout, _type_name(guest)):
+            yield f"    if ({_zig_expression(_type_name(guest), promise)} != {promise.number})"
+            yield f'        @compileError("{promise.sentence}");'
+    yield "}"
+
+
+# Each 64-bit member has the alignment that puts it where it belongs.
+def _zig_member(row: Field, layout: Layout) -> str:
+    type_ = _scalar(row.type) if row.count == 1 else f"[{row.count}]{_scalar(row.type)}"
+    aligned = f" align({layout.alignment})" if row.type.size == 8 else ""
+    return f"    {row.name}: {type_}{aligned}, // offset {row.offset}"
+
+
+def _zig_expression(name: str, promise: Promise) -> str:
+    member = promise.member.name if promise.member else ""
+    field = f'@FieldType({name}, "{member}")'
+    several = bool(promise.member and promise.member.count > 1)
+    element = f"@typeInfo({field}).array.child" if several else field
+    return {
+        "size": f"@sizeOf({name})",
+        "alignment": f"@alignOf({name})",
+        "offset": f'@offsetOf({name}, "{member}")',
+        "member-size": f"@sizeOf({field})",
+        "element-size": f"@sizeOf({element})",
+        "signed": f"@intFromBool(@typeInfo({element}).int.signedness == .signed)",
+    }[promise.kind]
