@@ -7,10 +7,15 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# pytester forgets what an inner run has loaded, and numpy can be loaded only once in a process.
+with suppress(ImportError):
+    import numpy  # noqa: F401
 
 # How long an example takes depends on what else the machine does: speed is for tests/bench.
 settings.register_profile("untimed", deadline=None)

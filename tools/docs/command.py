@@ -9,7 +9,7 @@ from os.path import splitext
 from runstate_abi.layouts.conditions import STAGES, conditions_of
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, update_byte
 from runstate_abi.tools import output
-from runstate_abi.tools.docs import deceptions, placements, prose, sources, structs, updates
+from runstate_abi.tools.docs import deceptions, placements, prose, sources, structs, thread, updates
 from runstate_abi.tools.docs.sources import REFERENCES
 from runstate_abi.tools.options import new_parser
 from runstate_abi.tools.rendering.blocks import Block, Document, References
@@ -65,8 +65,8 @@ SECTIONS = (
     *("area", "layouts", "abis", "states", "times", "update", "reading", "wrong", "padding"),
     *("pages", "asserts", "checks", "history", "registration", "sources"),
 )
-TABLES = ("invariants", "xen-calls", "kvm-calls", "versions", "witnesses")
-MODULES = (structs, updates, placements, deceptions, prose)
+TABLES = ("invariants", "xen-calls", "kvm-calls", "versions", "witnesses", "thread")
+MODULES = (structs, updates, placements, deceptions, prose, thread)
 
 
 def document() -> Document:

@@ -20,8 +20,8 @@ from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, FLAG, SHAPES, Area
 
 X86, WEAK = MODEL["x86-tso"], MODEL["weak"]
-CURRENT, LINUX_6_1, XEN_PHYS = (
-    race.of_variant(VARIANT[name]) for name in ("upstream", "linux-6.1", "xen-phys")
+CURRENT, LINUX_6_1, XEN_VA, XEN_PHYS = (
+    race.of_variant(VARIANT[name]) for name in ("upstream", "linux-6.1", "xen-va", "xen-phys")
 )
 
 # An aligned area in one cache line, and one whose compat state_entry_time crosses into the next.
@@ -109,7 +109,7 @@ COMPARED = (
     ("the 32-bit loop above",                             THE_32,                COMPAT, CURRENT),
     ("the 32-bit loop, `state_entry_time` aligned to 8",  THE_32,                EVEN,   CURRENT),
     ("the 32-bit loop, `state_entry_time` in two cache lines", THE_32,           ASTRIDE, CURRENT),
-    ("the 32-bit loop, in the native layout (Arm)",       THE_32,                NATIVE, CURRENT),
+    ("the 32-bit loop, in the native layout",             THE_32,                NATIVE, CURRENT),
     ("Linux's 32-bit loop: no barriers between halves",   READER["linux-32"],    COMPAT, CURRENT),
     ("halves: low, high; copy; low, high",                READER["split-lh-lh"], COMPAT, CURRENT),
     ("halves: high, low; copy; high, low",                READER["split-hl-hl"], COMPAT, CURRENT),
@@ -119,6 +119,10 @@ COMPARED = (
     ("the 64-bit loop, believing the copy's `state_entry_time`", READER["copied-time"], NATIVE, CURRENT),
     ("Linux 6.1 writes; the 32-bit loop",                 THE_32,                COMPAT, LINUX_6_1),
     ("Linux 6.1 writes, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, LINUX_6_1),
+    ("Xen writes a virtual area; the 64-bit loop",         THE_64,               NATIVE, XEN_VA),
+    ("Xen writes a virtual area; the 32-bit loop",         THE_32,               COMPAT, XEN_VA),
+    ("Xen writes a virtual area, native layout; the 32-bit loop (Arm)", THE_32,  NATIVE, XEN_VA),
+    ("Xen writes a virtual area, native layout; Linux's 32-bit loop (Arm)", READER["linux-32"], NATIVE, XEN_VA),
     ("Xen writes a physical area; the 32-bit loop",       THE_32,                COMPAT, XEN_PHYS),
     ("Xen writes a physical area, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, XEN_PHYS),
 )

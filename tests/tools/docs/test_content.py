@@ -154,7 +154,9 @@ def spelt(text):
 
 def test_the_prose_spells_no_number_that_the_tables_know():
     assert spelt("48 bytes, 12.48, and byte 11") == {48, 11}
-    assert {name: spelt(text) for name, text in texts().items() if spelt(text)} == {}
+    # Each row of thread.table is a command that test_thread.py runs.
+    others = {name: text for name, text in texts().items() if name != "thread.table"}
+    assert {name: spelt(text) for name, text in others.items() if spelt(text)} == {}
 
 
 def test_every_source_is_cited_and_every_citation_has_its_source():
