@@ -25,6 +25,22 @@ MEASURED = {
 }
 
 
+# What a compiler says of __SIZEOF_POINTER__, and whether aligned(4) on a typedef lowers.
+POINTERS = {
+    "x86_64": (8, True),
+    "i386": (4, True),
+    "x32": (4, True),
+    "arm64": (8, True),
+    "arm32": (4, True),
+    "riscv64": (8, True),
+    "i386-windows": (4, False),
+}
+
+
+def test_pointers_and_typedefs_are_as_compilers_have_them():
+    assert {abi.name: (abi.pointer_size, abi.typedef_lowers) for abi in ABIS} == POINTERS
+
+
 def test_every_abi_is_measured_and_claimed():
     assert set(MEASURED) == set(CLAIMS) == {abi.name for abi in ABIS}
 

@@ -137,3 +137,10 @@ def test_a_text_with_anything_but_arithmetic_is_refused():
 def test_only_the_three_of_config_x86_64_are_left_out_elsewhere():
     marked = {c.id for c in (*CONDITIONS, *UNASSERTED) if c.x86_64_only}
     assert marked == {"A4", "A5", "A6"}
+
+
+def test_each_condition_came_with_the_version_that_the_source_says():
+    """Read in Linux 5.14, 5.17, the patch of 19 Nov 2022, and 6.2."""
+    since = {condition.id: condition.since for condition in CONDITIONS}
+    first = [3, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 16]
+    assert since == {f"A{number}": 0 for number in first} | {"A1": 1, "A2": 1, "A12": 2, "A6": 3}

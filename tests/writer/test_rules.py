@@ -378,6 +378,13 @@ def test_reading_the_entry_time_back_is_what_6_1_does():
     assert "read" in {violation.rule for violation in judge(machine)}
 
 
+@pytest.mark.parametrize(("size", "said"), [(1, "1 byte of"), (2, "2 bytes of")])
+def test_how_much_was_read_is_told(size, said):
+    machine = replace(NATIVE, reads=(Read(2, 1, 300, size),))
+    (why,) = [one.why for one in judge(machine) if one.rule == "read"]
+    assert why.startswith(said)
+
+
 def test_a_write_across_a_border_of_the_struct_is_cut_there():
     evidence = Evidence(OLD_AREA, VCPU, False, bytes(48), (Store(1, 252, bytes(range(8))),))
     book = ledger(evidence)

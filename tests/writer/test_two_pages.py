@@ -132,6 +132,20 @@ def test_a_first_cache_that_goes_stale_meanwhile_is_refreshed_too(name, vcpu):
     assert lines[-1].startswith(("dirty", "unlock"))
 
 
+def test_the_draft_restores_the_interrupts_at_each_unlock(steps_of):
+    """So they come back while gpc1 is still locked; afterwards they are as before."""
+    unlocks = [one for one in steps_of("split-memcpy", offset=4081) if isinstance(one, Unlock)]
+    assert unlocks == [Unlock("gpc2", irqrestore=True), Unlock("gpc1", irqrestore=True)]
+
+
+def test_the_draft_stops_where_a_lock_cannot_be_had(vcpu):
+    caches = prepare(VARIANT["split-memcpy"], Area("native", 256))
+    caches.invalidate(0)
+    caches.host.pages[0] = 0
+    steps = tuple(VARIANT["split-memcpy"].update(vcpu, Area("native", 256), caches, False))
+    assert line(steps[-1]) == "refresh gpc1 len=48 -> -14"
+
+
 def test_the_draft_writes_nothing_after_a_switch_to_64_bits(vcpu):
     """gpc2 was never set up, and to refresh it fails; what was merged activates it."""
     for name, written in (("split-memcpy", False), ("reconciled", True)):

@@ -9,8 +9,10 @@ from runstate_abi.writer.vcpu import (
     Area,
     Runstate,
     Split,
+    field_at,
     flagged,
     image,
+    place_of,
     runstate_of,
     split,
     unflagged,
@@ -116,3 +118,41 @@ def test_the_flag_is_the_top_bit_and_nothing_else():
     assert unflagged(flagged(1)) == 1
     assert NATIVE.update_byte == 15
     assert COMPAT.update_byte == 11
+
+
+@pytest.mark.parametrize(
+    ("abi", "offset", "name"),
+    [
+        ("native", 0, "state byte 0"),
+        ("native", 3, "state byte 3"),
+        ("native", 4, "pad_04"),
+        ("native", 14, "state_entry_time byte 6"),
+        ("native", 15, "state_entry_time byte 7 (the update byte)"),
+        ("native", 16, "time[0] byte 0"),
+        ("native", 47, "time[3] byte 7"),
+        ("native", 48, "a byte outside the struct (offset +48)"),
+        ("native", -1, "a byte outside the struct (offset -1)"),
+        ("compat", 11, "state_entry_time byte 7 (the update byte)"),
+        ("compat", 4, "state_entry_time byte 0"),
+    ],
+)
+def test_a_byte_is_named(abi, offset, name):
+    assert field_at(SHAPES[abi], offset).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "name"),
+    [
+        (0, 4, "state"),
+        (1, 1, "state byte 1"),
+        (1, 2, "state bytes 1..2"),
+        (8, 8, "state_entry_time"),
+        (15, 1, "state_entry_time byte 7"),
+        (23, 9, "time[0] byte 7 .. time[1]"),
+        (16, 32, "time[0] .. time[3]"),
+        (20, 8, "time[0] bytes 4..7 .. time[1] bytes 0..3"),
+        (0, 48, "state .. time[3]"),
+    ],
+)
+def test_bytes_are_named_as_c_has_them(offset, size, name):
+    assert place_of(SHAPES["native"].layout, offset, size) == name
