@@ -1,20 +1,16 @@
-"""What came of asking a witness, and the exit code that it comes to.
-
-Every start of the command loads this, so it may import nothing but typing.
-"""
+"""What came of asking a witness, and the exit code that it comes to."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runstate_abi.layouts.conditions import Evaluation
     from runstate_abi.layouts.model import Difference, Layout
-
-# What a command exits with; each verb's --help says what "equal" means to it.
-EQUAL, DIFFERENT, USAGE, NOT_CHECKED, INTERNAL = 0, 1, 2, 3, 70
 
 
 class NotChecked(NamedTuple):

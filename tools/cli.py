@@ -9,7 +9,7 @@ import os
 import sys
 from typing import NamedTuple
 
-from runstate_abi.layouts.findings import EQUAL, INTERNAL, NOT_CHECKED, USAGE
+from runstate_abi.layouts.exit_status import EQUAL, INTERNAL, NOT_CHECKED, USAGE
 
 CUT_SHORT = 128 + 13  # as a shell reports a program that SIGPIPE ended
 HELP = ("-h", "--help", "help")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
 
-from runstate_abi.layouts.findings import USAGE
+from runstate_abi.layouts.exit_status import USAGE
 
 
 def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:

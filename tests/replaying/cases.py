@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from replaying.arena import window
 from replaying.fields import known, octets
 from runstate_abi.layouts.abi import PAGE_SIZE, U32, U64
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.tools.write.written import Written, answer, write
 from runstate_abi.writer.variants import VARIANT, Refused
 from runstate_abi.writer.vcpu import HOSTS, SHAPES, TIME_COUNT, Area, Runstate, split

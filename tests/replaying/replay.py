@@ -19,7 +19,7 @@ from replaying import (
     xen_stores,
 )
 from replaying.outcomes import Case, Replayed
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.witnesses.recorded import Malformed, Record, decode, field, record_of
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, X86_64
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.structs.runstate import CLAIMS, RUNSTATE_STRUCTS
 from runstate_abi.tools.compare import shifts

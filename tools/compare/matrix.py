@@ -6,14 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.abi import ABI
-from runstate_abi.layouts.findings import (
-    DIFFERENT,
-    EQUAL,
-    NOT_CHECKED,
-    Finding,
-    complaint,
-    unreadable,
-)
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.layouts.findings import Finding, complaint, unreadable
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.compare import grid

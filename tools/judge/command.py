@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, unchecked
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.layouts.findings import unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
 from runstate_abi.tools.options import count, new_parser

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser
 from runstate_abi.tools.output import Line

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from runstate_abi.layouts.findings import NOT_CHECKED, Finding, exit_code
+from runstate_abi.layouts.exit_status import NOT_CHECKED
+from runstate_abi.layouts.findings import Finding, exit_code
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import SourceLine, line_in, place_of

@@ -6,7 +6,8 @@ results are that passed, and says how many lines it lost.
 
 from collections.abc import Iterator, Sequence
 
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL, Finding, exit_code
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
+from runstate_abi.layouts.findings import Finding, exit_code
 from runstate_abi.tools.reports.results import Result, Status, counted, results
 
 SIZE_MAX = 900 << 10  # bytes; a step may have written something before

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from runstate_abi.layouts.findings import EQUAL, Finding, NotChecked, exit_code
+from runstate_abi.layouts.exit_status import EQUAL
+from runstate_abi.layouts.findings import Finding, NotChecked, exit_code
 from runstate_abi.layouts.model import Difference
 
 

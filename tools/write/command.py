@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser, number

@@ -12,7 +12,7 @@ from itertools import product
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
-from runstate_abi.layouts.findings import DIFFERENT, EQUAL
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
 from runstate_abi.writer.gpc import Blocked, Caches
 from runstate_abi.writer.host import errno_name
 from runstate_abi.writer.memory import Overrun, Window, apply
