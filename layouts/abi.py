@@ -33,8 +33,8 @@ class Abi(NamedTuple):
 
 
 # "32-bit" is not "44 bytes": arm32, x32 and 32-bit Windows align a 64-bit integer to 8. Every row
-# but i386-windows was measured with a compiler for that target; i386-windows with clang's and
-# mingw's. tests/layouts/test_compiler.py asks again whatever compilers a machine has.
+# was measured with a compiler for that target, those of Windows with clang's and mingw's.
+# tests/layouts/test_compiler.py asks again whatever compilers a machine has.
 # fmt: off
 ABIS = (
     #   name            pointer  u64   ELF class, machine   typedef lowers
@@ -44,6 +44,7 @@ ABIS = (
     Abi("arm64",        8,       8,    (64, 183),           True,  "AAPCS64: 64-bit integers are 8-aligned"),
     Abi("arm32",        4,       8,    (32, 40),            True,  "AAPCS32 (EABI): 64-bit integers are 8-aligned"),
     Abi("riscv64",      8,       8,    (64, 243),           True,  "RISC-V LP64: 64-bit integers are 8-aligned"),
+    Abi("x86_64-windows", 8,     8,    None,                False, "Microsoft's x64 ABI: __int64 is 8-aligned, and a typedef cannot lower it"),
     Abi("i386-windows", 4,       8,    None,                False, "Microsoft's C ABI: __int64 is 8-aligned, and a typedef cannot lower it"),
 )
 # fmt: on

@@ -108,6 +108,7 @@ CLAIMS = {
     "arm64":        AbiClaims(_on("arm64", NATIVE, 8),             _on("arm64", COMPAT, 1),     _on("arm64", COMPAT, 4)),
     "arm32":        AbiClaims(_on("arm32", NATIVE, 8),             _on("arm32", COMPAT, 1),     _on("arm32", COMPAT, 4)),
     "riscv64":      AbiClaims(_on("riscv64", NATIVE, 8),           _on("riscv64", COMPAT, 1),   _on("riscv64", COMPAT, 4)),
+    "x86_64-windows": AbiClaims(_on("x86_64-windows", NATIVE, 8),  _on("x86_64-windows", COMPAT, 1), _on("x86_64-windows", NATIVE, 8, COMPAT.name)),
     "i386-windows": AbiClaims(_on("i386-windows", NATIVE, 8),      _on("i386-windows", COMPAT, 1), _on("i386-windows", NATIVE, 8, COMPAT.name)),
 }
 # fmt: on

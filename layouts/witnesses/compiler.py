@@ -38,7 +38,8 @@ ByteOrder = Literal["little", "big"]
 class Measurement(NamedTuple):
     """What a compiler said: the layouts, its ABI, the conditions compiled and those refused.
 
-    ``unrecorded`` are facts that it does not know about these structs.
+    ``unrecorded`` are facts that it does not know about these structs. ``note`` says how it was
+    asked, if in no usual way.
     """
 
     layouts: Layouts
@@ -46,6 +47,7 @@ class Measurement(NamedTuple):
     asserted: tuple[Condition, ...]
     refused: tuple[Condition, ...]
     unrecorded: tuple[str, ...] = ()
+    note: str = ""
 
 
 _TYPES = """\
@@ -75,12 +77,14 @@ OURS = Unit(
 )
 
 
-def header_unit(header: str, structs: Sequence[tuple[str, str]]) -> Unit:
-    """Return the unit that measures structs of the user's own header: (C type, Layout name)."""
+def header_unit(
+    header: str, subjects: Sequence[Subject], before: str = "", stubs: tuple[str, ...] = ()
+) -> Unit:
+    """Return the unit that measures structs of a header, with C text in front of it."""
     if not os.path.isfile(header):
         raise WitnessError(f"{header}: no such header")
-    include = f'#include "{os.path.abspath(header)}"\n'
-    return Unit(include, tuple(Subject(c_type, name) for c_type, name in structs))
+    include = f'{before}#include "{os.path.abspath(header)}"\n'
+    return Unit(include, tuple(subjects), stubs=stubs)
 
 
 def observe(unit: Unit, command: str, abi: Abi | None = None) -> Measurement:
@@ -128,15 +132,24 @@ def compiled(unit: Unit, command: str) -> bytes | str:
         raise WitnessError(f"the compiler's command line: {command}: {error}") from None
     if not words:
         raise WitnessError("the compiler's command line is empty")
+    asked_in = probe.language(command)
+    options = list(asked_in.options)
+    if not unit.assertions:  # each that is refused has an error of its own
+        options.append("-Wfatal-errors")
     with tempfile.TemporaryDirectory(prefix="runstate-") as folder:
-        for name, text in probe.sources(unit).items():
+        if unit.stubs:
+            options += ["-idirafter", os.path.join(folder, probe.STUBS)]
+            os.makedirs(options[-1])
+        for name, text in probe.sources(unit, asked_in).items():
             path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)
-        source, output = os.path.join(folder, probe.PROBE), os.path.join(folder, "probe.o")
+        source = os.path.join(folder, probe.PROBE + asked_in.suffix)
+        output = os.path.join(folder, "probe.o")
         try:
             done = subprocess.run(
-                [*words, "-c", source, "-o", output],
+                [*words, *options, "-c", source, "-o", output],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -179,8 +192,8 @@ def _read_object(data: bytes, command: str, subjects: int) -> _Object:
     machine: Abi | str
     order: ByteOrder
     section: Callable[[str], bytes | memoryview | None]
-    if len(data) >= _COFF.size and _COFF.unpack_from(data)[0] == _COFF_I386:
-        machine, order, section = ABI["i386-windows"], "little", dict(_coff_sections(data)).get
+    if coff := len(data) >= _COFF.size and _COFF_MACHINES.get(_COFF.unpack_from(data)[0]):
+        machine, order, section = ABI[coff], "little", dict(_coff_sections(data)).get
     else:
         file = elf.parse(data, f"the object of {command}")
         machine, order, section = file.abi or file.description, file.byteorder, file.section
@@ -191,8 +204,9 @@ def _read_object(data: bytes, command: str, subjects: int) -> _Object:
     return _Object(order, machine, numbers, text, tuple(found))
 
 
-# What a compiler for 32-bit Windows makes: Microsoft's PE/COFF specification, chapters 3 and 4.
-_COFF, _COFF_I386 = struct.Struct("<H H 12x H 2x"), 0x014C
+# What compilers for Windows make: Microsoft's PE/COFF specification, chapters 3 and 4.
+_COFF = struct.Struct("<H H 12x H 2x")
+_COFF_MACHINES = {0x014C: "i386-windows", 0x8664: "x86_64-windows"}
 _COFF_SECTION = struct.Struct("<8s 8x II 16x")
 
 

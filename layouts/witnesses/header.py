@@ -5,12 +5,27 @@ where it refuses, each member is asked for alone: what compiles shows what is mi
 words of a complaint. Before a member counts as absent, a struct of our own must have passed the
 same questions. The names of other members come out of the debug info that the compiler can make;
 where that cannot be read, they are unrecorded.
+
+A header that counts on what others declare (Xen's vcpu.h has no #include <stdint.h>) is compiled
+again with what such headers need, and the Measurement says with what.
 """
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from runstate_abi.layouts.abi import Abi
-from runstate_abi.layouts.model import NOT_BUILT, Field, Layout, LayoutError, WitnessError, tiled
+from runstate_abi.layouts.model import (
+    NOT_BUILT,
+    Field,
+    Layout,
+    LayoutError,
+    Member,
+    WitnessError,
+    tiled,
+)
 from runstate_abi.layouts.witnesses import btf, dwarf, elf, probe
 from runstate_abi.layouts.witnesses.compiler import (
     Measurement,
@@ -21,38 +36,133 @@ from runstate_abi.layouts.witnesses.compiler import (
 )
 from runstate_abi.layouts.witnesses.probe import Subject, Unit
 
-# What may be asked for: GCC's -gbtf is read here, and whatever else is for drgn.
-DEBUG_INFO = ("-gbtf", "-g")
+# What may be asked for; clang leaves out a struct of C++ that the unit does not need.
+DEBUG_INFO = ("-gbtf", "-g", "-g -fstandalone-debug")
 UNRECORDED = "other members"
 
 
+# What headers take for granted that are read alone: the kernel's and Xen's names of integers, and
+# the macros that declare a guest's handle. None of these decides where a member of the structs is.
+_TYPES = "".join(
+    f"typedef {c} __{s}{bits}, {s}{bits};\ntypedef __{t}{bits}_TYPE__ {t.lower()}{bits}_t;\n"
+    for bits, of in ((8, "char"), (16, "short"), (32, "int"), (64, "long long"))
+    for s, t, c in (("u", "UINT", f"unsigned {of}"), ("s", "INT", f"signed {of}"))
+)
+_MACROS = """\
+typedef uint64_t uint64_aligned_t __attribute__((aligned(8)));
+typedef unsigned long xen_pfn_t, xen_ulong_t;
+#define __user
+#define __packed __attribute__((packed))
+#define __aligned(x) __attribute__((aligned(x)))
+#define DEFINE_XEN_GUEST_HANDLE(name) struct guest_handle_##name
+#define __DEFINE_XEN_GUEST_HANDLE(name, type) struct guest_handle_##name
+#define XEN_GUEST_HANDLE(name) void *
+#define XEN_GUEST_HANDLE_64(name) void *
+#define DEFINE_GUEST_HANDLE(name) struct guest_handle_##name
+#define DEFINE_GUEST_HANDLE_STRUCT(name) struct guest_handle_##name
+#define GUEST_HANDLE(name) void *
+"""
+# (what is said of it, C text), in the order in which they are tried.
+PRELUDES = (
+    ("", ""),
+    ("-include stdint.h", "#include <stdint.h>\n"),
+    ("the integer types and guest handle macros of Xen's and Linux's headers", _TYPES + _MACROS),
+)
+# Headers that need not be there, because the last prelude has what is used of them.
+STUBS = ("xen.h", "xen-compat.h", "interface.h", "types.h", "stdint.h", "inttypes.h")
+STUBS_MAX = 8
+_LOST = re.compile(r"fatal error: '?([^':\n]+)'?(?::| file not found)")
+_CXX = re.compile(r"^\s*(namespace|class|template)\b", re.MULTILINE)
+
+
+class Supplied(NamedTuple):
+    """What a header was compiled with: C text in front of it, and headers that were left empty."""
+
+    said: str = ""
+    text: str = ""
+    stubs: tuple[str, ...] = ()
+
+    def unit(self, header: str, subjects: Sequence[Subject] = ()) -> Unit:
+        """Return the unit that measures structs of this header."""
+        return header_unit(header, subjects, self.text, self.stubs)
+
+    @property
+    def note(self) -> str:
+        """How it was read, "" if as it is."""
+        without = f", without {', '.join(self.stubs)} (not there)" if self.stubs else ""
+        return f"read with {self.said}{without}" if self.said else ""
+
+
+AS_IT_IS = Supplied()
+
+
+def spellings(name: str) -> list[str]:
+    """Return the C types that a name may mean: a struct's tag first and a typedef second."""
+    whole = name.startswith(("struct ", "class ")) or "(" in name
+    return [name] if whole else [f"struct {name}", name]
+
+
+def looks_like_cxx(header: str) -> bool:
+    """Tell whether a header's name or text is C++."""
+    if re.search(r"\.(hh|hpp|hxx|h\+\+|H|cc|cpp|cxx)$", header):
+        return True
+    with open(header, encoding="utf-8", errors="replace") as file:
+        return bool(_CXX.search(file.read()))
+
+
 def observe(
-    header: str, name: str, claimed: str, command: str, abi: Abi | None = None
+    header: str,
+    name: str,
+    claimed: Layout,
+    command: str,
+    abi: Abi | None = None,
 ) -> Measurement:
-    """Measure ``name`` of a C header, a struct's tag or a typedef, as the Layout ``claimed``.
+    """Measure ``name`` of a header, a struct's tag, a typedef or typeof(), by the claim's members.
 
     WitnessError if the header does not compile, has no such struct, or one with bitfields.
     """
-    # A name is a struct's tag first and a typedef second.
-    spellings = [name] if name.startswith("struct ") else [f"struct {name}", name]
-    for c_type in spellings:
-        unit = header_unit(header, [(c_type, claimed)])
-        answer = compiled(unit, command)
-        if isinstance(answer, str):
-            # The struct without its members, and our own struct, which must pass.
-            subjects = tuple(subject._replace(members=()) for subject in unit.subjects)
-            alone = unit._replace(subjects=subjects, asked=probe.CONTROL)
-            if isinstance(compiled(alone, command), str):
-                continue
-            unit = _without_the_absent(unit, command, header)
+    members = tuple(Member(row.name, row.type, row.count) for row in claimed.members)
+    for supplied in (AS_IT_IS, None):
+        # To find out what it lacks takes several compilations, which most headers do not need.
+        supplied = supplied or _supplied(header, command)
+        for c_type in spellings(name):
+            unit = supplied.unit(header, [Subject(c_type, claimed.name, members)])
             answer = compiled(unit, command)
-        if isinstance(answer, str):
-            raise does_not_compile(command, answer)
-        return _with_others(measured(unit, command, answer, abi), unit, command)
-    empty = compiled(header_unit(header, ()), command)
-    if isinstance(empty, str):
-        raise does_not_compile(command, empty)
-    raise WitnessError(f"{header}: {command} finds no {' and no '.join(spellings)} in it")
+            if isinstance(answer, str):
+                # The struct without its members, and our own struct, which must pass.
+                subjects = tuple(subject._replace(members=()) for subject in unit.subjects)
+                alone = unit._replace(subjects=subjects, asked=probe.CONTROL)
+                if isinstance(compiled(alone, command), str):
+                    continue
+                unit = _without_the_absent(unit, command, header)
+                answer = compiled(unit, command)
+            if isinstance(answer, str):
+                raise does_not_compile(command, answer)
+            seen = _with_others(measured(unit, command, answer, abi), unit, command)
+            return seen._replace(note=supplied.note)
+    raise WitnessError(f"{header}: {command} finds no {' and no '.join(spellings(name))} in it")
+
+
+# The first of PRELUDES with which the header compiles, and the headers that it does without.
+@lru_cache
+def _supplied(header: str, command: str) -> Supplied:
+    complaints = []
+    for said, text in PRELUDES:
+        supplied = Supplied(said, text)
+        for _ in range(STUBS_MAX):
+            answer = compiled(supplied.unit(header), command)
+            if isinstance(answer, bytes):
+                return supplied
+            lost = next(iter(_LOST.findall(answer)), "")
+            given = text == PRELUDES[-1][1] and os.path.basename(lost).endswith(STUBS)
+            if not given or lost.count("../") > probe.STUBS.count("/"):
+                break
+            supplied = supplied._replace(stubs=(*supplied.stubs, lost))
+        complaints.append(str(answer))
+    # What is still wrong with everything supplied, unless it is that something was supplied.
+    last = complaints[-1]
+    ours = "conflicting" in last or "redefin" in last
+    raise does_not_compile(command, complaints[0] if ours else last)
 
 
 def _without_the_absent(unit: Unit, command: str, header: str) -> Unit:
@@ -111,7 +221,7 @@ def _merged(layout: Layout, found: Layout) -> Layout | None:
 # The definitions in an object that has debug info; none where that cannot be made or read.
 def _in_debug_info(unit: Unit, subject: Subject, command: str, abi: Abi) -> Iterator[Layout]:
     kept = f"static {subject.c_type} *rs_kept __attribute__((used));\n"
-    data = compiled(Unit(unit.declarations + kept, ()), command)
+    data = compiled(Unit(unit.declarations + kept, (), stubs=unit.stubs), command)
     if isinstance(data, str):
         return
     name = subject.c_type.removeprefix("struct ")

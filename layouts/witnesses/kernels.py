@@ -12,6 +12,7 @@ from runstate_abi.layouts.abi import X86_64, Abi
 from runstate_abi.layouts.conditions import KVM_SIZES
 from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.model import Layouts, WitnessError
+from runstate_abi.layouts.structs.mirrors import AS_CLAIMED, Mirrors
 from runstate_abi.layouts.structs.runstate import (
     KVM_VCPU_XEN,
     NATIVE,
@@ -34,12 +35,18 @@ DWARF = "dwarf"
 class Settings(NamedTuple):
     """How to read the files: ``abi`` if a person gave one, and the base given for split BTF.
 
-    ``allowed`` are the structs and witnesses that may be missing.
+    ``allowed`` are the structs and witnesses that may be missing, ``mirrors`` the structs that are
+    looked for under other names.
     """
 
     abi: Abi | None = None
     btf_base: str | None = None
     allowed: frozenset[str] = frozenset()
+    mirrors: Mirrors = AS_CLAIMED
+
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """Return (name in the file, claim's name) of each struct that is looked for."""
+        return self.mirrors.structs or tuple((name, name) for name in RUNSTATE_STRUCTS)
 
     def unchecked(self, path: str, why: str, witness: str = WITNESS) -> Finding:
         """Return the Finding of a file that could not be asked."""
@@ -188,12 +195,16 @@ def _with_missing(
     asked = [finding for finding in findings if finding.abi]
     if not asked:
         return findings
+    expected = structs_expected(asked[-1].abi)
+    wanted = settings.mirrors.structs or tuple((name, name) for name in expected)
     missing = [
         NotChecked(
-            f"struct {name}", _why_missing(name, paths, modules), name not in settings.allowed
+            f"struct {name}",
+            _why_missing(name, paths, modules),
+            not {name, claimed} & settings.allowed,
         )
-        for name in structs_expected(asked[-1].abi)
-        if name not in found
+        for name, claimed in wanted
+        if claimed not in found
     ]
     last = findings[-1]
     return [*findings[:-1], last._replace(not_checked=last.not_checked + tuple(missing))]
@@ -232,18 +243,23 @@ def _asked(info: DebugInfo, settings: Settings) -> Finding:
         why = "no ABI here is that machine's; --abi says which to compare with"
         return settings.unchecked(path, f"{path}: {info.machine}: {why}", witness)
     try:
-        seen = info.observe(RUNSTATE_STRUCTS, abi)
+        seen = info.observe([name for name, _ in settings.names()], abi)
     except WitnessError as error:
         return settings.unchecked(path, str(error), witness)
+    mirrors, claimed = settings.mirrors, dict(settings.names())
+    seen = seen._replace(found=tuple(x._replace(name=claimed[x.name]) for x in seen.found))
     claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
-    finding = holding(witness, seen, claims, abi, info.abi is None and settings.abi is None)
+    assumed = info.abi is None and settings.abi is None
+    finding = holding(witness, seen, claims, abi, assumed, mirrors)
+    names = tuple((claimed, name) for name, claimed in mirrors.structs if name != claimed)
     source = f"{path}: {info.kind}, {identity(path, info.build_id)}"
-    finding = finding._replace(source=source, path=path, base=info.base)
-    if not evaluate_what_is_there(finding.found, abi.name, KVM_SIZES):
+    finding = finding._replace(source=source, path=path, base=info.base, names=names)
+    found = [mirrors.named_as_claimed(layout) for layout in finding.found]
+    if not evaluate_what_is_there(found, abi.name, KVM_SIZES):
         return finding
     copies, note = _kvm_copies(info, abi)
     for kvm_sizes in copies:
-        finding = judged(finding, evaluate_what_is_there(finding.found, abi.name, kvm_sizes))
+        finding = judged(finding, evaluate_what_is_there(found, abi.name, kvm_sizes))
     return finding._replace(notes=(*finding.notes, note)) if note else finding
 
 
@@ -272,6 +288,8 @@ def _kvm_copies(info: DebugInfo, abi: Abi) -> tuple[list[dict[str, int]], str]:
 
 def _why_missing(name: str, paths: Sequence[str], modules: Sequence[str]) -> str:
     where = f"not in {', '.join(paths)}:"
+    if name not in RUNSTATE_STRUCTS:
+        return where.removesuffix(":")
     if name == NATIVE.name:
         return f"{where} a kernel built without CONFIG_XEN does not have it"
     if modules:

@@ -3,9 +3,13 @@
 It is two files. The declarations stand in the first, where the compiler complains as its command
 line says (-Wall -Werror -pedantic-errors); the questions stand in the second, which declares
 itself a system header, so that no flag of the user's turns our own expressions into errors. A
-question may need nothing of a struct but the members that it names.
+question may need nothing of a struct but the members that it names. C and C++ are asked the same,
+by macros of their own.
 """
 
+import os
+import re
+import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,7 +17,8 @@ from runstate_abi.layouts.conditions import KVM_SIZES, Condition
 from runstate_abi.layouts.model import Member
 from runstate_abi.layouts.structs.runstate import MEMBERS, RUNSTATES, XEN_RUNSTATE_UPDATE
 
-PROBE, QUESTIONS = "runstate-probe.c", "runstate-probe.h"
+PROBE, QUESTIONS = "runstate-probe", "runstate-probe.h"
+STUBS = "0/0/0/0/stubs"  # deep enough for "../xen.h"
 SECTION, VERSION_SECTION = ".rs_abi", ".rs_ver"  # 8 characters are what a COFF name can hold
 
 # One object for each struct, in a section of its own: every member that is an integer is 1 in it,
@@ -40,12 +45,33 @@ class Unit(NamedTuple):
     """A translation unit: declarations (C text), the subjects, and whether the 16 are asserted.
 
     ``asked`` are more constant expressions; that the unit compiles with them is their answer.
+    ``stubs`` are headers to find empty where there are none.
     """
 
     declarations: str
     subjects: tuple[Subject, ...]
     assertions: tuple[Condition, ...] = ()
     asked: tuple[str, ...] = ()
+    stubs: tuple[str, ...] = ()
+
+
+class Language(NamedTuple):
+    """What a compiler is asked in: ``options`` are added to its command line.
+
+    ``braces``: whether one pair of braces initialises any integer, _Atomic ones too.
+    """
+
+    suffix: str
+    options: tuple[str, ...]
+    macros: str
+    braces: bool
+
+
+def language(command: str) -> Language:
+    """Return the language that a command line compiles: ``g++-12 -m32``, ``clang -x c++``."""
+    words = shlex.split(command)
+    named = re.search(r"\+\+(-[\d.]+)?$", os.path.basename(words[0]))
+    return CXX if named or re.search(r"(^| )-x ?c\+\+", command) else C
 
 
 class Numbers(NamedTuple):
@@ -58,17 +84,18 @@ class Numbers(NamedTuple):
     signed: int
 
 
-def sources(unit: Unit) -> dict[str, str]:
-    """Return the C files of a unit by name: PROBE is the one to compile."""
+def sources(unit: Unit, asked_in: Language) -> dict[str, str]:
+    """Return the files of a unit by name; PROBE is the one to compile."""
     return {
-        PROBE: f'{unit.declarations}\n#include "{QUESTIONS}"\n',
-        QUESTIONS: "\n".join(_questions(unit)) + "\n",
+        **{os.path.normpath(f"{STUBS}/{stub}"): "" for stub in unit.stubs},
+        PROBE + asked_in.suffix: f'{unit.declarations}\n#include "{QUESTIONS}"\n',
+        QUESTIONS: "\n".join(_questions(unit, asked_in)) + "\n",
     }
 
 
-def _questions(unit: Unit) -> Iterator[str]:
+def _questions(unit: Unit, asked_in: Language) -> Iterator[str]:
     yield "#pragma GCC system_header"
-    yield _MACROS
+    yield _MACROS + asked_in.macros
     if unit.assertions:
         yield _assertion_names()
         yield from map(_assertion, unit.assertions)
@@ -77,12 +104,12 @@ def _questions(unit: Unit) -> Iterator[str]:
     yield f'__attribute__((section("{SECTION}"), used))'
     yield "static const unsigned long long rs_abi[] = {"
     for number, subject in enumerate(unit.subjects):
-        yield from (f"\t{expression}," for expression in _expressions(subject, f"rs_{number}"))
+        yield from (f"\t(u64_)({one})," for one in _expressions(subject, f"rs_{number}"))
     yield from (f"\t{expression}," for expression in unit.asked)
     yield "\t0\n};"  # C has no empty array
     yield "#if !defined(__clang__) || __has_attribute(scalar_storage_order)"
     for number, subject in enumerate(unit.subjects):
-        if subject.members:  # without, it may be no struct at all
+        if subject.members and asked_in.braces:  # without members, it may be no struct at all
             yield f'__attribute__((section("{IMAGE_SECTION}{number}"), used))'
             ones = ", ".join(_ones(subject, f"rs_{number}"))
             yield f"static const {subject.c_type} rs_image_{number} = {{ {ones} }};"
@@ -91,23 +118,53 @@ def _questions(unit: Unit) -> Iterator[str]:
     yield "static const char rs_ver[] = __VERSION__;"
 
 
+_MACROS = """\
+typedef unsigned long long u64_;
+#define offsetof_(T, f) __builtin_offsetof(T, f)
+#define sizeof_field_(T, f) sizeof(((T *)0)->f)
+struct rs_control { int there; };
+"""
+
 # element_() takes one dimension from an array and leaves what is none as it is; all of it must
 # compile for whatever a member may be. A comma's right side decays as a value does, which tells
 # an array from a pointer, and has no qualifiers and no _Atomic.
-_MACROS = f"""\
-#define offsetof_(T, f) __builtin_offsetof(T, f)
-#define sizeof_field_(T, f) sizeof(((T *)0)->f)
+_C_MACROS = f"""\
+#define alignof_(T) _Alignof(T)
 #define of_type_(T) (*(T *)0)
 #define value_(x) ((void)0, x)
-#define class_(x) __builtin_classify_type(x)
+#define kind_(x) __builtin_classify_type(x)
 #define same_type_(x, y) __builtin_types_compatible_p(__typeof__(x), __typeof__(y))
-#define is_array_(x) (class_(x) == {POINTER} && !same_type_(x, value_(x)))
+#define is_array_(x) (kind_(x) == {POINTER} && !same_type_(x, value_(x)))
 #define array_(x) __builtin_choose_expr(is_array_(x), x, (char *)0)
 #define element_(x) __builtin_choose_expr(is_array_(x), array_(x)[0], x)
-#define is_integer_(x) (class_(x) >= {INTEGER} && class_(x) < {POINTER})
+#define element_type_(T) __typeof__(element_(of_type_(T)))
+#define is_integer_(x) (kind_(x) >= {INTEGER} && kind_(x) < {POINTER})
 #define integer_(x) __builtin_choose_expr(is_integer_(x), x, 0)
-#define is_signed_(x) ((__typeof__(value_(integer_(x))))-1 < 0)
-struct rs_control {{ int there; }};"""
+#define class_(T) kind_(of_type_(T))
+#define signed_(T) ((__typeof__(value_(integer_(of_type_(T)))))-1 < 0)"""
+
+# A class may be one that cannot be passed to kind_() by value, so the traits are asked first.
+_CXX_MACROS = f"""\
+#define alignof_(T) alignof(T)
+#define _Static_assert static_assert
+#define element_type_(T) rs_element<T>::type
+#define class_(T) rs_class<T>::is
+#define signed_(T) rs_signed<T>::is
+template <class T> struct rs_element {{ typedef T type; }};
+template <class T, decltype(sizeof(0)) n> struct rs_element<T[n]> {{ typedef T type; }};
+template <class T, bool = __is_class(T), bool = __is_union(T)> struct rs_class
+{{ enum {{ is = __builtin_classify_type(*(T *)0) }}; }};
+template <class T> struct rs_class<T, true, false> {{ enum {{ is = {STRUCT} }}; }};
+template <class T> struct rs_class<T, false, true> {{ enum {{ is = {UNION} }}; }};
+template <class T, bool = (class_(T) >= {INTEGER} && class_(T) < {POINTER})> struct rs_signed
+{{ enum {{ is = 0 }}; }};
+template <class T, bool = __is_enum(T)> struct rs_integer {{ typedef T type; }};
+template <class T> struct rs_integer<T, true> {{ typedef __underlying_type(T) type; }};
+template <class T> struct rs_signed<T, true>
+{{ typedef typename rs_integer<T>::type integer; enum {{ is = (integer)-1 < (integer)0 }}; }};"""
+
+C = Language(".c", (), _C_MACROS, True)
+CXX = Language(".cc", ("-fno-access-control",), _CXX_MACROS, False)
 
 
 def has_member(c_type: str, member: str) -> str:
@@ -137,21 +194,20 @@ def _types(subject: Subject, prefix: str) -> Iterator[str]:
         whole = f"(({subject.c_type} *)0)->{member.name}"
         yield f"typedef __typeof__({whole}) {name}_0;"
         for depth in range(DIMENSIONS):
-            element = f"element_(of_type_({name}_{depth}))"
-            yield f"typedef __typeof__({element}) {name}_{depth + 1};"
+            yield f"typedef element_type_({name}_{depth}) {name}_{depth + 1};"
 
 
 def _expressions(subject: Subject, prefix: str) -> Iterator[str]:
     c_type = subject.c_type
-    yield from (f"sizeof({c_type})", f"_Alignof({c_type})", f"class_(of_type_({c_type}))")
+    yield from (f"sizeof({c_type})", f"alignof_({c_type})", f"class_({c_type})")
     for number, member in enumerate(subject.members):
         element = f"{prefix}_{number}_{DIMENSIONS}"
         yield from (
             f"offsetof_({c_type}, {member.name})",
             f"sizeof_field_({c_type}, {member.name})",
             f"sizeof({element})",
-            f"class_(of_type_({element}))",
-            f"is_signed_(of_type_({element}))",
+            f"class_({element})",
+            f"signed_({element})",
         )
 
 

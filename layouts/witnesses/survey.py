@@ -23,6 +23,7 @@ from runstate_abi.layouts.model import (
     WitnessError,
     compare,
 )
+from runstate_abi.layouts.structs.mirrors import AS_CLAIMED, Mirrors
 from runstate_abi.layouts.structs.runstate import (
     CLAIMS,
     COMPAT,
@@ -34,21 +35,30 @@ from runstate_abi.layouts.structs.runstate import (
 
 
 def holding(
-    witness: str, seen: Layouts, claims: Mapping[str, Layout], abi: Abi, assumed: bool = False
+    witness: str,
+    seen: Layouts,
+    claims: Mapping[str, Layout],
+    abi: Abi,
+    assumed: bool = False,
+    mirrors: Mirrors = AS_CLAIMED,
 ) -> Finding:
     """Compare every definition that a witness has with the claim of its name."""
     found = tuple(layout for layout in seen.found if layout.name in claims)
+    claims = {name: mirrors.claimed(layout) for name, layout in claims.items()}
+    names = dict(mirrors.members)
     results = [compare(claims[layout.name], layout, seen.source) for layout in found]
     every = [difference for result in results for difference in result.differences]
     differences = tuple(d for d in every if d.kind != SIGN)
     contradicting = {d.struct for d in differences}
+    signs = {name for member in mirrors.signs for name in names.get(member, (member,))}
     notes = [_other_abi(layout) for layout in found if layout.name in contradicting]
     notes += [note for layout in found for note in _in_padding(claims[layout.name], layout)]
     notes += [
         f"struct {d.struct}: {d.member} is {d.seen} here and {d.spec} in the claim: equal by bytes"
         for d in every
-        if d.kind == SIGN
+        if d.kind == SIGN and d.member not in signs
     ]
+    notes += [_by_other_names(claims[layout.name], layout) for layout in found]
     return Finding(
         witness,
         seen.source,
@@ -76,6 +86,23 @@ def _in_padding(claimed: Layout, seen: Layout) -> Iterator[str]:
                 f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
                 f"size {row.size}, where the claim has padding: equal by bytes"
             )
+
+
+# The --member options that make a layout equal: where the claim has a member, there are integers of
+# other names and the same bytes.
+def _by_other_names(claimed: Layout, seen: Layout) -> str:
+    options, left = [], {row for row in seen.members if not claimed.hides(row)}
+    for row in claimed.members:
+        own = [r for r in seen.members if row.offset <= r.offset and r.end <= row.end]
+        left -= set(own)
+        alike = all((r.type.size, r.type.kind) == (row.type.size, row.type.kind) for r in own)
+        if sum(r.size for r in own) != row.size or not alike:
+            return ""
+        if [r.name for r in own] != [row.name]:
+            options.append(f"--member {row.name}={','.join(r.name for r in own)}")
+    if left or not options or claimed.size != seen.size:
+        return ""
+    return f"struct {seen.name}: equal by bytes, only names differ: {' '.join(options)}"
 
 
 # A layout that contradicts its own ABI's claim but fits another's: the likeliest explanation.
@@ -200,13 +227,15 @@ def _as_guests_get_it(finding: Finding) -> Finding:
     return finding._replace(notes=(*finding.notes, note))
 
 
-def asked_of_header(
-    command: str, header: str, structs: Sequence[tuple[str, str]], abi: Abi | None
-) -> Finding:
-    """Return what a compiler makes of the user's own structs: (name in C, name of the claim)."""
+def asked_of_header(command: str, header: str, mirrors: Mirrors, abi: Abi | None) -> Finding:
+    """Return what a compiler makes of the user's own structs (WitnessError)."""
     from runstate_abi.layouts.witnesses import header as headers
 
-    seen = [headers.observe(header, name, claimed, command, abi) for name, claimed in structs]
+    forms = {NATIVE.name: mirrors.claimed(NATIVE), COMPAT.name: mirrors.claimed(COMPAT)}
+    seen = [
+        headers.observe(header, name, forms[claimed], command, abi)
+        for name, claimed in mirrors.structs
+    ]
     found_abi = seen[0].abi
     claims = CLAIMS[found_abi.name]
     found = tuple(layout for observed in seen for layout in observed.layouts.found)
@@ -215,16 +244,20 @@ def asked_of_header(
     # with the way that has it, and anything else with KVM's.
     if any(x.name == COMPAT.name and x.alignment == claims.compat_xen.alignment for x in found):
         expected[COMPAT.name] = claims.compat_xen
-    names = ", ".join(name for name, _ in structs)
+    names = ", ".join(name for name, _ in mirrors.structs)
     layouts = Layouts("compiler", f"{header}: {names}; {seen[0].layouts.source}", found)
-    finding = _as_guests_get_it(holding(command, layouts, expected, found_abi))
+    finding = holding(command, layouts, expected, found_abi, mirrors=mirrors)
+    finding = _as_guests_get_it(finding)
     unrecorded = [text for observed in seen for text in observed.unrecorded]
+    notes = [observed.note for observed in seen if observed.note]
     finding = finding._replace(
         path=header,
-        names=tuple((claimed, name) for name, claimed in structs),
+        names=tuple((claimed, name) for name, claimed in mirrors.structs),
         unrecorded=tuple(dict.fromkeys((*finding.unrecorded, *unrecorded))),
+        notes=tuple(dict.fromkeys((*finding.notes, *notes))),
     )
-    return judged(finding, evaluate_what_is_there(found, found_abi.name, KVM_SIZES))
+    as_claimed = map(mirrors.named_as_claimed, found)
+    return judged(finding, evaluate_what_is_there(as_claimed, found_abi.name, KVM_SIZES))
 
 
 def evaluate_what_is_there(

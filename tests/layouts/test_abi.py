@@ -21,6 +21,7 @@ MEASURED = {
     "arm64": (48, 8, 0, 8, 16),
     "arm32": (48, 8, 0, 8, 16),
     "riscv64": (48, 8, 0, 8, 16),
+    "x86_64-windows": (48, 8, 0, 8, 16),
     "i386-windows": (48, 8, 0, 8, 16),
 }
 
@@ -33,6 +34,7 @@ POINTERS = {
     "arm64": (8, True),
     "arm32": (4, True),
     "riscv64": (8, True),
+    "x86_64-windows": (8, False),
     "i386-windows": (4, False),
 }
 

@@ -56,7 +56,7 @@ class Answers:
             hashes = [self.hash(path) for path in paths]
         except OSError:
             return None
-        asked = (*settings[:2], sorted(settings.allowed))
+        asked = (*settings[:2], sorted(settings.allowed), settings.mirrors)
         # A compressed tarball is recognised by its name, so the bytes alone are no key.
         kinds = [packages.is_archive(path) for path in paths]
         return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())

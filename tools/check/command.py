@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.findings import (
@@ -15,6 +16,7 @@ from runstate_abi.layouts.findings import (
     unreadable,
 )
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.structs.mirrors import Mirrors
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.check import options as words
@@ -59,7 +61,7 @@ def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     abi = ABI.get(options.abi)
     if options.header:
-        yield from _of_header(options, options.cc or ["gcc"])
+        yield from _of_header(options)
     elif options.cc:
         yield from survey.asked_of_compilers(options.cc, named=True, abi=abi)
     if options.files:
@@ -71,26 +73,39 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield from _of_this_kernel(options)
 
 
-def _of_header(options: argparse.Namespace, commands: list[str]) -> Iterator[Finding]:
-    abi = ABI.get(options.abi)
-    for command in commands:
-        for mirrored in _apart(options.structs):
+def _of_header(options: argparse.Namespace) -> Iterator[Finding]:
+    from runstate_abi.layouts.witnesses import header
+
+    for command in options.cc or ["gcc"]:
+        for group in _apart(options.mirrors):
+            ask = partial(survey.asked_of_header, mirrors=group, abi=ABI.get(options.abi))
             try:
-                yield survey.asked_of_header(command, options.header, mirrored, abi)
+                yield ask(command, options.header)
             except WitnessError as error:
-                yield unchecked(command, options.header, str(error))
+                if not options.cc and header.looks_like_cxx(options.header):
+                    yield from _or_unchecked("g++", options.header, ask)
+                else:
+                    yield unchecked(command, options.header, str(error))
+
+
+def _or_unchecked(
+    command: str, header: str, ask: Callable[[str, str], Finding]
+) -> Iterator[Finding]:
+    try:
+        yield ask(command, header)
+    except WitnessError as error:
+        yield unchecked(command, header, str(error))
 
 
 # Two structs that mirror one claim are asked apart; a native and a compat one are asked together,
 # because the kernel's conditions are about both.
-def _apart(texts: Iterable[str]) -> list[list[tuple[str, str]]]:
-    groups: list[list[tuple[str, str]]] = []
-    for name, claim in map(words.mirrored, texts):
-        free = (group for group in groups if all(other != claim for _, other in group))
-        group = next(free, None)
-        if group is None:
-            groups.append(group := [])
-        group.append((name, claim))
+def _apart(mirrors: Mirrors) -> list[Mirrors]:
+    groups: list[Mirrors] = []
+    for name, claim in mirrors.structs:
+        free = (n for n, group in enumerate(groups) if claim not in dict(group.structs).values())
+        place = next(free, len(groups))
+        before = groups[place].structs if place < len(groups) else ()
+        groups[place : place + 1] = [mirrors._replace(structs=(*before, (name, claim)))]
     return groups
 
 
@@ -107,7 +122,9 @@ def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Ite
     from runstate_abi.layouts.witnesses import kernels, packages
 
     allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
-    settings = kernels.Settings(ABI.get(options.abi), options.btf_base, frozenset(allowed))
+    settings = kernels.Settings(
+        ABI.get(options.abi), options.btf_base, frozenset(allowed), options.mirrors
+    )
     several = any(os.path.isdir(path) or packages.is_archive(path) for path in paths)
     if options.jobs or options.dask or several:
         from runstate_abi.tools.check import fleet

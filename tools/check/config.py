@@ -34,6 +34,8 @@ KEYS = (
     Key("cc",            "cc",            list),
     Key("header",        "header",        str,  is_path=True),
     Key("struct",        "structs",       list),
+    Key("member",        "members",       list),
+    Key("allow",         "allow",         list),
     Key("format",        "formats",       list),
     Key("coverage",      "coverage",      bool),
     Key("require",       "require",       list),

@@ -3,6 +3,9 @@
 import argparse
 
 from runstate_abi.layouts.abi import ABI
+from runstate_abi.layouts.model import LayoutError
+from runstate_abi.layouts.structs import mirrors
+from runstate_abi.layouts.structs.mirrors import CHOICES
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.tools.options import count, nearest, new_parser
 from runstate_abi.tools.reports.formats import COVERAGE, FORMATS
@@ -38,8 +41,11 @@ def parser() -> argparse.ArgumentParser:
     _repeatable(parser, "--allow-missing", "NAME", "a struct or a witness that need not be there")
     _repeatable(parser, "--cc", "COMMAND", "a compiler: 'gcc -m32'")
     add("--header", metavar="FILE", help="measure structs of this C header with --cc")
-    which = f"a struct of the header, and which of {' or '.join(RUNSTATE_STRUCTS)} it mirrors"
+    which = f"a struct of the header or files, and which of {CHOICES} it mirrors"
     _repeatable(parser, "--struct", "NAME[=CLAIM]", which, "structs")
+    names = "what a member is called there: time=running,runnable,blocked,offline"
+    _repeatable(parser, "--member", "MEMBER=NAME,...", names, "members")
+    _repeatable(parser, "--allow", "sign:MEMBER", "do not say that its sign differs")
     _report_options(parser)
     add("-j", "--jobs", type=count, metavar="N", help="processes for many files (all cores)")
     add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
@@ -110,17 +116,22 @@ def _project_has_ours() -> bool:
 def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.abi is not None and options.abi not in ABI:
         parser.error(f"argument --abi: no ABI {options.abi!r}: there are {', '.join(ABI)}")
-    if bool(options.structs) != bool(options.header):
-        parser.error("--header FILE and --struct NAME go together")
+    if options.header and not options.structs:
+        parser.error("--header FILE needs --struct NAME")
+    if (options.structs or options.members or options.allow) and not (
+        options.header or options.files
+    ):
+        parser.error("--struct, --member and --allow are about a --header or files")
     if options.stdin > 1:
         parser.error("- is standard input, which can be read once")
     if options.jobs is not None and options.jobs < 1:
         parser.error(f"argument -j: {options.jobs} processes")
-    for text in options.structs or ():
-        name, claim = mirrored(text)
-        if claim not in RUNSTATE_STRUCTS:
-            choices = " or ".join(f"{name}={struct}" for struct in RUNSTATE_STRUCTS)
-            parser.error(f"--struct {text}: say which struct it mirrors: {choices}")
+    try:
+        options.mirrors = mirrors.mirrors(
+            options.structs or (), options.members or (), options.allow or ()
+        )
+    except LayoutError as error:
+        parser.error(str(error))
     if options.require:
         from runstate_abi.tools.reports import coverage
 
@@ -133,12 +144,6 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
 
 # The structs, and the debug info that a file may be without.
 ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
-
-
-def mirrored(text: str) -> tuple[str, str]:
-    """Return (the name in C, the claim's name) of ``NAME[=CLAIM]``."""
-    name, _, claim = text.partition("=")
-    return name, claim or name
 
 
 def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[tuple[str, str]]:

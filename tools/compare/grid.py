@@ -168,6 +168,7 @@ TARGETS = {
     "arm64":        "aarch64-linux-gnu",
     "arm32":        "arm-linux-gnueabihf",
     "riscv64":      "riscv64-linux-gnu",
+    "x86_64-windows": "x86_64-windows-gnu",
     "i386-windows": "x86-windows-gnu",
 }
 # fmt: on

@@ -11,7 +11,7 @@ from runstate_abi.layouts.model import WitnessError, compare
 from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import compiler
 from runstate_abi.layouts.witnesses.compiler import OURS, header_unit, observe
-from runstate_abi.layouts.witnesses.probe import Unit
+from runstate_abi.layouts.witnesses.probe import Subject, Unit
 
 # One command line at least for each ABI; clang is a cross compiler by itself.
 COMMANDS = {
@@ -27,6 +27,8 @@ COMMANDS = {
     "clang --target=riscv64-linux-gnu": "riscv64",
     "clang --target=i686-w64-windows-gnu": "i386-windows",
     "clang --target=i686-pc-windows-msvc": "i386-windows",
+    "clang --target=x86_64-pc-windows-msvc": "x86_64-windows",
+    "clang --target=x86_64-w64-windows-gnu": "x86_64-windows",
 }
 
 
@@ -115,7 +117,7 @@ def test_a_users_header_is_measured(command, tmp_path):
         tmp_path,
         "typedef struct { unsigned state; unsigned long long state_entry_time, time[4]; } mine;",
     )
-    (seen,) = observe(header_unit(path, [("mine", NATIVE.name)]), command).layouts.found
+    (seen,) = observe(header_unit(path, [Subject("mine", NATIVE.name)]), command).layouts.found
     differing = [d.kind for d in compare(NATIVE, seen, command).differences]
     assert differing == ["signedness-mismatch"]
 
@@ -125,7 +127,7 @@ def test_a_users_header_is_measured(command, tmp_path):
 def test_include_paths_come_with_the_command(command, tmp_path):
     (tmp_path / "types.h").write_text("typedef unsigned long long my64;\n")
     text = "#include <types.h>\nstruct mine { int state; my64 state_entry_time, time[4]; };"
-    unit = header_unit(header(tmp_path, text), [("struct mine", NATIVE.name)])
+    unit = header_unit(header(tmp_path, text), [Subject("struct mine", NATIVE.name)])
     (seen,) = observe(unit, command.format(folder=tmp_path)).layouts.found
     assert compare(NATIVE, seen, command).differences == ()
 
@@ -146,14 +148,14 @@ BAD_HEADERS = {
 def test_a_header_that_cannot_be_measured_is_one_line(command, case, tmp_path):
     text, message = BAD_HEADERS[case]
     with pytest.raises(WitnessError) as refusal:
-        observe(header_unit(header(tmp_path, text), [("struct mine", NATIVE.name)]), command)
+        observe(header_unit(header(tmp_path, text), [Subject("struct mine", NATIVE.name)]), command)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_header_that_is_not_there_is_named():
     with pytest.raises(WitnessError, match=r"/nowhere/mine\.h: no such header"):
-        header_unit("/nowhere/mine.h", [("struct mine", NATIVE.name)])
+        header_unit("/nowhere/mine.h", [Subject("struct mine", NATIVE.name)])
 
 
 BAD_COMMANDS = {

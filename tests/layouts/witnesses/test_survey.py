@@ -8,6 +8,7 @@ import pytest
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Field, Layouts
+from runstate_abi.layouts.structs.mirrors import Mirrors
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import header as headers
 from runstate_abi.layouts.witnesses import kernels, survey
@@ -26,11 +27,11 @@ def test_three_encodings_and_the_conditions_are_compared():
     assert list(asked) == [
         ("construct", "x86_64"),
         ("ctypes", "x86_64"),
-        ("C rule", "7 ABIs"),
+        ("C rule", "8 ABIs"),
         ("conditions", "x86_64"),
         ("conditions", "i386"),
     ]
-    assert [f.compared for f in asked.values()] == [26, 28, 7 * 28, 0, 0]
+    assert [f.compared for f in asked.values()] == [26, 28, 8 * 28, 0, 0]
     assert [len(f.evaluations) for f in asked.values()] == [0, 0, 0, 26, 23]
     assert not any(f.differences or f.not_checked for f in asked.values())
 
@@ -123,7 +124,9 @@ def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tm
     btf, dwarf = kernels.asked_of_files([binary], kernels.Settings())
     header = tmp_path / "mine.h"
     header.write_text(f"typedef unsigned long long u64;\n{struct}\n")
-    compiled = survey.asked_of_header(command, str(header), [(NATIVE.name, NATIVE.name)], None)
+    compiled = survey.asked_of_header(
+        command, str(header), Mirrors(((NATIVE.name, NATIVE.name),)), None
+    )
     said = [
         ([str(d._replace(source="")) for d in f.differences if "alignment" not in d.kind], f.notes)
         for f in (btf, dwarf, compiled)
@@ -150,7 +153,7 @@ def test_members_that_nobody_can_name_are_not_recorded(tmp_path, monkeypatch):
         pytest.skip("gcc: not installed")
     header = tmp_path / "mine.h"
     header.write_text("struct mine { int state; unsigned long long state_entry_time, time[4]; };")
-    asked = ("gcc", str(header), [("mine", NATIVE.name)], None)
+    asked = ("gcc", str(header), Mirrors((("mine", NATIVE.name),)), None)
     assert survey.asked_of_header(*asked).unrecorded == ()
     monkeypatch.setattr(headers, "DEBUG_INFO", ())
     assert survey.asked_of_header(*asked).unrecorded == ("other members",)

@@ -15,6 +15,7 @@ import pytest
 from runstate_abi.layouts import constructs
 from runstate_abi.layouts.findings import exit_code, unchecked
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.structs.mirrors import Mirrors
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
@@ -137,7 +138,7 @@ def asked(kind, witness, folder, monkeypatch):
         header = folder / "source.h"
         header.write_text(_START + text)
         try:
-            structs = [(NATIVE.name, NATIVE.name)]
+            structs = Mirrors(((NATIVE.name, NATIVE.name),))
             return [survey.asked_of_header(compiler, str(header), structs, None)]
         except WitnessError as error:
             return [unchecked(compiler, str(header), str(error))]

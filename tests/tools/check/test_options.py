@@ -37,7 +37,12 @@ REFUSED = {
     "--abi m68k":                      "no ABI 'm68k': there are x86_64, i386,",
     "-j 0":                            "argument -j: 0 processes",
     "-j many":                         "argument -j/--jobs: many is not a number",
-    "--header mine.h":                 "--header FILE and --struct NAME go together",
+    "--header mine.h":                 "--header FILE needs --struct NAME",
+    "--struct mine=native":            "--struct, --member and --allow are about a",
+    "--header m.h --struct native --member time=a,b":  "--member time=a,b: time has 1 or 4 names",
+    "--header m.h --struct native --member tme=a":     "no member 'tme': there are state,",
+    "--header m.h --struct native --member state=time": "time: two rows have this name",
+    "--header m.h --struct native --allow sign:entry": "there are sign:state,",
     "--header mine.h --struct mine":   "say which struct it mirrors: mine=vcpu_runstate_info or",
 }
 # fmt: on

@@ -7,6 +7,7 @@ import pytest
 from runstate_abi.layouts.model import compare
 from runstate_abi.layouts.structs.runstate import claim
 from runstate_abi.layouts.witnesses import compiler
+from runstate_abi.layouts.witnesses.probe import Subject
 from runstate_abi.tools.languages import c
 from runstate_abi.tools.languages.promises import GUESTS
 
@@ -58,7 +59,7 @@ def test_a_compiler_measures_the_claims_in_the_declarations(emitted, tmp_path, c
         pytest.skip(f"{command.split()[0]}: not installed")
     header = tmp_path / "runstate.h"
     header.write_text(emitted("c"))
-    names = [(f"struct {c.type_name(g.bits)}", g.layout.name) for g in GUESTS]
+    names = [Subject(f"struct {c.type_name(g.bits)}", g.layout.name) for g in GUESTS]
     unit = compiler.header_unit(str(header), names)
     seen = compiler.observe(unit, f"{command} -ffreestanding").layouts
     compared = [compare(g.layout, x, "") for g, x in zip(GUESTS, seen.found, strict=True)]
