@@ -82,8 +82,8 @@ def member(text: str) -> tuple[str, Names]:
     if claimed not in counts:
         raise LayoutError(f"--member {text}: no member {claimed!r}: there are {', '.join(counts)}")
     if not all(names) or counts[claimed] % len(names):
-        wanted = "1 name" if counts[claimed] == 1 else f"1 or {counts[claimed]} names"
-        raise LayoutError(f"--member {text}: {claimed} has {wanted}")
+        elements = f"{counts[claimed]} element{'s'[: counts[claimed] > 1]}"
+        raise LayoutError(f"--member {text}: {len(names)} names for {elements}")
     return claimed, names
 
 

@@ -29,7 +29,7 @@ TAKEN_FOR_GRANTED = {
     "Xen's xen.h":         ('#include "xen.h"\n' + XEN, f"{ALONE}, without xen.h (not there)"),
     "xen.h in a folder":   ("#include <xen/interface/xen.h>\n" + XEN, f"{ALONE}, without xen/interface/xen.h (not there)"),
     "xen.h above":         ('#include "../xen.h"\n' + XEN, f"{ALONE}, without ../xen.h (not there)"),
-    "two headers":         ("#include <linux/types.h>\n#include <xen/xen.h>\n" + XEN, xen/xen.h (not there)"),
+    "two headers":         ("#include <linux/types.h>\n#include <xen/xen.h>\n" + XEN, "xen/xen.h (not there)"),
     "Linux's handles":     (INFO.format("uint64_t", "") + "DEFINE_GUEST_HANDLE_STRUCT(vcpu_runstate_info);\nstruct a { GUEST_HANDLE(vcpu_runstate_info) h; };\n", ALONE),
 }
 COMPILERS = ("gcc", "clang", "g++", "clang++", "aarch64-linux-gnu-gcc", "clang --target=riscv64-linux-gnu")
@@ -102,9 +102,7 @@ def test_a_struct_of_cxx_is_measured(tmp_path, command, text):
     name, differing = CXX[text]
     given = Mirrors(((name, NATIVE.name),))
     finding = measured(tmp_path, U64 + text, command, given, "info.hpp")
-    members = {
-        d.member.partition("$")[0].replace("_vptr.info", "_vptr") for d in finding.differences
-    }
+    members = {d.member for d in finding.differences if not d.member.startswith("_vptr")}
     assert " ".join(sorted(members - {""})) == differing
 
 

@@ -39,7 +39,7 @@ REFUSED = {
     "-j many":                         "argument -j/--jobs: many is not a number",
     "--header mine.h":                 "--header FILE needs --struct NAME",
     "--struct mine=native":            "--struct, --member and --allow are about a",
-    "--header m.h --struct native --member time=a,b":  "--member time=a,b: time has 1 or 4 names",
+    "--header m.h --struct native --member time=a,b,c": "time=a,b,c: 3 names for 4 elements",
     "--header m.h --struct native --member tme=a":     "no member 'tme': there are state,",
     "--header m.h --struct native --member state=time": "time: two rows have this name",
     "--header m.h --struct native --allow sign:entry": "there are sign:state,",
