@@ -7,6 +7,7 @@ probe.py's.
 """
 
 import os
+import re
 import shlex
 import struct
 import subprocess
@@ -170,7 +171,7 @@ def compiled(unit: Unit, command: str) -> bytes | str:
 def does_not_compile(command: str, complaint: str) -> WitnessError:
     """Return the error that tells the first line of a compiler's complaint."""
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line]
+    errors = [line for line in lines if re.search(r"error(\[\w+\])?:", line)]
     first = (errors or lines or ["no message"])[0]
     # A line number in our own probe means nothing to the user.
     ours = probe.PROBE in first or probe.QUESTIONS in first

@@ -1,7 +1,7 @@
 """The witness of a compiler's full debug info: what DWARF says about a struct.
 
 A vmlinux, a kvm.ko or another relocatable object, xen-syms, a user's own .o: DWARF 2 to 5, split
-or not. DWARF rarely records an alignment. observe() reads with dwarf_entries.py; read() hands the
+or not. Compilers of C record no alignment. observe() reads with dwarf_entries.py; read() hands the
 file to drgn, an extra, which judge asks about functions.
 """
 
@@ -48,6 +48,7 @@ QUALIFIERS = (form.CONST, form.VOLATILE, form.RESTRICT, form.ATOMIC)
 # DW_ATE_*: complex_float, float, imaginary_float, decimal_float; signed, signed_char.
 FLOATS, SIGNED = (0x03, 0x04, 0x09, 0x0F), (0x05, 0x06)
 BIG, LITTLE = 1, 2  # DW_END_*
+RUST = 0x1C  # DW_LANG_Rust
 PLUS_UCONST = 0x23  # DW_OP_plus_uconst, how DWARF 2 says where a member is
 
 
@@ -183,7 +184,8 @@ def _layout(entries: Entries, seen: Entry, name: str, abi: Abi) -> Layout:
     refuse = f"{entries.path}: struct {name}: "
     try:
         rows = [row for row in _rows(entries, seen, 0, 0, refuse) if row.size]
-        return tiled(name, abi.name, seen.get(form.BYTE_SIZE) or 0, None, rows)
+        size, alignment = seen.get(form.BYTE_SIZE) or 0, seen.get(form.ALIGNMENT)
+        return tiled(name, abi.name, size, alignment, rows)
     except LayoutError as error:
         raise WitnessError(f"{refuse}{error}") from None
 
@@ -258,6 +260,8 @@ def _elements(entries: Entries, array: Entry) -> int:
 
 def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -> Field:
     seen, typedef, count = _resolved(entries, entries.type_of(member))
+    if seen and _language(entries, seen) == RUST:
+        seen = _transparent(entries, seen)
     if count > COUNT_MAX:
         raise WitnessError(f"{refuse}member {name} has {count} elements")
     size = seen.get(form.BYTE_SIZE) if seen else None
@@ -269,6 +273,23 @@ def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -
     return Field(
         offset, name, Scalar(typedef or entries.name(seen), size, signed, kind=kind), count
     )
+
+
+def _language(entries: Entries, seen: Entry) -> int:
+    return int(entries.entry(seen.unit, seen.unit.first).get(form.LANGUAGE) or 0)
+
+
+# Rust lays a struct of one member out as that member: AtomicU64 is a cell of a cell of an integer.
+def _transparent(entries: Entries, seen: Entry) -> Entry:
+    for _ in range(DEPTH_MAX):
+        inner = [one for one in entries.children(seen) if one.tag == form.MEMBER]
+        if seen.tag not in STRUCTS or len(inner) != 1:
+            break
+        found, _, count = _resolved(entries, entries.type_of(inner[0]))
+        if not found or count != 1 or found.get(form.BYTE_SIZE) != seen.get(form.BYTE_SIZE):
+            break
+        seen = found
+    return seen
 
 
 def _kind(entries: Entries, member: Entry, seen: Entry) -> tuple[str, bool | None]:

@@ -30,11 +30,12 @@ WORDS = {4: "I", 8: "Q"}  # of the module struct, by their size in bytes
 ARRAY, CLASS, ENUMERATION, MEMBER, POINTER, REFERENCE = 0x01, 0x02, 0x04, 0x0d, 0x0f, 0x10
 STRUCTURE, TYPEDEF, UNION, INHERITANCE, PTR_TO_MEMBER = 0x13, 0x16, 0x17, 0x1c, 0x1f
 SUBRANGE, BASE, CONST, ENUMERATOR, VOLATILE, RESTRICT = 0x21, 0x24, 0x26, 0x28, 0x35, 0x37
-RVALUE, ATOMIC, VARIANT_PART = 0x42, 0x47, 0x33
+RVALUE, ATOMIC, VARIANT_PART, NAMESPACE = 0x42, 0x47, 0x33, 0x39
 SIBLING, NAME, BYTE_SIZE, BIT_OFFSET, BIT_SIZE = 0x01, 0x03, 0x0b, 0x0c, 0x0d
 COMP_DIR, CONST_VALUE, UPPER_BOUND, COUNT, LOCATION = 0x1b, 0x1c, 0x2f, 0x37, 0x38
 DECLARATION, ENCODING, EXTERNAL, TYPE, ENDIANITY = 0x3c, 0x3e, 0x3f, 0x49, 0x65
 DATA_BIT_OFFSET, STR_OFFSETS_BASE, DWO_NAME, GNU_DWO_NAME = 0x6b, 0x72, 0x76, 0x2130
+LANGUAGE, ALIGNMENT = 0x13, 0x88
 GNU_DWO_NAME_BYTES = b"\xb0\x42"
 STRING, STRP, IMPLICIT, INDIRECT = 0x08, 0x0e, 0x21, 0x16
 FIXED = {0x0b: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1e: 16, 0x0c: 1, 0x19: 0, 0x21: 0,  # data, flag
@@ -47,6 +48,7 @@ BLOCKS = {0x0a: 1, 0x03: 2, 0x04: 4}
 ULEB, SLEB = (0x0f, 0x15, 0x1a, 0x1b, 0x22, 0x23, 0x1f01, 0x1f02), (0x0d,)
 # fmt: on
 NAMED = (STRUCTURE, CLASS, UNION, TYPEDEF)
+SCOPES = (STRUCTURE, CLASS, UNION, NAMESPACE)
 
 
 class Abbreviation(NamedTuple):
@@ -112,7 +114,16 @@ class Entries:
         self._known = 0  # abbreviations, in all tables
 
     def named(self, name: str) -> Iterator[Entry]:
-        """Yield every struct, class, union and typedef of this name, declarations too."""
+        """Yield every struct, class, union and typedef of this name, declarations too.
+
+        ``namespace::name`` is one inside others; a leading ``crate`` of Rust is any crate.
+        """
+        *scope, name = name.removeprefix("crate::").split("::")
+        for entry in self._named(name):
+            if not scope or self._scope(entry)[-len(scope) :] == scope:
+                yield entry
+
+    def _named(self, name: str) -> Iterator[Entry]:
         wanted = re.escape(name.encode() + b"\0")
         strings = [hit.start() for hit in islice(re.finditer(wanted, self.str), STRINGS_MAX + 1)]
         if len(strings) > STRINGS_MAX:
@@ -138,6 +149,21 @@ class Entries:
             value, at = self._value(unit, form, at) if form != IMPLICIT else (implicit, at)
             attributes[attribute] = form, value
         return Entry(unit, start, found.tag, found.children, attributes, at)
+
+    # The names of the namespaces and structs that an entry is in.
+    def _scope(self, entry: Entry) -> list[str]:
+        above: list[str] = []
+        at = entry.unit.first
+        while at < entry.start:
+            if self.info[at] == 0:
+                above.pop()
+                at += 1
+                continue
+            outer = self.entry(entry.unit, at)
+            if outer.children:
+                above.append(self.name(outer) if outer.tag in SCOPES else "")
+            at = outer.end
+        return list(filter(None, above))
 
     def children(self, entry: Entry) -> Iterator[Entry]:
         """Yield the entries right below one, in their order."""

@@ -227,14 +227,17 @@ def _as_guests_get_it(finding: Finding) -> Finding:
     return finding._replace(notes=(*finding.notes, note))
 
 
-def asked_of_header(command: str, header: str, mirrors: Mirrors, abi: Abi | None) -> Finding:
+def asked_of_header(
+    command: str, header: str, mirrors: Mirrors, abi: Abi | None, is_rust: bool = False
+) -> Finding:
     """Return what a compiler makes of the user's own structs (WitnessError)."""
     from runstate_abi.layouts.witnesses import header as headers
+    from runstate_abi.layouts.witnesses import rust
 
+    observe = rust.observe if is_rust else headers.observe
     forms = {NATIVE.name: mirrors.claimed(NATIVE), COMPAT.name: mirrors.claimed(COMPAT)}
     seen = [
-        headers.observe(header, name, forms[claimed], command, abi)
-        for name, claimed in mirrors.structs
+        observe(header, name, forms[claimed], command, abi) for name, claimed in mirrors.structs
     ]
     found_abi = seen[0].abi
     claims = CLAIMS[found_abi.name]

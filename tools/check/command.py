@@ -62,11 +62,13 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     abi = ABI.get(options.abi)
     if options.header:
         yield from _of_header(options)
+    elif options.rust:
+        yield from _of_rust(options)
     elif options.cc:
         yield from survey.asked_of_compilers(options.cc, named=True, abi=abi)
     if options.files:
         yield from _of_files(options.files, options, fails=True)
-    if options.files or options.header or options.cc:
+    if options.files or options.header or options.rust or options.cc:
         return
     yield from survey.encodings()
     yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=abi)
@@ -86,6 +88,14 @@ def _of_header(options: argparse.Namespace) -> Iterator[Finding]:
                     yield from _or_unchecked("g++", options.header, ask)
                 else:
                     yield unchecked(command, options.header, str(error))
+
+
+def _of_rust(options: argparse.Namespace) -> Iterator[Finding]:
+    for command in options.cc or ["rustc"]:
+        for group in _apart(options.mirrors):
+            abi = ABI.get(options.abi)
+            ask = partial(survey.asked_of_header, mirrors=group, abi=abi, is_rust=True)
+            yield from _or_unchecked(command, options.rust, ask)
 
 
 def _or_unchecked(

@@ -33,6 +33,7 @@ KEYS = (
     Key("allow-missing", "allow_missing", list),
     Key("cc",            "cc",            list),
     Key("header",        "header",        str,  is_path=True),
+    Key("rust",          "rust",          str,  is_path=True),
     Key("struct",        "structs",       list),
     Key("member",        "members",       list),
     Key("allow",         "allow",         list),

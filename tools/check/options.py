@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     add("--abi", help=f"the ABI of files that do not say (default: x86_64): {', '.join(ABI)}")
     _repeatable(parser, "--allow-missing", "NAME", "a struct or a witness that need not be there")
     _repeatable(parser, "--cc", "COMMAND", "a compiler: 'gcc -m32'")
-    add("--header", metavar="FILE", help="measure structs of this C header with --cc")
+    add("--header", metavar="FILE", help="measure structs of this C or C++ header with --cc")
+    add("--rust", metavar="FILE", help="measure structs of this Rust file with rustc, or with --cc")
     which = f"a struct of the header or files, and which of {CHOICES} it mirrors"
     _repeatable(parser, "--struct", "NAME[=CLAIM]", which, "structs")
     names = "what a member is called there: time=running,runnable,blocked,offline"
@@ -116,12 +117,13 @@ def _project_has_ours() -> bool:
 def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.abi is not None and options.abi not in ABI:
         parser.error(f"argument --abi: no ABI {options.abi!r}: there are {', '.join(ABI)}")
-    if options.header and not options.structs:
-        parser.error("--header FILE needs --struct NAME")
-    if (options.structs or options.members or options.allow) and not (
-        options.header or options.files
-    ):
-        parser.error("--struct, --member and --allow are about a --header or files")
+    source = options.header or options.rust
+    if options.header and options.rust:
+        parser.error("--header and --rust: one at a time")
+    if source and not options.structs:
+        parser.error(f"--{'header' if options.header else 'rust'} FILE needs --struct NAME")
+    if (options.structs or options.members or options.allow) and not (source or options.files):
+        parser.error("--struct, --member and --allow are about --header, --rust or files")
     if options.stdin > 1:
         parser.error("- is standard input, which can be read once")
     if options.jobs is not None and options.jobs < 1:

@@ -38,7 +38,7 @@ REFUSED = {
     "-j 0":                            "argument -j: 0 processes",
     "-j many":                         "argument -j/--jobs: many is not a number",
     "--header mine.h":                 "--header FILE needs --struct NAME",
-    "--struct mine=native":            "--struct, --member and --allow are about a",
+    "--struct mine=native":            "--struct, --member and --allow are about --h",
     "--header m.h --struct native --member time=a,b,c": "time=a,b,c: 3 names for 4 elements",
     "--header m.h --struct native --member tme=a":     "no member 'tme': there are state,",
     "--header m.h --struct native --member state=time": "time: two rows have this name",
