@@ -1,12 +1,15 @@
 """``runstate emit``: the layouts in other people's languages, with assertions that hold them."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import ABI
-from runstate_abi.layouts.structs.runstate import COMPAT, RUNSTATE_STRUCTS, claim
+from runstate_abi.layouts.model import LayoutError
+from runstate_abi.layouts.structs import mirrors
+from runstate_abi.layouts.structs.runstate import COMPAT, claim
 from runstate_abi.tools import output
 from runstate_abi.tools.options import new_parser
 
@@ -41,10 +44,13 @@ LANGUAGES = (
 # fmt: on
 LANGUAGE = {language.word: language for language in LANGUAGES}
 WITH_MACROS = ("c", "c-reader")
+MIRRORED = ("c", "cpp", "rust")
+# A type's name, and nothing that would end the assertion that it stands in.
+_TYPE = re.compile(r"((struct|class) )?[a-zA-Z_]\w*(::\w+)*|typeof\([\w\s()*.>&-]+\)", re.ASCII)
 
 _DESCRIPTION = "The layouts in other people's languages, with assertions that hold them."
 _EPILOG = """\
---struct holds structs of your own headers: --struct 'struct my_info=vcpu_runstate_info' gives
+--struct is for structs of your own, in C, C++ and Rust: --struct 'struct my_info=native' gives
 assertions alone, for --abi, with the --macro of your tree. A struct that mirrors the compat form
 may be aligned to 1 (KVM packs it) or to 4 (Xen, i386): its alignment is not asserted.
 
@@ -57,18 +63,19 @@ def main(argv: list[str]) -> int:
     """Print one language's file, or write it, or say whether a committed one is stale."""
     made = parser()
     options = made.parse_args(argv)
-    if options.structs and options.language != "c":
-        made.error("--struct is for C: emit c --struct NAME=CLAIM")
+    if options.structs and options.language not in MIRRORED:
+        made.error(f"--struct is for {', '.join(MIRRORED)}: emit c --struct NAME=CLAIM")
+    if options.members and not options.structs:
+        made.error("--member needs --struct NAME=CLAIM")
     if options.macro and options.language not in WITH_MACROS:
         made.error("--macro is for C: emit c, emit c-reader")
-    for text in options.structs or ():
-        c_type, claimed = _mirrored(text)
-        tag = c_type.removeprefix("struct ")
-        if not (tag.isascii() and tag.isidentifier()):
-            made.error(f"--struct {text}: {c_type!r} is no type of C: 'struct my_info'")
-        if claimed not in RUNSTATE_STRUCTS:
-            choices = " or ".join(f"{c_type}={name}" for name in RUNSTATE_STRUCTS)
-            made.error(f"--struct {text}: say which struct it mirrors: {choices}")
+    try:
+        options.mirrors = mirrors.mirrors(options.structs or (), options.members or (), ())
+    except LayoutError as error:
+        made.error(str(error))
+    for name, _ in options.mirrors.structs:
+        if not _TYPE.fullmatch(name):
+            made.error(f"--struct {name}: {name!r} is no type: 'struct my_info'")
     command = " ".join(("runstate emit", *argv))
     return output.deliver(_lines(options), options.output, options.check, command)
 
@@ -88,8 +95,10 @@ def parser() -> argparse.ArgumentParser:
         dest="structs",
         action="append",
         metavar="NAME[=CLAIM]",
-        help=f"your own struct, and which of {' or '.join(RUNSTATE_STRUCTS)} it mirrors",
+        help=f"your own struct, and which of {mirrors.CHOICES} it mirrors",
     )
+    names = "what a member is called there: time=running,runnable,blocked,offline"
+    add("--member", dest="members", action="append", metavar="MEMBER=NAME,...", help=names)
     abis = f"of --struct (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), default="x86_64", metavar="ABI", help=abis)
     output.add_delivery(made)
@@ -98,16 +107,20 @@ def parser() -> argparse.ArgumentParser:
 
 def _lines(options: argparse.Namespace) -> Iterator[str]:
     from runstate_abi.tools.languages import c
+    from runstate_abi.tools.languages.promises import Mirror
+    from runstate_abi.tools.languages.rust_zig import rust_mirrored
 
     macro = c.MACRO[options.macro] if options.macro else c.MACROS[0]
     if not options.structs:
         return emitted(options.language, macro)
-    mirrors = []
-    for c_type, claimed in map(_mirrored, options.structs):
-        layout = claim(claimed, options.abi)
+    mirrored = []
+    for name, claimed in options.mirrors.structs:
+        layout = options.mirrors.claimed(claim(claimed, options.abi))
         layout = layout._replace(alignment=None) if claimed == COMPAT.name else layout
-        mirrors.append(c.Mirror(c_type, layout))
-    return c.mirrored(mirrors, macro)
+        mirrored.append(Mirror(name, layout))
+    if options.language == "c":
+        return c.mirrored(mirrored, macro)
+    return c.cpp_mirrored(mirrored) if options.language == "cpp" else rust_mirrored(mirrored)
 
 
 def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
@@ -116,9 +129,3 @@ def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
     module = import_module(f"runstate_abi.tools.languages.{language.module}")
     function: Callable[..., Iterator[str]] = getattr(module, language.function)
     return function(macro) if macro and word in WITH_MACROS else function()
-
-
-# (the C type, the claim's name) of ``NAME[=CLAIM]``.
-def _mirrored(text: str) -> tuple[str, str]:
-    name, _, claimed = text.partition("=")
-    return name, claimed or name.removeprefix("struct ")

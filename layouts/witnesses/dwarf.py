@@ -77,7 +77,7 @@ def _has_bytes(file: elf.Elf, name: str) -> bool:
     try:
         return bool(file.section(name))
     except WitnessError:
-        return True  # it is compressed: section_bytes() inflates it
+        return True  # it is compressed, or in parts: section_bytes() reads those
 
 
 def description(source: Source) -> str:

@@ -35,7 +35,7 @@ SIBLING, NAME, BYTE_SIZE, BIT_OFFSET, BIT_SIZE = 0x01, 0x03, 0x0b, 0x0c, 0x0d
 COMP_DIR, CONST_VALUE, UPPER_BOUND, COUNT, LOCATION = 0x1b, 0x1c, 0x2f, 0x37, 0x38
 DECLARATION, ENCODING, EXTERNAL, TYPE, ENDIANITY = 0x3c, 0x3e, 0x3f, 0x49, 0x65
 DATA_BIT_OFFSET, STR_OFFSETS_BASE, DWO_NAME, GNU_DWO_NAME = 0x6b, 0x72, 0x76, 0x2130
-LANGUAGE, ALIGNMENT = 0x13, 0x88
+LANGUAGE, SPECIFICATION, ALIGNMENT = 0x13, 0x47, 0x88
 GNU_DWO_NAME_BYTES = b"\xb0\x42"
 STRING, STRP, IMPLICIT, INDIRECT = 0x08, 0x0e, 0x21, 0x16
 FIXED = {0x0b: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1e: 16, 0x0c: 1, 0x19: 0, 0x21: 0,  # data, flag
@@ -105,6 +105,10 @@ class Entries:
         self.info, self.abbrev, self.str, self.str_offsets = (
             elf.section_bytes(file, f".debug_{name}{kind}") for name in names
         )
+        # DWARF 4 has its type units in a section of their own.
+        types = elf.section_bytes(file, f".debug_types{kind}")
+        self.types_start = len(self.info)
+        self.info = b"".join((self.info, types)) if types else self.info
         self.gnu_split = bool(re.search(GNU_DWO_NAME_BYTES, self.abbrev))
         self.units = list(islice(self._units(), UNITS_MAX))
         if len(self.units) == UNITS_MAX:
@@ -150,8 +154,10 @@ class Entries:
             attributes[attribute] = form, value
         return Entry(unit, start, found.tag, found.children, attributes, at)
 
-    # The names of the namespaces and structs that an entry is in.
+    # The names of the namespaces and structs that an entry is in. A type unit declares its type in
+    # them, and defines it outside.
     def _scope(self, entry: Entry) -> list[str]:
+        entry = self.type_of(entry, SPECIFICATION) or entry
         above: list[str] = []
         at = entry.unit.first
         while at < entry.start:
@@ -179,9 +185,9 @@ class Entries:
                 yield child
             at, depth = child.end, depth + child.children
 
-    def type_of(self, entry: Entry) -> Entry | None:
+    def type_of(self, entry: Entry, attribute: int = TYPE) -> Entry | None:
         """Return the entry of a type that another refers to; None is void."""
-        form, value = entry.attributes.get(TYPE, (0, None))
+        form, value = entry.attributes.get(attribute, (0, None))
         if value is None:
             return None
         if form in UNIT_REFERENCES:
@@ -238,16 +244,19 @@ class Entries:
             raise WitnessError(f"{self.path}: DWARF of version {version}: known are 2 to 5")
         if version < 5:
             place, address = struct.unpack_from(f"{self.order}{word}B", self.info, at + 2)
-            first = at + 3 + width
-            return Unit(start, first, end, version, width, address, place, b"", 0, self.gnu_split)
-        address, place = struct.unpack_from(f"{self.order}B{word}", self.info, at + 3)
-        at += 4 + width
+            at += 3 + width
+            is_type, skeleton = start >= self.types_start, self.gnu_split
+        else:
+            address, place = struct.unpack_from(f"{self.order}B{word}", self.info, at + 3)
+            at += 4 + width
+            # DW_UT_type, DW_UT_split_type; DW_UT_skeleton, DW_UT_split_compile have a dwo_id.
+            is_type, skeleton = kind in (2, 6), kind == 4
+            at += 8 if kind in (4, 5) else 0
         signature, offset = b"", 0
-        if kind in (2, 6):  # DW_UT_type, DW_UT_split_type
+        if is_type:
             signature = bytes(self.info[at : at + 8])
             offset = self._number(self.info, at + 8, width)
-        at += {2: 8 + width, 6: 8 + width, 4: 8, 5: 8}.get(kind, 0)
-        skeleton = kind == 4  # DW_UT_skeleton
+            at += 8 + width
         return Unit(start, at, end, version, width, address, place, signature, offset, skeleton)
 
     def _unit_at(self, place: int) -> Unit:

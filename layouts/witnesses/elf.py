@@ -92,26 +92,18 @@ class Elf(NamedTuple):
         """Tell whether there is a section of this name, with bytes in the file or without."""
         return bool(_named(self, name))
 
-    def number_of(self, name: str) -> int | None:
-        """Return the number of the section of this name that has bytes (WitnessError: two have)."""
-        found = [section for section in _named(self, name) if section.type != SHT_NOBITS]
-        if len(found) > 1:
-            raise WitnessError(f"{self.source}: {len(found)} sections are called {name}")
-        return self.sections.index(found[0]) if found else None
-
     def section(self, name: str) -> memoryview | None:
         """Return the bytes of section ``name``; None if there is none, or none in this file.
 
         A file of separated debug info keeps the headers of the sections that it left behind.
         Raises WitnessError if the name is not unique or the section is compressed.
         """
-        number = self.number_of(name)
-        if number is None:
-            return None
-        found = self.sections[number]
-        if found.flags & SHF_COMPRESSED:
+        found = [section for section in _named(self, name) if section.type != SHT_NOBITS]
+        if len(found) > 1:
+            raise WitnessError(f"{self.source}: {len(found)} sections are called {name}")
+        if any(section.flags & SHF_COMPRESSED for section in found):
             raise WitnessError(f"{self.source}: section {name} is compressed")
-        return self.data[found.offset : found.offset + found.size]
+        return next((self.data[row.offset : row.offset + row.size] for row in found), None)
 
 
 def parse(data: Buffer, source: str) -> Elf:
@@ -203,16 +195,23 @@ def _build_id(notes: memoryview, order: str) -> str | None:
 def section_bytes(file: Elf, name: str) -> Any:
     """Return the bytes of a section of debug info, inflated and relocated where they have to be.
 
+    Those of several sections of one name, which an object has of types, one behind the other.
     Nothing if there is no such section. WitnessError if they cannot be had.
     """
-    zipped = file.number_of(name.replace(".debug", ".zdebug"))
-    number = file.number_of(name)
-    number = zipped if number is None else number
-    if number is None:
-        return b""
+    zipped = name.replace(".debug", ".zdebug")
+    found = [
+        _of_section(file, number, called)
+        for called in dict.fromkeys((name, zipped))
+        for number, row in enumerate(file.sections)
+        if row.type != SHT_NOBITS and row in _named(file, called)
+    ]
+    return found[0] if len(found) == 1 else b"".join(found)
+
+
+def _of_section(file: Elf, number: int, name: str) -> Any:
     row = file.sections[number]
     data: Any = file.data[row.offset : row.offset + row.size]
-    if row.flags & SHF_COMPRESSED or number == zipped:
+    if row.flags & SHF_COMPRESSED or name.startswith(".zdebug"):
         # Behind an Elf64_Chdr, an Elf32_Chdr, or the older "ZLIB" and 8 bytes of size.
         data = data[24 if row.flags & SHF_COMPRESSED and file.elf_class == 64 else 12 :]
         data = inflate(data, compression(data) or ZLIB, f"{file.source}: {name}")

@@ -1,5 +1,8 @@
 """runstate emit: the verb; what the languages make is tried in tests/tools/languages/."""
 
+import shutil
+import subprocess
+
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
@@ -90,6 +93,47 @@ def test_the_alignment_of_a_mirror_of_the_compat_form_is_left_open(capsys):
     assert "_Alignof(native_t) == 8" in capsys.readouterr().out
 
 
+# One mirror that is right and one that is wrong, and what builds them with emitted assertions.
+BUILDS = {
+    "c": (
+        "struct mine {{ int state; {0} entered; unsigned long long time[4]; }};\n",
+        "struct mine=native",
+        ["gcc", "-xc", "-fsyntax-only", "-include", "stddef.h"],
+    ),
+    "cpp": (
+        "namespace xen "
+        "{{ struct mine {{ int state; {0} entered; unsigned long long time[4]; }}; }}\n",
+        "xen::mine=native",
+        ["g++", "-xc++", "-fsyntax-only", "-include", "stddef.h"],
+    ),
+    "rust": (
+        "mod xen {{ #[repr(C)] pub struct Mine "
+        "{{ pub state: i32, pub entered: {0}, pub time: [u64; 4] }} }}\n",
+        "xen::Mine=native",
+        ["rustc", "--edition=2021", "--crate-type=lib", "--emit=metadata", "-Adead_code"],
+    ),
+}
+WIDE, NARROW = {"rust": "u64"}, {"rust": "[u32; 3]"}
+
+
+@pytest.mark.host64
+@pytest.mark.parametrize("language", BUILDS)
+def test_emitted_assertions_hold_a_right_mirror_and_no_other(language, capsys, tmp_path):
+    text, struct, command = BUILDS[language]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]}: not installed")
+    options = ["--struct", struct, "--member", "state_entry_time=entered"]
+    assert emit.main([language, *options]) == 0
+    asserted = capsys.readouterr().out
+    outcomes = []
+    for kind in (WIDE.get(language, "unsigned long long"), NARROW.get(language, "unsigned")):
+        source = tmp_path / "mine"
+        source.write_text(text.format(kind) + asserted)
+        done = subprocess.run([*command, source], cwd=tmp_path, capture_output=True, text=True)
+        outcomes.append((done.returncode == 0, "must be" in done.stderr))
+    assert outcomes == [(True, False), (False, True)]
+
+
 # fmt: off
 WRONG = (
     ["pascal"],
@@ -104,6 +148,9 @@ WRONG = (
     ["c", "--struct", "a b=vcpu_runstate_info"],
     ["c", "--struct", "struct =vcpu_runstate_info"],
     ["zig", "--struct", "struct mine=vcpu_runstate_info"],
+    ["c", "--struct", "typeof(x); int y=native"],
+    ["c", "--member", "time=a"],
+    ["c", "--struct", "native", "--member", "tim=a"],
     ["c", "-o", "x", "--check", "x"],
 )
 # fmt: on

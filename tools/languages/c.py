@@ -3,7 +3,7 @@
 The reader's loop is C in a file of its own, text/reader.h.in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
 from runstate_abi.tools.languages.promises import (
     GUESTS,
+    Mirror,
     Promise,
     filled,
     is_lowered,
@@ -49,13 +50,6 @@ CONSTANTS = (
     ("XEN_RUNSTATE_UPDATE", f"{XEN_RUNSTATE_UPDATE:#x}ULL"),
     *((runstate.constant, str(runstate.value)) for runstate in RUNSTATES),
 )
-
-
-class Mirror(NamedTuple):
-    """Somebody else's struct: its C type (``struct my_info``) and the layout it must have."""
-
-    c_type: str
-    layout: Layout
 
 
 def header(macro: Macro = MACROS[0], reader: bool = False) -> Iterator[str]:
@@ -152,9 +146,9 @@ def assertions(
     lines = [
         line
         for mirror in mirrors
-        for promise in promises(mirror.layout, mirror.c_type.removeprefix("struct "))
+        for promise in promises(mirror.layout, mirror.type_name.removeprefix("struct "))
         for line in _assertion(
-            expression(mirror.c_type, promise), promise.number, promise.sentence, macro
+            expression(mirror.type_name, promise), promise.number, promise.sentence, macro
         )
     ]
     for name, value in constants:
@@ -204,12 +198,22 @@ def cpp() -> Iterator[str]:
         yield ""
         yield from declaration(type_name(guest.bits), guest.layout, "alignas")
     yield ""
-    for guest in GUESTS:
-        name = type_name(guest.bits)
-        for promise in promises(guest.layout, name):
-            yield f"static_assert({_cpp_expression(name, promise)} == {promise.number},"
-            yield f'\t"{promise.sentence}");'
+    yield from _cpp_assertions(Mirror(type_name(g.bits), g.layout) for g in GUESTS)
     yield from ("", "} // namespace runstate_abi")
+
+
+def cpp_mirrored(mirrors: Iterable[Mirror]) -> Iterator[str]:
+    """Yield assertions alone, about structs that the reader's own headers declare."""
+    yield "// What the Xen runstate ABI asks of the structs below; include this where they are"
+    yield "// declared, and <stddef.h>. Made by `runstate emit cpp`: do not edit."
+    yield from _cpp_assertions(mirrors)
+
+
+def _cpp_assertions(mirrors: Iterable[Mirror]) -> Iterator[str]:
+    for mirror in mirrors:
+        for promise in promises(mirror.layout, mirror.type_name.removeprefix("struct ")):
+            yield f"static_assert({_cpp_expression(mirror.type_name, promise)} == {promise.number},"
+            yield f'\t"{promise.sentence}");'
 
 
 def _cpp_expression(name: str, promise: Promise) -> str:

@@ -24,6 +24,13 @@ GUESTS = (
 )
 
 
+class Mirror(NamedTuple):
+    """Somebody else's struct: its type (``struct my_info``) and the layout it must have."""
+
+    type_name: str
+    layout: Layout
+
+
 class Promise(NamedTuple):
     """``number`` is what must be true of ``kind`` (of ``member``), and the sentence says it.
 

@@ -3,13 +3,14 @@
 The loop of Rust's reader is in text/reader.rs.in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.languages.promises import (
     GUESTS,
     Guest,
+    Mirror,
     Promise,
     filled,
     is_lowered,
@@ -33,14 +34,25 @@ def rust(reader: bool = False) -> Iterator[str]:
     for guest in GUESTS:
         yield ""
         yield from _rust_struct(guest)
-    for guest in GUESTS:
-        yield from ("", "const _: () = {", "    use core::mem::{align_of, offset_of, size_of};")
-        for promise in promises(guest.layout, _type_name(guest)):
-            yield from _rust_assertion(_type_name(guest), promise)
-        yield "};"
+    yield from _rust_assertions(Mirror(_type_name(guest), guest.layout) for guest in GUESTS)
     if reader:
         yield ""
         yield from filled("reader.rs", numbers())
+
+
+def rust_mirrored(mirrors: Iterable[Mirror]) -> Iterator[str]:
+    """Yield assertions alone, about structs that the module around it declares (Rust 1.77)."""
+    yield "// What the Xen runstate ABI asks of the structs below; include!() this where they are"
+    yield "// declared. Made by `runstate emit rust`: do not edit."
+    yield from _rust_assertions(mirrors)
+
+
+def _rust_assertions(mirrors: Iterable[Mirror]) -> Iterator[str]:
+    for mirror in mirrors:
+        yield from ("", "const _: () = {", "    use core::mem::{align_of, offset_of, size_of};")
+        for promise in promises(mirror.layout, mirror.type_name):
+            yield from _rust_assertion(mirror.type_name, promise)
+        yield "};"
 
 
 def rust_with_reader() -> Iterator[str]:

@@ -9,7 +9,7 @@ from runstate_abi.layouts.structs.runstate import claim
 from runstate_abi.layouts.witnesses import compiler
 from runstate_abi.layouts.witnesses.probe import Subject
 from runstate_abi.tools.languages import c
-from runstate_abi.tools.languages.promises import GUESTS
+from runstate_abi.tools.languages.promises import GUESTS, Mirror
 
 COMPILERS = ("gcc -m64", "gcc -m32", "clang -m64", "clang -m32")
 STRICT = "-std=c11 -ffreestanding -O1 -Wall -Wextra -Wpedantic -Werror"
@@ -127,7 +127,7 @@ HELD = (
 @pytest.mark.parametrize(("command", "abi", "claimed", "first", "last", "fails"), HELD)
 def test_other_peoples_structs_are_held(compiled, command, abi, claimed, first, last, fails):
     layout = claim(claimed, abi)._replace(alignment=None)
-    text = OWN.format(first, last) + "\n".join(c.mirrored([c.Mirror("struct mine", layout)]))
+    text = OWN.format(first, last) + "\n".join(c.mirrored([Mirror("struct mine", layout)]))
     said = compiled(command, text, fails=fails)
     assert not fails or "must be at offset" in said
 
