@@ -36,6 +36,12 @@ REFERRING = (
     form.PTR, form.TYPEDEF, form.VOLATILE, form.CONST, form.RESTRICT,
     form.FUNC, form.VAR, form.DECL_TAG, form.TYPE_TAG,
 )  # fmt: skip
+# What the types of a distilled base stand for.
+ALIKE = {
+    form.INT: (form.INT,), form.FLOAT: (form.FLOAT,),
+    form.STRUCT: (form.STRUCT,), form.UNION: (form.UNION,), form.FWD: (form.STRUCT, form.UNION),
+    form.ENUM: (form.ENUM, form.ENUM64), form.ENUM64: (form.ENUM, form.ENUM64),
+}  # fmt: skip
 
 # Above these, one pass over all records is cheaper than confirming each place that was found.
 # The second is also how many lengths are remembered: kernels have 300 different info words.
@@ -75,7 +81,7 @@ class Btf:
 
     It remembers how far it has walked, and walks its base to the end only to know where its own
     ids begin. ``distilled`` marks the .BTF.base section of a module, whose structs are stand-ins
-    without members and define nothing.
+    without members and define nothing. ``note`` is what a person is told about how it was read.
     """
 
     def __init__(
@@ -89,7 +95,7 @@ class Btf:
         if len(data) > SIZE_MAX:
             raise WitnessError(f"{source}: {len(data)} bytes of BTF; no kernel has so much")
         header = form.header(data, source)
-        self.source, self.base, self.distilled = source, base, distilled
+        self.source, self.base, self.distilled, self.note = source, base, distilled, ""
         self.order = header.order
         self.kinds = form.kinds(data, header, source)
         # The types are read where they are; the strings are copied, for a view has no find().
@@ -201,10 +207,29 @@ class Btf:
             ):
                 raise self._no_fit(base, f"type {record.size} is no function prototype")
 
+    def lacking(self, base: "Btf") -> list[str]:
+        """Return which types of this distilled base ``base`` does not have.
+
+        By name, kind and size, as tools/lib/bpf/btf_relocate.c looks for them. WitnessError if one
+        has another size there, or if most are not there: it is another kernel.
+        """
+        wanted = [r for r in self._sample() if r.kind in ALIKE and r.name]
+        lacking = []
+        for record in wanted:
+            text = f"{record.kind_name} {record.name}"
+            there = [one for one in base.named(record.name) if one.kind in ALIKE[record.kind]]
+            if not there:
+                lacking.append(text)
+            elif record.kind != form.FWD and record.size not in {one.size for one in there}:
+                raise self._no_fit(base, f"its {text} has {there[0].size} bytes, not {record.size}")
+        if 2 * len(lacking) > len(wanted):
+            raise self._no_fit(base, f"it has no {lacking[0]}")
+        return lacking
+
     def _no_fit(self, base: "Btf", why: str) -> WitnessError:
         return WitnessError(
-            f"{self.source}: split BTF that does not fit {base.source} ({why}): give the vmlinux "
-            "(or its BTF) that this module was built against"
+            f"{self.source}: {base.source} is the wrong base ({why}): give the vmlinux (or its "
+            "BTF) that this module was built against"
         )
 
     # How many types this blob alone has. This walks it to its end.

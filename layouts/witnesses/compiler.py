@@ -12,7 +12,7 @@ import shlex
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from runstate_abi.layouts import model
@@ -29,7 +29,7 @@ from runstate_abi.layouts.model import (
     tiled,
 )
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
-from runstate_abi.layouts.witnesses import elf, probe
+from runstate_abi.layouts.witnesses import elf, pe, probe
 from runstate_abi.layouts.witnesses.probe import Numbers, Subject, Unit
 
 TIMEOUT_S = 60
@@ -193,8 +193,9 @@ def _read_object(data: bytes, command: str, subjects: int) -> _Object:
     machine: Abi | str
     order: ByteOrder
     section: Callable[[str], bytes | memoryview | None]
-    if coff := len(data) >= _COFF.size and _COFF_MACHINES.get(_COFF.unpack_from(data)[0]):
-        machine, order, section = ABI[coff], "little", dict(_coff_sections(data)).get
+    if coff := pe.MACHINES.get(pe.machine(memoryview(data))):
+        parts = {one.name: data[one.start :][: one.size] for one in pe.sections(memoryview(data))}
+        machine, order, section = ABI[coff], "little", parts.get
     else:
         file = elf.parse(data, f"the object of {command}")
         machine, order, section = file.abi or file.description, file.byteorder, file.section
@@ -203,23 +204,6 @@ def _read_object(data: bytes, command: str, subjects: int) -> _Object:
         raise WitnessError(f"{command}: no section {names[0]} in its object file (built for LTO?)")
     text = version.split(b"\0")[0].decode(errors="replace")
     return _Object(order, machine, numbers, text, tuple(found))
-
-
-# What compilers for Windows make: Microsoft's PE/COFF specification, chapters 3 and 4.
-_COFF = struct.Struct("<H H 12x H 2x")
-_COFF_MACHINES = {0x014C: "i386-windows", 0x8664: "x86_64-windows"}
-_COFF_SECTION = struct.Struct("<8s 8x II 16x")
-
-
-def _coff_sections(data: bytes) -> Iterator[tuple[str, bytes]]:
-    _, count, optional_size = _COFF.unpack_from(data)
-    table = _COFF.size + optional_size
-    for at in range(table, table + count * _COFF_SECTION.size, _COFF_SECTION.size):
-        if at + _COFF_SECTION.size > len(data):
-            return
-        name, size, start = _COFF_SECTION.unpack_from(data, at)
-        if start + size <= len(data):
-            yield name.rstrip(b"\0").decode(errors="replace"), data[start : start + size]
 
 
 def _layout(

@@ -1,4 +1,4 @@
-"""The bytes of a file, inflated where they are compressed: gzip, xz, zstd, bzip2, lzma.
+"""The bytes of a file, inflated where they are compressed: gzip, xz, zstd, bzip2, lzma, lz4.
 
 Nothing here may inflate without a limit: a hostile megabyte of zstd makes terabytes. Only the
 decompressor that a file needs is imported.
@@ -112,9 +112,9 @@ def unpacked(
     except EOFError:
         raise WitnessError(f"{source}: truncated: its {how.name} data ends early") from None
     except ImportError:
+        before = "Python before 3.14 needs " if how.name == "zstd" else ""
         raise WitnessError(
-            f"{source}: compressed with {how.name}: Python before 3.14 needs "
-            "pip install 'runstate-abi[zstd]'"
+            f"{source}: compressed with {how.name}: {before}pip install 'runstate-abi[{how.name}]'"
         ) from None
     except (WitnessError, MemoryError):
         raise
@@ -135,7 +135,7 @@ def _unpacked(
             rest = (yield from _bounded(stream, rest)).lstrip(b"\0")
             if stream.eof and not several:
                 return
-    if not stream.eof:
+    if not stream.eof and not getattr(stream, "may_end", False):
         raise EOFError
 
 
@@ -192,7 +192,7 @@ def _bounded(stream: Any, data: Buffer) -> Generator[bytes, None, bytes]:
         yield stream.decompress(data, PIECE)
         while not stream.needs_input and not stream.eof:
             yield stream.decompress(b"", PIECE)
-        return bytes(stream.unused_data)
+        return bytes(stream.unused_data or b"")  # lz4 has None
     for start in range(0, len(data), SLICE):
         yield stream.decompress(data[start : start + SLICE])
         if stream.eof:
@@ -210,12 +210,48 @@ def _zstd() -> Any:
     return zstd.ZstdDecompressor()
 
 
+class _Lz4Legacy:
+    """The frame of `lz4 -l`, in which kernels are compressed: sizes and blocks, and no end.
+
+    lib/decompress_unlz4.c; behind the last block a kernel image has the size of all of it.
+    """
+
+    BLOCK, eof, unused_data = 8 << 20, False, b""
+
+    def __init__(self) -> None:
+        self.block: Any = import_module("lz4.block")
+        self.kept, self.total = bytearray(), -1
+
+    def decompress(self, data: Buffer) -> bytes:
+        """Return what the blocks inflate to that are complete."""
+        self.kept += data
+        if self.total < 0 and len(self.kept) >= 4:
+            del self.kept[:4]  # the magic number
+            self.total = 0
+        found = b""
+        while self.total >= 0 and len(self.kept) > 4:
+            size = int.from_bytes(self.kept[:4], "little")
+            if not 0 < size <= self.BLOCK + self.BLOCK // 255 + 16:
+                raise ValueError(f"a block of {size} bytes")
+            if len(self.kept) < 4 + size:
+                break
+            found += self.block.decompress(self.kept[4 : 4 + size], uncompressed_size=self.BLOCK)
+            del self.kept[: 4 + size]
+        self.total += len(found)
+        return found
+
+    @property
+    def may_end(self) -> bool:
+        """Whether no block has begun: there is nothing left, or the size of it all."""
+        size = self.total & 0xFFFFFFFF
+        return self.total > 0 and bytes(self.kept) in (b"", size.to_bytes(4, "little"))
+
+
 def _xz() -> Any:
     return import_module("lzma").LZMADecompressor(memlimit=XZ_MEMORY)
 
 
-# 31 is zlib's word for gzip's frame. The two LZ4 magics are its old and its present frame; the
-# standard library reads neither.
+# 31 is zlib's word for gzip's frame. The two LZ4 magics are its old and its present frame.
 # fmt: off
 COMPRESSIONS = (
     Compression("gzip",  b"\x1f\x8b",          lambda: import_module("zlib").decompressobj(31)),
@@ -224,8 +260,8 @@ COMPRESSIONS = (
     Compression("bzip2", b"BZh",               lambda: import_module("bz2").BZ2Decompressor()),
     Compression("lzma",  b"\x5d\0\0",          _xz),
     Compression("lzo",   b"\x89LZO\0\r\n\x1a\n", None),
-    Compression("lz4",   b"\x02\x21\x4c\x18",  None),
-    Compression("lz4",   b"\x04\x22\x4d\x18",  None),
+    Compression("lz4",   b"\x02\x21\x4c\x18",  _Lz4Legacy),
+    Compression("lz4",   b"\x04\x22\x4d\x18",  lambda: import_module("lz4.frame").LZ4FrameDecompressor()),
 )
 # fmt: on
 # What compressed sections of ELF files are; its two bytes are too few to tell a file by.

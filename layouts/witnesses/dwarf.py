@@ -25,7 +25,7 @@ from runstate_abi.layouts.model import (
     tiled,
 )
 from runstate_abi.layouts.witnesses import dwarf_entries as form
-from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses import elf, pe
 from runstate_abi.layouts.witnesses.compressed import contents
 from runstate_abi.layouts.witnesses.dwarf_entries import Entries, Entry
 
@@ -61,14 +61,18 @@ class Source(NamedTuple):
 
 
 def opened(path: str) -> Source | None:
-    """Return the file if it is an ELF file that holds DWARF, compressed or not (WitnessError)."""
+    """Return the file if it is an ELF or PE file with DWARF, compressed or not (WitnessError)."""
     try:
         data, compressed = contents(path)
     except WitnessError:
         return None
-    if data[: len(elf.MAGIC)] != elf.MAGIC:
+    if data[: len(elf.MAGIC)] == elf.MAGIC:
+        file = elf.parse(data, path)
+    elif pe.is_pe(data):
+        file = pe.as_elf(data, path)
+    else:
         return None
-    source = Source(path, elf.parse(data, path), compressed)
+    source = Source(path, file, compressed)
     return source if any(_has_bytes(source.file, name) for name in SECTIONS) else None
 
 
@@ -82,8 +86,10 @@ def _has_bytes(file: elf.Elf, name: str) -> bool:
 
 def description(source: Source) -> str:
     """Return what the file is, for a person: ``kernel module (ELF64 x86-64, xz)``."""
-    kind = "kernel module" if source.file.is_module else "ELF file"
-    return f"{kind} ({', '.join(filter(None, (source.file.description, source.compressed)))})"
+    is_elf = source.file.data[: len(elf.MAGIC)] == elf.MAGIC
+    kind = "kernel module" if source.file.is_module else "ELF file" if is_elf else "PE file"
+    what = source.file.description if is_elf else source.file.description.partition(" ")[2]
+    return f"{kind} ({', '.join(filter(None, (what, source.compressed)))})"
 
 
 def observe(source: Source, names: Sequence[str], abi: Abi) -> Layouts:

@@ -79,12 +79,14 @@ class DebugInfo(NamedTuple):
     build_id: str | None
     observe: Callable[[Sequence[str], Abi], Layouts]
     base: str = ""
+    note: str = ""
 
 
 def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding]:
     """Yield one Finding per file and kind of debug info, saying what a group of files lacks."""
     images: list[KernelImage] = []
     bare: list[dwarf.Source] = []
+    unread: dict[str, str] = {}
     for path in paths:
         has_btf = False
         try:
@@ -99,18 +101,26 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
         source = _dwarf_alone(path)
         # Damaged BTF is reported even if the file has DWARF too.
         if source is None or has_btf:
-            yield settings.unchecked(path, complaint)
+            unread[path] = complaint
         if source is not None:
             bare.append(source)
+    given_base = vmlinuz.open_image(settings.btf_base) if settings.btf_base else None
+    if unread and not given_base and all(image.needs_base for image in images):
+        # One cause, one line: without the kernel its modules cannot be read either.
+        first, why = next(iter(unread.items()))
+        modules = "".join(f"; {image.path} needs the BTF of its kernel" for image in images)
+        unread[first], images = why + modules, []
+    for path, why in unread.items():
+        yield settings.unchecked(path, why)
     if bare:
         findings = [_asked(_of_dwarf(source), settings) for source in bare]
-        yield from _with_missing(findings, [source.path for source in bare], [], settings)
-    given_base = vmlinuz.open_image(settings.btf_base) if settings.btf_base else None
+        asked = [source.path for source in bare]
+        yield from _with_missing(findings, asked, [], list(unread), settings)
     for group in _groups(images, given_base, settings):
         if isinstance(group, Finding):
             yield group
         else:
-            yield from _asked_of_group(group, settings)
+            yield from _asked_of_group(group, list(unread), settings)
 
 
 # What makes a file unreadable for DWARF has made it unreadable for BTF, which is reported.
@@ -128,21 +138,21 @@ def _groups(
 ) -> Iterator[Group | Finding]:
     whole: list[Group] = []
     for image in images:
-        if not image.needs_base:
+        if not image.split:
             try:
                 _add(whole, image, vmlinuz.read_btf(image))
             except WitnessError as error:
                 yield settings.unchecked(image.path, str(error))
-    bases = [Group((), (vmlinuz.read_btf(given_base),))] if given_base else whole
+    bases = [Group((), (vmlinuz.read_btf(given_base),))] if given_base else list(whole)
     served = dict(enumerate(bases))
     for image in images:
-        if image.needs_base:
+        if image.split:
             try:
                 place, reading = _with_its_base(image, bases)
             except WitnessError as error:
                 yield settings.unchecked(image.path, str(error))
                 continue
-            served[place] = served[place].with_(image, reading)
+            served[place] = served.get(place, Group((), ())).with_(image, reading)
     yield from (whole if given_base else ())
     yield from (group for group in served.values() if group.images)
 
@@ -158,7 +168,10 @@ def _add(groups: list[Group], image: KernelImage, reading: btf.Btf) -> None:
 
 
 # A module fits one base: with any other its names and type ids point nowhere, which btf notices.
+# One that brings a distilled base can be read by itself, in a group that has no kernel.
 def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf.Btf]:
+    if image.distilled_base and not bases:
+        return -1, vmlinuz.read_btf(image)
     complaint = None
     for place, group in enumerate(bases):
         try:
@@ -171,24 +184,30 @@ def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf
     )
 
 
-def _asked_of_group(group: Group, settings: Settings) -> Iterator[Finding]:
+def _asked_of_group(group: Group, unread: Sequence[str], settings: Settings) -> Iterator[Finding]:
     # A base that was only given to resolve a module is not itself asked.
     readings = group.readings[len(group.readings) - len(group.images) :]
     findings: list[Finding] = []
     for image, reading in zip(group.images, readings, strict=True):
-        findings.append(_asked(_of_btf(image, reading, settings), settings))
+        info = _of_btf(image, reading, group.readings[0], settings)
+        findings.append(_asked(info, settings))
         if image.has_dwarf:
             from runstate_abi.layouts.witnesses import dwarf
 
             source = dwarf.opened(image.path)
             findings += [_asked(_of_dwarf(source), settings)] if source else []
     modules = [image.path for image in group.images if image.split or image.is_module]
-    yield from _with_missing(findings, [i.path for i in group.images], modules, settings)
+    asked = [image.path for image in group.images]
+    yield from _with_missing(findings, asked, modules, unread, settings)
 
 
 # Structs that none of the files has are reported once, on the last Finding.
 def _with_missing(
-    findings: list[Finding], paths: Sequence[str], modules: Sequence[str], settings: Settings
+    findings: list[Finding],
+    paths: Sequence[str],
+    modules: Sequence[str],
+    unread: Sequence[str],
+    settings: Settings,
 ) -> list[Finding]:
     found = {layout.name for finding in findings for layout in finding.found}
     # Nobody knows what a file has that could not be asked.
@@ -200,7 +219,7 @@ def _with_missing(
     missing = [
         NotChecked(
             f"struct {name}",
-            _why_missing(name, paths, modules),
+            _why_missing(name, paths, modules, unread),
             not {name, claimed} & settings.allowed,
         )
         for name, claimed in wanted
@@ -210,7 +229,15 @@ def _with_missing(
     return [*findings[:-1], last._replace(not_checked=last.not_checked + tuple(missing))]
 
 
-def _of_btf(image: KernelImage, reading: btf.Btf, settings: Settings) -> DebugInfo:
+# Split BTF defines what its base does; a distilled base stands for the kernel's types.
+def _of_btf(image: KernelImage, reading: btf.Btf, kernel: btf.Btf, settings: Settings) -> DebugInfo:
+    def observe(names: Sequence[str], abi: Abi) -> Layouts:
+        seen = btf.observe(reading, names, abi)
+        if not image.distilled_base or kernel is reading:
+            return seen
+        others = btf.observe(kernel, seen.missing, abi)
+        return others._replace(source=seen.source, found=others.found + seen.found)
+
     return DebugInfo(
         WITNESS,
         image.path,
@@ -218,8 +245,9 @@ def _of_btf(image: KernelImage, reading: btf.Btf, settings: Settings) -> DebugIn
         image.foreign,
         image.kind,
         image.build_id,
-        lambda names, abi: btf.observe(reading, names, abi),
+        observe,
         (settings.btf_base or "") if image.needs_base else "",
+        reading.note,
     )
 
 
@@ -253,7 +281,8 @@ def _asked(info: DebugInfo, settings: Settings) -> Finding:
     finding = holding(witness, seen, claims, abi, assumed, mirrors)
     names = tuple((claimed, name) for name, claimed in mirrors.structs if name != claimed)
     source = f"{path}: {info.kind}, {identity(path, info.build_id)}"
-    finding = finding._replace(source=source, path=path, base=info.base, names=names)
+    notes = (*finding.notes, *filter(None, [info.note]))
+    finding = finding._replace(source=source, path=path, base=info.base, names=names, notes=notes)
     found = [mirrors.named_as_claimed(layout) for layout in finding.found]
     if not evaluate_what_is_there(found, abi.name, KVM_SIZES):
         return finding
@@ -286,8 +315,12 @@ def _kvm_copies(info: DebugInfo, abi: Abi) -> tuple[list[dict[str, int]], str]:
     return [dict(way) for way in sorted(ways)], ""
 
 
-def _why_missing(name: str, paths: Sequence[str], modules: Sequence[str]) -> str:
+def _why_missing(
+    name: str, paths: Sequence[str], modules: Sequence[str], unread: Sequence[str]
+) -> str:
     where = f"not in {', '.join(paths)}:"
+    if unread:
+        return f"{where} {', '.join(unread)} could not be read"
     if name not in RUNSTATE_STRUCTS:
         return where.removesuffix(":")
     if name == NATIVE.name:

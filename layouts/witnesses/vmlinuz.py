@@ -1,7 +1,8 @@
 """Kernel images as they are shipped, opened to the BTF inside them.
 
 A raw BTF blob, a vmlinux or module (ELF, plain or compressed), an x86 bzImage, an arm64 or riscv
-Image, an EFI zboot image. A file's kind is told from its bytes, never from its name.
+Image, an EFI zboot image, a unified kernel image. A file's kind is told from its bytes, never from
+its name.
 """
 
 import mmap
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses import btf_header, elf
+from runstate_abi.layouts.witnesses import btf_header, elf, pe
 from runstate_abi.layouts.witnesses.btf_blob import Btf
 from runstate_abi.layouts.witnesses.compressed import compression, contents, inflate
 
@@ -53,6 +54,14 @@ IMAGES = (
 # fmt: on
 
 
+# Images that say nothing of where their payload is: arch/arm/boot/compressed/head.S, and
+# arch/s390/boot/head.S.
+UNREAD = (
+    ("an armhf zImage", 0x24, b"\x18\x28\x6f\x01"),
+    ("an s390 kernel image", 0x10008, b"S390EP"),
+)
+
+
 class KernelImage(NamedTuple):
     """One file: ``btf`` is its BTF, never empty; ``abi`` is None where nothing says which.
 
@@ -83,18 +92,28 @@ class KernelImage(NamedTuple):
 
 def open_image(path: str) -> KernelImage:
     """Open a kernel, a module or a BTF blob; WitnessError says in one line why it cannot be."""
-    return _opened(path, *contents(path))
+    image = _opened(path, *contents(path))
+    start, end = btf_header.header(image.btf, path).types
+    if start == end:
+        raise WitnessError(f"{path}: empty BTF: it has no types: {image.kind}")
+    return image
 
 
 def read_btf(image: KernelImage, base: Btf | None = None) -> Btf:
     """Return the reader of an image's BTF; ``base`` is the kernel's, for a module that needs it.
 
-    A module that brings a distilled base is read with that, since its types are numbered by it.
+    A module that brings a distilled base is read with that, since its types are numbered by it;
+    the types that it stands for must be in ``base`` (WitnessError), or the module would not load.
     """
-    if image.distilled_base:
-        source = f"{image.path} (.BTF.base)"
-        base = Btf(image.distilled_base, source=source, distilled=True)
-    return Btf(image.btf, base if image.split else None, source=image.path)
+    if not image.distilled_base:
+        return Btf(image.btf, base if image.split else None, source=image.path)
+    distilled = Btf(image.distilled_base, source=image.path, distilled=True)
+    lacking = distilled.lacking(base) if base else []
+    reading = Btf(image.btf, distilled, source=image.path)
+    if lacking and base:
+        names = ", ".join(lacking[:3]) + ", ..." * (len(lacking) > 3)
+        reading.note = f"its .BTF.base has types that {base.source} has not: {names}"
+    return reading
 
 
 def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
@@ -110,6 +129,11 @@ def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
         return _from_zboot(path, data)
     if found := _from_raw_image(path, data, compressed):
         return found
+    for name, offset, magic in UNREAD:
+        if _has(data, offset, magic):
+            raise WitnessError(f"{path}: {name}, which is not read: give its vmlinux, or its BTF")
+    if pe.is_pe(data):
+        return _from_pe(path, data, compressed)
     raise WitnessError(
         f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with "
         f"{ascii(bytes(data[:4]))[1:]}"
@@ -129,14 +153,17 @@ def _from_elf(path: str, data: memoryview, compressed: str, bzimage: str = "") -
     file = elf.parse(data, path)
     name = "vmlinux" if file.has("__ksymtab") else "ELF file"
     name = "kernel module" if file.is_module else name
-    kind = bzimage or _kind(name, file.description, compressed)
+    image = _of_elf(path, file, bzimage or _kind(name, file.description, compressed))
+    # So that 58 MB of inflated kernel are not kept for the sake of 5.
+    btf, base = memoryview(bytes(image.btf)), bytes(image.distilled_base)
+    return image._replace(btf=btf, distilled_base=base) if compressed else image
+
+
+def _of_elf(path: str, file: elf.Elf, kind: str) -> KernelImage:
     btf = file.section(".BTF")
     if not btf:
         raise WitnessError(f"{path}: no .BTF section (no debug info): {kind}")
     base = file.section(".BTF.base") or b""
-    if compressed:
-        # So that 58 MB of inflated kernel are not kept for the sake of 5.
-        btf, base = memoryview(bytes(btf)), bytes(base)
     return KernelImage(
         path,
         kind,
@@ -180,6 +207,16 @@ def _from_raw_image(path: str, data: memoryview, *details: str) -> KernelImage |
             btf = _scanned(path, data, image.name)
             return KernelImage(path, _kind(image.name, *details), image.abi, None, btf)
     return None
+
+
+# A unified kernel image (systemd-stub) has the kernel in a section; Xen's .efi is itself asked.
+def _from_pe(path: str, data: memoryview, compressed: str) -> KernelImage:
+    file = pe.as_elf(data, path)
+    kernel = file.section(".linux")
+    if kernel is not None:
+        found = _opened(path, kernel, compressed)
+        return found._replace(kind=f"unified kernel image, {found.kind}")
+    return _of_elf(path, file, _kind("PE file", compressed))
 
 
 # What an image carries: (inflated, how it was compressed).

@@ -835,7 +835,7 @@ def test_a_kernel_with_other_strings_is_refused_at_once(runstate_btf):
     kernel, module = pair(runstate_btf)
     built = module.build()
     wrong_strings(kernel)
-    with pytest.raises(WitnessError, match=r"^kvm.ko: split BTF that does not fit vmlinux"):
+    with pytest.raises(WitnessError, match=r"^kvm.ko: vmlinux is the wrong base"):
         Btf(built, Btf(kernel.build(), source="vmlinux"), "kvm.ko")
 
 
@@ -847,7 +847,7 @@ def test_a_kernel_with_other_types_is_refused_when_ids_matter(runstate_btf, spoi
     built = module.build()
     spoil(kernel)
     btf = Btf(built, Btf(kernel.build(), source="vmlinux"), "kvm.ko")
-    with pytest.raises(WitnessError, match=r"^kvm.ko: split BTF that does not fit vmlinux"):
+    with pytest.raises(WitnessError, match=r"^kvm.ko: vmlinux is the wrong base"):
         btf.end_id()
 
 

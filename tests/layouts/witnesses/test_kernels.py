@@ -71,7 +71,7 @@ def test_a_module_of_another_kernel_is_refused(pair, kernel_object, declarations
     other = kernel_object("other", [declarations["NATIVE"], "struct another_one { long b[7]; };"])
     findings = ask(other, pair[1])
     (refused,) = [complaint(f) for f in findings if unreadable(f)]
-    assert refused.startswith(f"{pair[1]}: split BTF that does not fit {other} (")
+    assert refused.startswith(f"{pair[1]}: {other} is the wrong base (")
     assert exit_code(findings) == 3
 
 

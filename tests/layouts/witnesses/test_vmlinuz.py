@@ -501,7 +501,7 @@ def test_kvm_without_its_kernel_is_refused(kernel):
 def test_kvm_on_another_kernel_is_refused(kernel_612, kernel_7, newer):
     pairs = (kernel_612, kernel_7)
     kvm, wrong = open_image(str(pairs[newer][1])), open_image(str(pairs[1 - newer][0]))
-    with pytest.raises(WitnessError, match="split BTF that does not fit"):
+    with pytest.raises(WitnessError, match="is the wrong base"):
         read_btf(kvm, read_btf(wrong))
 
 
