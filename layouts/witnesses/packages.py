@@ -20,8 +20,8 @@ from runstate_abi.layouts.witnesses.compressed import PIECE, Stream, compression
 AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 BLOCK, USTAR = 512, b"ustar"
 START = BLOCK + 8  # as much as begins_like_a_kernel() looks at
-# Debian's kernels with all debug info: a vmlinux of 360 MB in a package of 5 GB.
-FILE_MAX = 512 << 20
+# Kernels with all debug info: Debian's vmlinux has 360 MB, in a package of 5 GB.
+FILE_MAX = 2 << 30
 HEADER_MAX = 64 << 10  # a long name, or a set of pax records
 
 # Base names of what can be asked: kernels, their debug builds, KVM's modules, Xen with symbols.
@@ -31,7 +31,8 @@ WANTED = re.compile(
 NAMED_SO = re.compile(r"\.(u?deb|tar(\.\w+)?|tgz|txz|tzst|tbz2?)$")
 # What a build leaves beside them, the decompressor's own ELF file above all.
 UNWANTED = re.compile(
-    r"(.*/)?(boot/compressed/vmlinux|[^/]*\.(o|a|h|lds|bin|syms|map|config|efi|signed|sig|p7[bcs]))"
+    r"(.*/)?(boot/compressed/vmlinux|[^/]*\.(o|a|h|lds|bin|syms|map|config|efi|signed|sig|p7[bcs])"
+    r"(\.(gz|xz|zst))?)"
 )
 
 

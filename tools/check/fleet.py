@@ -192,7 +192,7 @@ def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
         inside = [path]
         if os.path.isdir(path):
             every = (os.path.join(place, name) for place, _, n in os.walk(path) for name in n)
-            inside = sorted(file for file in every if _is_candidate(file))
+            inside = _once(sorted(file for file in every if _is_candidate(file)))
         if not inside:
             complaints.append((f"{path}: no kernel, kvm.ko, package or tarball in it", path))
         files |= dict.fromkeys(inside)
@@ -203,11 +203,19 @@ def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
 # over. A file of another name must begin like a kernel; an ELF file does not, or every program
 # would be one.
 def _is_candidate(path: str) -> bool:
-    if os.path.islink(path) or packages.UNWANTED.fullmatch(path):
+    if packages.UNWANTED.fullmatch(path):
         return False
     if packages.is_archive(path) or (packages.wanted(path) and os.path.isfile(path)):
         return True
     return packages.begins_like_a_kernel(packages.first_bytes(path))
+
+
+# Without the symbolic links to files that are there anyway: /boot has vmlinuz -> vmlinuz-6.12.
+def _once(files: Sequence[str]) -> list[str]:
+    real = {os.path.realpath(file) for file in files if not os.path.islink(file)}
+    links = {os.path.realpath(file): file for file in reversed(files) if os.path.islink(file)}
+    kept = {file for target, file in links.items() if target not in real}
+    return [file for file in files if file in kept or not os.path.islink(file)]
 
 
 _PACKAGE = re.compile(

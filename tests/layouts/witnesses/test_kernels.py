@@ -10,6 +10,7 @@ import pytest
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import complaint, exit_code, unreadable
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.structs.runstate import COMPAT
 from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
 
 SETTINGS = Settings()
@@ -159,6 +160,86 @@ def test_every_definition_of_a_name_is_compared(kernel_object, declarations, tmp
     (finding,) = ask(str(both))
     assert sorted(layout.size for layout in finding.found) == [48, 56]
     assert {d.kind for d in finding.differences} == {"size-mismatch", "count-mismatch"}
+
+
+def test_one_cause_is_one_line(pair):
+    (finding,) = ask("/nowhere/vmlinuz", pair[1])
+    assert complaint(finding) == (
+        f"/nowhere/vmlinuz: No such file or directory; {pair[1]} needs the BTF of its kernel"
+    )
+    assert exit_code([finding]) == 3
+
+
+@pytest.fixture
+def distilled(runstate_btf, make_elf, tmp_path):
+    """Write a kernel and a module that brings a distilled base: (kernel's struct, base's types)."""
+
+    def write(kernel_size, base_size, names=("task",)):
+        kernel = runstate_btf()
+        kernel.runstate()
+        kernel.struct("task", kernel_size)
+        base = runstate_btf()
+        for name in names:
+            base.struct(name, base_size)
+        module = runstate_btf(base=base)
+        module.runstate(COMPAT.name, 44, 4, 12)
+        paths = tmp_path / "vmlinux", tmp_path / "kvm.ko"
+        paths[0].write_bytes(make_elf({"__ksymtab": b"k", ".BTF": kernel.build()}, type=2))
+        parts = {".modinfo": b"m", ".BTF": module.build(), ".BTF.base": base.build()}
+        paths[1].write_bytes(make_elf(parts))
+        return tuple(map(str, paths))
+
+    return write
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_distilled_base_stands_beside_its_kernel(distilled, given):
+    kernel, module = distilled(64, 64)
+    findings = ask(module, btf_base=kernel) if given else ask(module, kernel)
+    assert exit_code(findings) == 0
+    assert [layout.size for layout in findings[-1].found] == [48, 44]
+    assert len(findings[-1].evaluations) == 16
+    # The module by itself has one of the two structs.
+    (alone,) = ask(module)
+    assert [layout.size for layout in alone.found] == [44]
+    assert [item.what for item in alone.not_checked] == ["struct vcpu_runstate_info"]
+
+
+def test_a_distilled_base_of_another_kernel_is_the_wrong_base(distilled):
+    kernel, module = distilled(64, 72)
+    (refused,) = [complaint(f) for f in ask(kernel, module) if unreadable(f)]
+    assert f"{kernel} is the wrong base (its STRUCT task has 64 bytes, not 72)" in refused
+    kernel, module = distilled(64, 64, "abcdefghijkl")
+    (refused,) = [complaint(f) for f in ask(kernel, module) if unreadable(f)]
+    assert f"{kernel} is the wrong base (it has no STRUCT a)" in refused
+
+
+def test_a_type_that_the_kernel_lacks_is_said(distilled):
+    kernel, module = distilled(64, 64, ("task", "a"))
+    findings = ask(kernel, module)
+    assert exit_code(findings) == 0
+    assert f"its .BTF.base has types that {kernel} has not: STRUCT a" in findings[-1].notes
+
+
+def test_what_is_missing_may_be_in_a_file_that_was_not_read(distilled):
+    _, module = distilled(64, 64)
+    findings = ask("/nowhere/vmlinuz", module)
+    (item,) = findings[-1].not_checked
+    assert item.why == f"not in {module}: /nowhere/vmlinuz could not be read"
+
+
+def test_a_pe_file_with_dwarf_is_asked(compiled_object, declarations, tmp_path):
+    whole = tmp_path / "xen.efi"
+    linked = tmp_path / "xen"
+    built = compiled_object("xen", [declarations["NATIVE"], declarations["COMPAT"]])
+    flags = ["-static", "-nostdlib", "-no-pie", "-Wl,-e0"]
+    subprocess.run(["gcc", *flags, built, "-o", linked], check=True)
+    done = subprocess.run(["objcopy", "-O", "pei-x86-64", linked, whole], check=False)
+    if done.returncode:
+        pytest.skip("binutils without pei-x86-64")
+    (finding,) = ask(str(whole))
+    assert ([x.size for x in finding.found], finding.differences) == ([48, 44], ())
+    assert "xen.efi: PE file (x86-64), " in finding.source
 
 
 def test_a_file_that_cannot_be_read_does_not_hide_the_others(pair):

@@ -215,7 +215,7 @@ PAX = header(size=1 << 30, type=tarfile.XHDTYPE)
 AR = b"!<arch>\n"
 # Archives that lie about a length, or are none: what is made, and what is said.
 LIES = {
-    "a file of 600 MB": (header(size=600 << 20), "has 629145600 bytes, over"),
+    "a file of 3 GB": (header(size=3 << 30), "has 3221225472 bytes, over"),
     "a file of 8 EB": (header(size=(1 << 63) - 1), "bytes, over"),
     "a long name of 1 GB": (LONG_NAME, "a name of 1073741824 bytes"),
     "pax records of 1 GB": (PAX, "a name of 1073741824 bytes"),

@@ -40,7 +40,37 @@ COMPRESS = {
     "zstd": zstd,
     "bzip2": bz2.compress,
     "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+    "lz4": lambda data: pytest.importorskip("lz4.frame").compress(data),
 }
+
+
+def lz4_legacy(data, block=8 << 20, size=b""):
+    """Compress as `lz4 -l` does, which is how kernels are."""
+    pack = pytest.importorskip("lz4.block").compress
+    parts = (pack(data[n : n + block], store_size=False) for n in range(0, len(data), block))
+    return b"\x02\x21\x4c\x18" + b"".join(struct.pack("<I", len(p)) + p for p in parts) + size
+
+
+def pe(sections, machine=0x8664):
+    """Return a PE image whose sections have these names and bytes; long names in a table."""
+    table, strings, body = b"", b"", b""
+    start = 0x80 + 24 + 40 * len(sections)
+    for name, content in sections.items():
+        known = name.encode()
+        if len(known) > 8:
+            known = b"/%d" % (4 + len(strings))
+            strings += name.encode() + b"\0"
+        padded = content + bytes(-len(content) % 512)
+        where = start + len(body)
+        table += struct.pack(
+            "<8sIIIIIIHHI", known, len(content), 0, len(padded), where, 0, 0, 0, 0, 0
+        )
+        body += padded
+    symbols = start + len(body)
+    head = struct.pack("<HHIIIHH", machine, len(sections), 0, symbols, 0, 0, 0)
+    dos = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80)
+    names = struct.pack("<I", 4 + len(strings)) + strings
+    return dos.ljust(0x80, b"\0") + b"PE\0\0" + head + table + body + names
 
 
 def bzimage(payload, trailer=b"", version=0x20F, setup_sectors=2):
@@ -350,7 +380,7 @@ def test_nothing_inflates_beyond_its_limit(how):
 
 @pytest.mark.parametrize(
     ("magic", "name"),
-    [(b"\x89LZO\0\r\n\x1a\n", "lzo"), (b"\x02\x21\x4c\x18", "lz4"), (b"\x04\x22\x4d\x18", "lz4")],
+    [(b"\x89LZO\0\r\n\x1a\n", "lzo")],
 )
 def test_a_compression_that_cannot_be_read_is_named(opened, magic, name):
     refused_bytes(opened, bzimage(magic + bytes(64)), f"compressed with {name}, which cannot be")
@@ -361,6 +391,76 @@ def test_without_a_zstd_library_the_error_says_what_to_install(opened, vmlinux, 
     monkeypatch.setitem(sys.modules, "zstandard", None)
     monkeypatch.setitem(sys.modules, "compression", None)
     refused_bytes(opened, packed, r"pip install 'runstate-abi\[zstd\]'")
+
+
+@pytest.mark.parametrize("pack", [lz4_legacy, COMPRESS["lz4"]])
+def test_without_lz4_the_error_says_what_to_install(opened, vmlinux, monkeypatch, pack):
+    packed = bzimage(pack(vmlinux))
+    for module in ("lz4", "lz4.block", "lz4.frame"):
+        monkeypatch.setitem(sys.modules, module, None)
+    refused_bytes(opened, packed, r"lz4: pip install 'runstate-abi\[lz4\]'")
+
+
+# As the kernel's build makes it: blocks, and the size of it all behind them.
+@pytest.mark.parametrize("block", [8 << 20, 1000, 17])
+@pytest.mark.parametrize("size", [True, False])
+def test_an_lz4_bzimage_is_opened(opened, vmlinux, block, size):
+    end = struct.pack("<I", len(vmlinux)) if size else b""
+    seen = opened(bzimage(lz4_legacy(vmlinux, block, end)))
+    assert (seen.kind, seen.build_id) == ("bzImage (lz4)", "deadbeef")
+    assert sizes(seen) == [48, 44]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 100])
+def test_an_lz4_bzimage_that_ends_early_is_refused(opened, vmlinux, cut):
+    packed = lz4_legacy(vmlinux, 1000, struct.pack("<I", len(vmlinux)))
+    if cut == 4:  # the size alone is missing, which some write
+        assert sizes(opened(bzimage(packed[:-cut]))) == [48, 44]
+    else:
+        refused_bytes(opened, bzimage(packed[:-cut]), "its lz4 data ends early")
+
+
+def test_hostile_lz4_is_bounded(opened):
+    for size in (0, 1 << 31, 0xFFFFFFFF):
+        packed = b"\x02\x21\x4c\x18" + struct.pack("<I", size) + bytes(64)
+        refused_bytes(opened, bzimage(packed), f"corrupt: a block of {size} bytes")
+    refused_bytes(opened, bzimage(lz4_legacy(b"")), "ends early")
+    packed = memoryview(lz4_legacy(bytes(20 << 20)))
+    known = compressed.compression(packed)
+    with pytest.raises(WitnessError, match="its lz4 data inflates to over 1000 bytes"):
+        compressed.inflate(packed, known, "file", limit=1000)
+
+
+def test_a_unified_kernel_image_is_opened_to_its_kernel(opened, vmlinux):
+    kernel = bzimage(gzip.compress(vmlinux))
+    seen = opened(pe({".text": b"code", ".linux": kernel, ".initrd": b"x"}))
+    assert seen.kind == "unified kernel image, bzImage (gzip)"
+    assert sizes(seen) == [48, 44]
+    refused_bytes(opened, pe({".linux": b"no kernel at all"}), "neither ELF, nor BTF")
+    refused_bytes(opened, pe({".text": b"code"}), "no .BTF section .*: PE file")
+
+
+def test_a_pe_file_that_is_cut_off_is_refused(opened, vmlinux):
+    whole = pe({".linux": bzimage(gzip.compress(vmlinux))})
+    for length in (0x84, 0x90, 0x98, 0xA0, 0x200, len(whole) // 2):
+        refused_bytes(opened, whole[:length], "truncated: a PE file|no .BTF section|neither ELF")
+
+
+NAMED = {
+    "an armhf zImage": bytes(0x24) + b"\x18\x28\x6f\x01" + bytes(64),
+    "an s390 kernel image": bytes(0x10008) + b"S390EP" + bytes(64),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_an_image_that_is_not_read_is_named(opened, name):
+    refused_bytes(opened, NAMED[name], f"{name}, which is not read: give its vmlinux")
+
+
+def test_btf_without_types_is_called_empty(opened, make_elf):
+    empty = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
+    refused_bytes(opened, empty, "empty BTF: it has no types: raw BTF")
+    refused_bytes(opened, make_elf({".BTF": empty}), "empty BTF: it has no types: ELF file")
 
 
 def test_a_bzimage_that_promises_more_than_it_has_is_refused(opened, vmlinux):

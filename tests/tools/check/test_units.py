@@ -42,12 +42,19 @@ def test_only_what_can_be_a_kernel_is_asked(folder):
             "notes.txt": b"text",
             "xfs.ko": ELF,
             "empty": b"",
+            "vmlinuz-6.12.map.gz": b"\x1f\x8b",
+            "../elsewhere/linux.deb": b"!<arch>\n",
         }
     )
     os.symlink("vmlinuz-6.12", os.path.join(root, "vmlinuz"))
+    # What a link leads to is asked once, wherever it is.
+    for name in ("linux.deb", "the-same.deb"):
+        os.symlink("../elsewhere/linux.deb", os.path.join(root, name))
+    os.symlink("nowhere", os.path.join(root, "vmlinuz.old"))
     os.mkfifo(os.path.join(root, "pipe"))
     assert [u for unit in grouped(root) for u in unit] == [
         "anything",
+        "linux.deb",
         "some.btf",
         "vmlinux",
         "vmlinuz-6.12",
