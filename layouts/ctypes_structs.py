@@ -69,7 +69,12 @@ def _refuse_other_hosts() -> None:
 
 
 def layout_of(struct: Any, name: str, abi: str) -> Layout:
-    """Return what ctypes makes of any ``ctypes.Structure``; WitnessError if it has bitfields."""
+    """Return what ctypes makes of a class; WitnessError if it is no struct, or has bitfields."""
+    if not issubclass(struct, ctypes.Structure):
+        is_union = issubclass(struct, ctypes.Union)
+        raise WitnessError("a union; a layout is a struct's" if is_union else "no ctypes.Structure")
+    if not any("_fields_" in class_.__dict__ for class_ in struct.__mro__):
+        raise WitnessError("it has no _fields_")
     rows = [row for row in _rows(struct, 0) if row.size]
     return tiled(name, abi, ctypes.sizeof(struct), ctypes.alignment(struct), rows)
 
@@ -80,7 +85,7 @@ def _rows(struct: Any, start: int) -> Iterator[Row]:
     for class_ in reversed(struct.__mro__):
         for member, type_, *width in class_.__dict__.get("_fields_", ()):
             if width:
-                raise WitnessError(f"{struct.__qualname__}.{member}: {NOT_BUILT}")
+                raise WitnessError(f"{member} is a bitfield; {NOT_BUILT}")
             offset = start + class_.__dict__[member].offset
             element, count = _element(type_)
             if member not in class_.__dict__.get("_anonymous_", ()):
@@ -88,7 +93,7 @@ def _rows(struct: Any, start: int) -> Iterator[Row]:
             elif element.kind.endswith(model.STRUCT):
                 yield from _rows(type_, offset)
             else:
-                raise WitnessError(f"{struct.__qualname__}.{member}: {NOT_BUILT}")
+                raise WitnessError(f"{member} is an anonymous union; {NOT_BUILT}")
 
 
 # The format letters of ctypes' simple types, which Python's struct module has as well.

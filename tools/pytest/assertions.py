@@ -43,7 +43,7 @@ def checker(
     def check(struct: str, against: Against) -> tuple[Finding, ...]:
         name = STRUCTS.get(struct, struct)
         if name not in STRUCTS.values():
-            raise ValueError(f"no struct {struct!r}: there are {', '.join(STRUCTS)}")
+            _fail(f"runstate: no struct {struct!r}: there are {', '.join(STRUCTS)}")
         findings = tuple(_asked(name, against, given))
         told = [f for f in findings if any(layout.name == name for layout in f.found)]
         silent = _silent(findings, told, name) if told else _missing(against, findings)
@@ -93,7 +93,7 @@ def _asked(name: str, against: Against, given: Mapping[str, Sequence[str]]) -> I
     elif against in AGAINST:
         yield from (f for f in survey.encodings() if f.witness == against)
     else:
-        raise ValueError(f"against {against!r}: there are {', '.join(AGAINST)} and ctypes classes")
+        _fail(f"runstate: against {against!r}: there are {', '.join(AGAINST)} and ctypes classes")
 
 
 def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def _of_ctypes(mirror: type[ctypes.Structure], name: str) -> Finding:
     try:
         layout = ctypes_structs.layout_of(mirror, name, X86_64.name)
     except (WitnessError, LayoutError) as error:
-        raise ValueError(str(error)) from None
+        _fail(f"runstate: class {mirror.__qualname__}: {error}")
     claimed = claim(name, X86_64.name)
     if layout.alignment and name == COMPAT.name:
         # KVM packs it, Xen and i386 align it to 4; a mirror may do either.

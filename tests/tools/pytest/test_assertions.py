@@ -26,9 +26,9 @@ def test_a_packed_mirror_of_the_compat_struct_is_equal():
 
 def test_a_word_that_is_none_is_refused():
     check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    with pytest.raises(ValueError, match="no struct 'nativ': there are native, compat"):
+    with pytest.raises(pytest.fail.Exception, match="no struct 'nativ': there are native, compat"):
         check("nativ", "construct")
-    with pytest.raises(ValueError, match="against 'gcc': there are cc, btf"):
+    with pytest.raises(pytest.fail.Exception, match="against 'gcc': there are cc, btf"):
         check("native", "gcc")
 
 
@@ -92,13 +92,77 @@ def test_padding_may_be_zero_or_untouched_and_nothing_else():
                 pages.expect(area, RUNSTATE)
 
 
-def test_a_bitfield_is_refused():
-    class Bits(ctypes.Structure):
-        _fields_ = (("state", ctypes.c_int, 3),)
+U64, I32 = ctypes.c_uint64, ctypes.c_int32
+TIMES = ("time", U64 * 4)
 
+
+class Inner(ctypes.Structure):
+    _fields_ = (("state_entry_time", U64), TIMES)
+
+
+class First(ctypes.Structure):
+    _fields_ = (("state", I32),)
+
+
+class Entry(ctypes.Union):
+    _fields_ = (("state_entry_time", U64), ("entered", U64))
+
+
+def mirror(*fields, base=ctypes.Structure, **others):
+    return type("Mine", (base,), {"_fields_": fields, **others})
+
+
+ENTRY = ("state_entry_time", U64)
+# A mirror of whatever kind, and what is said of it; nothing if it is right.
+MIRRORS = {
+    "a base class": (mirror(ENTRY, TIMES, base=First), None),
+    "a class without fields of its own": (
+        type("Mine", (mirror(ENTRY, TIMES, base=First),), {}),
+        None,
+    ),
+    "an anonymous struct": (mirror(("state", I32), ("x", Inner), _anonymous_=("x",)), None),
+    "an array of arrays": (mirror(("state", I32), ENTRY, ("time", (U64 * 2) * 2)), None),
+    "too short an array": (mirror(("state", I32), ENTRY, ("time", U64 * 3)), "count-mismatch"),
+    "a named union": (mirror(("state", I32), ("state_entry_time", Entry), TIMES), "seen=union"),
+    "a pointer": (
+        mirror(("state", I32), ("state_entry_time", ctypes.c_void_p), TIMES),
+        "seen=pointer",
+    ),
+    "an object": (
+        mirror(("state", I32), ("state_entry_time", ctypes.py_object), TIMES),
+        "seen=pointer",
+    ),
+    "characters": (mirror(("state", I32), ENTRY, ("time", ctypes.c_char * 32)), "seen=no number"),
+    "doubles": (mirror(("state", I32), ENTRY, ("time", ctypes.c_double * 4)), "seen=floating"),
+    "a member missing": (First, "missing-member vcpu_runstate_info.time"),
+    "a bitfield": (
+        mirror(("state", ctypes.c_int, 3)),
+        "class Mine: state is a bitfield; bitfields and",
+    ),
+    "an anonymous union": (
+        mirror(("state", I32), ("u", Entry), TIMES, _anonymous_=("u",)),
+        "class Mine: u is an anonymous union; bitfields and unions are not to be built",
+    ),
+    "a union": (Entry, "class Entry: a union"),
+    "no fields": (type("Mine", (ctypes.Structure,), {}), "class Mine: it has no _fields_"),
+    "another class": (int, "class int: no ctypes.Structure"),
+    "no class": (None, "against None: there are cc, btf"),
+}
+
+
+@pytest.mark.host64
+@pytest.mark.parametrize("kind", MIRRORS)
+def test_a_mirror_is_right_or_fails_with_a_reason(kind):
     check = assertions.checker({"cc": (), "btf": (), "dwarf": ()}, frozenset(), lambda _: None)
-    with pytest.raises(ValueError, match=r"Bits\.state: bitfields and unions are not to be built"):
-        check("native", Bits)
+    mine, said = MIRRORS[kind]
+    if said is None:
+        (finding,) = check("native", mine)
+        assert finding.compared == 14
+    else:
+        with pytest.raises(pytest.fail.Exception) as failure:
+            check("native", mine)
+        assert said in str(failure.value)
+        assert failure.value.pytrace is False
 
 
 def test_a_mirror_of_the_other_byte_order_is_refused():
