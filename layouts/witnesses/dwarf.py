@@ -105,8 +105,9 @@ def observe(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
 
 
 def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
-    main = Entries(source.file, source.path)
-    halves = [main]
+    supplement = _supplement(source)
+    main = Entries(source.file, source.path, supplement)
+    halves = [main, *filter(None, [supplement])]
     lost: list[str] = []
     for folder, name in dict.fromkeys(main.other_halves()):
         path = os.path.join(folder, name)
@@ -123,6 +124,31 @@ def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
     if lost:
         raise WitnessError(f"{source.path}: split DWARF file {lost[0]} not found")
     return Layouts("dwarf", source.path, tuple(found), tuple(missing))
+
+
+# The file that dwz moved common entries to. gdb and drgn look for it by its path and its build-id.
+def _supplement(source: Source) -> Entries | None:
+    link = bytes(elf.section_bytes(source.file, ".gnu_debugaltlink"))
+    is_supplement, name, identity = _debug_sup(source.file)
+    if link:
+        name, _, identity = link.partition(b"\0")
+    if is_supplement or not name:
+        return None
+    folder = os.path.dirname(os.path.abspath(source.path))
+    by_id = f"/usr/lib/debug/.build-id/{identity[:1].hex()}/{identity[1:].hex()}.debug"
+    for path in (os.path.join(folder, os.fsdecode(name)), by_id):
+        if other := opened(path):
+            if identity.hex() not in (elf.build_id(other.file), _debug_sup(other.file)[2].hex()):
+                raise WitnessError(f"{source.path}: {path} is not the file that dwz made with it")
+            return Entries(other.file, path)
+    raise WitnessError(f"{source.path}: supplementary file {os.fsdecode(name)} (dwz) not found")
+
+
+# DWARF 5, 7.3.6: version, whether this is the supplementary file, its name, and a checksum.
+def _debug_sup(file: elf.Elf) -> tuple[bool, bytes, bytes]:
+    data = bytes(elf.section_bytes(file, ".debug_sup"))
+    name, _, rest = data[3:].partition(b"\0")
+    return bool(data[2:3].strip(b"\0")), name, rest[form.uleb(rest, 0)[1] :] if rest else b""
 
 
 def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:

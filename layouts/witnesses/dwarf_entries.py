@@ -44,6 +44,7 @@ FIXED = {0x0b: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1e: 16, 0x0c: 1, 0x19: 0, 0x21: 0
 OFFSETS = (STRP, 0x17, 0x1d, 0x1f, 0x1f20, 0x1f21)  # as wide as the unit's offsets; 0x10 from 3 on
 INDEXED = (0x1a, 0x25, 0x26, 0x27, 0x28, 0x1f02)
 UNIT_REFERENCES, SECTION_REFERENCE, SIGNATURE = (0x11, 0x12, 0x13, 0x14, 0x15), 0x10, 0x20
+SUPPLEMENTARY_REFERENCES, SUPPLEMENTARY_STRINGS = (0x1f20, 0x1c, 0x24), (0x1f21, 0x1d)  # dwz
 BLOCKS = {0x0a: 1, 0x03: 2, 0x04: 4}
 ULEB, SLEB = (0x0f, 0x15, 0x1a, 0x1b, 0x22, 0x23, 0x1f01, 0x1f02), (0x0d,)
 # fmt: on
@@ -76,6 +77,7 @@ class Unit(NamedTuple):
     signature: bytes  # of a type unit, and where in it the type is
     type_offset: int
     skeleton: bool  # whether its other half may be in a .dwo file
+    owner: "Entries"
 
 
 class Entry(NamedTuple):
@@ -94,10 +96,15 @@ class Entry(NamedTuple):
 
 
 class Entries:
-    """The DWARF of one ELF file. Abbreviations are read once and kept."""
+    """The DWARF of one ELF file. Abbreviations are read once and kept.
 
-    def __init__(self, file: elf.Elf, path: str) -> None:
+    ``supplement`` is the file into which dwz moved what several files have. An entry may be one of
+    its entries: each unit knows the Entries that it is of.
+    """
+
+    def __init__(self, file: elf.Elf, path: str, supplement: "Entries | None" = None) -> None:
         """Find the sections and the units (WitnessError)."""
+        self.supplement = supplement
         self.path, self.byteorder, self.order = path, file.byteorder, file.order
         self.split = file.has(".debug_info.dwo")
         kind = ".dwo" if self.split else ""
@@ -132,6 +139,8 @@ class Entries:
         strings = [hit.start() for hit in islice(re.finditer(wanted, self.str), STRINGS_MAX + 1)]
         if len(strings) > STRINGS_MAX:
             raise WitnessError(f"{self.path}: its DWARF has the string {name} too often")
+        moved = re.finditer(wanted, self.supplement.str if self.supplement else b"")
+        strings += [hit.start() for hit in islice(moved, STRINGS_MAX)]
         hits = sorted(self._mentions(wanted, strings))
         indexed = {unit: unit.end for unit in self._indexing(strings)}
         last = {self._unit_at(hit): hit + 1 for hit in hits} | indexed
@@ -144,6 +153,8 @@ class Entries:
 
     def entry(self, unit: Unit, start: int) -> Entry:
         """Return the entry that begins at ``start``; WitnessError if none can."""
+        if unit.owner is not self:
+            return unit.owner.entry(unit, start)
         code, at = uleb(self.info, start)
         found = self._table(unit).get(code)
         if not found or not unit.first <= start < unit.end:
@@ -173,9 +184,9 @@ class Entries:
 
     def children(self, entry: Entry) -> Iterator[Entry]:
         """Yield the entries right below one, in their order."""
-        at, depth = entry.end, 0
+        at, depth, info = entry.end, 0, entry.unit.owner.info
         while entry.children and at < entry.unit.end:
-            if self.info[at] == 0:
+            if info[at] == 0:
                 at, depth = at + 1, depth - 1
                 if depth < 0:
                     return
@@ -190,6 +201,10 @@ class Entries:
         form, value = entry.attributes.get(attribute, (0, None))
         if value is None:
             return None
+        if entry.unit.owner is not self:
+            return entry.unit.owner.type_of(entry, attribute)
+        if form in SUPPLEMENTARY_REFERENCES and self.supplement:
+            return self.supplement.entry(self.supplement._unit_at(value), value)
         if form in UNIT_REFERENCES:
             return self.entry(entry.unit, entry.unit.start + value)
         if form == SECTION_REFERENCE:
@@ -208,11 +223,15 @@ class Entries:
         form, value = entry.attributes.get(attribute, (0, None))
         if value is None or form == 0x1F:  # a path in .debug_line_str
             return ""
+        if entry.unit.owner is not self:
+            return entry.unit.owner.text(entry, attribute)
         if form in INDEXED:
             value = self._string_offset(entry.unit, value)
-        elif form not in (STRING, STRP):
-            raise WitnessError(f"{self.path}: its DWARF has names in another file (dwz)")
         data = self.info if form == STRING else self.str
+        if form in SUPPLEMENTARY_STRINGS and self.supplement:
+            data = self.supplement.str
+        elif form not in (STRING, STRP, *INDEXED):
+            raise WitnessError(f"{self.path}: its DWARF has names in another file (dwz)")
         return bytes(data[value : _end(data, value) - 1]).decode("ascii", "backslashreplace")
 
     def other_halves(self) -> Iterator[tuple[str, str]]:
@@ -257,7 +276,8 @@ class Entries:
             signature = bytes(self.info[at : at + 8])
             offset = self._number(self.info, at + 8, width)
             at += 8 + width
-        return Unit(start, at, end, version, width, address, place, signature, offset, skeleton)
+        sizes = (version, width, address, place)
+        return Unit(start, at, end, *sizes, signature, offset, skeleton, self)
 
     def _unit_at(self, place: int) -> Unit:
         number = bisect_right(self.starts, place) - 1

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runstate_abi.layouts.abi import ABI
+from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import WitnessError, differences
-from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS, claim
+from runstate_abi.layouts.structs.runstate import NATIVE, RUNSTATE_STRUCTS, claim
 from runstate_abi.layouts.witnesses import dwarf, dwarf_entries, elf
 from runstate_abi.layouts.witnesses.kernels import identity
 
@@ -341,3 +341,42 @@ def test_a_number_is_found_where_another_match_overlaps_it():
     # A table of string offsets: its length, its version 5, padding, then the offsets 0 and 7.
     table = struct.pack("<IHHII", 12, 5, 0, 0, 7)
     assert 8 in dwarf_entries.starts(struct.pack("<I", 0), table)
+
+
+# What dwz makes of two files: entries that both have are moved to a third.
+SHARED = """
+typedef unsigned long long u64;
+struct {name} {{ int state; u64 state_entry_time; u64 time[4]; }} {name}_{number};
+struct pad {{ struct {name} *it; char text[128]; unsigned long a_long_name, another_name; }}
+    p{number};
+"""
+
+
+@pytest.mark.parametrize("flags", [["-g"], ["-gdwarf-4"]])
+@pytest.mark.parametrize("options", [[], ["-5"]])
+def test_what_dwz_moved_to_another_file_is_found(tmp_path, flags, options):
+    for tool in ("gcc", "dwz"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool}: not installed")
+    for number in (1, 2):
+        (tmp_path / f"{number}.c").write_text(SHARED.format(name=NATIVE.name, number=number))
+        command = ["gcc", *flags, "-shared", "-fPIC", f"{number}.c", "-o", f"{number}.so"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+    done = subprocess.run(
+        ["dwz", *options, "-m", "common", "1.so", "2.so"], cwd=tmp_path, check=False
+    )
+    if done.returncode or not (tmp_path / "common").exists():
+        pytest.skip("dwz moved nothing")
+
+    def asked():
+        source = dwarf.opened(str(tmp_path / "1.so"))
+        return dwarf.observe(source, (NATIVE.name,), X86_64)
+
+    (layout,) = asked().found
+    assert differences(NATIVE, layout, "") == ()
+    (tmp_path / "common").rename(tmp_path / "moved")
+    with pytest.raises(WitnessError, match=r"supplementary file common \(dwz\) not found"):
+        asked()
+    shutil.copy(tmp_path / "2.so", tmp_path / "common")
+    with pytest.raises(WitnessError, match="is not the file that dwz made with it"):
+        asked()
