@@ -138,7 +138,8 @@ def _supplement(source: Source) -> Entries | None:
     by_id = f"/usr/lib/debug/.build-id/{identity[:1].hex()}/{identity[1:].hex()}.debug"
     for path in (os.path.join(folder, os.fsdecode(name)), by_id):
         if other := opened(path):
-            if identity.hex() not in (elf.build_id(other.file), _debug_sup(other.file)[2].hex()):
+            marked, _, own = _debug_sup(other.file)
+            if identity.hex() != (own.hex() if marked else elf.build_id(other.file)):
                 raise WitnessError(f"{source.path}: {path} is not the file that dwz made with it")
             return Entries(other.file, path)
     raise WitnessError(f"{source.path}: supplementary file {os.fsdecode(name)} (dwz) not found")
