@@ -12,7 +12,7 @@ import shlex
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from runstate_abi.layouts import model
@@ -107,7 +107,7 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Measurement:
 
 def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Measurement:
     """Return what stands in the object that ``command`` made of ``unit`` (WitnessError)."""
-    seen = _read_object(data, command, len(unit.subjects))
+    seen = read_object(data, command, len(unit.subjects))
     target = (abi or seen.machine) if isinstance(seen.machine, str) else seen.machine
     if isinstance(target, str):
         raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
@@ -187,23 +187,18 @@ class _Object(NamedTuple):
     images: tuple[bytes, ...]  # of each subject, every integer 1; empty where all have its order
 
 
-def _read_object(data: bytes, command: str, subjects: int) -> _Object:
+def read_object(data: bytes, command: str, subjects: int) -> _Object:
+    """Return the answers in an ELF or COFF object file (WitnessError)."""
     images = (f"{probe.IMAGE_SECTION}{number}" for number in range(subjects))
     names = (probe.SECTION, probe.VERSION_SECTION, *images)
-    machine: Abi | str
-    order: ByteOrder
-    section: Callable[[str], bytes | memoryview | None]
-    if coff := pe.MACHINES.get(pe.machine(memoryview(data))):
-        parts = {one.name: data[one.start :][: one.size] for one in pe.sections(memoryview(data))}
-        machine, order, section = ABI[coff], "little", parts.get
-    else:
-        file = elf.parse(data, f"the object of {command}")
-        machine, order, section = file.abi or file.description, file.byteorder, file.section
-    numbers, version, *found = (bytes(section(name) or b"") for name in names)
+    coff = pe.MACHINES.get(pe.machine(memoryview(data)))
+    file = (pe.as_elf if coff else elf.parse)(memoryview(data), f"the object of {command}")
+    machine = ABI[coff] if coff else file.abi or file.description
+    numbers, version, *found = (bytes(file.section(name) or b"") for name in names)
     if not numbers or not version:
         raise WitnessError(f"{command}: no section {names[0]} in its object file (built for LTO?)")
     text = version.split(b"\0")[0].decode(errors="replace")
-    return _Object(order, machine, numbers, text, tuple(found))
+    return _Object(file.byteorder, machine, numbers, text, tuple(found))
 
 
 def _layout(

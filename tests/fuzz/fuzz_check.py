@@ -1,4 +1,4 @@
-"""Fuzz what `runstate check` reads: BTF, DWARF, ELF, packages, configuration, golden files.
+"""Fuzz what `runstate check` reads: BTF, DWARF, ELF, PE, packages, configuration, golden files.
 
     python tests/fuzz/fuzz_check.py -max_total_time=60
 
@@ -16,7 +16,7 @@ import atheris
 
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.layouts.witnesses import kernels, packages
+    from runstate_abi.layouts.witnesses import compiler, kernels, packages, pe
     from runstate_abi.tools.check import config, goldens
 
 DATA = Path(__file__).parent.parent / "data" / "btf"
@@ -50,7 +50,15 @@ def golden(path):
     goldens.settled([], path, None)
 
 
-READERS = (image, image, archive, archive, settings, golden)
+def pe_file(path):
+    """A PE image, or an object of a compiler for Windows."""
+    data = memoryview(Path(path).read_bytes())
+    pe.as_elf(data, path)
+    list(kernels.asked_of_files([path], SETTINGS))
+    compiler.read_object(bytes(data), path, 2)
+
+
+READERS = (image, image, archive, archive, settings, golden, image, image, pe_file, pe_file)
 AR = b"!<arch>\n" + b"debian-binary   0           0     0     644     4         `\n2.0\n"
 HEADS = (
     b"\x7fELF\2\1\1" + bytes(9),
@@ -59,6 +67,10 @@ HEADS = (
     b"",
     b"[tool.runstate]\n",
     b"# runstate golden 1\n",
+    b"\x02\x21\x4c\x18",  # lz4 -l
+    b"\x04\x22\x4d\x18",  # lz4
+    b"MZ".ljust(0x3C, b"\0") + b"\x40\0\0\0PE\0\0\x64\x86\2\0",
+    b"\x64\x86\2\0",
 )
 
 

@@ -37,6 +37,14 @@ def open_types(file: ObjectFile, path: str) -> Types:
     """Return the debug info that goes with code: its own BTF, on top of the kernel's at ``path`` if
     it is split; else what is at ``path``; else its own DWARF (WitnessError if there is none)."""
     own = _own(file.file)
+    if own is not None and own.needs_base and not path:
+        # Without its kernel's BTF a module may have DWARF of its own.
+        try:
+            found = c_types.open_dwarf(file.source)
+        except WitnessError:
+            found = None
+        if found is not None:
+            return found
     if own is not None and (own.split or not path):
         base = _btf(path) if path and not own.distilled_base else None
         return BtfTypes(vmlinuz.read_btf(own, base))

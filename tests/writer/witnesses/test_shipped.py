@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from runstate_abi.writer.witnesses.shipped import SITES, boot_patches, open_code
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.witnesses.shipped import SITES, boot_patches, open_code, open_types
 
 pytestmark = pytest.mark.needs("gcc")
 
@@ -44,3 +45,15 @@ def test_places_of_other_functions_and_other_sections_are_not_counted(built):
 def test_a_linked_file_lists_no_places(built):
     file = built(listed("__jump_table"), flags=("-nostdlib", "-static", "-Wl,-e,patched"))
     assert boot_patches(file, file.find("patched")) == {}
+
+
+def test_a_module_without_its_kernel_is_read_by_its_own_dwarf(kernel_object, declarations):
+    pytest.importorskip("drgn")
+    kernel = kernel_object("kernel", [declarations["NATIVE"]])
+    both = [declarations[name] for name in ("NATIVE", "COMPAT")]
+    module = kernel_object("kvm", both, base=kernel, keep_dwarf=True)
+    assert open_types(open_code(module), "").kind == "DWARF"
+    assert open_types(open_code(module), kernel).kind == "BTF"
+    bare = kernel_object("bare", both, base=kernel)
+    with pytest.raises(WitnessError, match="split BTF: give the vmlinux|is the wrong base|base"):
+        open_types(open_code(bare), "")
