@@ -55,5 +55,5 @@ def test_a_module_without_its_kernel_is_read_by_its_own_dwarf(kernel_object, dec
     assert open_types(open_code(module), "").kind == "DWARF"
     assert open_types(open_code(module), kernel).kind == "BTF"
     bare = kernel_object("bare", both, base=kernel)
-    with pytest.raises(WitnessError, match="split BTF: give the vmlinux|is the wrong base|base"):
+    with pytest.raises(WitnessError, match="split BTF: give the vmlinux"):
         open_types(open_code(bare), "")
