@@ -420,6 +420,36 @@ def test_bytes_that_a_recording_does_not_show_are_claimed_nothing_about():
     assert isinstance(find_race(seen, LINUX, MODEL["program-order"], ALIGNED), Proof)
 
 
+def test_a_recording_is_repeated_with_other_values_and_its_strays_as_they_were():
+    steps = [(15, "91"), (8, "91"), (0, "07000000"), (0, "01000000"), (8, "11"), (15, "11")]
+    outside = Store(1, ALIGNED.offset + 48, b"\x11")
+    seen = recording([*stores(*steps), Barrier(), outside])
+    vcpu = Runstate(2, 0x2233445566778899, (1, 2, 3, 4))
+    *repeated, barrier, last = seen.steps(vcpu, ALIGNED)
+    assert [step.data.hex() for step in repeated] == [
+        "a2",
+        "91",
+        "07000000",
+        "02000000",
+        "99",
+        "22",
+    ]
+    assert (barrier, last) == (Barrier(), outside)
+
+
+def test_what_is_stored_beside_the_area_changes_nothing_in_it():
+    def beside(vcpu, area):
+        around = (area.offset - 1, area.offset + area.shape.size)
+        steps = of_variant(VARIANT["upstream"]).steps(vcpu, area)
+        return (*(Store(1, at, b"\xff") for at in around), *steps)
+
+    found = find_race(Writer("beside", beside), READER["naive"], X86, Area("native", 0x1100))
+    assert isinstance(found, Race)
+    # Both stores are told as well, and a replay of them leaves the copy as it was accepted.
+    assert {-1, 48} <= {event.offset for event in found.events}
+    assert replay(found.case.images[0], found.events) == found.accepted
+
+
 # Bytes that no image has, at places where all images are equal or in the update byte itself.
 
 
