@@ -13,7 +13,7 @@ from runstate_abi.writer.gpc import (
     Gpc,
 )
 from runstate_abi.writer.host import EFAULT, EINVAL, INVALID_GPA, Host, Place, errno_name
-from runstate_abi.writer.steps import Check, Lock, Refresh, TryLock, Unlock
+from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, TryLock, Unlock
 
 EVERY = [PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_2, PFNCACHE_6_12]
 
@@ -194,6 +194,23 @@ def test_check_and_refresh_tell_what_they_found():
     (step,) = gpc.refresh(48)
     assert (step.result, step.inner[0]) == (0, "mutex_lock gpc1")
     assert Refresh("gpc1", 48, 0, step.inner) == step
+    (step,) = gpc.activate(512, 48)
+    assert Activate("gpc1", 512, 48, 0, step.inner) == step
+    assert step.inner[0] == "mutex_lock gpc1"
+
+
+def test_a_cache_with_a_length_of_its_own_is_checked_and_set_up_for_it():
+    gpc = active()
+    gpc.length = 40
+    steps = [*gpc.check(8), *gpc.refresh(8), *gpc.activate(PAGE_SIZE - 40, 8)]
+    assert [(step.size, step.result) for step in steps] == [(40, True), (40, 0), (40, 0)]
+    assert gpc.activate_now(PAGE_SIZE - 39, 8) == -EINVAL
+
+
+def test_the_newest_code_warns_of_what_has_no_address():
+    gpc = Gpc("gpc1", Host())
+    assert gpc.refresh_now(1) == gpc.activate_now(INVALID_GPA, 1) == -EINVAL
+    assert gpc.inner == ["mutex_lock gpc1", "WARN", "mutex_unlock gpc1", "WARN"]
 
 
 def test_a_notifier_reaches_both_caches():

@@ -155,6 +155,12 @@ def test_three_updates_in_a_row_are_safe_too():
     assert isinstance(found, Proof)
 
 
+@pytest.mark.parametrize("updates", [0, 4])
+def test_as_many_updates_can_be_asked_about_as_there_are_other_states(updates):
+    with pytest.raises(ValueError, match=f"1 to 3 updates can be asked about, not {updates}"):
+        upstream(updates=updates)
+
+
 def test_an_entry_time_cannot_come_back_after_one_update():
     with pytest.raises(ValueError, match="two updates"):
         upstream(entry_times=A_B_A)
@@ -163,13 +169,13 @@ def test_an_entry_time_cannot_come_back_after_one_update():
 # What tears, and where.
 
 
-def torn_addresses(name, abi, reader=LINUX, model=X86):
+def torn_addresses(name, abi, reader=LINUX, model=X86, line=0x1000):
     """Offsets in a cache line at which the verdict is torn."""
     writer = of_variant(VARIANT[name])
     return {
         at
         for at in range(64)
-        if isinstance(find_race(writer, reader, model, Area(abi, 0x1000 + at)), Race)
+        if isinstance(find_race(writer, reader, model, Area(abi, line + at)), Race)
     }
 
 
@@ -192,8 +198,10 @@ def test_the_byte_store_is_safe_at_every_address(abi):
     assert torn_addresses("upstream", abi, model=WEAK) == set()
 
 
-def test_an_unaligned_load_is_safe_only_where_it_is_one_access():
-    assert torn_addresses("upstream", "native", READER["plain-64"]) == crossing(8, 32)
+@pytest.mark.parametrize("line", [0x1000, 0x1740])
+def test_an_unaligned_load_is_safe_only_where_it_is_one_access(line):
+    torn = torn_addresses("upstream", "native", READER["plain-64"], line=line)
+    assert torn == crossing(8, 32)
 
 
 def phys_torn(abi, grain):

@@ -75,7 +75,7 @@ def _in_block(data: memoryview, low: int, high: int) -> Iterator[int]:
     block = bytes(data[first : high + TIMES - 1])
     marks = _passes(block).to_bytes(len(block) + TIMES, "little")
     place = marks.find(1, low - first)
-    while 0 <= place <= len(block) - TIMES:
+    while place >= 0:
         entry, *times = _FIVE.unpack_from(block, place)
         if _fits(entry, times) and _padding_fits(block[place - COMPAT_LEAD : place], entry, times):
             yield first + place
