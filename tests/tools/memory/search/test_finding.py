@@ -27,6 +27,10 @@ def test_numpy_is_loaded_only_for_an_image_that_is_worth_it(monkeypatch, size, i
     assert ways == [plain]
 
 
+def test_fifty_thousand_are_kept_and_two_million_judged():
+    assert (finding.MOST, finding.JUDGED_MOST) == (50_000, 2_000_000)
+
+
 APART = 128  # bytes from one area to the next
 CHANCE = random.Random(1)
 # Areas of one host: the later ones are younger, and so their reasons weigh less.
