@@ -10,14 +10,15 @@ change alters no behaviour, or it is a test that is missing: exit status 1.
 
 import argparse
 import ast
-import copy
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
@@ -26,14 +27,36 @@ HOUSE = Path(__file__).resolve().parent.parent
 ROOMS = ("layouts", "writer", "tools")
 
 # What the search finds is held against a second search and shown by `runstate race`.
-RACE = ["tests/writer/racing", "tests/writer/test_race.py", "tests/tools/race", "tests/agreement"]
+RACING = ("racing/test_interleaving", "racing/test_ordering", "racing/test_patterns", "test_race")
+RACE = [
+    *(f"tests/writer/{name}.py" for name in RACING),
+    "tests/tools/race",
+    "tests/writer/racing/test_projection.py",
+    "tests/agreement",
+]
+DUMPS = [
+    f"tests/tools/memory/test_{name}.py"
+    for name in ("text_view", "comparison", "hexdump", "pages_view", "real_machines", "find")
+]
+SEARCH = [
+    f"tests/tools/memory/{name}.py"
+    for name in ("search/test_candidates", "search/test_finding", "search/test_scan", "test_find")
+]
+LAYOUTS = [
+    *(f"tests/layouts/test_{name}.py" for name in ("constructs", "ctypes_structs", "conditions")),
+    "tests/layouts/structs",
+    *(f"tests/layouts/witnesses/test_{name}.py" for name in ("btf", "dwarf", "compiler")),
+]
 
-# The core: module -> the tests that must notice a change in it.
+# The core: module -> the tests that must notice a change in it, the likeliest first.
 CORE = {
-    "layouts/abi.py": ["tests/layouts/test_abi.py", "tests/layouts"],
-    "layouts/model.py": ["tests/layouts/test_model.py", "tests/layouts"],
-    "layouts/conditions.py": ["tests/layouts/test_conditions.py", "tests/layouts"],
-    "layouts/witnesses/btf_blob.py": ["tests/layouts/witnesses"],
+    "layouts/abi.py": ["tests/layouts/test_abi.py", *LAYOUTS],
+    "layouts/model.py": ["tests/layouts/test_model.py", *LAYOUTS],
+    "layouts/conditions.py": ["tests/layouts/test_conditions.py", *LAYOUTS],
+    "layouts/witnesses/btf_blob.py": [
+        "tests/layouts/witnesses/test_btf.py",
+        "tests/layouts/witnesses/test_kernels.py",
+    ],
     "writer/early.py": ["tests/writer/test_early.py", "tests/writer/test_variants.py"],
     "writer/gpc.py": ["tests/writer/test_gpc.py", "tests/writer/test_life.py", "tests/replaying"],
     "writer/memory.py": ["tests/writer/test_memory.py", "tests/writer/test_two_pages.py"],
@@ -43,7 +66,7 @@ CORE = {
     "writer/xen.py": ["tests/writer/test_xen.py"],
     "writer/alternatives.py": ["tests/writer/test_alternatives.py", "tests/writer/test_rules.py"],
     "writer/guest.py": ["tests/writer/test_guest.py", "tests/writer/test_race.py"],
-    "writer/race.py": ["tests/writer/racing", "tests/writer/test_race.py", "tests/tools/race"],
+    "writer/race.py": RACE,
     "writer/racing/execution.py": RACE,
     "writer/racing/interleaving.py": RACE,
     "writer/racing/ordering.py": RACE,
@@ -52,19 +75,51 @@ CORE = {
     "writer/racing/scene.py": RACE,
     "writer/rulebook/guest_rules.py": ["tests/writer/test_rules.py"],
     "writer/rulebook/host_rules.py": ["tests/writer/test_rules.py"],
-    "tools/memory/area.py": ["tests/tools/memory/test_text_view.py", "tests/tools/memory"],
-    "tools/memory/decision.py": ["tests/tools/memory/test_decision.py", "tests/tools/memory"],
-    "tools/memory/observations.py": [
-        "tests/tools/memory/test_observations.py",
-        "tests/tools/memory",
-    ],
-    "tools/memory/search/candidates.py": ["tests/tools/memory/search", "tests/tools/memory"],
-    "tools/memory/search/finding.py": ["tests/tools/memory/search", "tests/tools/memory"],
-    "tools/memory/search/scan.py": ["tests/tools/memory/search", "tests/tools/memory"],
+    "tools/memory/area.py": DUMPS,
+    "tools/memory/decision.py": ["tests/tools/memory/test_decision.py", *DUMPS],
+    "tools/memory/observations.py": ["tests/tools/memory/test_observations.py", *DUMPS],
+    "tools/memory/search/candidates.py": SEARCH,
+    "tools/memory/search/finding.py": [*SEARCH[1:], SEARCH[0]],
+    "tools/memory/search/scan.py": [*SEARCH[2:], *SEARCH[:2]],
 }
 
-# Survivors that change nothing that anybody can see: "module: line of source -> its change", why.
-EQUIVALENT: dict[str, str] = {}
+# Survivors that change nothing that anybody can see: "module: line of source -> its change", why;
+# "*" is any change of the line.
+EQUIVALENT = {
+    "tools/memory/search/finding.py: PLAIN_MOST = 1 << 20 -> *":
+        "it decides which of two ways is taken; both find the same",
+    "tools/memory/search/finding.py: if len(pieces) == 1 and pieces[0].size <= len(pieces[0].data):"
+    " -> if len(pieces) == 1 and pieces[0].size <= len(pieces[-1].data):":
+        "there is one piece: the first is the last",
+    "tools/memory/search/scan.py: HIGH_BITS = 127 & ~((AGE_MOST >> 56) - 1)"
+    " -> HIGH_BITS = 126 & ~((AGE_MOST >> 56) - 1)":
+        "the other side of the & clears the four lowest bits",
+    "tools/memory/search/finding.py: high = min(start + STRIDE + TIMES - 1, len(data))"
+    " -> high = min(start + STRIDE + TIMES - 0, len(data))":
+        "one byte more is looked at; what begins behind the stride is left out below",
+    "tools/memory/search/finding.py: high = min(start + STRIDE + TIMES - 1, len(data))"
+    " -> high = min(start + STRIDE + TIMES + 1, len(data))":
+        "two bytes more: likewise",
+    "tools/memory/search/scan.py: if page != _ZEROS[:len(page)]: -> if page != _ZEROS[:]:":
+        "a last piece of a page is searched although it is zero: nothing is found in it",
+    "tools/memory/search/scan.py: for start in range(0, len(data), PAGE_SIZE):"
+    " -> for start in range(1, len(data), PAGE_SIZE):":
+        "a run of pages begins early enough either way, and an entry time is never at byte 0",
+    "writer/racing/interleaving.py: start = State(0, 0, problem.memory, 0,"
+    " (-1,) * len(problem.memory), (-1, -1)) -> start = State(0, 0, problem.memory, 0,"
+    " (-1,) * len(problem.memory), (-1, -2))":
+        "no value is negative: -2 says as well that the byte was not loaded yet",
+    "writer/race.py: columns = in_order(columns, len(columns[0])) or columns"
+    " -> columns = in_order(columns, len(columns[-1])) or columns":
+        "all columns have one value for each version",
+    "writer/racing/patterns.py: coarser = islice(_coarser(columns, entry_times), 1 + also_differ)"
+    " -> coarser = islice(_coarser(columns, entry_times), 2 + also_differ)":
+        "the islice only ends the count as soon as it is too large",
+}  # fmt: skip
+
+CPU_MOST = 400  # s of a processor; the slowest of these lists takes 110
+MEMORY_MOST = 8 << 30
+SHOWN = 120  # characters of a line
 
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mod,
@@ -74,6 +129,18 @@ SWAPS = {
     ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
     ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where a change can be made: a node's number in ast.walk(), and which of its changes, or
+    which of its statements is left out.
+    """
+
+    module: str
+    node: int
+    change: int = -1
+    block: str = ""
+    statement: int = -1
 
 
 class Mutant(NamedTuple):
@@ -89,6 +156,11 @@ class Mutant(NamedTuple):
     def key(self) -> str:
         """How EQUIVALENT names it: a line number would not last."""
         return f"{self.module}: {self.old} -> {self.new}"
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Is it explained in EQUIVALENT?"""
+        return not {self.key, f"{self.module}: {self.old} -> *"}.isdisjoint(EQUIVALENT)
 
 
 def changes(node: ast.AST):
@@ -108,19 +180,34 @@ def changes(node: ast.AST):
         yield lambda n: setattr(n, "upper", None)
 
 
-def without_statement(body: list[ast.stmt], index: int) -> None:
-    """Replace a statement by ``pass``."""
-    body[index] = ast.Pass(lineno=body[index].lineno, col_offset=0)
+def unasked(tree: ast.AST) -> set[int]:
+    """Return the ids of the nodes whose changes no test can notice.
+
+    Type checkers alone look below ``if TYPE_CHECKING`` and at annotations. ``strict=`` of a zip()
+    is an assertion: both are equally long by construction, and it says so. ``slots=`` of a
+    dataclass is another one, and ``maxsize=`` of a cache decides how fast it is and nothing else.
+    """
+    found: list[ast.AST] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            found.append(node)
+        if isinstance(node, ast.keyword) and node.arg in ("strict", "slots", "maxsize"):
+            found.append(node)
+        for name in ("annotation", "returns"):
+            if isinstance(one := getattr(node, name, None), ast.AST):
+                found.append(one)
+    return {id(below) for node in found for below in ast.walk(node)}
 
 
-def mutants(module: str):
-    """Yield every change of a module."""
-    source = (HOUSE / module).read_text()
-    tree = ast.parse(source)
-    nodes = list(ast.walk(tree))
-    for number, node in enumerate(nodes):
+def places(module: str):
+    """Yield every Place of a module."""
+    tree = ast.parse((HOUSE / module).read_text())
+    skipped = unasked(tree)
+    for number, node in enumerate(ast.walk(tree)):
+        if id(node) in skipped:
+            continue
         for which, _ in enumerate(changes(node)):
-            yield made(module, tree, number, lambda n, w=which: list(changes(n))[w](n))
+            yield Place(module, number, change=which)
         for name in ("body", "orelse"):
             statements = getattr(node, name, None)
             for index, one in enumerate(statements if isinstance(statements, list) else ()):
@@ -128,24 +215,40 @@ def mutants(module: str):
                 kinds = ast.Return | ast.Expr | ast.Raise | ast.Assign | ast.AugAssign
                 text = isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
                 if inside and isinstance(one, kinds) and not text:
-                    yield made(
-                        module, tree, number,
-                        lambda n, name=name, i=index: without_statement(getattr(n, name), i),
-                    )  # fmt: skip
+                    yield Place(module, number, block=name, statement=index)
 
 
-def made(module, tree, number, change) -> Mutant:
-    """Return one mutant: a copy of the tree in which node ``number`` was changed."""
-    changed = copy.deepcopy(tree)
-    node = list(ast.walk(changed))[number]
-    change(node)
-    ast.fix_missing_locations(changed)
-    before, after = ast.unparse(tree).splitlines(), ast.unparse(changed).splitlines()
-    first = next(
-        (i for i, pair in enumerate(zip(before, after, strict=False)) if len({*pair}) > 1), 0
-    )
+@cache
+def plain(module: str) -> list[str]:
+    """Return the lines of a module as ast writes them."""
+    return ast.unparse(ast.parse((HOUSE / module).read_text())).splitlines()
+
+
+def stands(module: str, line: str) -> bool:
+    """Is a line that EQUIVALENT names still there?"""
+    return any(line in one for one in plain(module))
+
+
+def made(place: Place) -> Mutant:
+    """Return the mutant that has the change of one Place."""
+    tree = ast.parse((HOUSE / place.module).read_text())
+    node = list(ast.walk(tree))[place.node]
     line = getattr(node, "lineno", 0)
-    return Mutant(module, line, before[first].strip(), after[first].strip(), "\n".join(after))
+    if place.block:
+        body = getattr(node, place.block)
+        line = body[place.statement].lineno
+        body[place.statement] = ast.Pass()
+    else:
+        list(changes(node))[place.change](node)
+    before, after = plain(place.module), ast.unparse(ast.fix_missing_locations(tree)).splitlines()
+    pairs = enumerate(zip(before, after, strict=False))
+    first = next((i for i, (old, new) in pairs if old != new), 0)
+    old, new = before[first].strip(), after[first].strip()
+    # Of a table that is one statement, what is around the change.
+    same = len(os.path.commonprefix([old, new]))
+    begin = max(0, same - SHOWN // 2) if len(old) > SHOWN else 0
+    cut = slice(begin, begin + SHOWN)
+    return Mutant(place.module, line, old[cut].strip(), new[cut].strip(), "\n".join(after))
 
 
 def noticed(mutant: Mutant, folders) -> bool:
@@ -154,38 +257,54 @@ def noticed(mutant: Mutant, folders) -> bool:
     try:
         path = copy_of / mutant.module
         original = path.read_text()
-        path.write_text(mutant.source + "\n")
+        replaced(path, mutant.source + "\n")
         try:
             return fails(mutant.module, copy_of)
         finally:
-            path.write_text(original)
+            replaced(path, original)
     finally:
         folders.put(copy_of)
 
 
+def replaced(path: Path, source: str) -> None:
+    """Write a module, and remove what Python compiled of it: size and second may be the same."""
+    path.write_text(source)
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
+
+
 def fails(module: str, folder: Path) -> bool:
     """Run the tests of a module in a copy of the checkout; a hang is a failure."""
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    options = ["-p", "no:randomly", "-p", "no:xdist"]
-    try:
-        done = subprocess.run(
-            [*command, *options, *CORE[module]], cwd=folder, capture_output=True,
-            env=environment(folder), timeout=900,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return True
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    options = ["-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"]
+    done = subprocess.run(
+        [*command, *options, *CORE[module]], cwd=folder, capture_output=True,
+        env=environment(folder), preexec_fn=limited,
+    )  # fmt: skip
     return done.returncode != 0
+
+
+def limited() -> None:
+    """Bound what an endless loop takes. The clock would count what else the machine does."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_MOST, CPU_MOST))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MOST, MEMORY_MOST))
 
 
 def environment(folder: Path) -> dict[str, str]:
     """Return an environment in which the copy is what `import runstate_abi` finds."""
-    return {**os.environ, "PYTHONPATH": str(folder / "import"), "PYTHONDONTWRITEBYTECODE": "1"}
+    # pytest starts twice as fast without the plugins that are not needed.
+    few = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {**os.environ, **few, "PYTHONPATH": str(folder / "import")}
 
 
 def copied(folder: Path) -> Path:
     """Copy the checkout, with the rooms linked below the package runstate_abi, as installed."""
     shutil.copytree(
-        HOUSE, folder, ignore=shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".mypy_cache")
+        HOUSE,
+        folder,
+        ignore=shutil.ignore_patterns(
+            ".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "import"
+        ),
     )
     package = folder / "import" / "runstate_abi"
     shutil.copytree(folder / "tools/api", package)
@@ -202,30 +321,35 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    every = [one for module in options.modules or CORE for one in mutants(module)]
-    chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
-    chosen = [one for one in chosen if one.key not in EQUIVALENT]
-    with tempfile.TemporaryDirectory() as scratch:
+    stale = [key for key in EQUIVALENT if not stands(*key.split(" -> ")[0].split(": ", 1))]
+    if stale:
+        print("EQUIVALENT names lines that are gone:", *stale, sep="\n", file=sys.stderr)
+        return 2
+    every = [one for module in options.modules or CORE for one in places(module)]
+    sampled = random.Random(options.seed).sample(every, min(options.count, len(every)))
+    chosen = [one for one in map(made, sampled) if not one.is_equivalent]
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.jobs) as pool:
         folders: Queue[Path] = Queue()
         for number in range(options.jobs):
             folders.put(copied(Path(scratch) / str(number)))
         # Where the unchanged copy fails, every mutant would seem to be noticed.
-        first = folders.get()
-        broken = [module for module in {one.module for one in chosen} if fails(module, first)]
-        folders.put(first)
-        if broken:
-            print(f"the tests of the unchanged copy fail: {', '.join(broken)}", file=sys.stderr)
-            return 2
-        survivors = []
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for one, was in zip(
-                chosen, pool.map(lambda m: noticed(m, folders), chosen), strict=True
-            ):
-                if not was:
-                    survivors.append(one)
-                    print(f"survives  {one.module}:{one.line}: {one.old} -> {one.new}", flush=True)
-    share = 1 - len(survivors) / len(chosen)
-    print(f"{len(chosen)} of {len(every)} mutants, seed {options.seed}: {share:.1%} noticed")
+        lists = {tuple(CORE[one.module]): one.module for one in chosen}
+        unchanged = [Mutant(one, 0, "", "", (HOUSE / one).read_text()) for one in lists.values()]
+        for one, fail in zip(
+            unchanged, pool.map(lambda m: noticed(m, folders), unchanged), strict=True
+        ):
+            if fail:
+                print(f"the tests of the unchanged copy fail: {one.module}", file=sys.stderr)
+                return 2
+        survivors = 0
+        for one, was in zip(chosen, pool.map(lambda m: noticed(m, folders), chosen), strict=True):
+            if not was:
+                survivors += 1
+                print(f"survives  {one.module}:{one.line}: {one.old} -> {one.new}", flush=True)
+    equivalent = len(sampled) - len(chosen)
+    print(f"seed {options.seed}: {len(sampled)} of {len(every)} mutants, {equivalent} equivalent")
+    share = 1 - survivors / len(chosen)
+    print(f"of the other {len(chosen)}, {share:.1%} noticed; {survivors} survive")
     return 1 if survivors else 0
 
 

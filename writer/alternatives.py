@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from runstate_abi.writer.gpc import Caches, Gpc
 
 
-def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Bonzini: struct kvm_vcpu_xen holds a struct vcpu_runstate_info, and that is what is copied.
 
     Woodhouse's answer names the two faults that show here. The stored entry time has no update
@@ -51,7 +51,7 @@ def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool =
         yield from newest(vcpu, area, caches, copy_struct(caches, parts, struct))
 
 
-def split_helper(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def split_helper(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Bonzini: a generic split_memcpy() puts each field into one page or both; no stack struct.
 
     Unlike Woodhouse's draft of the same idea (split-memcpy) it stores the entry time whole and
@@ -69,7 +69,7 @@ def _field_by_field(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) 
     yield from copy_split(caches, parts, shape.time, times_bytes(vcpu))
 
 
-def gpc_lock(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def gpc_lock(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Christopherson: kvm_gpc_lock() for both caches. Right for the first, wrong for the second.
 
     Woodhouse: no helper fits both, because between a failed check and the refresh other locks
@@ -102,7 +102,7 @@ def kvm_gpc_lock(gpc: "Gpc", size: int, irqsave: bool, atomic: bool) -> Generato
     return True
 
 
-def two_hva_caches(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def two_hva_caches(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Christopherson: two gfn_to_hva_cache and copies to user space, as 5.16 has with one.
 
     No lock is needed. But each store can fault, with page faults disabled where it must not sleep,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Update = Generator[Step, None, None]
 
 
-def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Four copies to user space; where one fails the update stops, and may leave the flag up.
 
     There is no atomic case: 5.14 slept in the scheduler if a page was not resident. An area that
@@ -65,7 +65,7 @@ def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, 
     return True
 
 
-def linux_5_16(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def linux_5_16(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """User stores with page faults disabled where it must not sleep; dirty even after a fault."""
     ghc, shape = caches.ghc, area.shape
     if not ghc.current():
@@ -82,7 +82,7 @@ def linux_5_16(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fals
     yield from ghc.mark_dirty()
 
 
-def linux_6_1(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def linux_6_1(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """One gfn_to_pfn_cache, all or nothing; the flag set by an eight-byte store that may tear.
 
     To clear the flag it reads the eight bytes back from the guest and masks them, so what the guest

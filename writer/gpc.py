@@ -179,25 +179,31 @@ class Gpc:
 
     def deactivate_now(self) -> None:
         """Do what kvm_gpc_deactivate() does: the mapping goes, gpa and uhva stay."""
-        if not self.active:
-            return
-        mutex = self.code.modern
-        if ONE_DEACTIVATE not in self.code.patches:
-            # Then comes kvm_gpc_unmap(), which has locks of its own.
+        if self.code.modern:
+            self._event("mutex_lock")
+            if self.active:
+                self._unmap(self._forget())
+            self._event("mutex_unlock")
+        elif self.active and ONE_DEACTIVATE in self.code.patches:
+            self._unmap(self._forget())
+        elif self.active:
             self._write_lock()
             self.active = False
             self._write_unlock()
-            mutex = True
-        if mutex:
+            # kvm_gpc_unmap()
             self._event("mutex_lock")
+            old = self._forget()
+            self._event("mutex_unlock")
+            self._unmap(old)
+
+    # Returns the mapping that is no longer used.
+    def _forget(self) -> int | None:
         self._write_lock()
         old = self.pfn
         self.active = self.valid = False
         self.khva = self.pfn = None
         self._write_unlock()
-        self._unmap(old)
-        if mutex:
-            self._event("mutex_unlock")
+        return old
 
     def invalidate(self, start: int, end: int) -> None:
         """MMU notifier: user addresses [start, end) lose their pages."""

@@ -38,7 +38,7 @@ Update = Generator[Step, None, None]
 KERNEL_STACK = bytes.fromhex("5afe57ac")
 
 
-def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Woodhouse's draft with memcpy_to_runstate(), "utterly untested": each field split by itself.
 
     Only this version writes the entry time after the times, and without its top byte; and only this
@@ -67,7 +67,7 @@ def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fa
     yield from _dirty(caches, parts)
 
 
-def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """The pre-image of the thread's diff: straight into the page, or by way of the stack if split.
 
     Patch 2/4 as posted differs in how it clears the padding on the stack, which no byte shows.
@@ -80,7 +80,7 @@ def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
     yield from _always_flagged(vcpu, area, caches, atomic, body)
 
 
-def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Bonzini's proposal: always by way of the stack.
 
     It always takes gpc2's lock and releases it only if the area is split: after an update of one
@@ -91,7 +91,7 @@ def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fal
     yield from _always_flagged(vcpu, area, caches, atomic, body, always_second=True)
 
 
-def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Woodhouse's reconciliation: one path, two places to build the struct."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     body = store_struct(caches, parts, area.shape, vcpu, flagged(vcpu.entry_time))
@@ -121,7 +121,7 @@ def _always_flagged(
     yield from _dirty(caches, parts)
 
 
-def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """As merged: the flag only if the guest asked, trylock where it must not spin."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from hold(caches, parts, atomic, trylock=atomic)):
@@ -132,7 +132,7 @@ def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
     yield from _dirty(caches, parts)
 
 
-def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Newest: each page is marked dirty under its lock, so a cache that moves cannot mislead it."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from hold(caches, parts, atomic, trylock=atomic)):

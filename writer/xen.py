@@ -35,7 +35,7 @@ Update = Generator[Step, None, None]
 PHYS_ALIGNMENT = {"native": 8, "compat": 4}
 
 
-def xen_va(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def xen_va(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """The virtual area. With VMASST_TYPE_runstate_update_flag: one byte up, all, one byte down.
 
     Without it: one copy and no barrier. The padding is copied too: it is zero.
@@ -64,7 +64,7 @@ def _copy_to_guest(area: Area, host: Host, offset: int, data: bytes) -> Update:
         address, data = address + size, data[size:]
 
 
-def xen_phys(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
+def xen_phys(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """The physical area: always flagged, set and cleared by eight-byte atomic writes.
 
     In a 32-bit domain an area need only be 4-aligned, so the eight bytes of its entry time may lie

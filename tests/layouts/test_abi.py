@@ -2,6 +2,7 @@
 
 import pytest
 
+from runstate_abi.layouts import abi as module
 from runstate_abi.layouts.abi import ABI, ABIS, abi_of_elf, c_layout
 from runstate_abi.layouts.model import Member, Scalar
 from runstate_abi.layouts.structs.runstate import CLAIMS, COMPAT, INT, MEMBERS, NATIVE, UINT64
@@ -37,6 +38,11 @@ POINTERS = {
     "x86_64-windows": (8, False),
     "i386-windows": (4, False),
 }
+
+
+def test_pages_lines_and_words_are_x86s():
+    assert (module.PAGE_SIZE, module.PAGE_MASK, module.CACHE_LINE) == (0x1000, 0xFFF, 0x40)
+    assert (module.U32, module.U64) == (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF)
 
 
 def test_pointers_and_typedefs_are_as_compilers_have_them():

@@ -144,3 +144,7 @@ def test_each_condition_came_with_the_version_that_the_source_says():
     since = {condition.id: condition.since for condition in CONDITIONS}
     first = [3, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 16]
     assert since == {f"A{number}": 0 for number in first} | {"A1": 1, "A2": 1, "A12": 2, "A6": 3}
+
+
+def test_what_nobody_asserts_came_with_no_version():
+    assert {condition.since for condition in UNASSERTED} == {0}

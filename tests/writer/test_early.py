@@ -133,6 +133,12 @@ def test_6_1_sets_the_flag_by_eight_bytes_and_clears_it_by_reading_them_back(ste
     assert [bool(one.keep) for one in writes if isinstance(one, Store)] == [False, False, True]
 
 
+def test_6_1_holds_its_lock_to_the_last_store_and_then_marks_the_page(lines_of):
+    lines = lines_of("linux-6.1")
+    assert lines[:2] == ["lock gpc1 irqsave", "check gpc1 len=48 -> 1"]
+    assert lines[-3:] == ["wmb", "unlock gpc1 irqrestore", "dirty gfn=+0"]
+
+
 def test_6_1_keeps_what_a_guest_wrote_into_the_entry_time_meanwhile(vcpu):
     variant, caches = started("linux-6.1")
     window, passed = Window(), 0

@@ -13,7 +13,7 @@ from runstate_abi.writer.gpc import (
     Gpc,
 )
 from runstate_abi.writer.host import EFAULT, EINVAL, INVALID_GPA, Host, Place, errno_name
-from runstate_abi.writer.steps import Check, Lock, Refresh, TryLock, Unlock
+from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, TryLock, Unlock
 
 EVERY = [PFNCACHE_6_1, PFNCACHE_6_1_BROKEN, PFNCACHE_6_2, PFNCACHE_6_12]
 
@@ -194,6 +194,23 @@ def test_check_and_refresh_tell_what_they_found():
     (step,) = gpc.refresh(48)
     assert (step.result, step.inner[0]) == (0, "mutex_lock gpc1")
     assert Refresh("gpc1", 48, 0, step.inner) == step
+    (step,) = gpc.activate(512, 48)
+    assert Activate("gpc1", 512, 48, 0, step.inner) == step
+    assert step.inner[0] == "mutex_lock gpc1"
+
+
+def test_a_cache_with_a_length_of_its_own_is_checked_and_set_up_for_it():
+    gpc = active()
+    gpc.length = 40
+    steps = [*gpc.check(8), *gpc.refresh(8), *gpc.activate(PAGE_SIZE - 40, 8)]
+    assert [(step.size, step.result) for step in steps] == [(40, True), (40, 0), (40, 0)]
+    assert gpc.activate_now(PAGE_SIZE - 39, 8) == -EINVAL
+
+
+def test_the_newest_code_warns_of_what_has_no_address():
+    gpc = Gpc("gpc1", Host())
+    assert gpc.refresh_now(1) == gpc.activate_now(INVALID_GPA, 1) == -EINVAL
+    assert gpc.inner == ["mutex_lock gpc1", "WARN", "mutex_unlock gpc1", "WARN"]
 
 
 def test_a_notifier_reaches_both_caches():
@@ -213,3 +230,65 @@ def test_errors_have_names():
 def test_a_refresh_elsewhere_must_fit_the_page_there(code):
     assert active(code, gpa=256).refresh_now(48, PAGE_SIZE - 6) == -EINVAL
     assert active(code, gpa=256).refresh_now(48, PAGE_SIZE - 48) == 0
+
+
+# What each call does, in the order of the C source (virt/kvm/pfncache.c at 0318f207d1c2 for 6.1, at
+# 06e155c44aa0 for 6.2). "lock" and "unlock" are the write lock's, "[" and "]" the refresh mutex's.
+MAP, MOVE = "lock unlock hva=1 kmap lock unlock", "lock unlock hva=2 kmap lock unlock"
+CALLS = {
+    "activate":          (lambda gpc: gpc.activate_now(256, 48), 0),
+    "refresh":           (lambda gpc: gpc.refresh_now(48), 0),
+    "activate at 4096":  (lambda gpc: gpc.activate_now(PAGE_SIZE, 48), 0),
+    "invalidate":        (lambda gpc: gpc.invalidate(PAGE_SIZE, 2 * PAGE_SIZE), None),
+    "move the page":     (lambda gpc: gpc.host.pages.update({1: 7}), None),
+    "refresh again":     (lambda gpc: gpc.refresh_now(48), 0),
+    "deactivate":        (lambda gpc: gpc.deactivate_now(), None),
+    "deactivate again":  (lambda gpc: gpc.deactivate_now(), None),
+    "refresh inactive":  (lambda gpc: gpc.refresh_now(48), -EINVAL),
+    "activate too long": (lambda gpc: gpc.activate_now(PAGE_SIZE - 47, 48), -EINVAL),
+    "take the page":     (lambda gpc: gpc.host.pages.update({0: 0}), None),
+    "activate no page":  (lambda gpc: gpc.activate_now(0, 1), -EFAULT),
+}  # fmt: skip
+COMMON = {
+    "refresh": "[ lock unlock ]",
+    "invalidate": "lock unlock",
+    "move the page": "",
+    "take the page": "",
+    "refresh inactive": "[ lock unlock ]",
+}
+OLD = COMMON | {
+    "activate": f"lock unlock [ {MAP} ]",
+    "activate at 4096": f"[ {MOVE} ] kunmap",
+    "refresh again": "[ lock unlock hva=7 kmap lock unlock ] kunmap",
+    "deactivate": "lock unlock [ lock unlock ] kunmap",
+    "deactivate again": "",
+    "activate too long": "lock unlock",  # it is active now
+    "activate no page": "[ lock unlock hva=-1 lock unlock ]",
+}
+MODERN = COMMON | {
+    "activate": f"[ lock unlock {MAP} ]",
+    "activate at 4096": f"[ {MOVE} kunmap ]",
+    "refresh again": "[ lock unlock hva=7 kmap lock unlock kunmap ]",
+    "deactivate": "[ lock unlock kunmap ]",
+    "deactivate again": "[ ]",
+    "activate too long": "",
+    "activate no page": "[ lock unlock lock unlock hva=-1 lock unlock ]",
+}
+SHORT = {"write_lock_irq gpc1": "lock", "write_unlock_irq gpc1": "unlock",
+         "mutex_lock gpc1": "[", "mutex_unlock gpc1": "]"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(PFNCACHE_6_1_BROKEN, OLD), (PFNCACHE_6_1, OLD),
+     (PFNCACHE_6_2, OLD | {"deactivate": "lock unlock kunmap"}), (PFNCACHE_6_12, MODERN)],
+    ids=lambda one: getattr(one, "name", ""),
+)  # fmt: skip
+def test_each_call_takes_the_locks_that_the_source_takes_in_its_order(code, expected):
+    gpc, seen = Gpc("gpc1", Host(), code), []
+    gpc.host.watch = seen.append
+    for name, (call, result) in CALLS.items():
+        seen.clear()
+        assert call(gpc) == result, name
+        said = " ".join(SHORT.get(one, one.replace("hva_to_pfn ret", "hva")) for one in seen)
+        assert said == expected[name], name

@@ -72,6 +72,14 @@ def test_a_read_modify_write_keeps_the_bits_that_memory_has():
     assert played == Store(1, 7, b"\xa5")
 
 
+@pytest.mark.parametrize(("page", "seen"), [(1, 0xA1), (2, 0x92)])
+def test_a_read_modify_write_reads_the_page_that_it_writes(page, seen):
+    window = Window()
+    play(window, [Store(1, 7, b"\x21"), Store(2, 7, b"\x12")])
+    apply(window, Store(page, 7, b"\x80", keep=b"\x7f"))
+    assert window.page(page)[7] == seen
+
+
 def test_what_a_store_would_put_into_memory_depends_on_memory_only_if_it_reads():
     window = Window(b"\xff")
     assert stored(window, Store(1, 0, b"\x01")) == b"\x01"

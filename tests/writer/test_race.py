@@ -155,6 +155,12 @@ def test_three_updates_in_a_row_are_safe_too():
     assert isinstance(found, Proof)
 
 
+@pytest.mark.parametrize("updates", [0, 4])
+def test_as_many_updates_can_be_asked_about_as_there_are_other_states(updates):
+    with pytest.raises(ValueError, match=f"1 to 3 updates can be asked about, not {updates}"):
+        upstream(updates=updates)
+
+
 def test_an_entry_time_cannot_come_back_after_one_update():
     with pytest.raises(ValueError, match="two updates"):
         upstream(entry_times=A_B_A)
@@ -163,13 +169,13 @@ def test_an_entry_time_cannot_come_back_after_one_update():
 # What tears, and where.
 
 
-def torn_addresses(name, abi, reader=LINUX, model=X86):
+def torn_addresses(name, abi, reader=LINUX, model=X86, line=0x1000):
     """Offsets in a cache line at which the verdict is torn."""
     writer = of_variant(VARIANT[name])
     return {
         at
         for at in range(64)
-        if isinstance(find_race(writer, reader, model, Area(abi, 0x1000 + at)), Race)
+        if isinstance(find_race(writer, reader, model, Area(abi, line + at)), Race)
     }
 
 
@@ -192,8 +198,10 @@ def test_the_byte_store_is_safe_at_every_address(abi):
     assert torn_addresses("upstream", abi, model=WEAK) == set()
 
 
-def test_an_unaligned_load_is_safe_only_where_it_is_one_access():
-    assert torn_addresses("upstream", "native", READER["plain-64"]) == crossing(8, 32)
+@pytest.mark.parametrize("line", [0x1000, 0x1740])
+def test_an_unaligned_load_is_safe_only_where_it_is_one_access(line):
+    torn = torn_addresses("upstream", "native", READER["plain-64"], line=line)
+    assert torn == crossing(8, 32)
 
 
 def phys_torn(abi, grain):
@@ -418,6 +426,36 @@ def test_bytes_that_a_recording_does_not_show_are_claimed_nothing_about():
     seen = recording(stores((15, "91"), *STATE_AND_TIMES[1:], (8, "1111"), (15, "11")))
     assert seen.hidden == {0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14}
     assert isinstance(find_race(seen, LINUX, MODEL["program-order"], ALIGNED), Proof)
+
+
+def test_a_recording_is_repeated_with_other_values_and_its_strays_as_they_were():
+    steps = [(15, "91"), (8, "91"), (0, "07000000"), (0, "01000000"), (8, "11"), (15, "11")]
+    outside = Store(1, ALIGNED.offset + 48, b"\x11")
+    seen = recording([*stores(*steps), Barrier(), outside])
+    vcpu = Runstate(2, 0x2233445566778899, (1, 2, 3, 4))
+    *repeated, barrier, last = seen.steps(vcpu, ALIGNED)
+    assert [step.data.hex() for step in repeated] == [
+        "a2",
+        "91",
+        "07000000",
+        "02000000",
+        "99",
+        "22",
+    ]
+    assert (barrier, last) == (Barrier(), outside)
+
+
+def test_what_is_stored_beside_the_area_changes_nothing_in_it():
+    def beside(vcpu, area):
+        around = (area.offset - 1, area.offset + area.shape.size)
+        steps = of_variant(VARIANT["upstream"]).steps(vcpu, area)
+        return (*(Store(1, at, b"\xff") for at in around), *steps)
+
+    found = find_race(Writer("beside", beside), READER["naive"], X86, Area("native", 0x1100))
+    assert isinstance(found, Race)
+    # Both stores are told as well, and a replay of them leaves the copy as it was accepted.
+    assert {-1, 48} <= {event.offset for event in found.events}
+    assert replay(found.case.images[0], found.events) == found.accepted
 
 
 # Bytes that no image has, at places where all images are equal or in the update byte itself.

@@ -20,6 +20,53 @@ def stepped(name, vcpu, abi="native", offset=256, atomic=False, spoil=lambda cac
     return tuple(variant.update(vcpu, area, caches, atomic)), caches
 
 
+OK1, OK2 = "check gpc1 len=15 -> 1", "check gpc2 len=33 -> 1"
+BAD1, BAD2 = "check gpc1 len=15 -> 0", "check gpc2 len=33 -> 0"
+LOCK, UNLOCK, BUSY = "lock gpc1 irqsave", "unlock gpc1 irqrestore", "trylock gpc2 -> 0"
+
+
+# What comes before the first store, or all where there is none.
+@pytest.mark.parametrize(
+    ("atomic", "spoil", "expected"),
+    [
+        (False, lambda caches: caches.invalidate(0),
+         [LOCK, BAD1, UNLOCK, "refresh gpc1 len=15 -> 0", LOCK, OK1, "lock gpc2", OK2]),
+        (False, lambda caches: caches.gpc2.deactivate_now(),
+         [LOCK, OK1, "lock gpc2", BAD2, "unlock gpc2", UNLOCK, "activate gpc2 gpa=4096 len=33 -> 0",
+          LOCK, OK1, "lock gpc2", OK2]),
+        (True, lambda caches: setattr(caches.gpc1, "contended", True),
+         ["irq save", "trylock gpc1 -> 0", "irq restore"]),
+        (True, lambda caches: caches.invalidate(0),
+         ["irq save", "trylock gpc1 -> 1", BAD1, UNLOCK]),
+        (True, lambda caches: setattr(caches.gpc2, "contended", True),
+         ["irq save", "trylock gpc1 -> 1", OK1, BUSY, UNLOCK]),
+        (True, lambda caches: caches.invalidate(4096),
+         ["irq save", "trylock gpc1 -> 1", OK1, "trylock gpc2 -> 1", BAD2, "unlock gpc2", UNLOCK]),
+    ],
+    ids=["gpc1 stale", "gpc2 lost", "gpc1 busy", "gpc1 stale, atomic", "gpc2 busy", "gpc2 stale"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", MERGED)
+def test_both_caches_are_locked_and_valid_before_the_first_store(
+    name, atomic, spoil, expected, vcpu
+):
+    steps, caches = stepped(name, vcpu, offset=4081, atomic=atomic, spoil=spoil)
+    lines = [line(step) for step in steps]
+    first = next((index for index, one in enumerate(lines) if one.startswith("store")), len(lines))
+    assert lines[:first] == expected
+    assert (caches.held(), caches.host.irqs_off) == ({"gpc1": 0, "gpc2": 0}, False)
+
+
+@pytest.mark.parametrize("name", [*THREAD, *MERGED])
+@pytest.mark.parametrize("page", [0, 1])
+def test_nothing_is_written_and_nothing_marked_where_it_must_not_refresh(name, page, vcpu):
+    def lost(caches):
+        caches.invalidate(page * 4096)
+
+    steps, caches = stepped(name, vcpu, offset=4081, atomic=True, spoil=lost)
+    assert not [step for step in steps if isinstance(step, Store | Copy | Dirty)]
+    assert caches.held() == {"gpc1": 0, "gpc2": 0}
+
+
 def test_the_draft_writes_each_field_by_itself_and_the_top_byte_last(lines_of):
     assert [one for one in lines_of("split-memcpy") if "p1" in one] == [
         "store p1+271 1 80",

@@ -120,10 +120,10 @@ def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
 
 
 def _element(stage: _Stage, sight: Sight) -> int:
-    for row in stage.scene.case.layout.rows:
-        if row.offset <= sight.offsets[0] < row.end:
-            return sight.offsets[0] - (sight.offsets[0] - row.offset) % row.type.size
-    return -1
+    first = sight.offsets[0]
+    rows = stage.scene.case.layout.rows
+    row = next(row for row in rows if row.offset <= first < row.end)
+    return first - (first - row.offset) % row.type.size
 
 
 def _believed(stage: _Stage) -> dict[int, int]:

@@ -18,8 +18,8 @@ from runstate_abi.writer.steps import Barrier, Step, Store, Write
 # The aligned blocks in bytes within which a machine makes an access of up to 8 bytes in one piece.
 # AMD's manual promises an aligned quadword, Intel's a cache line. On a Zen 4 it was measured that
 # accesses which cross 32 bytes tear, and others do not.
-GRAINS = (8, 32, 64)
 MEASURED_GRAIN = 32
+GRAINS = (8, MEASURED_GRAIN, 64)
 WORD = 8  # the widest access that the C source asks for
 
 
@@ -142,9 +142,8 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
         if isinstance(op, ReadBarrier) or not model.barriers:
             fence = len(found)
         if isinstance(op, Load):
-            first = len(found)
             for where in _loaded(op, model, layout, offset):
-                earlier = (1 << fence) - 1 | _same_byte(found[:first], where)
+                earlier = (1 << fence) - 1 | _same_byte(found, where)
                 found.append(Sight(op, where, _closed(earlier, found)))
     return tuple(found)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runstate_abi.layouts.abi import ABI, I386, X86_64
 from runstate_abi.layouts.model import FLOATING, INTEGER, WitnessError, differences
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
-from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses import btf_blob, elf
 from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, observe
 from runstate_abi.layouts.witnesses.btf_blob import FEW
 from runstate_abi.layouts.witnesses.btf_header import is_split
@@ -659,6 +659,23 @@ def test_a_name_that_is_no_name_is_refused(assembler, name):
     with pytest.raises(WitnessError) as caught:
         one(btf.build(), "holder")
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(("size", "fine"), [(1023, True), (1024, False)])
+def test_a_name_and_its_nul_have_at_most_1024_bytes(assembler, size, fine):
+    btf = assembler()
+    btf.struct("holder", 4, ("x" * size, btf.int("int", 4, SIGNED), 0))
+    said = complaint(one, btf.build(), "holder")
+    assert (said == "read") is fine
+    assert fine or said.startswith("blob: there is no BTF string at")
+
+
+def test_no_more_bytes_are_read_than_any_kernel_has(runstate_btf, monkeypatch):
+    blob = runstate_btf().build()
+    monkeypatch.setattr(btf_blob, "SIZE_MAX", len(blob))
+    assert complaint(Btf, blob) == "read"
+    monkeypatch.setattr(btf_blob, "SIZE_MAX", len(blob) - 1)
+    assert complaint(Btf, blob) == f"BTF: {len(blob)} bytes of BTF; no kernel has so much"
 
 
 def test_a_member_may_have_any_name(assembler):

@@ -3,8 +3,19 @@ import struct
 import pytest
 
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.tools.memory.area import LAYOUTS, abi_of, read_as
-from runstate_abi.tools.memory.decision import Decision, decide, doubted, rival
+from runstate_abi.tools.memory.area import LAYOUTS, abi_of, read_as, values
+from runstate_abi.tools.memory.decision import (
+    EXACT,
+    FLAGGED,
+    NONE,
+    ORDERED,
+    SMALL,
+    Decision,
+    decide,
+    doubted,
+    rival,
+    standing,
+)
 
 NOW = 34_851_015_448
 TIMES = (17_794_740_948, 14_383_659_840, 883_004_121, 903_481_496)
@@ -18,6 +29,42 @@ def packed(abi, state=0, entry=NOW, times=TIMES):
 def decided(window):
     layout = decide(window).layout
     return layout and abi_of(layout)
+
+
+FLAG = 1 << 63
+ONE = (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "entry", "times", "expected"),
+    [
+        (0, NOW, (NOW - 3, 1, 1, 1), EXACT),
+        (4, NOW, (FLAG, FLAG, NOW, 0), EXACT),  # the sum wraps, as a time below 0 makes it
+        (0, NOW | FLAG, (NOW, 0, 0, 0), EXACT),
+        (0, NOW | FLAG, (NOW | FLAG, 0, 0, 0), EXACT),
+        (3, NOW, (NOW - 1, 0, 0, 0), ORDERED),
+        (0, 0xFF_FFFF, ONE, ORDERED),
+        (0, (1 << 32) + 0x100_0000, ONE, ORDERED),
+        (0, (1 << 60) - 1, ONE, ORDERED),
+        (4, NOW | FLAG, ONE, FLAGGED),
+        (4, NOW, ONE, SMALL),
+        (0, NOW, (NOW, 1, 0, 0), SMALL),
+        (0, (1 << 32) + 0xFF_FFFF, ONE, NONE),  # as read four bytes off: no low word is large
+        (0, (1 << 60) + 0x100_0000, ONE, NONE),
+        (0, 0, (0, 0, 0, 0), NONE),
+    ],
+)
+def test_how_well_times_agree_changes_at_these_numbers(state, entry, times, expected):
+    assert standing(values(NATIVE, packed("native", state, entry, times)[:48])) == expected
+
+
+@pytest.mark.parametrize(("more", "layout"), [(0, NATIVE), (1, None)])
+def test_a_reading_is_doubted_if_its_times_are_more_than_128_times_as_large(
+    more, layout, window_of
+):
+    seen = window_of(packed("native", entry=128 * NOW + more), 0x1001)
+    near = [window_of(packed("native"), 0x1000)]
+    assert doubted(Decision(NATIVE, ("asked",)), seen, near).layout is layout
 
 
 def test_every_state_that_a_hypervisor_left_is_told_from_its_bytes(goldens, window_of):

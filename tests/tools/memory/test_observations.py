@@ -95,6 +95,22 @@ def test_times_that_add_up_to_more_are_a_copy_or_a_torn_look_and_not_wrong(make)
     assert "1 us more" in said(area, "in-flight")
 
 
+@pytest.mark.parametrize(
+    ("times", "text"),
+    [
+        ((NOW, 0, 0, 0), "the times add up to the entry time, as on KVM"),
+        ((NOW - 1, 0, 0, 0), "is 1 ns ahead of the sum of the times"),
+        ((NOW, 1, 0, 0), "the times add up to 1 ns more than the entry time"),
+        ((NOW + 1, 0, 0, 0), "is larger than the entry time by 1 ns"),
+        (((1 << 64) - 1, 0, 0, 0), "time[0] running is -1 ns as a signed number"),
+        ((0, 0, 0, (1 << 63) - 1), "the vCPU has not run yet"),
+        ((0, 0, 0, 1 << 63), "as a signed number"),
+    ],
+)
+def test_what_one_nanosecond_more_or_less_is(make, times, text):
+    assert text in " / ".join(one.text for one in observe(make(state=3, entry=NOW, times=times)))
+
+
 def test_an_area_just_registered_is_normal(make):
     assert "registered" in said(make(), "normal")
 
@@ -115,11 +131,18 @@ def test_every_observation_names_its_fact(make, real_pages, area_of):
     ("ns", "text"),
     [
         (0, "0 ns"),
+        (1, "1 ns"),
         (999, "999 ns"),
+        (1_000, "1 us"),
+        (999_999, "999.9 us"),
+        (1_000_000, "1 ms"),
+        (999_999_999, "999.9 ms"),
         (1_500, "1.5 us"),
         (883_004_121, "883 ms"),
         (1_000_000_000, "00:00:01.0"),
         (59_999_999_999, "00:00:59.9"),
+        (DAY - 1, "23:59:59.9"),
+        (DAY, "1 d 00:00:00.0"),
         (3 * DAY + 14_706_700_000_000, "3 d 04:05:06.7"),
         (-1_500, "-1.5 us"),
     ],

@@ -1,9 +1,11 @@
 """What tears and what is reordered: phases of stores and the order of loads, by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.writer.guest import READER
+from runstate_abi.writer.guest import READER, Load
 from runstate_abi.writer.racing.ordering import MODEL, is_whole, phases, sights
 from runstate_abi.writer.steps import Barrier, Copy, Store
 
@@ -88,6 +90,12 @@ def test_on_weak_only_barriers_and_loads_of_the_same_byte_order_loads():
         "l2": {*first, "copy"},
         "h2'": {*first, "copy", "h2"},
     }
+
+
+def test_what_comes_before_an_earlier_load_comes_before_a_later_one_too():
+    program = tuple(Load(part, part, 1) for part in ("low", "entry", "high"))
+    found = sights(replace(READER["linux-64"], program=program), WEAK, NATIVE, 0)
+    assert [sight.after for sight in found] == [0b0, 0b1, 0b11]
 
 
 @pytest.mark.parametrize(("name", "loads"), [("linux-64", 2), ("plain-64", 16)])

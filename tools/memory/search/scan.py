@@ -27,7 +27,6 @@ from runstate_abi.tools.memory.decision import AGE_MOST
 # - four bytes before is a state, 0..3 (compat), or eight bytes before (native). Between native's
 #   state and the entry time is padding: zeros, unless an update is in flight or KVM left what was
 #   there, and KVM's times add up to the entry time.
-LARGE_BYTES = 0x00FFFFFFFF000000
 TIME_LEAST = 1 << 8
 ZEROS_MOST = 3
 LIFE_SHIFT = 20
@@ -76,7 +75,7 @@ def _in_block(data: memoryview, low: int, high: int) -> Iterator[int]:
     block = bytes(data[first : high + TIMES - 1])
     marks = _passes(block).to_bytes(len(block) + TIMES, "little")
     place = marks.find(1, low - first)
-    while 0 <= place <= len(block) - TIMES and place < high - first:
+    while place >= 0:
         entry, *times = _FIVE.unpack_from(block, place)
         if _fits(entry, times) and _padding_fits(block[place - COMPAT_LEAD : place], entry, times):
             yield first + place
@@ -116,17 +115,14 @@ def _padding_fits(padding: bytes, entry_raw: int, times: list[int]) -> bool:
     return near < STATES or bool(entry_raw & XEN_RUNSTATE_UPDATE) or sum(times) == entry_raw
 
 
-# Do five numbers pass the filter, whatever is in front of them?
+# Do five numbers that _passes() left pass the rest of the filter? A time with bit 63 set, which
+# _passes() takes for a flag, is larger than twice any entry time.
 def _fits(entry_raw: int, times: list[int]) -> bool:
     entry, total = entry_raw & ~XEN_RUNSTATE_UPDATE, sum(times)
     numbers = (entry, *times)
     most = entry if entry == entry_raw else 2 * entry
     return (
-        max(numbers) < AGE_MOST
-        and bool(entry & LARGE_BYTES)
-        and any(time & LARGE_BYTES for time in times)
-        and not any(0 < time < TIME_LEAST for time in times)
-        and any(number & 0xFF for number in numbers)
+        not any(0 < time < TIME_LEAST for time in times)
         and sum(map(_inner_zeros, numbers)) <= ZEROS_MOST
         and entry >> LIFE_SHIFT <= total <= most
         and (sum(time > 0 for time in times) > 1 or total == entry)

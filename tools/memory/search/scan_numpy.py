@@ -24,6 +24,7 @@ _WORD = 64  # Bits in a word of bits, and so bytes of memory.
 _MARGIN = _WORD  # Bits behind a block's: what the last record there still has.
 _NO_FLAG = XEN_RUNSTATE_UPDATE - 1
 _NUMBER = 8  # bytes in a number
+_LARGE_BYTES = 0x00FFFFFFFF000000  # bytes 3 to 6
 _ONES = 0x0101010101010101
 
 Array = Any  # numpy's array types say less than the names here
@@ -159,8 +160,8 @@ def _has_times(np: Any, numbers: Array) -> Array:
     total = np.add.reduce(times)
     most = np.where(raw == entry, entry, entry * 2)
     answer = np.maximum(entry, np.maximum.reduce(times)) < AGE_MOST
-    answer &= (np.bitwise_or.reduce(times) & scan.LARGE_BYTES) != 0
-    answer &= (entry & scan.LARGE_BYTES) != 0
+    answer &= (np.bitwise_or.reduce(times) & _LARGE_BYTES) != 0
+    answer &= (entry & _LARGE_BYTES) != 0
     answer &= (total <= most) & (total >= entry >> scan.LIFE_SHIFT)
     answer &= (np.count_nonzero(times, axis=0) > 1) | (total == entry)
     answer &= ~np.logical_or.reduce((times != 0) & (times < scan.TIME_LEAST))

@@ -150,6 +150,10 @@ AGE = 1 << 58
         ("the update flag is set", -1, {"entry": FLAG + HALF + BORN}, {}),
         ("the padding is not zero (05 00 00 00)", -1, {"pad": 5, "ahead": 0}, {"ahead": 0}),
         ("two of the times are equal", -4, {"times": (*TIMES[:3], TIMES[0])}, {}),
+        ("near each other, as pointers", -4, {"times": (0x7FB6_F8A1_0070, 0x7FB6_F940_4A48, 5, 7)}, {}),
+        ("pointers in user space", -2, {"times": (0x7FB6_F8A1_0070, 345_678, 5, 7)}, {}),
+        ("two 32-bit numbers", -4, {"times": (*TIMES[:3], (1 << 32) + 4)}, {}),
+        ("it reads as text", -6, {"entry": 0x2020_2020_20, "times": (0x2020_2020,) * 4}, {}),
         ("one of the times is round", -1, {"times": (*TIMES[:3], 10**5)}, {"times": (*TIMES[:3], 10**5 + 1)}),
         ("all its time is in one state", -8, {"times": (9**12, 0, 0, 0)}, {"times": (9**12, 0, 0, 1)}),
         ("aligned to 8 bytes", 1, {}, {"front": bytes(60)}),
@@ -181,14 +185,32 @@ def test_pointers_are_meant_only_if_both_could_be_one(changed, says):
     ("low", "high", "says"),
     [
         (POINTER, POINTER + (1 << 32) - 1, True),
-        (POINTER, POINTER + (1 << 32) + 1, False),
+        (POINTER, POINTER + (1 << 32), False),
         (0x5000_0000_0123, 0x5000_0000_0999, False),
-        (0x54FF_FFFF_FFF1, 0x5500_0000_0007, False),
+        (0x54FF_FFFF_FFFF, 0x5500_0000_0007, False),
+        (0x5500_0000_0000, 0x5500_0000_0007, True),
+        (0x7FFF_FFFF_FFFF, 0x8000_0000_0007, True),
+        (0x8000_0000_0000, 0x8000_0000_0007, False),
     ],
 )
 def test_times_near_each_other_are_pointers_only_where_programs_are(low, high, says):
     near = {text for text in weights(times=(low, high, 5, 7)) if "near each other" in text}
     assert bool(near) == says
+
+
+@pytest.mark.parametrize(
+    ("byte", "says"), [(0x1F, False), (0x20, True), (0x41, True), (0x7E, True), (0x7F, False)]
+)
+def test_text_is_made_of_printable_bytes(byte, says):
+    entry, *times = (int.from_bytes(bytes([byte]) * size, "little") for size in (5, 4, 4, 4, 4))
+    assert any("reads as text" in text for text in weights(entry=entry, times=times)) == says
+
+
+@pytest.mark.parametrize(("letters", "says"), [(9, True), (8, False)])
+def test_one_byte_in_ten_of_a_text_may_be_another(letters, says):
+    entry = int.from_bytes(b"abcde"[: letters - 4] + b"\x01", "little")
+    found = weights(entry=entry, times=(int.from_bytes(b"fghi", "little"), 0, 0, 0))
+    assert any("reads as text" in text for text in found) == says
 
 
 @pytest.mark.parametrize(
@@ -230,6 +252,39 @@ def test_what_stands_around_xens_record(front, behind, verdict, points_to, weigh
     usual = judged(state=1).weight
     found = judged(front=bytes(64) + words, end=struct.pack("<Q", behind), state=1)
     assert (found.verdict, found.points_to, found.weight - usual) == (verdict, points_to, weight)
+
+
+# The first and the last address of a range, and their neighbours.
+@pytest.mark.parametrize(
+    ("word", "is_xens"),
+    [
+        (0xFFFF_82BF_FFFF_FFFF, False),
+        (0xFFFF_82C0_0000_0000, True),
+        (0xFFFF_87FF_FFFF_FFFF, True),
+        (0xFFFF_8800_0000_0000, False),
+    ],
+)
+def test_xens_addresses_end_where_its_half_of_the_address_space_does(word, is_xens):
+    found = judged(front=bytes(64) + struct.pack("<Q", word))
+    assert (found.verdict == COPY) is is_xens
+
+
+@pytest.mark.parametrize(
+    ("word", "is_guests"),
+    [
+        (0x7FFF_FFFF, False),
+        (0x8000_0000, True),
+        (0xFFFF_EFFF, True),
+        (0xFFFF_F000, False),
+        (0xFFFF_87FF_FFFF_FFFF, False),
+        (0xFFFF_8800_0000_0000, True),
+        (0xFFFF_FFFF_FFFF_EFFF, True),
+        (0xFFFF_FFFF_FFFF_F000, False),
+    ],
+)
+def test_a_guests_addresses_end_before_what_looks_like_an_error_code(word, is_guests):
+    found = judged(front=bytes(64) + struct.pack("<Q", XENS), end=struct.pack("<Q", word))
+    assert found.points_to == (word if is_guests else None)
 
 
 # Two dumps.

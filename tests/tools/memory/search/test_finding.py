@@ -1,8 +1,13 @@
-"""The whole search: which way an image is searched, by its size."""
+"""The whole search: which way an image is searched, what it keeps, and what it tells."""
+
+import random
+import struct
 
 import pytest
 
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.memory import sources
+from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.search import finding
 
 
@@ -20,3 +25,94 @@ def test_numpy_is_loaded_only_for_an_image_that_is_worth_it(monkeypatch, size, i
     monkeypatch.setattr(finding, "entries", lambda piece, way, progress: ways.append(way) or ())
     finding.find(sources.raw_image(memoryview(bytes(size)), "zeros"), None, lambda count: None)
     assert ways == [plain]
+
+
+def test_fifty_thousand_are_kept_and_two_million_judged():
+    assert (finding.MOST, finding.JUDGED_MOST) == (50_000, 2_000_000)
+
+
+APART = 128  # bytes from one area to the next
+CHANCE = random.Random(1)
+# Areas of one host: the later ones are younger, and so their reasons weigh less.
+AREAS = [
+    struct.pack("<II5Q", 0, 0, sum(times) + 1 + CHANCE.randrange(1 << 34, 1 << 35), *times)
+    for times in [tuple(CHANCE.randrange(1 << 33, 1 << 35) for _ in range(4)) for _ in range(9)]
+]
+
+
+def searched(*areas, front=b"\0" * 16, earlier=None):
+    told = []
+    memory = [
+        front + b"".join(area.ljust(APART, b"\0") for area in one) for one in (areas, earlier or ())
+    ]
+    images = [sources.raw_image(memoryview(one), "memory") for one in memory]
+    found = finding.find(images[0], images[1] if earlier is not None else None, told.append)
+    return found, told
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"), [(1, 1), (6, 6), (7, 3), (9, 5)]
+)  # 7 become 3, and two more follow
+def test_of_more_than_twice_as_many_as_are_kept_the_best_are(monkeypatch, count, kept):
+    monkeypatch.setattr(finding, "MOST", 3)
+    found, _ = searched(*AREAS[:count])
+    everything, _ = searched_with(monkeypatch, 100, AREAS[:count])
+    assert len(everything.found) == count
+    assert (len(found.found), found.dropped, found.cut) == (kept, count - kept, False)
+    assert not searched(*AREAS[:count])[0].cut
+
+
+def searched_with(monkeypatch, most, areas):
+    monkeypatch.setattr(finding, "MOST", most)
+    return searched(*areas)
+
+
+@pytest.mark.parametrize(("count", "cut"), [(3, False), (4, True), (5, True)])
+def test_a_search_ends_with_so_many_candidates_and_says_so(monkeypatch, count, cut):
+    monkeypatch.setattr(finding, "JUDGED_MOST", 4)
+    found, _ = searched(*AREAS[:count])
+    assert (len(found.found), found.dropped, found.cut) == (min(count, 4), 0, cut)
+
+
+def test_what_only_the_earlier_dump_has_is_found_and_is_none_that_was_dropped():
+    times = struct.unpack("<II5Q", AREAS[0])[3:]
+    kvms = struct.pack("<II5Q", 0, 0, sum(times), *times)
+    now = struct.pack("<II5Q", 9, 9, *range(1, 6))
+    found, _ = searched(now, earlier=[kvms])
+    assert [one.seen.times for one in found.found] == [(2, 3, 4, 5)]
+    assert (found.dropped, found.searched) == (0, 16 + APART)
+
+
+def test_an_area_under_another_layout_is_not_lost():
+    times = tuple(time + 1000 for time in struct.unpack("<II5Q", AREAS[0])[3:])
+    was = struct.pack("<II5Q", 9, 0, sum(times), *times)  # compat: what is in front is no state
+    now = struct.pack("<II5Q", 1, 0, sum(times), *times)
+    found, _ = searched(now, earlier=[was])
+    assert [(one.address, one.layout) for one in found.found] == [(16, NATIVE)]
+    found, _ = searched(was, earlier=[was])
+    assert [(one.address, one.layout) for one in found.found] == [(20, COMPAT)]
+
+
+@pytest.mark.parametrize("at", [*range(4096 - 49, 4096 + 2), 8192 - 8])
+def test_a_stride_ends_anywhere_and_progress_adds_up(monkeypatch, at):
+    monkeypatch.setattr(finding, "STRIDE", 4096)
+    found, told = searched(AREAS[0], front=b"\0" * at)
+    # At a multiple of four it is taken for compat four bytes on, where the entry time is the same.
+    assert [one.address + one.layout.offsetof("state_entry_time") for one in found.found] == [
+        at + 8
+    ]
+    assert told == [4096] * ((at + APART) // 4096) + [(at + APART) % 4096]
+
+
+@pytest.mark.parametrize(
+    ("first", "gap", "seen"), [(104, 0, True), (104, 8, False), (128, 0, True), (136, 0, False)]
+)
+def test_small_neighbouring_pieces_are_searched_as_one(monkeypatch, first, gap, seen):
+    monkeypatch.setattr(finding, "RUN_MOST", 128)
+    data = b"\0" * (first - 24) + AREAS[0] + b"\0" * 50
+    pieces = tuple(
+        Piece(0x1000 + start + gap * bool(start), len(part), memoryview(part))
+        for start, part in ((0, data[:first]), (first, data[first:]))
+    )
+    found = finding.find(Image("two", "text", pieces), None, lambda count: None)
+    assert [one.address for one in found.found] == [0x1000 + first - 24] * seen

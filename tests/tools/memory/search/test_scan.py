@@ -116,6 +116,9 @@ def test_numbers_of_no_age_at_the_beginning_are_not_found(plain):
 # Memory in which few places pass the first question, and in which many do.
 SURROUNDINGS = pytest.mark.parametrize("noise", [b"\xaa", b"\0"], ids=["full", "empty"])
 LONG = 0x0123456789ABCDEF
+OLDEST = (1 << 60) - 1
+# In flight the times may be twice the entry time, but none of them may be so large.
+TOO_LARGE = [(0x1111,) * at + (OLDEST + 0x1234,) + (0x1111,) * (3 - at) for at in range(4)]
 
 
 @pytest.mark.parametrize("plain", WAYS)
@@ -135,6 +138,7 @@ LONG = 0x0123456789ABCDEF
         {"times": (0x1_0000_0012, TIMES[0] & ~0xFF, 0, 0)},
         {"entry": NOW & ~0xFF, "times": (TIMES[0] & ~0xFF, TIMES[1] & ~0xFF, 0, 0)},
         {"entry": LONG, "times": ((LONG >> 20) - 0x1235, 0x1234, 0, 0)},
+        *({"entry": OLDEST | XEN_RUNSTATE_UPDATE, "times": large} for large in TOO_LARGE),
     ],
     ids=str,
 )
@@ -158,6 +162,10 @@ def test_what_breaks_one_rule_of_the_filter_is_not_found(plain, noise, broken):
         {"times": (TIMES[0], 0, 0x1_0000_0012, 0)},
         {"entry": NOW & ~0xFF, "times": (TIMES[0] & ~0xFF, TIMES[2], 0, 0)},
         {"entry": LONG, "times": ((LONG >> 20) - 0x1234, 0x1234, 0, 0)},
+        {"entry": 0xAB00_0012_3456, "times": (0xAA99_8812_3456, 0x1111, 0, 0)},
+        {"entry": 0xAB_0000_0012_3456, "times": (0xAA_9988_7712_3456, 0x1111, 0, 0)},
+        {"entry": 0xAB_9988_7712_3456, "times": (0x5500_0012_3457, 0x1111, 0, 0)},
+        {"entry": OLDEST | XEN_RUNSTATE_UPDATE, "times": (OLDEST, 0x1111, 0, 0)},
     ],
     ids=str,
 )
