@@ -67,8 +67,8 @@ SECOND = 10**9  # ns
 STUCK = note(
     observations.WRONG,
     "the flag is set in both dumps, so no update is in flight. Either the writer stopped halfway "
-    "or never clears it, and a guest that reads waits; or the machine was stopped within an update, "
-    "before both dumps; or this is no area",
+    "or never clears it, and a guest that reads waits; or the machine was stopped within an "
+    "update, before both dumps; or this is no area",
     "stuck",
 )
 
