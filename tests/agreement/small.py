@@ -9,13 +9,14 @@ Law of this file: questions and verdicts; litmus.py and cbmc.py write them down.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import BYTE
-from runstate_abi.writer.guest import COPY, READER, CannotDrop, Load, Op, Reader, drop
+from runstate_abi.writer.guest import COPY, READER, CannotDrop, Load, Op, ReadBarrier, Reader, drop
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.projection import solve
@@ -67,6 +68,14 @@ HALF_READERS = ("linux-32", "split-lh-lh", "split-hl-hl", "split-lh-hl", "split-
 EVERY = {("weak", False): 3, ("weak", True): 89, ("x86-tso", False): 19, ("x86-tso", True): 35}
 
 
+# Is the reader that loads low, high, copies, and loads high, low ever wrong about one update on a
+# machine that reorders loads? By the readings that have a barrier between their halves. A load is
+# ordered after another only by a barrier or by an address that depends on it.
+LOW_HIGH_HIGH_LOW = {(): True, (1,): True, (2,): True, (1, 2): False}
+# The same of the loops of a 32-bit Arm guest, whose area Xen writes.
+ARM = {"linux-32": True, "fenced-32": False}
+
+
 class Small(NamedTuple):
     """One small question. ``whole``: the entry time is one variable. ``torn`` is our verdict."""
 
@@ -105,6 +114,26 @@ def chosen(model: str) -> Iterator[Small]:
         if seen[small.torn] % EVERY[model, small.torn] == 0:
             yield small
         seen[small.torn] += 1
+
+
+def fenced(name: str, *readings: int) -> Reader:
+    """Return a reader with a barrier between the halves of these readings: 1, 2, or both."""
+    program: list[Op] = []
+    for op in READER[name].program:
+        last = program[-1] if program else None
+        if isinstance(op, Load) and isinstance(last, Load) and op.read == last.read in readings:
+            program.append(ReadBarrier("rmb-half"))
+        program.append(op)
+    return replace(READER[name], program=tuple(program))
+
+
+def read_by(name: str, reader: Reader, model: str) -> list[Small]:
+    """Return the questions about a reader of halves where the flag is one byte, barriers and all.
+
+    So KVM writes since 6.2, and Xen a virtual area. There is one for each way the halves differ.
+    """
+    parts, barriers = ("high", "halves", "high"), (True, True)
+    return [_small(model, False, parts, barriers, (name, reader), "st", d) for d in (1, 2, 3)]
 
 
 def _stores(parts: tuple[str, str, str]) -> tuple[tuple[int, ...], ...]:

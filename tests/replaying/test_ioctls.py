@@ -257,3 +257,79 @@ def test_a_kernel_without_the_switch_does_not_know_the_attribute():
 def test_xen_is_no_vm_of_kvms():
     with pytest.raises(ValueError, match="Xen has no ioctls"):
         Vm(VARIANT["xen-va"])
+
+
+# Section "For VMM authors" of runstate docs: each step of a restore, and what it is for.
+SAVED = (OFFLINE, 1000, (500, 200, 100, 200))
+
+
+def restored(*left_out, order=("clock", "mode", "flag", "data", "address")):
+    """A VM after a restore, what RUNSTATE_DATA returned, and the bytes of the area at 256."""
+    made, window, returned = Vm(), Window(b"\xa5"), 0
+    for step in order:
+        if step in left_out:
+            continue
+        match step:
+            case "clock":
+                made.clock = 1500
+            case "mode":
+                set_long_mode(made, True)
+            case "flag":
+                set_update_flag(made, True)
+            case "data":
+                returned, _ = finish(set_data(made, *SAVED))
+            case "address":
+                play(window, finish(set_address(made, 256))[1])
+    return made, returned, window
+
+
+def native(window):
+    return runstate_of(SHAPES["native"], window.read(256, SHAPES["native"].size))
+
+
+def test_a_restore_in_order_gives_the_area_back_and_books_the_downtime_as_offline():
+    made, returned, window = restored()
+    assert (returned, native(window)) == (0, Runstate(*SAVED))
+    steps = tuple(enter_state(made, RUNNING))
+    play(window, steps)
+    assert native(window) == Runstate(RUNNING, 1500, (500, 200, 100, 700))
+    assert next(step for step in steps if isinstance(step, Store)).data[-1] & 0x80
+
+
+def test_each_step_of_a_restore_that_is_left_out_does_what_the_document_says():
+    assert restored("clock")[1] == -EINVAL
+    compat = restored("mode")[2]
+    assert runstate_of(SHAPES["compat"], compat.read(256, SHAPES["compat"].size)).times == SAVED[2]
+    unflagged, _, window = restored("flag")
+    assert not unflagged.update_flag
+    for _, _, window in (
+        restored("data"),
+        restored(order=("clock", "mode", "flag", "address", "data")),
+    ):
+        assert native(window) == Runstate(RUNNING, 0, NOTHING)
+    made, _, window = restored("data")
+    play(window, enter_state(made, RUNNING))
+    assert native(window) == Runstate(RUNNING, 1500, (0, 0, 0, 1500))
+    assert not any(restored("address")[2].read(256, 8).replace(b"\xa5", b""))
+
+
+def test_an_adjustment_books_a_downtime_that_the_clock_has_reached():
+    made, _, window = restored()
+    assert finish(adjust(made, STATE_UNCHANGED, 501, (0, 0, 0, 501)))[0] == -EINVAL
+    error, steps = finish(adjust(made, STATE_UNCHANGED, 500, (0, 0, 0, 500)))
+    play(window, steps)
+    assert (error, native(window)) == (0, Runstate(OFFLINE, 1500, (500, 200, 100, 700)))
+
+
+def test_runnable_by_an_ioctl_is_written_as_the_scheduler_writes():
+    for state, tried in ((RUNNABLE, True), (BLOCKED, False)):
+        for ioctl in (set_current(vm(), state), adjust(vm(), state, 0, NOTHING)):
+            error, steps = finish(ioctl)
+            assert (error, any(isinstance(step, TryLock) for step in steps)) == (0, tried)
+
+
+def test_a_reset_takes_the_area_away_and_leaves_the_times():
+    made, _, _ = restored()
+    assert finish(set_address(made, INVALID_GPA)) == (0, ())
+    assert (get_address(made), made.vcpu) == (-ENOENT, Runstate(*SAVED))
+    assert not wrote(tuple(enter_state(made, RUNNING)))

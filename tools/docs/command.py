@@ -63,9 +63,12 @@ def rendered(form: str) -> Iterator[str]:
 # The files of prose/, in the order of the document.
 SECTIONS = (
     *("area", "layouts", "abis", "states", "times", "update", "reading", "wrong", "padding"),
-    *("pages", "asserts", "checks", "history", "registration", "sources"),
+    *("pages", "asserts", "checks", "history", "registration", "vmm", "sources"),
 )
-TABLES = ("invariants", "xen-calls", "kvm-calls", "versions", "witnesses", "thread")
+TABLES = (
+    *("invariants", "widths", "readers", "xen-calls", "kvm-calls", "qemu-calls", "versions"),
+    *("witnesses", "thread", "vmm-writes", "vmm-restore"),
+)
 MODULES = (structs, updates, placements, deceptions, prose, thread)
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from runstate_abi.tools.docs.sources import NUMBERS
 from runstate_abi.tools.languages.promises import filled, numbers
 from runstate_abi.tools.rendering import blocks
 from runstate_abi.tools.rendering.blocks import Block, Bullets, Code, Section, Table
@@ -101,10 +102,12 @@ INCLUDES = ("#include <stddef.h>", "#include <stdint.h>", "")
 
 def pieces() -> dict[str, tuple[Block, ...]]:
     """Return the pieces of this file by name."""
+    calls = {name.split(".")[1].upper(): str(number) for name, number in NUMBERS.items()}
     return {
         "reader-shared": (Code("c", (*INCLUDES, *_functions(*SHARED))),),
         "reader-64": (Code("c", _functions(*OF_64)),),
         "reader-32": (Code("c", _functions(*OF_32)),),
+        "register-c": (Code("c", tuple(filled("register.c", calls))),),
     }
 
 

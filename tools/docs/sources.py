@@ -19,9 +19,15 @@ REFERENCES = (
     ("time.c",       'Linux drivers/xen/time.c: the reader of Linux guests (read in 5.14 to 7.3)'),
     ("domain.c",     'Xen xen/common/domain.c: update_runstate_area(), map_guest_area()'),
     ("xlat.lst",     'Xen xen/include/xlat.lst: "!" is an entry that is translated and not checked'),
+    ("hvm.c",        'Xen xen/arch/x86/hvm/hvm.c: hvm_latch_shinfo_size()'),
+    ("cpuid.h",      'Xen xen/include/public/arch-x86/cpuid.h'),
+    ("features.h",   'Xen xen/include/public/features.h'),
     ("arm-domain.c", 'Xen xen/arch/arm/domain.c: do_vcpu_op()'),
+    ("x86.c",        'Linux arch/x86/kvm/x86.c: record_steal_time(), kvm_arch_vcpu_put()'),
+    ("barriers",     "Linux arch/x86/include/asm/barrier.h and arch/arm64/include/asm/barrier.h; AMD64 Architecture Programmer's Manual, volume 2, memory ordering"),
     ("enlighten.c",  'Linux arch/arm/xen/enlighten.c'),
     ("qemu",         'QEMU 10.0 target/i386/kvm/xen-emu.c'),
+    ("xen.rst",      'QEMU 10.0 docs/system/i386/xen.rst'),
     ("thread",       'kvm@vger.kernel.org, 19 to 24 Nov 2022, Message-Id 20221119094659.11868-3-dwmw2@infradead.org and the answers to it'),
     # Linux.
     ("30b5c851af79", '30b5c851af79 ("KVM: x86/xen: Add support for vCPU runstate information") (in v5.12)'),
@@ -46,11 +52,14 @@ REFERENCES = (
     # What was measured.
     ("compilers",    'measured: gcc 12 and clang for every ABI listed; `runstate matrix --zig` asks again'),
     ("recordings",   'measured: updates recorded in guests of Linux 6.1.192 and 6.12.107 and of Xen 4.17.5'),
+    ("model",        'made by playing the model of each writer, which is held against recordings and machine code: `runstate write`, `runstate judge`'),
+    ("checked",      'measured: `runstate check`, cell by cell'),
+    ("tearing",      'measured: a guest and a writer in threads on a Zen 4, at every offset in a cache line'),
     ("race",         'proved or refuted by exhaustive search over every interleaving: `runstate race`'),
 )
 # fmt: on
 
-# xen/include/public/xen.h and vcpu.h.
+# xen/include/public/xen.h, vcpu.h and features.h.
 # fmt: off
 NUMBERS = {
     "hypercall.vcpu_op":    24,
@@ -60,6 +69,7 @@ NUMBERS = {
     "vcpuop.register_phys": 14,
     "vmasst.enable":        0,
     "vmasst.flag":          5,
+    "xenfeat.phys":         18,
 }
 # fmt: on
 

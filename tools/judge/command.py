@@ -126,7 +126,8 @@ or a xen-syms may have its own.
 
 CASE is native or compat, @, the offset in the page, and any of
   flag      the guest asked for XEN_RUNSTATE_UPDATE
-  atomic    called by the scheduler, which must not block
+  atomic    the new state is runnable: it must not block. Called by the scheduler, interrupts off,
+  ioctl     or, with atomic, by RUNSTATE_CURRENT, with interrupts on (not asked by default)
 and one of
   stale1, stale2    the cache of page 1 or 2 is invalid and has to be refreshed first
   lost1, lost2      the same, and the refresh fails

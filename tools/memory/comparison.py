@@ -58,12 +58,31 @@ def shares(moved: Deltas) -> tuple[Share, ...]:
 def told(alone: Iterable[Observation], both: Sequence[Observation]) -> tuple[Observation, ...]:
     """Return what one look and what two show; of observations on one fact, that of two looks."""
     known = {item.fact for item in both}
+    if any(item.fact == STUCK.fact for item in both):
+        known.add(observations.FACTS["flag"])  # one look takes it for an update in progress
     return ordered([*both, *(item for item in alone if item.fact not in known)])
 
 
-def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
-    """Return what two looks, the earlier first, show together."""
+SECOND = 10**9  # ns
+STUCK = note(
+    observations.WRONG,
+    "the flag is set in both dumps, so no update is in flight. Either the writer stopped halfway "
+    "or never clears it, and a guest that reads waits; or the machine was stopped within an "
+    "update, before both dumps; or this is no area",
+    "stuck",
+)
+
+
+def compare(earlier: Values, later: Values, dumps: bool = False) -> tuple[Observation, ...]:
+    """Return what two looks, the earlier first, show together.
+
+    ``dumps``: they are two dumps, and not looks of a watch, which knows what a flag that stays
+    set means.
+    """
     moved = deltas(earlier, later)
+    flagged = earlier.updating and later.updating
+    if dumps and flagged and (earlier == later or abs(moved.entry) >= SECOND):
+        return (STUCK,)
     if earlier == later and later.updating:
         text = (
             "nothing changed, and the flag is set in both dumps: an update that was stopped, or "
@@ -87,7 +106,13 @@ def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
         if later.entry < earlier.entry:
             text += "; the entry time went backwards (are the dumps in order?)"
         return (note(kind, text, "order"),)
-    found = [*_backwards(moved), *_constant(earlier, later, moved)]
+    if not later.entry and not any(later.times):
+        text = (
+            "every time is 0 again: registered anew on a vCPU whose times begin at 0, as after a "
+        )
+        text += "reset or a migration by QEMU; or it is not the same area"
+        return (note(observations.NORMAL, text, "new", "qemu"),)
+    found = [*_backwards(earlier, later, moved), *_constant(earlier, later, moved)]
     if not moved.entry:
         text = "the area changed, and its entry time did not"
         found.append(note(observations.NORMAL, text, "same-time"))
@@ -97,19 +122,27 @@ def compare(earlier: Values, later: Values) -> tuple[Observation, ...]:
     return ordered(found)
 
 
-def _backwards(moved: Deltas) -> list[Observation]:
+def _backwards(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
     if _made_anew(moved):
-        text = "all of it went back together: a new vCPU, or not the same one"
+        text = "all of it went back together: a new vCPU after a migration or a restore, or it is "
+        text += "not the same vCPU, or the dumps are out of order"
         return [note(observations.NORMAL, text, "migration")]
     names = ["state_entry_time", *(f"time[{x.value}] {x.name}" for x in RUNSTATES)]
     steps = zip(names, (moved.entry, *moved.times), strict=True)
-    why = ""
+    why, facts = "", ["monotonic"]
     if _all_back(moved):
         # KVM's sum is the entry time on every host. Xen's differs by when the vCPU was created.
         anew = "was the machine migrated or restored between the dumps, or are they out of order?"
         why = f" ({'are the dumps in order?' if moved.offsets[0] else anew})"
+    elif moved.offsets == (0, 0) and later.times[observations.OFFLINE] >= earlier.entry:
+        why = " (offline has the whole clock, as after a migration by QEMU; else another vCPU's?)"
+        facts.append("qemu")
     return [
-        note(observations.WRONG, f"{name} went backwards by {words(-delta)}{why}", "monotonic")
+        note(
+            observations.WRONG,
+            f"{name} went backwards by {words(-delta)}{why}",
+            *facts,
+        )
         for name, delta in steps
         if delta < 0
     ]

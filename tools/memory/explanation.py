@@ -108,7 +108,7 @@ def _show(
     old = area.read_as(_layout_of(options, shown.layout, earlier), earlier) if earlier else None
     moved = deltas(old.values, shown.values) if old else None
     if old is not None:
-        found = told(found, compare(old.values, shown.values))
+        found = told(found, compare(old.values, shown.values, dumps=True))
         if old.layout is not shown.layout:
             text = f"it was {old.abi} in the earlier dump: the guest switched its mode"
             found = told(found, (note(NORMAL, text, "mode"),))
@@ -124,11 +124,14 @@ def _show(
         out_json(options, value, None if options.percpu else 2)
     else:
         growth = text_view.growth(moved, options.before[0]) if moved else ()
+        steal = text_view.steal(shown.values, verdict)
+        wrong = verdict == WRONG
         lines = [
             *text_view.heading(shown, source, answer.reasons),
+            *(steal if wrong else ()),
             *text_view.body(shown),
             *growth,
-            *text_view.steal(shown.values),
+            *(() if wrong else steal),
             *text_view.observed(found, columns(options)),
             text_view.verdict(verdict),
         ]

@@ -37,6 +37,7 @@ FACTS = {
     "same-time": "KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADJUST with a delta of 0, and a clock that does not advance, change an area without a new state_entry_time",
     "migration": "live migration makes a new vCPU, whose times begin at 0 (Linux commit 5e25f5db6abb exists for that)",
     "monotonic": "a hypervisor only adds to a time; Xen begins at 0 again where it makes the vCPU anew, at a migration or a restore (Linux commit 5e25f5db6abb exists for that)",
+    "qemu":      "QEMU 10.0 migrates the area's address and no times: KVM then writes zeros, and its first update books the whole kvmclock as offline",
     "stuck":     "an update takes microseconds; Linux before commit a795cd43c5b5 could return after a fault with the flag set, and a guest then spins in xen_get_runstate_snapshot()",
     "stopped":   "while the machine is stopped, nothing can finish an update",
 }

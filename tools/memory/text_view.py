@@ -17,7 +17,7 @@ from runstate_abi.tools.memory.area import (
     state_name,
 )
 from runstate_abi.tools.memory.comparison import Deltas, shares
-from runstate_abi.tools.memory.observations import NORMAL, Observation, words
+from runstate_abi.tools.memory.observations import NORMAL, WRAP, WRONG, Observation, words
 from runstate_abi.tools.output import Ink, Line
 
 BYTES_WIDE = 3 * UINT64.size + 2
@@ -105,11 +105,21 @@ def _ns(ns: int, wide: int = 0) -> str:
     return f"{ns:>{wide},} ns  {words(ns)}"
 
 
-def steal(seen: Values) -> Iterator[Line]:
-    """Yield how much of the time was stolen, if these numbers tell."""
-    if seen.updating or not seen.total or max(seen.times) > seen.entry:
+def steal(seen: Values, verdict: str) -> Iterator[Line]:
+    """Yield how much of the time was stolen, if these numbers tell, or if something is wrong.
+
+    What is wrong with an area reaches the guest's user as a steal time that cannot be.
+    """
+    steal = seen.steal % WRAP
+    part = f"{_ns(steal)}, {steal / max(seen.total, 1):.1%} of the four times"
+    if verdict == WRONG:
+        part = f"{_ns(steal)}"
+        if steal > seen.entry:
+            part += ", more than the entry time"
+        if seen.updating:
+            part += ", but it waits while the flag is set"
+    elif seen.updating or not seen.total or max(seen.times) > seen.entry:
         return
-    part = f"{_ns(seen.steal)}, {seen.steal / seen.total:.1%} of the four times"
     yield (Ink(f"steal      {' + '.join(STOLEN)}, as Linux counts it: "), Ink(part, "strong"))
 
 

@@ -63,7 +63,9 @@ def _table(table: Table) -> Iterator[str]:
     if sum(longest) + GAP * (len(longest) - 1) > TABLE_WIDE:
         yield from _list(table)
         return
-    yield from (".PP", ".TS", "tab(@);", " ".join("lb" for _ in longest))
+    # Without nokeep groff warns of a table at the end of a page, and what is before it decides.
+    # mandoc knows the option too.
+    yield from (".PP", ".TS", "tab(@) nokeep;", " ".join("lb" for _ in longest))
     yield f"{' '.join('l' for _ in longest)}."
     for row in (table.header, *table.rows):
         yield "@".join(map(_line, row))

@@ -8,7 +8,7 @@ offset, so not every state is asked for at every offset.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -67,7 +67,9 @@ SCENARIO = {scenario.name: scenario for scenario in (*SCENARIOS, HVM)}
 class Request:
     """One update to be made over memory filled with ``fill``.
 
-    ``offset`` is the area's in page 1. ``atomic``: called by the scheduler, with interrupts off.
+    ``offset`` is the area's in page 1. ``atomic``: the new state is runnable, and the writer may
+    not block. It is called so by the scheduler, with interrupts off, and where ``ioctl``, with them
+    on, by RUNSTATE_CURRENT or RUNSTATE_ADJUST (since 5ec3289b31ab).
     """
 
     abi: str
@@ -77,6 +79,12 @@ class Request:
     vcpu: Runstate
     fill: bytes = b"\xa5"
     scenario: Scenario = FINE
+    ioctl: bool = False
+
+    @property
+    def irqs_off(self) -> bool:
+        """Are interrupts off when the writer is called?"""
+        return self.atomic and not self.ioctl
 
     @property
     def area(self) -> Area:
@@ -86,7 +94,7 @@ class Request:
     def __str__(self) -> str:
         """``native@0xff1,flag,atomic,stale1``: what --case takes."""
         words = [f"{self.abi}@{self.offset:#x}"]
-        words += ["flag"] * self.flag + ["atomic"] * self.atomic
+        words += ["flag"] * self.flag + ["atomic"] * self.atomic + ["ioctl"] * self.ioctl
         return ",".join(words + [self.scenario.name] * bool(self.scenario.name))
 
 
@@ -105,7 +113,6 @@ BOTH = (True, False)
 def request(abi: str, offset: int, flag: bool, atomic: bool, scenario: Scenario = FINE) -> Request:
     """Return the request at a place, with one of a few runstates that goes with the place."""
     number = offset % (2 * len(_STATES))
-    # Only the scheduler calls atomically, and then the new state is "runnable".
     state = RUNNABLE if atomic else _STATES[number % len(_STATES)]
     vcpu = Runstate(state, _ENTRY_TIMES[number & 1], _TIMES[number & 1])
     return Request(abi, offset, flag, atomic, vcpu, _FILLS[number & 1], scenario)
@@ -173,17 +180,20 @@ def parse(text: str) -> Request:
     """Return the request that ``native@0xff1,flag,atomic,stale1`` names (ValueError)."""
     found = _CASE.fullmatch(text)
     if not found or found["abi"] not in SHAPES:
-        raise ValueError(f"{text!r} is not {' or '.join(SHAPES)}@OFFSET[,flag][,atomic][,SCENARIO]")
+        raise ValueError(
+            f"{text!r} is not {' or '.join(SHAPES)}@OFFSET[,flag][,atomic][,ioctl][,SCENARIO]"
+        )
     offset = int(found["offset"], 0)
     if offset >= PAGE_SIZE:
         raise ValueError(f"{text!r}: an offset in a page is below {PAGE_SIZE}")
     words = found["words"].split(",")[1:]
-    scenarios = [word for word in words if word not in ("flag", "atomic")]
+    scenarios = [word for word in words if word not in ("flag", "atomic", "ioctl")]
     if len(scenarios) > 1 or any(word not in SCENARIO for word in scenarios):
         known = ", ".join(name for name in SCENARIO if name)
         raise ValueError(f"{text!r}: the scenarios are {known}")
     scenario = SCENARIO[scenarios[0]] if scenarios else FINE
     asked = request(found["abi"], offset, "flag" in words, "atomic" in words, scenario)
+    asked = replace(asked, ioctl="ioctl" in words)
     why = _impossible(asked)
     if why:
         raise ValueError(f"{text!r}: {why}")
@@ -193,6 +203,8 @@ def parse(text: str) -> Request:
 # Why a scenario would change nothing, "" if it would change something.
 def _impossible(asked: Request) -> str:
     scenario = asked.scenario
+    if asked.ioctl and not asked.atomic:
+        return "ioctl is for atomic: every other update is made by one"
     if scenario.busy and not asked.atomic:
         return f"{scenario.name} is for atomic: who may wait for a lock does not notice"
     if (

@@ -62,8 +62,9 @@ class Run:
         size = asked.area.shape.size
         first = min(size, PAGE_SIZE - asked.offset)
         return (
-            asked.abi, asked.flag, asked.atomic, first, asked.vcpu, events, self.before, self.after,
-            self.irqs_off_at_return, self.locks_sleep, asked.scenario.no_slot,
+            asked.abi, asked.flag, asked.atomic, asked.ioctl, first, asked.vcpu, events,
+            self.before, self.after, self.irqs_off_at_return, self.locks_sleep,
+            asked.scenario.no_slot,
             # With any of these, where it was is part of what is wrong.
             (asked.offset, self.reads, self.changed, self.odd)
             if self.reads or self.changed or self.odd else None,
@@ -81,7 +82,7 @@ class Run:
         asked = self.request
         found = ledger(Evidence(
             asked.area, asked.vcpu, asked.atomic, self.before, self.steps(), RECORDS,
-            self.reads, asked.atomic, self.irqs_off_at_return, self.changed, self.odd,
+            self.reads, asked.irqs_off, self.irqs_off_at_return, self.changed, self.odd,
             self.locks_sleep, asked.scenario.no_slot,
         ))  # fmt: skip
         if (found.landed[-1].after if found.landed else self.before) != self.after:

@@ -88,10 +88,10 @@ class KvmWriter:
 
     def observe(self, asked: Request, places: bool = False) -> Run:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
-        self._journal.begin(places, asked.fill, irqs_off=asked.atomic)
+        self._journal.begin(places, asked.fill, irqs_off=asked.irqs_off)
         self._kernel.begin(asked)
         argument = asked.vcpu.state if self.entry.accounts else int(asked.atomic)
-        self.machine.run(self.entry.address, (VCPU, argument), irqs_off=asked.atomic)
+        self.machine.run(self.entry.address, (VCPU, argument), irqs_off=asked.irqs_off)
         return self._journal.observation(asked, self._kernel.sleeps)
 
 

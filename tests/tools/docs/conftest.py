@@ -69,7 +69,7 @@ def html(text):
 
 # A table is tbl's, or a list: paragraphs, or lines, with "header: cell" in each.
 def man(text):
-    table = r"^\.PP\n(.+)\n\.PP\n\.TS\ntab\(@\);\n.*\n.*\.\n((?:.*\n)*?)\.TE"
+    table = r"^\.PP\n(.+)\n\.PP\n\.TS\ntab\(@\) nokeep;\n.*\n.*\.\n((?:.*\n)*?)\.TE"
     for found in re.finditer(table, text, re.M):
         yield found[1], [line.split("@") for line in found[2].splitlines()]
     for found in re.finditer(r"^\.PP\n(.+)\n\.RS\n((?:.*\n)*?)\.RE", text, re.M):

@@ -168,6 +168,30 @@ def test_every_source_is_cited_and_every_citation_has_its_source():
     assert len(keys) == len(set(keys))
 
 
+def uncited(text):
+    """The paragraphs, lists and notes of a prose file that name no source of REFERENCES.
+
+    Text that ends with a colon is about what follows it.
+    """
+    keys = {key for key, _ in REFERENCES}
+    for part in re.split(r"\n{2,}", text.strip()):
+        if not part.startswith(("#", "{{")) and not part.endswith(":"):
+            cited = set(re.findall(r"\[\^([\w.-]+)\]", part))
+            if not cited or not cited <= keys:
+                yield part
+
+
+def test_each_paragraph_names_a_source():
+    accepted = "# T\n\nIt is so. [^time.c]\n\nThus:\n\n{{thread}}\n\n- one [^race]\n- two"
+    assert list(uncited(accepted)) == []
+    refused = "# T\n\nIt is so.\n\n! Note: it is. [^nobody]\n\n- one [^race] [^no.c]\n- two"
+    assert len(list(uncited(refused))) == 3
+    prose = {name: text for name, text in texts().items() if name.endswith(".txt")}
+    del prose["sources.txt"]  # It says what the list of sources is.
+    assert len(prose) == len(command.SECTIONS) - 1
+    assert {name: list(uncited(text)) for name, text in prose.items() if list(uncited(text))} == {}
+
+
 def test_every_piece_that_is_made_is_shown(monkeypatch):
     asked = set(re.findall(r"\{\{([a-z0-9-]+)\}\}", "".join(texts().values())))
     made = {name for module in command.MODULES for name in module.pieces()}

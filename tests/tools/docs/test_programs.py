@@ -11,15 +11,15 @@ from runstate_abi.tools.rendering import blocks
 def programs():
     """The C of the page in its order: the declarations, then the three parts of the reader."""
 
-    def codes(section):
-        for block in section.blocks:
-            if isinstance(block, blocks.Section):
-                yield from codes(block)
-            elif isinstance(block, blocks.Code) and block.language == "c":
-                yield "\n".join(block.lines)
+    return [*codes("layouts"), *codes("reading")]
 
-    sections = {section.name: section for section in command.document().sections}
-    return [*codes(sections["layouts"]), *codes(sections["reading"])]
+
+def codes(name):
+    """The C of one section."""
+    (section,) = (one for one in command.document().sections if one.name == name)
+    for _, block in blocks.parts((section,)):
+        if isinstance(block, blocks.Code) and block.language == "c":
+            yield "\n".join(block.lines)
 
 
 @pytest.mark.parametrize("flags", ["-m64", "-m32"])
@@ -41,3 +41,40 @@ def test_the_programs_are_pieces_of_the_emitted_header(emitted):
         for part in re.sub(r"#include.*\n", "", program).split("\n\n"):
             if part.strip():
                 assert part.strip() in header
+
+
+# Xen's numbers: include/public/xen.h, __HYPERVISOR_vcpu_op and __HYPERVISOR_vm_assist; vcpu.h.
+CALLS = """
+#include "page.c"
+
+static struct runstate_registration seen;
+static int calls;
+
+long hypercall(unsigned int number, unsigned long first, unsigned long second, const void *third)
+{
+	calls++;
+	if (number == 24 && first == 5 && second == 3)
+		seen = *(const struct runstate_registration *)third;
+	return number == 21 && first == 0 && second == 5 && !third ? -38 : 0;
+}
+
+int main(void)
+{
+	char area[8] = "leftover";
+
+	long failed = runstate_register(3, area, sizeof(area));
+
+	failed |= seen.address != (uintptr_t)area || area[0] || area[7];
+	return failed || runstate_ask_for_flag() != -38 || calls != 2;
+}
+"""
+
+
+@pytest.mark.parametrize("flags", ["-m64", "-m32"])
+def test_the_registration_of_the_page_compiles_and_makes_the_calls(tool, tmp_path, flags):
+    (program,) = codes("area")
+    (tmp_path / "page.c").write_text(program)
+    (tmp_path / "main.c").write_text(CALLS)
+    words = ["gcc", flags, "-std=c11", "-Wall", "-Wextra", "-Werror"]
+    tool(*words, tmp_path / "main.c", "-o", tmp_path / "main")
+    tool(tmp_path / "main")

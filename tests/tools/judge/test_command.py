@@ -158,6 +158,17 @@ def test_a_rule_that_is_broken_once_is_in_the_singular(judge, c_writer):
     assert out.splitlines()[-1] == "WRONG: 1 of 1 update breaks a rule (window), 3 not asked"
 
 
+# The scheduler calls with interrupts off already, so that it cannot show what is left off.
+def test_an_ioctl_that_makes_a_vcpu_runnable_calls_with_interrupts_on(judge, c_writer):
+    for defined, code in (("IRQS_STAY_OFF", 1), ("", 0)):
+        writer = c_writer(*filter(None, [defined]))
+        assert judge(writer, "--case", "native@0x100,flag,atomic")[0] == 0
+        ended, out, _ = judge(writer, "--case", "native@0x100,flag,atomic,ioctl")
+        assert (ended, "(irqs)" in out) == (code, bool(code))
+    code, _, err = judge(c_writer(), "--case", "native@0x100,ioctl")
+    assert (code, "ioctl is for atomic" in err) == (2, True)
+
+
 def test_a_report_says_what_was_not_asked(judge, c_writer):
     _, out, _ = judge(c_writer(), "--case", "native@0xff1", "--format", "ktap")
     rules = dict(re.findall(r"rule ([\w-]+) \[x86_64\](.*)", out))

@@ -59,10 +59,25 @@ def test_an_earlier_dump_in_flight_does_not_make_the_later_one_so(make):
     assert only.kind == "in-flight"
 
 
-def test_a_flag_that_is_set_in_two_equal_dumps_is_not_called_normal(make):
+def test_a_flag_that_is_set_in_two_equal_looks_of_a_watch_is_not_called_normal(make):
     flagged = {**OLD, "entry": NOW | XEN_RUNSTATE_UPDATE}
     (only,) = compare(make(**flagged).values, make(**flagged).values)
     assert (only.kind, "left it set" in only.text) == ("in-flight", True)
+
+
+def test_a_flag_that_is_set_in_two_dumps_is_not_in_flight(make):
+    flagged = make(**{**OLD, "entry": NOW | XEN_RUNSTATE_UPDATE})
+    for later, kind in ((NOW, "wrong"), (NOW + 10**9, "wrong"), (NOW + 10**9 - 1, "in-flight")):
+        other = make(**{**OLD, "entry": later | XEN_RUNSTATE_UPDATE})
+        found = told(observe(other), compare(flagged.values, other.values, dumps=True))
+        assert worst(found) == kind
+        in_progress = [item for item in found if "an update is in progress" in item.text]
+        assert bool(in_progress) == (kind == "in-flight")
+    (only,) = compare(flagged.values, flagged.values, dumps=True)
+    assert "the machine was stopped" in only.text
+    assert "no area" in only.text
+    (only,) = compare(flagged.values, make(**{**OLD, "entry": NOW + 10**9}).values, dumps=True)
+    assert only.kind == "normal"
 
 
 def test_an_area_that_did_not_move_says_how_to_know_whether_it_is_stale(make):
@@ -91,6 +106,18 @@ def test_dumps_in_the_wrong_order_are_asked_about(make):
 
 def test_a_new_vcpu_after_a_migration_is_normal(make):
     assert kinds(*pair(make, entry=10**9, times=(10**8, 0, 0, 0))) == "normal"
+
+
+def test_a_migration_by_qemu_says_what_it_looks_like_and_what_else_it_could_be(make):
+    old = make(entry=NOW, times=(4 * 10**9, 3 * 10**9, 2 * 10**9, 10**9)).values
+    (only,) = compare(old, make().values)
+    assert (only.kind, "a migration by QEMU" in only.text) == ("normal", True)
+    booked = make(entry=NOW + 5, times=(4, 0, 0, NOW + 1)).values
+    wrong = [item.text for item in compare(old, booked) if item.kind == "wrong"]
+    assert len(wrong) == 3
+    assert all("as after a migration by QEMU; else another vCPU's?" in text for text in wrong)
+    less = make(entry=NOW + 5, times=(6, 0, 0, NOW - 1)).values
+    assert not any("QEMU; else" in item.text for item in compare(old, less))
 
 
 def test_a_dump_in_flight_proves_nothing(make):

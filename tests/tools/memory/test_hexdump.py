@@ -245,6 +245,8 @@ def test_what_is_wrong_ends_with_1(run, tmp_path):
     path.write_bytes(struct.pack("<II5Q", 7, 0, 100, 30, 30, 30, 10))
     code, out, _ = run(path, "--abi", "native")
     assert (code, "wrong      state is 0x7" in out) == (1, True)
+    # What Linux makes of it comes first.
+    assert out.index("steal      runnable") < out.index("+0x00")
 
 
 def test_what_cannot_be_told_ends_with_3_and_shows_both_readings(run, pages):

@@ -2,7 +2,7 @@ import pytest
 
 from runstate_abi.layouts.structs.runstate import update_byte
 from runstate_abi.tools.memory.area import LAYOUTS, AreaBytes, Edge, Part, Span, edges, elements
-from runstate_abi.tools.memory.text_view import rows
+from runstate_abi.tools.memory.text_view import rows, steal
 
 # Every offset in a page at which an area goes on in the next page: 47 native and 43 compat.
 SPLITS = [
@@ -84,3 +84,17 @@ def test_the_times_are_named_by_their_states():
         "time[2] blocked",
         "time[3] offline",
     ]
+
+
+def test_the_steal_time_is_said_where_the_numbers_are_right_and_where_something_is_wrong(make):
+    right = make(entry=100, times=(50, 20, 10, 5)).values
+    huge = make(entry=100, times=(50, 2**64 - 10, 10, 5)).values
+    flagged = make(entry=100 | 1 << 63, times=(50, 20, 10, 5)).values
+
+    def said(seen, verdict):
+        return ["".join(ink.text for ink in line) for line in steal(seen, verdict)]
+
+    assert said(right, "normal")[0].endswith("25 ns  25 ns, 29.4% of the four times")
+    assert said(huge, "normal") == said(flagged, "in-flight") == []
+    assert said(huge, "wrong")[0].endswith(", more than the entry time")
+    assert said(flagged, "wrong")[0].endswith("25 ns  25 ns, but it waits while the flag is set")

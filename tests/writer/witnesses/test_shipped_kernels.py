@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -71,6 +72,17 @@ def test_a_shipped_kernel_is_right_and_does_what_every_other_does(writers, versi
     tally = judged(lambda: writers(version), list(everything()), NEWEST)
     assert (tally.asked, tally.skipped, tally.broken) == (len(list(everything())), 0, {})
     assert tally.prints.contract == CONTRACT
+
+
+# local_irq_save() and read_trylock() in the atomic case, read_unlock_irqrestore() at the end: on
+# PREEMPT_RT the latter restores nothing. The scheduler has interrupts off anyway; RUNSTATE_CURRENT
+# with RUNSTATE_runnable has them on, and gets them back off.
+@pytest.mark.parametrize("version", KERNELS)
+def test_runnable_by_an_ioctl_leaves_interrupts_off_on_preempt_rt_only(writers, version):
+    asked = [replace(one, ioctl=True) for one in quick() if one.atomic]
+    tally = judged(lambda: writers(version), asked, NEWEST)
+    assert tally.asked == len(asked) > 100
+    assert set(tally.broken) == ({"irqs"} if version == "6.12-rt" else set())
 
 
 def test_a_kernel_without_the_writer_cannot_be_judged(debian):
