@@ -24,8 +24,6 @@ from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, Step, TryL
 
 @dataclass(frozen=True, slots=True)
 class Pfncache:
-    """A version of pfncache.c."""
-
     name: str
     patches: frozenset[str] = UP_TO_6_1  # the commits it contains: see patches.py
     # Since 406c10962a4c uhva includes the offset in the page, activate() and deactivate() take the
@@ -58,6 +56,7 @@ class Gpc:
     khva: Place | None = None
     pfn: int | None = None  # the host page; None is KVM_PFN_ERR_FAULT
     readers: int = 0  # read locks held
+    writer: bool = False  # write-locked; the recordings say it too
     contended: bool = False  # another CPU holds the write lock
     length: int = 0  # the immutable length of the cache; 0: each call passes its own
     inner: list[str] = field(default_factory=list)  # events inside the current call
@@ -69,20 +68,17 @@ class Gpc:
     # until the lock is free, and afterwards that looks the same as getting it at once.
 
     def lock(self, irqsave: bool = False) -> Generator[Step, None, None]:
-        """read_lock(), or read_lock_irqsave()."""
         self.readers += 1
         self.host.irqs_off |= irqsave
         yield Lock(self.name, irqsave)
 
     def trylock(self) -> Generator[Step, None, bool]:
-        """read_trylock()."""
         got = not self.contended
         self.readers += got
         yield TryLock(self.name, got)
         return got
 
     def unlock(self, irqrestore: bool = False) -> Generator[Step, None, None]:
-        """read_unlock(), or read_unlock_irqrestore()."""
         self.readers -= 1
         if irqrestore:
             self.host.irqs_off = False
@@ -271,9 +267,11 @@ class Gpc:
     def _write_lock(self) -> None:
         if self.readers:
             raise Blocked(f"{self.name}: write_lock_irq on a lock still read-held")
+        self.writer = True
         self._event("write_lock_irq")
 
     def _write_unlock(self) -> None:
+        self.writer = False
         self._event("write_unlock_irq")
 
     def _event(self, text: str, named: bool = True) -> None:
@@ -313,5 +311,4 @@ class Caches:
             gpc.invalidate(start, start + PAGE_SIZE)
 
     def held(self) -> dict[str, int]:
-        """Return the number of read locks held on each cache."""
         return {gpc.name: gpc.readers for gpc in (self.gpc1, self.gpc2)}

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 
 class Load(NamedTuple):
-    """One load."""
-
     name: str
     part: str  # "entry", its half "low" or "high", "state", "time", or "struct"
     read: int  # which reading of state_entry_time this is, from 1; 0: a load of the data
@@ -49,7 +47,6 @@ class Reader:
 
     @property
     def loads(self) -> tuple[Load, ...]:
-        """The loads in program order."""
         return tuple(op for op in self.program if isinstance(op, Load))
 
 

@@ -35,8 +35,6 @@ INVALID_GPA = U64  # ~0: KVM_XEN_INVALID_GPA and INVALID_GPA
 
 
 class Place(NamedTuple):
-    """A host address: an offset in a mapped page."""
-
     page: int
     offset: int
 
@@ -56,7 +54,7 @@ class Host:
 
     # frame -> host page; a frame that is absent cannot be faulted in
     pages: dict[int, int] = field(default_factory=lambda: {0: 1, 1: 2, 2: 3, 3: 4})
-    generation: int = 1
+    generation: int = 1  # of the memslots: if it changes, each cache looks up its slot again
     slot_end: int = BASE
     missing: set[int] = field(default_factory=set)
     read_only: set[int] = field(default_factory=set)
@@ -67,10 +65,6 @@ class Host:
     irqs_off: bool = False
     # Called with each event inside a cache (a lock, a page lookup), so that a test can interfere.
     watch: Callable[[str], None] | None = None
-
-    def memslots_changed(self) -> None:
-        """Give the memslots a new generation: each cache must look its slot up again."""
-        self.generation += 1
 
     def hva(self, frame: int) -> int | None:
         """gfn_to_hva_memslot() for writing: None is an error hva (no slot, or read-only)."""
@@ -148,7 +142,6 @@ class Ghc:
         return True
 
     def mark_dirty(self) -> Generator[Step, None, None]:
-        """mark_page_dirty_in_slot()."""
         yield Dirty(frame_of(self.gpa))
 
     def _find(self) -> bool:

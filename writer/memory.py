@@ -1,7 +1,7 @@
 """Guest memory: a few pages that are adjacent for the guest and mapped separately in the host.
 
-A store past the end of page 1 does not reach page 2: it lands in whatever the host has there. Here
-it raises Overrun, which names the bytes. Only this module changes memory.
+A store past the end of page 1 does not reach page 2: it hits other memory of the host. Here it
+raises Overrun, which names the bytes. Only this module changes memory.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,6 @@ class Window:
 
     @property
     def count(self) -> int:
-        """The number of pages."""
         return len(self.data) // PAGE_SIZE
 
     def read(self, offset: int, size: int) -> bytes:
@@ -47,7 +46,6 @@ class Window:
         return bytes(self.data[offset : offset + size])
 
     def page(self, page: int) -> bytes:
-        """Return the bytes of one host page."""
         return self.read((page - 1) * PAGE_SIZE, PAGE_SIZE)
 
     def write(self, page: int, offset: int, data: bytes) -> None:
@@ -115,5 +113,4 @@ def trace(window: Window, steps: Iterable[Step]) -> Iterator[Moment]:
 
 
 def snapshots(moments: Iterable[Moment], offset: int, size: int) -> tuple[bytes, ...]:
-    """Return the bytes of an area at each barrier."""
     return tuple(moment.memory[offset : offset + size] for moment in moments if moment.at_barrier)

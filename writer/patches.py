@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 
 class Patch(NamedTuple):
-    """One patch. Either ``shows`` or ``nothing`` is set."""
-
     commit: str
     author: str
     subject: str

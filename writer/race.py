@@ -41,8 +41,6 @@ UPDATES_MAX = 3  # state has four values: one for the old image, three for updat
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A source of updates."""
-
     name: str
     steps: Callable[[Runstate, Area], Steps]  # of one whole update
     hidden: frozenset[int] = frozenset()  # offsets that a recording does not show
@@ -69,7 +67,6 @@ class Race(NamedTuple):
 
     @property
     def states(self) -> int:
-        """The number of states explored."""
         return self.answer.states
 
 

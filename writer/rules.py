@@ -18,8 +18,6 @@ Judge = Callable[[Ledger], Iterator[Breach]]
 
 
 class Rule(NamedTuple):
-    """One rule."""
-
     name: str
     sentence: str
     judge: Judge  # yields each breach
@@ -107,7 +105,7 @@ PROFILE = {profile.name: profile for profile in PROFILES}
 NEWEST = PROFILES[0]
 
 
-def put_to_the_test(book: Ledger) -> frozenset[str]:
+def could_break(book: Ledger) -> frozenset[str]:
     """Return the names of the rules that this update could have broken."""
     return frozenset(rule.name for rule in RULES if rule.asked(book))
 

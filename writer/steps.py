@@ -148,14 +148,12 @@ def canonical(steps: Iterable[Step]) -> str:
 
 
 def writes(steps: Iterable[Step]) -> Iterator[Write]:
-    """Yield the steps that write guest memory."""
     for step in steps:
         if isinstance(step, Store | Copy):
             yield step
 
 
 def barriers(steps: Iterable[Step]) -> int:
-    """Return how many barriers there are."""
     return sum(isinstance(step, Barrier) for step in steps)
 
 
@@ -178,5 +176,4 @@ def memory_text(steps: Iterable[Step]) -> str:
 
 
 def digest(text: str) -> str:
-    """Return the SHA-256 of a canonical text."""
     return sha256(text.encode("ascii")).hexdigest()

@@ -60,10 +60,7 @@ def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = Fa
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
-    if parts.second:
-        yield from caches.gpc2.unlock(irqrestore=True)
-    yield from caches.gpc1.unlock(irqrestore=True)
-    yield from _dirty(caches, parts)
+    yield from _release(caches, parts, irqrestore=True)
 
 
 def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
@@ -117,7 +114,6 @@ def _always_flagged(
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
     yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
 
 
 def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
@@ -128,7 +124,6 @@ def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False
     body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
     yield from _merged_body(vcpu, area, caches, parts, body)
     yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
 
 
 def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool = False) -> Update:
@@ -228,14 +223,12 @@ def _hold_first(gpc1: "Gpc", size: int, atomic: bool, trylock: bool) -> Generato
     return True
 
 
-def _release(caches: "Caches", parts: Split) -> Update:
+# The pages are marked dirty after the unlocks, when another thread may have changed the addresses.
+# upstream() fixes that.
+def _release(caches: "Caches", parts: Split, irqrestore: bool = False) -> Update:
     if parts.second:
-        yield from caches.gpc2.unlock()
+        yield from caches.gpc2.unlock(irqrestore)
     yield from caches.gpc1.unlock(irqrestore=True)
-
-
-# After the unlocks, when another thread may have changed the addresses. upstream() fixes that.
-def _dirty(caches: "Caches", parts: Split) -> Update:
     yield Dirty(frame_of(caches.gpc1.gpa))
     if parts.second:
         yield Dirty(frame_of(caches.gpc2.gpa))

@@ -6,12 +6,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import NATIVE
-from runstate_abi.writer.alternatives import (
-    embedded_struct,
-    gpc_lock,
-    split_helper,
-    two_hva_caches,
-)
+from runstate_abi.writer.alternatives import embedded_struct, gpc_lock, split_helper, two_hva_caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Caches, Pfncache
 from runstate_abi.writer.host import INVALID_GPA, Host, errno_name
@@ -48,8 +43,6 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One version of the update."""
-
     name: str
     update: Update
     summary: str
@@ -242,8 +235,6 @@ LENGTHS = (NATIVE.size, 1, 0)
 
 
 class Registration(NamedTuple):
-    """How an area is registered."""
-
     length: int = 0  # the immutable length of the caches; 0: each call passes its own
     fault_at: int = 0  # the number of the user access that faults, from 1; 0: none
 

@@ -98,12 +98,10 @@ class Area:
 
     @property
     def shape(self) -> Shape:
-        """The struct that this area holds."""
         return SHAPES[self.abi]
 
     @property
     def offset(self) -> int:
-        """Offset of the area in its (first) page."""
         return self.address & PAGE_MASK
 
 
@@ -146,12 +144,10 @@ def top_byte(entry_time: int) -> bytes:
 
 
 def flagged(entry_time: int) -> int:
-    """Return the entry time with XEN_RUNSTATE_UPDATE set."""
     return entry_time | XEN_RUNSTATE_UPDATE
 
 
 def unflagged(entry_time: int) -> int:
-    """Return the entry time with XEN_RUNSTATE_UPDATE clear."""
     return entry_time & ~XEN_RUNSTATE_UPDATE
 
 
