@@ -1,6 +1,6 @@
 """What an ABI decides about a struct, and the C layout rule that follows from it.
 
-Nothing here may look at the machine that it runs on.
+Nothing here may depend on the machine that it runs on.
 """
 
 from collections.abc import Iterable
@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Field, Layout, Member, Scalar, tiled
 
-# x86's page, and arm64's as Xen runs it: an area may cross a page, one mapping of it may not.
-PAGE_SIZE = 1 << 12
+PAGE_SIZE = 1 << 12  # of x86, and of arm64 under Xen
 PAGE_MASK = PAGE_SIZE - 1
 CACHE_LINE = 64
 U32 = (1 << 32) - 1
@@ -17,19 +16,16 @@ U64 = (1 << 64) - 1
 
 
 class Abi(NamedTuple):
-    """One ABI: sizes and alignments in bytes.
-
-    ``elf`` is (EI_CLASS in bits, e_machine). ``typedef_lowers`` says whether
-    ``__attribute__((aligned(4)))`` on a typedef may lower a type's alignment: GCC's rule is yes,
-    Microsoft's is no. ``why`` is what decides the alignment of a 64-bit integer.
-    """
+    """One ABI: sizes and alignments in bytes."""
 
     name: str
     pointer_size: int
     u64_alignment: int
-    elf: tuple[int, int] | None
+    elf: tuple[int, int] | None  # (EI_CLASS in bits, e_machine)
+    # May ``__attribute__((aligned(4)))`` on a typedef lower a type's alignment? GCC says yes,
+    # Microsoft no.
     typedef_lowers: bool
-    why: str
+    why: str  # what decides the alignment of a 64-bit integer
 
 
 # "32-bit" is not "44 bytes": arm32, x32 and 32-bit Windows align a 64-bit integer to 8. Every row
@@ -68,7 +64,7 @@ def alignment_of(type_: Scalar, abi: Abi) -> int:
 
 
 def c_layout(name: str, members: Iterable[Member], abi: Abi, packed: bool = False) -> Layout:
-    """Lay ``struct name`` out: each member at the next multiple of its alignment, then round up."""
+    """Lay out ``struct name``: each member at the next multiple of its alignment, then round up."""
     fields: list[Field] = []
     offset, strictest = 0, 1
     for member in members:

@@ -1,11 +1,9 @@
-"""What the kernel asserts about the two structs, in its own words, and what nobody asserts.
+"""The kernel's assertions about the two structs, in its own words, and what nobody asserts.
 
-KVM's writer opens with BUILD_BUG_ON conditions; each is a row here, verbatim (white space apart).
-A row's text is its only encoding: evaluate() puts the numbers that some witness reports in the
-place of sizeof(), offsetof() and sizeof_field(), and does the arithmetic that is left; compilers
-get the same text as a _Static_assert.
-
-A condition that needs something nobody reported is None, "not checked", and must never be True.
+KVM's writer begins with BUILD_BUG_ON conditions. Each is a row here, verbatim except for white
+space. The text of a row is its only encoding: evaluate() replaces sizeof(), offsetof() and
+sizeof_field() by the numbers of a witness and does the arithmetic. Compilers get the same text as a
+_Static_assert. A condition that needs an unknown number is None, "not checked", and never True.
 """
 
 import re
@@ -35,89 +33,58 @@ STAGES = (
 
 
 class Condition(NamedTuple):
-    """One BUILD_BUG_ON: ``text`` is what must NOT be true. ``since`` indexes STAGES.
-
-    ``x86_64_only`` marks those that stand under #ifdef CONFIG_X86_64.
-    """
-
     id: str
-    text: str
-    since: int
-    x86_64_only: bool
+    text: str  # what must NOT be true
+    since: int  # an index of STAGES
+    x86_64_only: bool  # it is under #ifdef CONFIG_X86_64
     sentence: str
 
 
 # arch/x86/kvm/xen.c, kvm_xen_update_runstate_guest(), in the order of the source since v6.2.
 # fmt: off
 CONDITIONS = (
-    Condition("A1",  "offsetof(struct vcpu_runstate_info, state) != 0", 1, False,
-              "state is the first member of the native struct"),
-    Condition("A2",  "offsetof(struct compat_vcpu_runstate_info, state) != 0", 1, False,
-              "state is the first member of the compat struct"),
-    Condition("A3",  "sizeof(struct compat_vcpu_runstate_info) != 0x2c", 0, False,
-              "the compat struct is 44 bytes"),
-    Condition("A4",  "offsetof(struct vcpu_runstate_info, state_entry_time) != offsetof(struct compat_vcpu_runstate_info, state_entry_time) + 4", 0, True,
-              "4 bytes of padding come before the native state_entry_time"),
-    Condition("A5",  "offsetof(struct vcpu_runstate_info, time) != offsetof(struct compat_vcpu_runstate_info, time) + 4", 0, True,
-              "the same 4 bytes shift the native time[]"),
-    Condition("A6",  "sizeof(struct vcpu_runstate_info) != 0x2c + 4", 3, True,
-              "the native struct is 4 bytes longer, with no padding at its end"),
-    Condition("A7",  "offsetof(struct vcpu_runstate_info, state) != offsetof(struct compat_vcpu_runstate_info, state)", 0, False,
-              "state is in the same place in both"),
-    Condition("A8",  "sizeof_field(struct vcpu_runstate_info, state) != sizeof(vx->current_runstate)", 0, False,
-              "the native state is as wide as KVM's own copy of it"),
-    Condition("A9",  "sizeof_field(struct compat_vcpu_runstate_info, state) != sizeof(vx->current_runstate)", 0, False,
-              "so is the compat state"),
-    Condition("A10", "sizeof_field(struct vcpu_runstate_info, state_entry_time) != sizeof(uint64_t)", 0, False,
-              "the native state_entry_time is 64 bits"),
-    Condition("A11", "sizeof_field(struct compat_vcpu_runstate_info, state_entry_time) != sizeof(uint64_t)", 0, False,
-              "so is the compat one"),
-    Condition("A12", "(XEN_RUNSTATE_UPDATE >> 56) != 0x80", 2, False,
-              "the update flag is the top bit of the last byte of state_entry_time"),
-    Condition("A13", "offsetof(struct vcpu_runstate_info, state_entry_time) != offsetof(struct vcpu_runstate_info, time) - sizeof(u64)", 0, False,
-              "the native time[] follows state_entry_time at once"),
-    Condition("A14", "offsetof(struct compat_vcpu_runstate_info, state_entry_time) != offsetof(struct compat_vcpu_runstate_info, time) - sizeof(u64)", 0, False,
-              "so does the compat time[]"),
-    Condition("A15", "sizeof_field(struct vcpu_runstate_info, time) != sizeof_field(struct compat_vcpu_runstate_info, time)", 0, False,
-              "time[] is equally long in both"),
-    Condition("A16", "sizeof_field(struct vcpu_runstate_info, time) != sizeof(vx->runstate_times)", 0, False,
-              "time[] is as long as KVM's own copy of it"),
+    Condition("A1",  "offsetof(struct vcpu_runstate_info, state) != 0", 1, False, "state is the first member of the native struct"),
+    Condition("A2",  "offsetof(struct compat_vcpu_runstate_info, state) != 0", 1, False, "state is the first member of the compat struct"),
+    Condition("A3",  "sizeof(struct compat_vcpu_runstate_info) != 0x2c", 0, False, "the compat struct is 44 bytes"),
+    Condition("A4",  "offsetof(struct vcpu_runstate_info, state_entry_time) != offsetof(struct compat_vcpu_runstate_info, state_entry_time) + 4", 0, True, "4 bytes of padding come before the native state_entry_time"),
+    Condition("A5",  "offsetof(struct vcpu_runstate_info, time) != offsetof(struct compat_vcpu_runstate_info, time) + 4", 0, True, "the same 4 bytes shift the native time[]"),
+    Condition("A6",  "sizeof(struct vcpu_runstate_info) != 0x2c + 4", 3, True, "the native struct is 4 bytes longer, with no padding at its end"),
+    Condition("A7",  "offsetof(struct vcpu_runstate_info, state) != offsetof(struct compat_vcpu_runstate_info, state)", 0, False, "state is in the same place in both"),
+    Condition("A8",  "sizeof_field(struct vcpu_runstate_info, state) != sizeof(vx->current_runstate)", 0, False, "the native state is as wide as KVM's own copy of it"),
+    Condition("A9",  "sizeof_field(struct compat_vcpu_runstate_info, state) != sizeof(vx->current_runstate)", 0, False, "so is the compat state"),
+    Condition("A10", "sizeof_field(struct vcpu_runstate_info, state_entry_time) != sizeof(uint64_t)", 0, False, "the native state_entry_time is 64 bits"),
+    Condition("A11", "sizeof_field(struct compat_vcpu_runstate_info, state_entry_time) != sizeof(uint64_t)", 0, False, "so is the compat one"),
+    Condition("A12", "(XEN_RUNSTATE_UPDATE >> 56) != 0x80", 2, False, "the update flag is the top bit of the last byte of state_entry_time"),
+    Condition("A13", "offsetof(struct vcpu_runstate_info, state_entry_time) != offsetof(struct vcpu_runstate_info, time) - sizeof(u64)", 0, False, "the native time[] follows state_entry_time at once"),
+    Condition("A14", "offsetof(struct compat_vcpu_runstate_info, state_entry_time) != offsetof(struct compat_vcpu_runstate_info, time) - sizeof(u64)", 0, False, "so does the compat time[]"),
+    Condition("A15", "sizeof_field(struct vcpu_runstate_info, time) != sizeof_field(struct compat_vcpu_runstate_info, time)", 0, False, "time[] is equally long in both"),
+    Condition("A16", "sizeof_field(struct vcpu_runstate_info, time) != sizeof(vx->runstate_times)", 0, False, "time[] is as long as KVM's own copy of it"),
 )
 
 # What no kernel and no hypervisor asserts, in the same notation; witnesses/probe.py defines
 # is_signed() and sizeof_element() for compilers.
 UNASSERTED = (
-    Condition("U1",  "_Alignof(struct vcpu_runstate_info) != offsetof(struct vcpu_runstate_info, state_entry_time)", 0, False,
-              "the native struct is aligned as its 64-bit members are: 8 on x86-64, 4 on i386"),
-    Condition("U2",  "_Alignof(struct compat_vcpu_runstate_info) != 1", 0, False,
-              "KVM's compat struct is packed: alignment 1 (Xen's is 4)"),
-    Condition("U3",  "is_signed(struct vcpu_runstate_info, state) != 1", 0, False,
-              "the native state is signed (KVM's selftest declares it u32)"),
-    Condition("U4",  "is_signed(struct compat_vcpu_runstate_info, state) != 1", 0, False,
-              "so is the compat state"),
-    Condition("U5",  "is_signed(struct vcpu_runstate_info, state_entry_time) != 0", 0, False,
-              "the native state_entry_time is unsigned"),
-    Condition("U6",  "is_signed(struct compat_vcpu_runstate_info, state_entry_time) != 0", 0, False,
-              "so is the compat one"),
-    Condition("U7",  "sizeof_element(struct vcpu_runstate_info, time) != sizeof(uint64_t)", 0, False,
-              "an element of the native time[] is 64 bits (only the 32 bytes of the whole are asserted)"),
-    Condition("U8",  "sizeof_element(struct compat_vcpu_runstate_info, time) != sizeof(uint64_t)", 0, False,
-              "so is one of the compat time[]"),
-    Condition("U9",  "RUNSTATE_running != 0 || RUNSTATE_runnable != 1 || RUNSTATE_blocked != 2 || RUNSTATE_offline != 3", 0, False,
-              "the RUNSTATE_* values are in the order that time[] is indexed by"),
-    Condition("U10", "sizeof_field(struct vcpu_runstate_info, time) != sizeof_element(struct vcpu_runstate_info, time) * (RUNSTATE_offline + 1)", 0, False,
-              "time[] has one element for each RUNSTATE_* value"),
+    Condition("U1",  "_Alignof(struct vcpu_runstate_info) != offsetof(struct vcpu_runstate_info, state_entry_time)", 0, False, "the native struct is aligned as its 64-bit members are: 8 on x86-64, 4 on i386"),
+    Condition("U2",  "_Alignof(struct compat_vcpu_runstate_info) != 1", 0, False, "KVM's compat struct is packed: alignment 1 (Xen's is 4)"),
+    Condition("U3",  "is_signed(struct vcpu_runstate_info, state) != 1", 0, False, "the native state is signed (KVM's selftest declares it u32)"),
+    Condition("U4",  "is_signed(struct compat_vcpu_runstate_info, state) != 1", 0, False, "so is the compat state"),
+    Condition("U5",  "is_signed(struct vcpu_runstate_info, state_entry_time) != 0", 0, False, "the native state_entry_time is unsigned"),
+    Condition("U6",  "is_signed(struct compat_vcpu_runstate_info, state_entry_time) != 0", 0, False, "so is the compat one"),
+    Condition("U7",  "sizeof_element(struct vcpu_runstate_info, time) != sizeof(uint64_t)", 0, False, "an element of the native time[] is 64 bits (only the 32 bytes of the whole are asserted)"),
+    Condition("U8",  "sizeof_element(struct compat_vcpu_runstate_info, time) != sizeof(uint64_t)", 0, False, "so is one of the compat time[]"),
+    Condition("U9",  "RUNSTATE_running != 0 || RUNSTATE_runnable != 1 || RUNSTATE_blocked != 2 || RUNSTATE_offline != 3", 0, False, "the RUNSTATE_* values are in the order that time[] is indexed by"),
+    Condition("U10", "sizeof_field(struct vcpu_runstate_info, time) != sizeof_element(struct vcpu_runstate_info, time) * (RUNSTATE_offline + 1)", 0, False, "time[] has one element for each RUNSTATE_* value"),
 )
 # fmt: on
 
 
 def conditions_of(stage: int) -> tuple[Condition, ...]:
-    """Return the conditions that the version ``STAGES[stage]`` has: 12, 14, 15 or 16."""
+    """Return the conditions of the version ``STAGES[stage]``: 12, 14, 15 or 16."""
     return tuple(condition for condition in CONDITIONS if condition.since <= stage)
 
 
 class Evaluation(NamedTuple):
-    """A condition and whether it holds: None is not checked, and ``why`` says what was missing."""
+    """A condition and whether it holds. None: not checked, and ``why`` says what was missing."""
 
     condition: Condition
     holds: bool | None
@@ -136,10 +103,10 @@ KVM_SIZES = {"current_runstate": 4, "runstate_times": 32}
 def evaluate(
     condition: Condition, layouts: Mapping[str, Layout], kvm_sizes: Mapping[str, int] = KVM_SIZES
 ) -> Evaluation:
-    """Evaluate a condition on what some witness says: ``layouts`` maps struct names to layouts.
+    """Evaluate a condition on the layouts of a witness, by struct name.
 
-    ``kvm_sizes`` has the size in bytes of the members of struct kvm_vcpu_xen, for
-    ``sizeof(vx->FIELD)``; a witness that does not know them gives an empty mapping.
+    ``kvm_sizes`` are the sizes in bytes of members of struct kvm_vcpu_xen, for
+    ``sizeof(vx->FIELD)``; empty if the witness does not know them.
     """
     try:
         numbers = _OPERAND.sub(lambda m: str(_operand(m, layouts, kvm_sizes)), condition.text)
@@ -159,12 +126,12 @@ def evaluate_all(
 
 
 def applies(condition: Condition, abi: str) -> bool:
-    """Tell whether a kernel of this ABI compiles the condition: some are CONFIG_X86_64's."""
+    """Does a kernel of this ABI compile the condition? Some are CONFIG_X86_64's."""
     return abi == "x86_64" or not condition.x86_64_only
 
 
-# This is no C parser: the texts above use these forms and no other, and _arithmetic() refuses
-# whatever is not digits and the operators that mean the same in C and in Python.
+# This is no C parser: the texts above use only these forms, and _arithmetic() accepts only digits
+# and the operators that mean the same in C and in Python.
 _OPERAND = re.compile(
     r"(?P<function>offsetof|sizeof_field|sizeof_element|is_signed)"
     r"\(struct (?P<struct>\w+), (?P<member>\w+)\)"

@@ -1,8 +1,8 @@
 """The two structs as Construct definitions, written by hand: names and types, no offsets.
 
-Nothing here may come from structs/, and no other module may import construct: it has no types, and
-importing it costs more than reading a kernel's BTF. Construct lays fields end to end, so the
-padding is a field. It is a named Bytes: parse and build would lose what is in an anonymous one.
+Nothing here may come from structs/. No other module may import construct: it has no types, and
+importing it costs more than reading a kernel's BTF. Construct puts fields end to end, so the
+padding is a field. It is a named Bytes, because parse and build lose the bytes of an anonymous one.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ _C_NAMES = {(1, False): "uint8_t", (4, True): "int", (8, False): "uint64_t"}
 def parse(name: str, image: bytes) -> dict[str, Any]:
     """Return the fields of ``struct name`` (padding as bytes) in ``image``, its bytes.
 
-    Raises ValueError if the image is not exactly as long as the struct.
+    ValueError if the image is not exactly as long as the struct.
     """
     struct = STRUCTS[name]
     if len(image) != struct.sizeof():
@@ -55,13 +55,13 @@ def build(name: str, fields: dict[str, Any]) -> bytes:
 
 
 def observe(names: tuple[str, ...], abi: str) -> Layouts:
-    """Return what Construct makes of the definitions, found by parsing, not by introspection."""
+    """Return the layouts that Construct has for the definitions, found by parsing."""
     found = tuple(_observe(name, abi) for name in names)
     return Layouts("construct", "layouts/constructs.py", found)
 
 
-# Parse an image in which every byte holds its own offset: an integer's bytes then say where it was
-# read from, and in which order. An image of all ones tells signed from unsigned.
+# Parse bytes in which every byte holds its own offset: the bytes of an integer then show where it
+# was read from, and in which order. Bytes of all ones distinguish signed from unsigned.
 def _observe(name: str, abi: str) -> Layout:
     struct = STRUCTS[name]
     size, reached = struct.sizeof(), 0
@@ -79,10 +79,8 @@ def _observe(name: str, abi: str) -> Layout:
         width = member.sizeof() // count
         if isinstance(first, int):
             image = first.to_bytes(width, "little", signed=one < 0)
-            reached, kind = (
-                min(image),
-                model.INTEGER if image[0] == min(image) else model.BIG_ENDIAN,
-            )
+            reached = min(image)
+            kind = model.INTEGER if image[0] == reached else model.BIG_ENDIAN
             element = _scalar(width, one < 0)._replace(kind=kind)
         else:
             kind = model.FLOATING if isinstance(first, float) else model.STRUCT

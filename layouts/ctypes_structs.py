@@ -1,7 +1,7 @@
-"""The two structs as ctypes structures, written by hand: names and types, and no offsets.
+"""The two structs as ctypes structures, written by hand: names and types, no offsets.
 
-Nothing here may come from structs/. ctypes lays structs out as the host's C compiler does, so it is
-a witness only for what the host's ABI can express; elsewhere observe() raises WitnessError.
+Nothing here may come from structs/. ctypes lays out structs as the host's C compiler does, so it is
+a witness only for the layouts of the host's ABI. For others observe() raises WitnessError.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from runstate_abi.layouts.model import Field as Row
 
 
 class vcpu_runstate_info(ctypes.LittleEndianStructure):
-    """``struct vcpu_runstate_info``: 48 bytes where a 64-bit integer is 8-aligned."""
+    """``struct vcpu_runstate_info``: 48 bytes if a 64-bit integer is 8-aligned."""
 
     _fields_ = (
         ("state", ctypes.c_int32),
@@ -41,25 +41,14 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
 }
 
 
-def overlay(name: str, memory: bytearray, at: int = 0) -> Any:
-    """Return ``struct name`` laid over ``memory`` from byte ``at`` on, at any alignment.
-
-    Reading and writing its fields reads and writes the bytearray. Raises ValueError if the struct
-    does not fit, and WitnessError for the native struct where the host cannot express it.
-    """
-    if name == vcpu_runstate_info.__name__:
-        _refuse_other_hosts()
-    return STRUCTS[name].from_buffer(memory, at)
-
-
 def observe(names: tuple[str, ...], abi: str) -> Layouts:
-    """Return what ctypes makes of the structures (WitnessError if the host cannot express them)."""
+    """Return ctypes' layouts of the structures (WitnessError if the host cannot express them)."""
     _refuse_other_hosts()
     found = tuple(layout_of(STRUCTS[name], name, abi) for name in names)
     return Layouts("ctypes", "layouts/ctypes_structs.py", found)
 
 
-# On an i386 host the native struct would begin to be wrong at its second member, without a word.
+# On an i386 host the native struct would silently be wrong from its second member on.
 def _refuse_other_hosts() -> None:
     if ctypes.sizeof(ctypes.c_int32) != 4 or ctypes.alignment(ctypes.c_uint64) != 8:
         raise WitnessError(
@@ -69,7 +58,7 @@ def _refuse_other_hosts() -> None:
 
 
 def layout_of(struct: Any, name: str, abi: str) -> Layout:
-    """Return what ctypes makes of a class; WitnessError if it is no struct, or has bitfields."""
+    """Return a class's layout (WitnessError: it is not a struct, or it has bitfields)."""
     if not issubclass(struct, ctypes.Structure):
         is_union = issubclass(struct, ctypes.Union)
         raise WitnessError("a union; a layout is a struct's" if is_union else "no ctypes.Structure")
@@ -79,8 +68,7 @@ def layout_of(struct: Any, name: str, abi: str) -> Layout:
     return tiled(name, abi, ctypes.sizeof(struct), ctypes.alignment(struct), rows)
 
 
-# The fields of the classes that it inherits from come first; those of an anonymous member are the
-# struct's own.
+# The fields of base classes come first; those of an anonymous member are the struct's own.
 def _rows(struct: Any, start: int) -> Iterator[Row]:
     for class_ in reversed(struct.__mro__):
         for member, type_, *width in class_.__dict__.get("_fields_", ()):
@@ -96,7 +84,7 @@ def _rows(struct: Any, start: int) -> Iterator[Row]:
                 raise WitnessError(f"{member} is an anonymous union; {NOT_BUILT}")
 
 
-# The format letters of ctypes' simple types, which Python's struct module has as well.
+# The format letters of ctypes' simple types; Python's struct module has the same.
 _INTEGERS = "bBhHiIlLqQn?"
 _LETTERS = dict.fromkeys(_INTEGERS, model.INTEGER) | dict.fromkeys("fdgFDG", model.FLOATING)
 _LETTERS |= dict.fromkeys("PzZOX", model.POINTER)
@@ -120,6 +108,5 @@ def _kind(type_: Any) -> str:
     kind = _LETTERS.get(type_._type_, model.OTHER)
     # A type of one byte is its own swapped type.
     big, little = (getattr(type_, f"__ctype_{order}__", None) for order in ("be", "le"))
-    return (
-        model.BIG_ENDIAN if kind == model.INTEGER and big is type_ and little is not type_ else kind
-    )
+    swapped = kind == model.INTEGER and big is type_ and little is not type_
+    return model.BIG_ENDIAN if swapped else kind

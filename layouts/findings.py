@@ -1,4 +1,4 @@
-"""What came of asking a witness, and the exit code that it comes to."""
+"""The result of asking a witness, and the exit code for it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class NotChecked(NamedTuple):
-    """Something that could not be compared, and whether that fails.
+    """Something that could not be compared.
 
-    What a person named, and a witness that was found and could not be asked, is "not checked" and
+    What the user named, and a witness that exists and could not be asked, is "not checked" and
     fails. What this machine does not offer, and what --allow-missing names, is "not asked".
     """
 
@@ -27,36 +27,28 @@ class NotChecked(NamedTuple):
 
     @property
     def told(self) -> str:
-        """What it is called."""
         return "not checked" if self.fails else self.otherwise
 
 
 class Finding(NamedTuple):
-    """What came of asking one witness.
-
-    ``source`` says what was read (path and build-id or sha256, compiler and version), ``abi``
-    with which ABI's claims it was compared, ``assumed`` that nothing in the source says so.
-    ``path`` is the file, if it is one. ``compared`` counts facts; ``unrecorded`` are those that
-    this kind of witness does not know. ``about`` is the subject, if that is not the structs.
-    ``names`` are (the claim's name, what the file calls that struct), where that differs.
-    ``base`` is the file that split BTF was read with, if one was given.
-    """
+    """The result of asking one witness."""
 
     witness: str
-    source: str
-    abi: str
-    assumed: bool = False
+    source: str  # what was read: path and build-id or sha256, compiler and version
+    abi: str  # the ABI whose claims it was compared with
+    assumed: bool = False  # nothing in the source says the ABI
     found: tuple[Layout, ...] = ()
-    compared: int = 0
+    compared: int = 0  # the number of facts
     differences: tuple[Difference, ...] = ()
-    unrecorded: tuple[str, ...] = ()
+    unrecorded: tuple[str, ...] = ()  # facts that this kind of witness does not know
     evaluations: tuple[Evaluation, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     notes: tuple[str, ...] = ()
-    path: str = ""
-    about: str = ""
+    path: str = ""  # the file, if it is one
+    about: str = ""  # the subject, if it is not the structs
+    # (the claim's name, the file's name) of a struct, if they differ
     names: tuple[tuple[str, str], ...] = ()
-    base: str = ""
+    base: str = ""  # the file that split BTF was read with, if one was given
 
 
 def unchecked(witness: str, source: str, why: str, fails: bool = True) -> Finding:
@@ -65,10 +57,7 @@ def unchecked(witness: str, source: str, why: str, fails: bool = True) -> Findin
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return 1 if anything differs, else 3 if something could not be checked, else 0.
-
-    Nothing compared at all is "could not check" too.
-    """
+    """Return 1 if anything differs, else 3 if something (or everything) was not checked, else 0."""
     if any(finding.differences for finding in findings):
         return DIFFERENT
     if any(item.fails for finding in findings for item in finding.not_checked):
@@ -77,7 +66,7 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 
 def unreadable(finding: Finding) -> bool:
-    """Tell whether a witness that had to be asked could not be asked at all."""
+    """Is this a required witness that could not be asked at all?"""
     own = [item for item in finding.not_checked if item.what == finding.witness]
     return not finding.compared and any(item.fails for item in own)
 
@@ -90,18 +79,18 @@ def complaint(finding: Finding) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text without what would end a line or move a terminal's cursor."""
+    """Return a text without characters that end a line or move a terminal's cursor."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def spaced(text: object) -> str:
-    """Return what ``str()`` makes of a value on one line, each run of white space a space."""
+    """Return ``str()`` of a value on one line, each run of white space as one space."""
     return " ".join(str(text).split())
 
 
 def relabelled(finding: Finding, labels: Mapping[str, str]) -> Finding:
-    """Return the Finding with paths replaced wherever its texts mention them."""
-    # The longest first: one path may be the beginning of another.
+    """Return the Finding with paths replaced in all its texts."""
+    # The longest first: one path may be a prefix of another.
     ordered = sorted(labels.items(), key=lambda pair: -len(pair[0]))
     replaced: Finding = _replaced(finding, ordered)
     return replaced

@@ -1,11 +1,11 @@
-"""What a layout is, and how two of them are compared.
+"""What a layout is, and how two layouts are compared.
 
 A layout is a claim about bytes: every byte of the struct belongs to exactly one row, padding
-included. Whatever says something about a struct (a table, Construct, a compiler, a kernel's debug
-info) says it as a Layout, so one function compares anything with anything.
+included. Every source of facts about a struct (a table, Construct, a compiler, a kernel's debug
+info) gives a Layout, so one function compares any two of them.
 
 Nothing here may import more than the standard library, or know a particular struct or ABI. Values
-are NamedTuples: importing dataclasses costs a third of what reading a kernel's BTF does.
+are NamedTuples: importing dataclasses costs a third of the time to read a kernel's BTF.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,39 +13,35 @@ from typing import Any, NamedTuple, Self
 
 
 class LayoutError(ValueError):
-    """A layout contradicts itself: rows that overlap, leave a gap, or do not fill the struct."""
+    """A layout contradicts itself: rows overlap, leave a gap, or do not fill the struct."""
 
 
 class WitnessError(Exception):
-    """A source could not be read: names it, what was looked for and where it stopped."""
+    """A source could not be read. The message names it, what was wanted and what failed."""
 
 
-# Why a source is refused that has what a Layout has no word for.
+# Why a source is refused if it has something that a Layout cannot express.
 NOT_BUILT = "bitfields and unions are not to be built"
 
-# What a member is, apart from its size. Enumerations, typedefs of integers, characters and _Bool
-# are integers. One in the other byte order is not, for it reads as another number; BIG_ENDIAN also
-# stands before the kind of a struct, where a source says so.
+# The kinds of a member, apart from its size. Enumerations, typedefs of integers, characters and
+# _Bool are integers. An integer in the other byte order is not, because it reads as another number.
+# BIG_ENDIAN is also put before the kind of a struct if a source says so.
 INTEGER, BIG_ENDIAN, FLOATING = "integer", "big-endian", "floating"
 POINTER, STRUCT, UNION, OTHER = "pointer", "struct", "union", "no number"
 
 
 class Scalar(NamedTuple):
-    """A C type with a size: ``uint64_t``. ``alignment`` is set where the type itself declares one.
-
-    ``signed`` is None where the source does not say, or where the type is not an integer;
-    ``kind`` is one of INTEGER, BIG_ENDIAN, FLOATING, POINTER, STRUCT, UNION, OTHER.
-    """
+    """A C type with a size: ``uint64_t``."""
 
     name: str
     size: int
-    signed: bool | None
-    alignment: int | None = None
-    kind: str = INTEGER
+    signed: bool | None  # None if the source does not say, or if the type is not an integer
+    alignment: int | None = None  # set if the type itself declares one
+    kind: str = INTEGER  # INTEGER, BIG_ENDIAN, FLOATING, POINTER, STRUCT, UNION or OTHER
 
 
 class Member(NamedTuple):
-    """A member as C declares it: an ABI's layout rule decides its offset."""
+    """A member as C declares it; an ABI's layout rule decides its offset."""
 
     name: str
     type: Scalar
@@ -63,12 +59,12 @@ class Field(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Size in bytes, all elements together."""
+        """The size of all elements together, in bytes."""
         return self.type.size * self.count
 
     @property
     def end(self) -> int:
-        """Offset of the first byte behind the field."""
+        """The offset of the first byte after the field."""
         return self.offset + self.size
 
     @property
@@ -86,10 +82,10 @@ class _Layout(NamedTuple):
 
 
 class Layout(_Layout):
-    """``struct name`` as an ABI lays it out: rows in offset order that tile it with no gap.
+    """``struct name`` in an ABI: rows in offset order that fill it without a gap.
 
-    ``alignment`` is None where the source does not record it (BTF does not). Making one that does
-    not tile its struct raises LayoutError; so does _replace().
+    ``alignment`` is None if the source does not record it (BTF does not). LayoutError if the rows
+    do not fill the struct, also in _replace().
     """
 
     __slots__ = ()
@@ -97,7 +93,6 @@ class Layout(_Layout):
     def __new__(
         cls, name: str, abi: str, size: int, alignment: int | None, rows: tuple[Field, ...]
     ) -> Self:
-        """Refuse a layout that does not tile its struct."""
         layout = super().__new__(cls, name, abi, size, alignment, rows)
         _check_rows(layout)
         _check_alignment(layout)
@@ -105,21 +100,19 @@ class Layout(_Layout):
 
     @classmethod
     def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
-        # What _replace() goes through; without this it would check nothing.
+        # _replace() calls this; without it the new rows would not be checked.
         return cls(*iterable)
 
     @property
     def members(self) -> tuple[Field, ...]:
-        """The rows that are not padding."""
         return tuple(row for row in self.rows if not row.padding)
 
     @property
     def padding(self) -> tuple[Field, ...]:
-        """The rows that are padding."""
         return tuple(row for row in self.rows if row.padding)
 
     def hides(self, row: Field) -> bool:
-        """Tell whether a row of another layout lies wholly in this one's padding."""
+        """Is a row of another layout completely inside this one's padding?"""
         return any(pad.offset <= row.offset and row.end <= pad.end for pad in self.padding)
 
     def field(self, name: str) -> Field:
@@ -185,7 +178,7 @@ _BYTE = Scalar("uint8_t", 1, False)
 def tiled(
     name: str, abi: str, size: int, alignment: int | None, members: Iterable[Field]
 ) -> Layout:
-    """Return the Layout of ``members``, in offset order, each hole made a row ``pad_XX``."""
+    """Return the Layout of ``members``, with each hole as a row ``pad_XX``."""
     rows: list[Field] = []
     reached = 0
     for member in sorted(members, key=lambda row: row.offset):
@@ -203,16 +196,13 @@ def _hole(start: int, end: int) -> Field:
 
 
 class Layouts(NamedTuple):
-    """What one witness says about some structs of one source.
-
-    ``found`` holds every definition of every name: to keep only the first would hide a
-    disagreement. ``missing`` are the names that the source does not define (a forward declaration
-    is no definition).
-    """
+    """What one witness says about some structs of one source."""
 
     witness: str
     source: str
+    # every definition of every name: with only the first a disagreement would be hidden
     found: tuple[Layout, ...]
+    # names that the source does not define; a forward declaration is no definition
     missing: tuple[str, ...] = ()
 
 
@@ -225,7 +215,7 @@ class Fact(NamedTuple):
 
 
 def facts(layout: Layout) -> Iterator[Fact]:
-    """Yield what a layout states about its struct and each member; padding is what is left over."""
+    """Yield the facts about a layout's struct and each member; padding is what is left over."""
     yield Fact("size", "", layout.size)
     yield Fact("alignment", "", layout.alignment)
     for row in layout.members:
@@ -249,12 +239,11 @@ class Difference(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """What it is about: ``offset-mismatch vcpu_runstate_info.time [i386]``."""
+        """``offset-mismatch vcpu_runstate_info.time [i386]``."""
         place = f"{self.struct}.{self.member}" if self.member else self.struct
         return f"{self.kind} {place} [{self.abi}]"
 
     def __str__(self) -> str:
-        """``offset-mismatch vcpu_runstate_info.time [i386] spec=12 seen=16 (gcc 12.2, file.o)``."""
         return f"{self.subject} spec={self.spec} seen={self.seen} ({self.source})"
 
 
@@ -267,7 +256,7 @@ class Comparison(NamedTuple):
 
 
 def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
-    """Hold ``seen`` against ``claim``, by bytes: a named pad where a hole was is equal."""
+    """Compare ``seen`` with ``claim`` by bytes: a named pad in the place of a hole is equal."""
     observed = {(fact.kind, fact.member): fact.value for fact in facts(seen)}
     compared = 0
     found: list[Difference] = []
@@ -283,7 +272,7 @@ def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
         value = observed[fact.kind, fact.member]
         if fact.value is None and not isinstance(value, str):
             continue
-        # None beside a kind: an integer of unknown sign, and something that is none.
+        # None and a kind: an integer of unknown sign, and something that is no integer.
         if value is None and not isinstance(fact.value, str):
             unknown.append(f"{fact.kind} {fact.member}".rstrip())
             continue

@@ -1,6 +1,6 @@
-"""``runstate VERB``: find the verb's module, and make every failure one line and one exit code.
+"""``runstate VERB``: find the verb's module, and turn every failure into one line and an exit code.
 
-Law of this file: no verb is imported until it is asked for, so that the command starts quickly.
+A verb is imported only if it is asked for, so that the command starts quickly.
 """
 
 import gc
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.exit_status import EQUAL, INTERNAL, NOT_CHECKED, USAGE
 
-CUT_SHORT = 128 + 13  # as a shell reports a program that SIGPIPE ended
+CUT_SHORT = 128 + 13  # what a shell reports for a program that SIGPIPE ended
 HELP = ("-h", "--help", "help")
 
 
@@ -70,8 +70,9 @@ def main(argv: list[str]) -> int:
     return _flushed(code)
 
 
-# The reader may have gone (`| head`), or the disk may be full. Python flushes again at exit and would
-# complain, so the rest of the output goes to /dev/null. The exit code stays if the reader has gone.
+# The reader may have gone (`| head`), or the disk may be full. Python flushes again at exit and
+# would complain, so the rest of the output goes to /dev/null. If the reader has gone the exit code
+# stays.
 def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
@@ -114,7 +115,7 @@ def _verb(argv: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    # By name, because an import would cost every start of the command.
+    # By name, because an import would slow down every start of the command.
     if type(error).__name__ == "WitnessError":
         return _fail(str(error), NOT_CHECKED)
     if os.environ.get("RUNSTATE_TRACEBACK"):
@@ -132,14 +133,12 @@ def _fail(message: str, code: int) -> int:
 
 
 def usage() -> str:
-    """Return the help text: the verbs and the exit codes."""
     verbs = "\n".join(f"  {verb.name:<9} {verb.summary}" for verb in VERBS)
     return f"usage: runstate COMMAND [ARGUMENT ...]\n\ncommands:\n{verbs}\n\n{_ENDING}"
 
 
 def run() -> None:
-    """Entry point of the ``runstate`` command."""
-    # A command makes few cycles and ends soon. Collecting garbage took an eighth of `check`'s time.
+    # A command makes few cycles and ends soon. Garbage collection took an eighth of `check`'s time.
     gc.set_threshold(50_000)
     code = main(sys.argv[1:])
     gc.freeze()

@@ -60,7 +60,6 @@ exit status: 0 printed, written, or as committed; 1 stale (--check), 2 wrong usa
 
 
 def main(argv: list[str]) -> int:
-    """Print one language's file, or write it, or say whether a committed one is stale."""
     made = parser()
     options = made.parse_args(argv)
     if options.structs and options.language not in MIRRORED:
@@ -81,7 +80,6 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate emit``."""
     from runstate_abi.tools.languages.c import MACROS
 
     languages = "\n".join(f"  {one.word:<12} {one.summary}" for one in LANGUAGES)

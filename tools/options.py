@@ -1,4 +1,4 @@
-"""What the command lines of all verbs share: the parser, numbers, --format, suggestions."""
+"""Shared by the command lines of all verbs: the parser, numbers, --format, suggestions."""
 
 import argparse
 import os
@@ -15,13 +15,12 @@ def new_parser(verb: str, description: str, epilog: str | None = None) -> argpar
     made = argparse.ArgumentParser(
         prog=f"runstate {verb}", description=description, epilog=epilog, formatter_class=_Formatter
     )
-    # argparse's own error() prints every option before it comes to what is wrong.
+    # argparse's own error() prints every option before the error.
     made.error = partial(_refuse, made.prog)  # type: ignore[method-assign]
     return made
 
 
 def number(text: str) -> int:
-    """Return the integer of an argument; ``0x`` makes it hexadecimal."""
     try:
         return int(text, 0)
     except ValueError:
@@ -29,7 +28,6 @@ def number(text: str) -> int:
 
 
 def address(text: str) -> int:
-    """Return the 64-bit address or offset of an argument."""
     value = number(text)
     if not 0 <= value < 1 << 64:
         raise argparse.ArgumentTypeError(f"{text} is not a 64-bit number")
@@ -37,7 +35,7 @@ def address(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Return the number of things of an argument: 0 or more."""
+    """Return the count in an argument: 0 or more."""
     value = number(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is less than 0")
@@ -60,7 +58,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]}?" if near else f": there are {', '.join(names)}"
 
 
-# The message quotes arguments, and a line end in one must not make two lines.
+# The message quotes arguments. A line break in one must not make two lines.
 def _refuse(command: str, message: str) -> NoReturn:
     line = message if message.isprintable() else ascii(message)[1:-1]
     print(f"{command}: error: {line} (try: {command} --help)", file=sys.stderr)
@@ -70,9 +68,9 @@ def _refuse(command: str, message: str) -> NoReturn:
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """A formatter that is cheap to make, because argparse makes one at every add_argument().
 
-    Without a width it would import shutil, and with that three compression libraries. From Python
-    3.14 on it would load dataclasses and inspect for its colours, which takes 25 ms; this one looks
-    for colours when it formats.
+    Without a width argparse imports shutil, and with it three compression libraries. Since Python
+    3.14 it loads dataclasses and inspect for its colours, which takes 25 ms; this one does so when
+    it formats.
     """
 
     def __init__(self, prog: str) -> None:

@@ -1,7 +1,7 @@
-"""What a person is shown: text on a terminal or in a file, tables, and progress bars.
+"""Output for people: text on a terminal or in a file, tables, and progress bars.
 
-Colours, bars and folding are for terminals. What goes into a pipe or a file is plain text, and
-rich is not imported for it.
+Colours, bars and folding are for terminals. A pipe or a file gets plain text, and rich is not
+imported for it.
 """
 
 import argparse
@@ -54,12 +54,11 @@ STYLES = {
 
 
 def plain(texts: Iterable[str]) -> Iterator[Line]:
-    """Yield each text as a line without a style."""
     return ((Ink(text),) for text in texts)
 
 
 def coloured(choice: str, stream: TextIO) -> bool:
-    """Tell whether to colour: the option, NO_COLOR, FORCE_COLOR, TERM, the terminal."""
+    """Decide on colour: the option, NO_COLOR, FORCE_COLOR, TERM, the terminal."""
     if choice != "auto":
         return choice == "always"
     if os.environ.get("NO_COLOR"):
@@ -84,7 +83,7 @@ def write(lines: Iterable[Line], choice: str = "auto", stream: TextIO | None = N
 
 
 def columns(stream: TextIO) -> int | None:
-    """Return the width of the terminal that ``stream`` writes to; None if it is no terminal."""
+    """Return the width of the terminal that ``stream`` writes to, None if it is no terminal."""
     if not stream.isatty():
         return None
     try:
@@ -94,7 +93,7 @@ def columns(stream: TextIO) -> int | None:
 
 
 # A line that is too wide for the terminal continues, indented, in the next one. A command is not
-# folded, so that it can be copied; the filling of a rule is cut off.
+# folded, so that it can be copied. The filling of a rule is cut off.
 def _folded(line: Line, wide: int) -> Iterator[Line]:
     text = "".join(ink.text for ink in line).rstrip()
     if line and line[0].style in ("line", "page"):
@@ -154,7 +153,6 @@ class Bar:
     """
 
     def __init__(self, total: int, text: str = "") -> None:
-        """Begin at 0 of ``total``, with ``text`` before the bar."""
         self.total, self.text, self.done = total, text, 0
         shown = sys.stderr is not None and sys.stderr.isatty()
         self._next = time.monotonic() + BAR_AFTER_S if shown else float("inf")
@@ -164,7 +162,6 @@ class Bar:
         return self
 
     def advance(self, count: int = 1, text: str = "") -> None:
-        """Count ``count`` more as done."""
         self.at(self.done + count, text)
 
     def at(self, done: int, text: str = "") -> None:
@@ -192,7 +189,6 @@ class Bar:
 
 
 def add_delivery(parser: argparse.ArgumentParser) -> None:
-    """Add -o and --check."""
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("-o", "--output", metavar="FILE", default="-", help="default: - (stdout)")
     choice.add_argument("--check", metavar="FILE", help="exit 1 and a short diff if FILE is stale")
@@ -201,7 +197,7 @@ def add_delivery(parser: argparse.ArgumentParser) -> None:
 def deliver(lines: Iterable[str], output: str, check: str | None, command: str) -> int:
     """Print the text, write it, or compare it with a file; return the exit code.
 
-    ``command`` is the command that makes it, for the message that the file is stale.
+    ``command`` is the command that makes it, for the message that the file is outdated.
     """
     text = "\n".join(lines) + "\n"
     if check is not None:

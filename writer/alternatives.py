@@ -1,12 +1,12 @@
-"""Four ideas of the November 2022 thread that nobody merged, as the updates they would have been.
+"""Four proposals of the November 2022 thread that were not merged, as the updates they would be.
 
-Nobody posted code for them. So each is the newest update with the one change that its author
-named, and whatever the rule book finds wrong with its steps is the price of that change.
+Nobody posted code for them. So each is the newest update with the one change that its author named.
+The rules that its steps break show what that change costs.
 """
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
+from runstate_abi.writer.gpc import Caches, Gpc
 from runstate_abi.writer.host import Ghc
 from runstate_abi.writer.steps import Barrier, Copy, Step, Store
 from runstate_abi.writer.two_pages import (
@@ -32,17 +32,14 @@ from runstate_abi.writer.vcpu import (
     unflagged,
 )
 
-if TYPE_CHECKING:
-    from runstate_abi.writer.gpc import Caches, Gpc
 
+def embedded_struct(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+    """Bonzini: struct kvm_vcpu_xen holds a struct vcpu_runstate_info, which is copied.
 
-def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Bonzini: struct kvm_vcpu_xen holds a struct vcpu_runstate_info, and that is what is copied.
-
-    Woodhouse's answer names the two faults that show here. The stored entry time has no update
-    flag, so the copy takes the flag down in the middle of the update. And the struct is the 64-bit
-    one: for a compat guest the copy begins four bytes in, where the 64-bit struct has padding and
-    the compat struct has state.
+    Woodhouse's answer names the two defects. The stored entry time has no update flag, so the copy
+    clears the flag in the middle of the update. And the struct is the 64-bit one: for a compat
+    guest the copy begins at byte 4, where the 64-bit struct has padding and the compat struct has
+    state.
     """
     parts = split(caches.gpc1.gpa, area.shape.size)
     stored = area.shape if area.host == "i386" else SHAPES["native"]
@@ -51,30 +48,30 @@ def embedded_struct(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) 
         yield from newest(vcpu, area, caches, copy_struct(caches, parts, struct))
 
 
-def split_helper(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Bonzini: a generic split_memcpy() puts each field into one page or both; no stack struct.
+def split_helper(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+    """Bonzini: a generic split_memcpy() puts each field into one page or two; no stack struct.
 
-    Unlike Woodhouse's draft of the same idea (split-memcpy) it stores the entry time whole and
-    with the flag, in the order of the struct.
+    Unlike Woodhouse's draft of this (split-memcpy), it stores the whole entry time with the flag,
+    in the order of the struct.
     """
     parts = split(caches.gpc1.gpa, area.shape.size)
     if (yield from hold(caches, parts, atomic, trylock=atomic)):
         yield from newest(vcpu, area, caches, _field_by_field(vcpu, area, caches, parts))
 
 
-def _field_by_field(vcpu: Runstate, area: Area, caches: "Caches", parts: Split) -> Update:
+def _field_by_field(vcpu: Runstate, area: Area, caches: Caches, parts: Split) -> Update:
     shape, entry_time = area.shape, entry_bytes(stored_entry_time(vcpu, area))
     yield from copy_split(caches, parts, shape.state, state_bytes(vcpu))
     yield from copy_split(caches, parts, shape.entry_time, entry_time)
     yield from copy_split(caches, parts, shape.time, times_bytes(vcpu))
 
 
-def gpc_lock(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
+def gpc_lock(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
     """Christopherson: kvm_gpc_lock() for both caches. Right for the first, wrong for the second.
 
-    Woodhouse: no helper fits both, because between a failed check and the refresh other locks
-    must be dropped. Here gpc2 is refreshed, which sleeps, under gpc1's lock with interrupts off;
-    and a gpc2 that was never set up needs activate(), where refresh() returns -EINVAL.
+    Woodhouse: no helper fits both, because other locks must be dropped between a failed check and
+    the refresh. Here gpc2 is refreshed, which sleeps, under gpc1's lock with interrupts off. And a
+    gpc2 that was never activated needs activate(): refresh() returns -EINVAL.
     """
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from kvm_gpc_lock(caches.gpc1, parts.first, irqsave=True, atomic=atomic)):
@@ -88,8 +85,8 @@ def gpc_lock(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Upda
     yield from newest(vcpu, area, caches, body)
 
 
-def kvm_gpc_lock(gpc: "Gpc", size: int, irqsave: bool, atomic: bool) -> Generator[Step, None, bool]:
-    """Lock a cache, and refresh it until ``size`` bytes of it are valid: Christopherson's helper.
+def kvm_gpc_lock(gpc: Gpc, size: int, irqsave: bool, atomic: bool) -> Generator[Step, None, bool]:
+    """Christopherson's helper: lock a cache, and refresh it until ``size`` bytes of it are valid.
 
     False: the lock is not held, because the refresh failed or because it must not sleep.
     """
@@ -102,17 +99,17 @@ def kvm_gpc_lock(gpc: "Gpc", size: int, irqsave: bool, atomic: bool) -> Generato
     return True
 
 
-def two_hva_caches(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Christopherson: two gfn_to_hva_cache and copies to user space, as 5.16 has with one.
+def two_hva_caches(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+    """Christopherson: two gfn_to_hva_caches and copies to user space, as 5.16 has with one.
 
-    No lock is needed. But each store can fault, with page faults disabled where it must not sleep,
-    and a fault ends the update: after the first store the flag stays up, over a struct that is
-    part old and part new, until an update gets through.
+    No lock is needed. But each store can fault (page faults are disabled if it must not sleep), and
+    a fault ends the update: after the first store the flag stays set over a struct that is partly
+    old and partly new, until a later update succeeds.
     """
     ghc, ghc2 = caches.ghc, caches.ghc2
     parts = split(ghc.gpa, area.shape.size)
     second = ghc.gpa + parts.first
-    # The guest may have registered a 32-bit area, which crosses the page only now.
+    # The guest may have registered a 32-bit area that crosses the page only now, as a 64-bit one.
     moved = parts.second and not (ghc2.active and ghc2.gpa == second)
     if moved and ghc2.activate(second, parts.second):
         return

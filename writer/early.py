@@ -1,13 +1,12 @@
 """The updates of Linux 5.14, 5.16 and 6.1: one mapping, and the flag in an eight-byte store.
 
-There is one generator for each version, with its steps in the order of the C source and with the
-defects that the version had.
+Each version is a generator with its steps in the order of the C source and with its defects.
 """
 
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import U64
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.host import frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Dirty, Step, Store
 from runstate_abi.writer.vcpu import (
@@ -21,14 +20,11 @@ from runstate_abi.writer.vcpu import (
     unflagged,
 )
 
-if TYPE_CHECKING:
-    from runstate_abi.writer.gpc import Caches
-
 Update = Generator[Step, None, None]
 
 
-def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Four copies to user space; where one fails the update stops, and may leave the flag up.
+def linux_5_14(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+    """Four copies to user space. If one fails the update stops, and the flag may stay set.
 
     There is no atomic case: 5.14 slept in the scheduler if a page was not resident. An area that
     crosses a page is written by kvm_write_guest(), page by page.
@@ -40,7 +36,7 @@ def linux_5_14(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Up
             return
 
 
-# What 5.14 and 5.16 write: (offset in the struct, bytes), no bytes for a barrier.
+# What 5.14 and 5.16 write: (offset in the struct, bytes); no bytes means a barrier.
 def _writes(vcpu: Runstate, shape: Shape) -> Iterator[tuple[int, bytes]]:
     barrier = 0, b""
     yield shape.entry_time, entry_bytes(flagged(vcpu.entry_time))
@@ -51,9 +47,8 @@ def _writes(vcpu: Runstate, shape: Shape) -> Iterator[tuple[int, bytes]]:
     yield shape.entry_time, entry_bytes(vcpu.entry_time)
 
 
-# kvm_write_guest_offset_cached(): it checks whether the memslots have changed, and marks the page
-# dirty itself, each time.
-def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, None, bool]:
+# kvm_write_guest_offset_cached(): each call checks for changed memslots and marks the page dirty.
+def _write_guest(caches: Caches, offset: int, data: bytes) -> Generator[Step, None, bool]:
     ghc = caches.ghc
     if not ghc.current():
         return False
@@ -65,8 +60,8 @@ def _write_guest(caches: "Caches", offset: int, data: bytes) -> Generator[Step, 
     return True
 
 
-def linux_5_16(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """User stores with page faults disabled where it must not sleep; dirty even after a fault."""
+def linux_5_16(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+    """User stores; page faults are disabled if it must not sleep. Dirty even after a fault."""
     ghc, shape = caches.ghc, area.shape
     if not ghc.current():
         return
@@ -82,19 +77,17 @@ def linux_5_16(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Up
     yield from ghc.mark_dirty()
 
 
-def linux_6_1(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """One gfn_to_pfn_cache, all or nothing; the flag set by an eight-byte store that may tear.
+def linux_6_1(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+    """One gfn_to_pfn_cache, all or nothing; the flag is set by an eight-byte store that may tear.
 
-    To clear the flag it reads the eight bytes back from the guest and masks them, so what the guest
-    wrote meanwhile stays.
+    To clear the flag it reads the eight bytes back from the guest and masks them. So a value that
+    the guest wrote in between stays.
     """
     shape, gpc = area.shape, caches.gpc1
     yield from gpc.lock(irqsave=True)
     while not (yield from gpc.check(shape.size, gpc.gpa)):
         yield from gpc.unlock(irqrestore=True)
-        if atomic:
-            return
-        if (yield from gpc.refresh(shape.size)):
+        if atomic or (yield from gpc.refresh(shape.size)):
             return
         yield from gpc.lock(irqsave=True)
     assert gpc.khva is not None  # a valid cache is mapped

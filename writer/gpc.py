@@ -24,15 +24,10 @@ from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, Step, TryL
 
 @dataclass(frozen=True, slots=True)
 class Pfncache:
-    """Which pfncache.c.
-
-    ``patches`` are those that it has, by commit: see patches.py. ``modern``: uhva has the page
-    offset in it (since 406c10962a4c), activate() and deactivate() work under the refresh mutex, and
-    a cache that was never set up has INVALID_GPA.
-    """
-
     name: str
-    patches: frozenset[str] = UP_TO_6_1
+    patches: frozenset[str] = UP_TO_6_1  # the commits it contains: see patches.py
+    # Since 406c10962a4c uhva includes the offset in the page, activate() and deactivate() take the
+    # refresh mutex, and a cache that was never activated has INVALID_GPA.
     modern: bool = False
 
 
@@ -43,18 +38,12 @@ PFNCACHE_6_12 = Pfncache("6.12", UP_TO_6_2, modern=True)
 
 
 class Blocked(Exception):
-    """Someone waits for a lock that nobody will release: the message names the lock."""
+    """A deadlock: someone waits for a lock that is never released. The message names the lock."""
 
 
 @dataclass(slots=True, eq=False)
 class Gpc:
-    """One cache. The methods that an update calls yield the step that they are.
-
-    ``pfn`` is the host page, None for KVM_PFN_ERR_FAULT. ``readers`` counts the read locks held,
-    ``writer`` says that it is write-locked. ``contended``: another CPU write-locks it. ``inner`` is
-    what happens within the current call. ``length`` is how many bytes each use takes it to have, 0
-    where each use says how many it needs.
-    """
+    """One gfn_to_pfn_cache. The methods that an update calls also yield the call as a step."""
 
     name: str
     host: Host
@@ -65,40 +54,35 @@ class Gpc:
     generation: int = 0
     uhva: int | None = None
     khva: Place | None = None
-    pfn: int | None = None
-    readers: int = 0
-    writer: bool = False
-    contended: bool = False
-    length: int = 0
-    inner: list[str] = field(default_factory=list)
+    pfn: int | None = None  # the host page; None is KVM_PFN_ERR_FAULT
+    readers: int = 0  # read locks held
+    writer: bool = False  # write-locked; the recordings say it too
+    contended: bool = False  # another CPU holds the write lock
+    length: int = 0  # the immutable length of the cache; 0: each call passes its own
+    inner: list[str] = field(default_factory=list)  # events inside the current call
 
     def __post_init__(self) -> None:
         self.gpa = INVALID_GPA if self.code.modern else -BASE
 
-    # Locks, as an update takes them. Where another CPU write-locks the cache, only read_trylock()
-    # fails: read_lock() spins until the lock is free, which cannot be told from being granted.
+    # If another CPU holds the write lock, only read_trylock() fails here. read_lock() would spin
+    # until the lock is free, and afterwards that looks the same as getting it at once.
 
     def lock(self, irqsave: bool = False) -> Generator[Step, None, None]:
-        """read_lock(), or read_lock_irqsave()."""
         self.readers += 1
         self.host.irqs_off |= irqsave
         yield Lock(self.name, irqsave)
 
     def trylock(self) -> Generator[Step, None, bool]:
-        """read_trylock()."""
         got = not self.contended
         self.readers += got
         yield TryLock(self.name, got)
         return got
 
     def unlock(self, irqrestore: bool = False) -> Generator[Step, None, None]:
-        """read_unlock(), or read_unlock_irqrestore()."""
         self.readers -= 1
         if irqrestore:
             self.host.irqs_off = False
         yield Unlock(self.name, irqrestore)
-
-    # What an update calls.
 
     def check(self, size: int, gpa: int | None = None) -> Generator[Step, None, bool]:
         """kvm_gpc_check(): may ``size`` bytes be accessed through khva now?"""
@@ -120,7 +104,7 @@ class Gpc:
         yield Activate(self.name, gpa, self.length or size, result, tuple(self.inner))
         return result
 
-    # The same outside an update: the ioctls, other threads.
+    # What the same calls do outside an update: called by ioctls and by other threads.
 
     def is_valid(self, size: int, gpa: int | None = None) -> bool:
         """Return what kvm_gpc_check() returns; ``gpa`` is 6.1's extra argument."""
@@ -221,7 +205,7 @@ class Gpc:
             self.active = True
             self._write_unlock()
 
-    # __kvm_gpc_refresh(): returns the result and the mapping that is no longer used.
+    # __kvm_gpc_refresh(): returns the result, and the old mapping if it is no longer used.
     def _refresh_locked(self, gpa: int) -> tuple[int, int | None]:
         self._write_lock()
         if not self.active:
@@ -231,8 +215,7 @@ class Gpc:
         result = self._find_uhva(gpa)
         if result == 0:
             if self.valid and self._uhva_page() == old_uhva:
-                # The mapping is still good. The fix: the offset in the page may have changed, and
-                # khva includes it.
+                # The mapping is still good. The fix: the offset in the page may have changed.
                 if KHVA_FIX in self.code.patches and old_khva is not None:
                     self.khva = Place(old_khva.page, gpa & PAGE_MASK)
                 self._write_unlock()
@@ -244,7 +227,7 @@ class Gpc:
         self._write_unlock()
         return result, unused
 
-    # Look the user address of a guest address up, unless it is known already.
+    # Look up the user address of a guest address, unless it is already known.
     def _find_uhva(self, gpa: int) -> int:
         if self.gpa != gpa or self.generation != self.host.generation or self.uhva is None:
             self.gpa, self.generation = gpa, self.host.generation
@@ -259,7 +242,7 @@ class Gpc:
     def _uhva_page(self) -> int | None:
         return None if self.uhva is None else self.uhva & ~PAGE_MASK
 
-    # hva_to_pfn_retry(): look the page up with the lock dropped, again if a notifier came by.
+    # hva_to_pfn_retry(): look up the page with the lock dropped; retry after an MMU notifier.
     def _map(self) -> int:
         self.valid = False
         new: int | None = None
@@ -307,10 +290,10 @@ class Gpc:
 
 @dataclass(slots=True, eq=False)
 class Caches:
-    """What KVM keeps for one vCPU's runstate area, and the host that it looks into.
+    """What KVM keeps for one vCPU's runstate area, and the host it belongs to.
 
-    5.14 and 5.16 use ghc, 6.1 uses gpc1 alone, everything later gpc1 and gpc2; ghc2 is for the
-    idea of two gfn_to_hva_cache.
+    5.14 and 5.16 use ghc, 6.1 uses gpc1 only, later versions use gpc1 and gpc2. ghc2 is for the
+    proposal to use two gfn_to_hva_caches.
     """
 
     host: Host = field(default_factory=Host)
@@ -327,12 +310,11 @@ class Caches:
         self.gpc2 = Gpc("gpc2", self.host, code)
 
     def invalidate(self, hva: int) -> None:
-        """Take the page behind a user address away, as the MMU notifier announces it."""
+        """Unmap the page behind a user address, as an MMU notifier announces it."""
         start = hva & ~PAGE_MASK
         self.host.invalidations += 1
         for gpc in (self.gpc1, self.gpc2):
             gpc.invalidate(start, start + PAGE_SIZE)
 
     def held(self) -> dict[str, int]:
-        """Return how many read locks are held on each cache."""
         return {gpc.name: gpc.readers for gpc in (self.gpc1, self.gpc2)}

@@ -1,8 +1,8 @@
-"""How guests read the area: each reader as data, a list of loads and read barriers.
+"""How guests read the area. Each reader is a list of loads and read barriers.
 
-A reader's retry loop is not modelled: whether it accepts depends on the loads of one round alone,
-so what it can accept in one round is all that it can ever accept. racing/ordering.py says which of
-the loads may be reordered or torn.
+The retry loop of a reader is not modelled. Whether a reader accepts depends only on the loads of
+one iteration, so the loop adds no values. racing/ordering.py says which loads may be reordered or
+torn.
 """
 
 from dataclasses import dataclass, replace
@@ -10,21 +10,16 @@ from typing import NamedTuple
 
 
 class Load(NamedTuple):
-    """One load of ``part``: "entry", its half "low" or "high", "state", "time", or "struct".
-
-    ``read`` numbers the readings of state_entry_time, which are compared; 0 is a load of the data.
-    ``whole``: the guest's code guarantees one access (an aligned load). Otherwise it is one access
-    only where the address makes it so, and a copy of the struct never is.
-    """
-
     name: str
-    part: str
-    read: int
+    part: str  # "entry", its half "low" or "high", "state", "time", or "struct"
+    read: int  # which reading of state_entry_time this is, from 1; 0: a load of the data
+    # True: the C code guarantees a single access (an aligned load). False: a single access only
+    # if the address is aligned; a copy of the struct never is one.
     whole: bool = True
 
 
 class ReadBarrier(NamedTuple):
-    """rmb(): loads before it are made before loads after it. ``drop``: its name for --drop."""
+    """rmb(): loads before it are made before loads after it. ``drop`` is its name for --drop."""
 
     drop: str
 
@@ -37,46 +32,45 @@ RMB_COPY, RMB_REREAD = ReadBarrier("rmb-copy"), ReadBarrier("rmb-reread")
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One way to read: ``program`` in program order.
+    """One way to read the area.
 
-    It accepts if all loads of the same part of state_entry_time gave the same value and, where
-    ``bit_check``, XEN_RUNSTATE_UPDATE is clear in it. ``uses`` are the members it then believes,
-    from the copy.
+    A reader accepts if all loads of the same part of state_entry_time returned the same value and,
+    with ``bit_check``, XEN_RUNSTATE_UPDATE is clear in it.
     """
 
     name: str
-    program: tuple[Op, ...]
+    program: tuple[Op, ...]  # in program order
     summary: str
     source: str
     bit_check: bool = True
-    uses: tuple[str, ...] = ("state", "time")
+    uses: tuple[str, ...] = ("state", "time")  # members it then takes from the copy
 
     @property
     def loads(self) -> tuple[Load, ...]:
-        """The loads in program order."""
         return tuple(op for op in self.program if isinstance(op, Load))
-
-
-# Entry time; rmb; copy; rmb; entry time again. "t": one load of it; "lh": the low half, then the
-# high one.
-def _twice(first: str, second: str, whole: bool = True) -> tuple[Op, ...]:
-    return (*_read(first, 1, whole), RMB_COPY, COPY, RMB_REREAD, *_read(second, 2, whole))
 
 
 _PARTS = {"t": "entry", "l": "low", "h": "high"}
 
 
-def _read(letters: str, read: int, whole: bool) -> tuple[Load, ...]:
-    def name(index: int, letter: str) -> str:
-        return f"{letter}{read}" + "'" * letters[:index].count(letter)
+# Entry time; rmb; copy; rmb; entry time again. "t" is one load of it, "lh" the low half, then the
+# high half.
+def _twice(first: str, second: str, whole: bool = True) -> tuple[Op, ...]:
+    return (*_read(first, 1, whole), RMB_COPY, COPY, RMB_REREAD, *_read(second, 2, whole))
 
-    return tuple(
-        Load(name(index, letter), _PARTS[letter], read, whole)
+
+def _read(letters: str, read: int, whole: bool) -> tuple[Load, ...]:
+    # A second load of the same half gets a prime: h1, l1, h1'.
+    names = (
+        f"{letter}{read}" + "'" * letters[:index].count(letter)
         for index, letter in enumerate(letters)
+    )
+    return tuple(
+        Load(name, _PARTS[letter], read, whole) for name, letter in zip(names, letters, strict=True)
     )
 
 
-# A barrier between loads that follow each other.
+# Put a barrier between loads that follow each other.
 def _fenced(program: tuple[Op, ...]) -> tuple[Op, ...]:
     fenced: list[Op] = []
     for op in program:
@@ -111,7 +105,7 @@ READER = {reader.name: reader for reader in READERS}
 
 
 class CannotDrop(ValueError):
-    """There is no step of this name: the message says where."""
+    """The reader has no step of this name: the message names both."""
 
 
 def drop(reader: Reader, name: str) -> Reader:

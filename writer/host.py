@@ -1,7 +1,7 @@
-"""The host under the guest: which frames have a memslot, and which host page backs each frame.
+"""The host: which guest frames have a memslot, and which host page backs each frame.
 
-As in the canonical text, addresses are relative to the frame of page 1 (guest address 4096 is the
-start of the next frame), and host pages are numbered from 1.
+As in the canonical text, addresses are relative to the frame of page 1: guest address 4096 is the
+start of the next frame. Host pages are numbered from 1.
 """
 
 from collections.abc import Callable, Generator
@@ -29,68 +29,58 @@ def errno_name(error: int) -> str:
     return _ERRNO[abs(error)]
 
 
-# How far page 1's frame lies above guest address 0: far enough that no test reaches it.
+# How far page 1's frame is above guest address 0: more than any test subtracts from an address.
 BASE = 1 << 40
 INVALID_GPA = U64  # ~0: KVM_XEN_INVALID_GPA and INVALID_GPA
 
 
 class Place(NamedTuple):
-    """A host address: an offset in a mapped page."""
-
     page: int
     offset: int
 
     def plus(self, size: int) -> "Place":
-        """Return the place ``size`` bytes on: past the page's end if that is where it is."""
+        """Return the place ``size`` bytes further; it may be past the end of the page."""
         return Place(self.page, self.offset + size)
 
 
 def frame_of(gpa: int) -> int:
-    """Return the guest frame of an address, relative to page 1's."""
+    """Return the guest frame of an address, relative to page 1's frame."""
     return gpa // PAGE_SIZE
 
 
 @dataclass(slots=True)
 class Host:
-    """One VM's memory as the host sees it, and what other CPUs may change at any moment.
+    """One VM's memory as the host sees it, and what other CPUs may change at any time."""
 
-    ``pages``: frame -> host page, absent where a fault cannot be served. ``swapped``: frames whose
-    page is not resident, so that an access must be able to sleep. ``fault_at``: the number of the
-    user access that faults in any case, counted from 1; 0 is none. ``watch`` is called with each
-    event inside a cache (a lock taken, a page looked up), so that a test can interfere there.
-    """
-
+    # frame -> host page; a frame that is absent cannot be faulted in
     pages: dict[int, int] = field(default_factory=lambda: {0: 1, 1: 2, 2: 3, 3: 4})
-    generation: int = 1
+    generation: int = 1  # of the memslots: if it changes, each cache looks up its slot again
     slot_end: int = BASE
     missing: set[int] = field(default_factory=set)
     read_only: set[int] = field(default_factory=set)
-    swapped: set[int] = field(default_factory=set)
-    fault_at: int = 0
+    swapped: set[int] = field(default_factory=set)  # frames not resident: an access must sleep
+    fault_at: int = 0  # the number of the user access that faults in any case, from 1; 0: none
     accesses: int = 0
     invalidations: int = 0
     irqs_off: bool = False
+    # Called with each event inside a cache (a lock, a page lookup), so that a test can interfere.
     watch: Callable[[str], None] | None = None
 
-    def memslots_changed(self) -> None:
-        """Give the memslots a new generation: each cache must look its slot up again."""
-        self.generation += 1
-
     def hva(self, frame: int) -> int | None:
-        """gfn_to_hva_memslot() for writing: None is an error hva (no slot, or a read-only one)."""
+        """gfn_to_hva_memslot() for writing: None is an error hva (no slot, or read-only)."""
         if not 0 <= frame < self.slot_end or frame in self.missing or frame in self.read_only:
             return None
         return frame * PAGE_SIZE
 
     def hva_to_page(self, hva: int) -> int | None:
-        """hva_to_pfn(): the host page behind a user address; it may sleep. None: it faults."""
+        """hva_to_pfn(): the host page behind a user address; it may sleep. None: a fault."""
         page = self.pages.get(frame_of(hva)) or None
         if page is not None:
             self.swapped.discard(frame_of(hva))
         return page
 
     def user_page(self, hva: int, atomic: bool) -> int | None:
-        """Return the host page for a user access; with page faults disabled it must be resident."""
+        """Return the page for a user access, None for a fault; if atomic, it must be resident."""
         self.accesses += 1
         if self.accesses == self.fault_at or (atomic and frame_of(hva) in self.swapped):
             return None
@@ -99,7 +89,7 @@ class Host:
 
 @dataclass(slots=True, eq=False)
 class Ghc:
-    """gfn_to_hva_cache: an address, its size, and the memslots' generation it is from."""
+    """gfn_to_hva_cache: an address, its size, and the memslots' generation of its lookup."""
 
     host: Host
     active: bool = False
@@ -110,13 +100,13 @@ class Ghc:
 
     @property
     def crosses(self) -> bool:
-        """Does it reach into a second page? Then each access goes the slow way, write_slow()."""
+        """Does it reach into a second page? Then each access uses write_slow()."""
         return (self.gpa & PAGE_MASK) + self.size > PAGE_SIZE
 
     def activate(self, gpa: int, size: int, one_page: bool = True) -> int:
         """kvm_gfn_to_hva_cache_init(): 0 or -errno.
 
-        ``one_page``: after RUNSTATE_ADDR's own check of the page, which came with fcb732d8f8cf.
+        ``one_page``: RUNSTATE_ADDR checks first that the area is in one page (since fcb732d8f8cf).
         """
         if one_page and (gpa & PAGE_MASK) + size > PAGE_SIZE:
             return -EINVAL
@@ -125,7 +115,7 @@ class Ghc:
         return 0 if self.active else -EFAULT
 
     def current(self) -> bool:
-        """Look the slot up again if the memslots have changed: False if there is none now."""
+        """Look up the slot again if the memslots have changed: False if there is none now."""
         return self.generation == self.host.generation or self._find()
 
     def write(
@@ -152,7 +142,6 @@ class Ghc:
         return True
 
     def mark_dirty(self) -> Generator[Step, None, None]:
-        """mark_page_dirty_in_slot()."""
         yield Dirty(frame_of(self.gpa))
 
     def _find(self) -> bool:

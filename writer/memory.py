@@ -1,8 +1,7 @@
-"""Guest memory: a few pages, side by side for the guest, each mapped on its own in the host.
+"""Guest memory: a few pages that are adjacent for the guest and mapped separately in the host.
 
-Two adjacent guest frames are not adjacent in the host, so a store past the end of page 1 lands in
-whatever the host has there and never in page 2. Here that is an Overrun that names the bytes.
-Steps change memory here and nowhere else.
+A store past the end of page 1 does not reach page 2: it hits other memory of the host. Here it
+raises Overrun, which names the bytes. Only this module changes memory.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,9 +13,9 @@ from runstate_abi.writer.steps import Barrier, Step, Store, Write
 
 
 class Overrun(Exception):
-    """A write went past its mapping: ``data`` are the bytes outside, at ``offset`` of ``page``.
+    """A write past the end of its page: ``data`` are the bytes outside, ``offset`` their place.
 
-    What was inside the page has been written, as the hardware would.
+    The bytes inside the page have been written, as the hardware would do.
     """
 
     def __init__(self, page: int, offset: int, data: bytes) -> None:
@@ -28,7 +27,7 @@ class Overrun(Exception):
 
 
 class Window:
-    """``count`` host pages as one bytearray, page 1 first, filled with a pattern from its start."""
+    """``count`` host pages as one bytearray, page 1 first, filled with ``pattern``."""
 
     __slots__ = ("data",)
 
@@ -40,7 +39,6 @@ class Window:
 
     @property
     def count(self) -> int:
-        """How many pages there are."""
         return len(self.data) // PAGE_SIZE
 
     def read(self, offset: int, size: int) -> bytes:
@@ -48,11 +46,10 @@ class Window:
         return bytes(self.data[offset : offset + size])
 
     def page(self, page: int) -> bytes:
-        """Return the bytes of one host page."""
         return self.read((page - 1) * PAGE_SIZE, PAGE_SIZE)
 
     def write(self, page: int, offset: int, data: bytes) -> None:
-        """Write into one page (Overrun if not all of it is inside)."""
+        """Write into one page (Overrun if some of it is outside)."""
         if not 1 <= page <= self.count:
             raise Overrun(page, offset, data)
         inside = max(0, min(len(data), PAGE_SIZE - offset))
@@ -79,7 +76,7 @@ def masked(old: bytes, new: bytes, keep: bytes) -> bytes:
 
 
 def apply(window: Window, step: Step) -> Step:
-    """Play one step, and return it with the bytes that a read-modify-write really stored."""
+    """Execute one step. A read-modify-write is returned with the bytes that it stored."""
     if isinstance(step, Write):
         data = stored(window, step)
         window.write(step.page, step.offset, data)
@@ -89,12 +86,12 @@ def apply(window: Window, step: Step) -> Step:
 
 
 def play(window: Window, steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Play an update to its end and return the steps as played."""
+    """Execute an update to its end and return the steps as executed."""
     return tuple(apply(window, step) for step in steps)
 
 
 class Moment(NamedTuple):
-    """One step as played, all memory right after it, and the barriers passed by then."""
+    """One step as executed, the memory right after it, and the number of barriers so far."""
 
     step: Step
     memory: bytes
@@ -107,7 +104,7 @@ class Moment(NamedTuple):
 
 
 def trace(window: Window, steps: Iterable[Step]) -> Iterator[Moment]:
-    """Play an update and yield the memory after each step; ``at_barrier`` picks the snapshots."""
+    """Execute an update and yield the memory after each step."""
     passed = 0
     for step in steps:
         played = apply(window, step)
@@ -116,5 +113,4 @@ def trace(window: Window, steps: Iterable[Step]) -> Iterator[Moment]:
 
 
 def snapshots(moments: Iterable[Moment], offset: int, size: int) -> tuple[bytes, ...]:
-    """Return the bytes of an area at each barrier."""
     return tuple(moment.memory[offset : offset + size] for moment in moments if moment.at_barrier)

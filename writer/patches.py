@@ -1,23 +1,18 @@
-"""The patches to gfn_to_pfn_cache that the thread carried, one row each, and what each one shows.
+"""The gfn_to_pfn_cache patches discussed in the thread, and the effect of each.
 
 The messages of 22 November 2022 list ten: six by Michal Luczaj, four by Sean Christopherson, all
-in v6.2. With them went the thread's own, Woodhouse's fix of khva, in v6.1.
+in v6.2. The thread's own, Woodhouse's fix of khva, is in v6.1.
 """
 
 from typing import NamedTuple
 
 
 class Patch(NamedTuple):
-    """One patch: ``shows`` is what differs with and without it, "" where no byte and no lock does.
-
-    ``nothing`` then says why.
-    """
-
     commit: str
     author: str
     subject: str
-    shows: str = ""
-    nothing: str = ""
+    shows: str = ""  # what differs with and without it
+    nothing: str = ""  # why no byte and no lock differs
 
 
 KHVA_FIX = "8332f0ed4f18"

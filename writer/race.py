@@ -1,8 +1,8 @@
-"""Can a guest that follows a protocol accept what was never true? A proof, or the execution.
+"""Can a guest reader accept a snapshot that was never true? A proof, or an execution that shows it.
 
-"Never true" means: the reader accepts, and the members that it believes are neither those of one
-update nor those from before. racing/projection.py says how that is answered exactly. A writer is
-anything that makes steps: a version of the model, a recording of a real kernel, an emulated kernel.
+A snapshot was never true if the members that the reader takes from it belong to different updates.
+racing/projection.py says how this is decided exactly. A writer is anything that makes steps: a
+version of the model, a recording of a real kernel, or an emulated kernel.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -36,46 +36,37 @@ from runstate_abi.writer.vcpu import (
 )
 
 SAFE, TORN = "safe", "torn"
-UPDATES_MAX = 3  # with the old image, as many versions as state has values
+UPDATES_MAX = 3  # state has four values: one for the old image, three for updates
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """``steps`` of one whole update. ``hidden``: offsets that a recording does not show."""
-
     name: str
-    steps: Callable[[Runstate, Area], Steps]
-    hidden: frozenset[int] = frozenset()
-    always_flagged: bool = True
+    steps: Callable[[Runstate, Area], Steps]  # of one whole update
+    hidden: frozenset[int] = frozenset()  # offsets that a recording does not show
+    always_flagged: bool = True  # it has no switch for the update flag
 
 
 class Proof(NamedTuple):
-    """No execution deceives the reader. ``states`` were explored in ``searches``."""
+    """No execution deceives the reader: ``searches`` explored ``states`` states in all."""
 
     states: int
     searches: int
 
 
 class Race(NamedTuple):
-    """The shortest execution in which the reader accepts what was never true.
-
-    ``words``: it happens even on a machine that does not tear words into bytes. ``case`` has the
-    true images, the first of them what was there before. ``events`` leave the reader with
-    ``accepted``: offset -> byte of its copy. ``witness``: two offsets whose bytes belong to
-    different images.
-    """
+    """The shortest execution in which the reader accepts what was never true."""
 
     answer: Answer
-    words: bool
+    words: bool  # it also happens on a machine that does not tear words into bytes
     runstates: tuple[Runstate, ...]
-    case: Case
+    case: Case  # holds the true images, first the one from before the updates
     events: tuple[Event, ...]
-    accepted: dict[int, int]
-    witness: tuple[int, int]
+    accepted: dict[int, int]  # offset -> byte of the reader's copy
+    witness: tuple[int, int]  # two offsets whose bytes belong to different images
 
     @property
     def states(self) -> int:
-        """How many states were explored."""
         return self.answer.states
 
 
@@ -90,21 +81,20 @@ def of_variant(variant: Variant) -> Writer:
 
 
 class Question(NamedTuple):
-    """A writer, a reader, a memory model, a placement, and the circumstances.
+    """Can this reader be deceived by this writer at this place on this machine?
 
-    The address of ``area`` decides what tears and where pages part. ``dropped`` are names of
-    racing/drops.py. ``patterns`` are masks of the bytes of the entry time that differ, bit 0 the
-    lowest byte; None is every pattern that ``entry_times`` allows.
+    ``patterns`` are masks of the bytes of the entry time that differ, bit 0 for the lowest byte.
+    None means every pattern that ``entry_times`` allows.
     """
 
     writer: Writer
     reader: Reader
     model: Model
-    area: Area
+    area: Area  # its address decides what tears, and where the area crosses a page
     updates: int = 1
     entry_times: str = INCREASING
     patterns: tuple[int, ...] | None = None
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()  # names of racing/drops.py
 
 
 def find_race(
@@ -126,7 +116,7 @@ def find_race(
 
 
 def ask(question: Question) -> Answer:
-    """Answer a question without making up the whole execution."""
+    """Answer a question without building the whole execution."""
     if question.entry_times == A_B_A and question.updates < 2:
         raise ValueError("an entry time can come back after two updates, not after one")
     area, reader = _without(question)
@@ -135,8 +125,8 @@ def ask(question: Question) -> Answer:
 
 
 def race(question: Question, answer: Answer) -> Race:
-    """Return the execution of a question whose answer is that there is one."""
-    # An execution that tears no words into bytes is preferred: more machines can do it.
+    """Return the execution for a question whose answer is that there is one."""
+    # Prefer an execution that tears no words into bytes: more machines can do it.
     coarse = question._replace(model=question.model._replace(coarse=True))
     words = ask(coarse).found
     found = words or answer.found
@@ -174,7 +164,7 @@ def _without(question: Question) -> tuple[Area, Reader]:
 def case_of(
     writer: Writer, area: Area, runstates: tuple[Runstate, ...], dropped: Iterable[str] = ()
 ) -> Case:
-    """Return the case: each update played on what the last one left, the first on runstates[0].
+    """Return the case: each update runs on the memory that the last one left.
 
     WitnessError if this writer stores outside the pages of its area.
     """
@@ -189,14 +179,14 @@ def case_of(
         try:
             played += play(window, steps)
         except Overrun as overrun:
-            # That is a defect of the writer and no race: no guest reads what lies there.
+            # This is a defect of the writer and no race: no guest reads these bytes.
             where = f"{writer.name}, {area.abi} at {area.address:#x}"
             raise WitnessError(f"{where}: it cannot be asked: {overrun}") from None
     return Case(area.shape.layout, area.offset, images, tuple(played), writer.hidden)
 
 
-# Runstates that a byte tells apart: in the old image all begin with the hex digit 1, in the first
-# update with 2, and so on. Bytes of entry times that are to be equal begin with 1 in all.
+# Runstates in which each byte tells its version: in the old one all bytes begin with the hex digit
+# 1, in the first update with 2, and so on. Entry-time bytes that must be equal begin with 1 in all.
 def _versions(
     shape: Shape, updates: int, columns: Mapping[int, Column] | None
 ) -> tuple[Runstate, ...]:
@@ -218,7 +208,7 @@ def _bytes(versions: Iterable[int], digit: int) -> int:
     return int.from_bytes(bytes((version + 1) << 4 | digit for version in versions), "little")
 
 
-# The columns of the pattern, renumbered so that time increases where that is asked for.
+# The columns of the pattern, renumbered so that time increases if that is asked for.
 def _columns(found: Found, entry_times: str) -> dict[int, Column]:
     offsets = [offset for offset, _ in found.pattern]
     columns = tuple(column for _, column in found.pattern)
@@ -228,11 +218,11 @@ def _columns(found: Found, entry_times: str) -> dict[int, Column]:
 
 
 def of_recording(name: str, steps: Steps, area: Area) -> Writer:
-    """Return the writer that repeats one recorded update, with whatever values it is asked to.
+    """Return a writer that repeats one recorded update with other values.
 
-    A recorded byte equal to the last one stored at its offset stands for the new value, in the
-    update byte with or without the flag; any other byte keeps its recorded value. Offsets never
-    stored to are hidden: a watchpoint does not show a store that changed nothing.
+    A recorded byte that equals the last one stored at its offset stands for the new value (in the
+    update byte also with the flag set). Any other byte keeps its recorded value. Offsets that were
+    never stored to are hidden, because a watchpoint does not show a store that changed nothing.
     """
     final: dict[int, int] = {}
     for step in steps:

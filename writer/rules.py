@@ -1,8 +1,8 @@
-"""The rule book: what an update of a guest's runstate area must obey.
+"""The rules that an update of a guest's runstate area must keep.
 
-It judges every source of steps: the model's variants, recorded traces, emulated kernels. A rule is
-one row of RULES. A profile never changes a rule: it names, with the reason, the rules that a
-generation of writers does not keep, and the weaker rule that it keeps instead, if any.
+They judge every source of steps: the model's variants, recorded traces, emulated kernels. Each row
+of RULES is a rule. A profile does not change a rule. It lists the rules that a generation of
+writers does not keep, each with the reason and the weaker rule that it keeps instead, if any.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,19 +18,12 @@ Judge = Callable[[Ledger], Iterator[Breach]]
 
 
 class Rule(NamedTuple):
-    """One rule of the book.
-
-    ``judge`` looks for a counterexample. ``needs`` is what a source must record so that it can be
-    judged ("" is stores). ``asked`` says whether an update could have broken the rule at all, and
-    ``wanted`` which update could, for the message where none did ("": every update could).
-    """
-
     name: str
     sentence: str
-    judge: Judge
-    needs: str
-    asked: Callable[[Ledger], bool]
-    wanted: str
+    judge: Judge  # yields each breach
+    needs: str  # what a source must record for this rule, besides the stores: CALLS, READS or ""
+    asked: Callable[[Ledger], bool]  # could this update have broken the rule at all?
+    wanted: str  # an update that could, for the message if there was none; "": every update could
     source: str
 
 
@@ -64,7 +57,7 @@ RULE = {rule.name: rule for rule in RULES}
 
 
 class Relaxed(NamedTuple):
-    """A rule that a profile does not keep: why, and what it keeps instead (None: nothing)."""
+    """A rule that a profile does not keep: the reason, and the weaker rule, if any."""
 
     rule: str
     why: str
@@ -73,7 +66,7 @@ class Relaxed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A generation of writers: it keeps all rules except those that are ``relaxed``."""
+    """A generation of writers. It keeps all rules except those in ``relaxed``."""
 
     name: str
     summary: str
@@ -112,13 +105,13 @@ PROFILE = {profile.name: profile for profile in PROFILES}
 NEWEST = PROFILES[0]
 
 
-def put_to_the_test(book: Ledger) -> frozenset[str]:
-    """Return the names of the rules that an update could have broken."""
+def could_break(book: Ledger) -> frozenset[str]:
+    """Return the names of the rules that this update could have broken."""
     return frozenset(rule.name for rule in RULES if rule.asked(book))
 
 
 class Violation(NamedTuple):
-    """A rule is broken: by which step (as many as there are: at return), and how."""
+    """A broken rule: the index of the step (the number of steps means: at return), and how."""
 
     rule: str
     at: int
@@ -126,16 +119,16 @@ class Violation(NamedTuple):
 
 
 def judges(profile: Profile) -> Iterator[tuple[Rule, Judge | None]]:
-    """Yield each rule of the book with the function that judges it under this profile."""
+    """Yield each rule with the function that judges it under this profile."""
     instead = {relaxed.rule: relaxed.instead for relaxed in profile.relaxed}
     for rule in RULES:
         yield rule, instead.get(rule.name, rule.judge)
 
 
 def judge(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
-    """Return the first breach of each rule, in the order of the book; none is a good update.
+    """Return the first breach of each rule, in the order of RULES; none for a correct update.
 
-    A rule for which the source does not record enough is passed over: see not_judged().
+    Rules for which the source does not record enough are skipped: see not_judged().
     """
     found: list[Violation] = []
     for rule, look in judges(profile):
@@ -148,7 +141,7 @@ def judge(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
 
 
 def not_judged(records: frozenset[str], profile: Profile = NEWEST) -> tuple[tuple[str, str], ...]:
-    """Return (rule, why) of each rule that nothing is said about."""
+    """Return (rule, reason) of each rule that is not judged."""
     relaxed = {one.rule: one.why for one in profile.relaxed if one.instead is None}
     return tuple(
         (rule.name, relaxed.get(rule.name) or f"{rule.needs} are not recorded")

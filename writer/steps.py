@@ -1,6 +1,6 @@
 """The steps of an update: plain values in program order, and their canonical text.
 
-Nothing that makes steps touches memory: memory.py plays them.
+Code that makes steps does not touch memory: memory.py executes them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class TryLock:
-    """read_trylock() of a cache: True if it was got."""
+    """read_trylock() of a cache: True if the lock was taken."""
 
     cache: str
     result: bool
@@ -44,7 +44,7 @@ class Unlock:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """kvm_gpc_check(): do ``size`` bytes lie in a valid mapping?"""
+    """kvm_gpc_check(): are ``size`` bytes in a valid mapping?"""
 
     cache: str
     size: int
@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """kvm_gpc_refresh(): 0 or -errno. ``inner`` is what went on inside, not part of the trace."""
+    """kvm_gpc_refresh(): 0 or -errno. ``inner``: events inside the call, not part of the trace."""
 
     cache: str
     size: int
@@ -76,8 +76,8 @@ class Activate:
 class Store:
     """One C assignment: 1, 4 or 8 bytes, at an offset of a host page.
 
-    ``keep`` makes it a read-modify-write: those bits come from what memory holds. ``data`` is
-    then what the writer knows; memory.apply() returns the step with the bytes as stored.
+    ``keep`` makes it a read-modify-write: these bits keep their value in memory. ``data`` is then
+    what the writer knows, and memory.apply() returns the step with the bytes as stored.
     """
 
     page: int
@@ -88,7 +88,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One memcpy(), or copy to user space: its bytes land in any order, and more than once."""
+    """One memcpy(), or copy to user space: its bytes are stored in any order, possibly twice."""
 
     page: int
     offset: int
@@ -107,20 +107,8 @@ class Dirty:
     gfn: int
 
 
-Step = (
-    IrqSave
-    | IrqRestore
-    | Lock
-    | TryLock
-    | Unlock
-    | Check
-    | Refresh
-    | Activate
-    | Store
-    | Copy
-    | Barrier
-    | Dirty
-)
+Call = Lock | TryLock | Unlock | Check | Refresh | Activate
+Step = Call | IrqSave | IrqRestore | Store | Copy | Barrier | Dirty
 Write = Store | Copy
 Steps = tuple[Step, ...]
 
@@ -155,27 +143,22 @@ def line(step: Step) -> str:
 
 
 def canonical(steps: Iterable[Step]) -> str:
-    """Return the canonical text: one line a step, each ended by one line feed."""
+    """Return the canonical text: one line per step, each ended by a line feed."""
     return "".join(f"{line(step)}\n" for step in steps)
 
 
 def writes(steps: Iterable[Step]) -> Iterator[Write]:
-    """Yield the steps that write guest memory."""
     for step in steps:
         if isinstance(step, Store | Copy):
             yield step
 
 
 def barriers(steps: Iterable[Step]) -> int:
-    """Return how many barriers there are."""
     return sum(isinstance(step, Barrier) for step in steps)
 
 
 def epochs(steps: Iterable[Step]) -> tuple[tuple[Write, ...], ...]:
-    """Return the writes between barriers: the first epoch runs from the start to the first one.
-
-    What follows the last barrier is the last epoch, and is left out if it is empty.
-    """
+    """Return the writes between barriers. An empty epoch after the last barrier is left out."""
     found: list[list[Write]] = [[]]
     for step in steps:
         if isinstance(step, Barrier):
@@ -188,10 +171,9 @@ def epochs(steps: Iterable[Step]) -> tuple[tuple[Write, ...], ...]:
 
 
 def memory_text(steps: Iterable[Step]) -> str:
-    """Return the canonical lines that concern memory: store, copy and wmb."""
+    """Return the canonical lines of the steps that concern memory: store, copy and wmb."""
     return canonical(step for step in steps if isinstance(step, Store | Copy | Barrier))
 
 
 def digest(text: str) -> str:
-    """Return the SHA-256 of a canonical text."""
     return sha256(text.encode("ascii")).hexdigest()

@@ -1,12 +1,11 @@
-"""The updates since November 2022: two caches, because the area may cross a page.
+"""The updates since November 2022, with two caches, because the area may cross a page.
 
-The drafts of the mailing-list thread, what was merged, and what Linux has today. They differ in
-how the struct reaches memory, in who takes which lock, and in when a page is marked dirty.
+These are the drafts of the mailing-list thread, the merged version, and today's Linux. They differ
+in how the struct reaches memory, in who takes which lock, and in when a page is marked dirty.
+Proposals of the thread without code are in alternatives.py.
 
-Ideas of the thread that nobody wrote code for are in alternatives.py.
-
-There is one generator for each version, with its steps in the order of the C source. Versions share
-code only where their sources are the same.
+Each version is a generator that yields its steps in the order of the C source. Versions share code
+only where their sources are the same.
 """
 
 from collections.abc import Generator
@@ -34,16 +33,16 @@ if TYPE_CHECKING:
 
 Update = Generator[Step, None, None]
 
-# What the model puts where a version copies uninitialised kernel stack, so that a leak shows.
+# The model's value for uninitialised kernel stack that a version copies, so that a leak shows.
 KERNEL_STACK = bytes.fromhex("5afe57ac")
 
 
 def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Woodhouse's draft with memcpy_to_runstate(), "utterly untested": each field split by itself.
+    """Woodhouse's draft with memcpy_to_runstate(), "utterly untested": it splits each field.
 
-    Only this version writes the entry time after the times, and without its top byte; and only this
-    one ORs the flag into what the guest's byte holds. Both unlocks restore the same interrupt
-    flags, so interrupts come back while gpc1 is still locked. A gpc2 that was never set up is
+    Only this version writes the entry time after the times and without its top byte, and only this
+    version ORs the flag into the guest's own byte. Both unlocks restore the same interrupt flags,
+    so interrupts are on again while gpc1 is still locked. A gpc2 that was never activated is
     refreshed, which fails: after a switch from 32 to 64 bits nothing is written.
     """
     shape = area.shape
@@ -61,16 +60,13 @@ def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> 
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
-    if parts.second:
-        yield from caches.gpc2.unlock(irqrestore=True)
-    yield from caches.gpc1.unlock(irqrestore=True)
-    yield from _dirty(caches, parts)
+    yield from _release(caches, parts, irqrestore=True)
 
 
 def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """The pre-image of the thread's diff: straight into the page, or by way of the stack if split.
+    """The pre-image of the thread's diff: stores into the page itself, or via the stack if split.
 
-    Patch 2/4 as posted differs in how it clears the padding on the stack, which no byte shows.
+    Patch 2/4 as posted clears the padding on the stack in another way, which no byte shows.
     """
     parts = split(caches.gpc1.gpa, area.shape.size)
     if parts.second:
@@ -81,10 +77,10 @@ def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Upd
 
 
 def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Bonzini's proposal: always by way of the stack.
+    """Bonzini's proposal: always via the stack.
 
-    It always takes gpc2's lock and releases it only if the area is split: after an update of one
-    page it returns with the lock held, and gpc2's next writer waits for ever.
+    It always takes gpc2's lock, but releases it only if the area is split. After an update in one
+    page it returns with the lock held, and the next writer of gpc2 waits for ever.
     """
     parts = split(caches.gpc1.gpa, area.shape.size)
     body = copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
@@ -92,13 +88,13 @@ def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> U
 
 
 def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Woodhouse's reconciliation: one path, two places to build the struct."""
+    """Woodhouse's reconciliation: one path, but two places in which the struct is built."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     body = store_struct(caches, parts, area.shape, vcpu, flagged(vcpu.entry_time))
     yield from _always_flagged(vcpu, area, caches, atomic, body)
 
 
-# What is around the body in these three. The body runs only when both caches are locked and valid.
+# The code around the body in these three. The body runs only if both caches are locked and valid.
 def _always_flagged(
     vcpu: Runstate,
     area: Area,
@@ -118,7 +114,6 @@ def _always_flagged(
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
     yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
 
 
 def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
@@ -129,11 +124,10 @@ def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Upd
     body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
     yield from _merged_body(vcpu, area, caches, parts, body)
     yield from _release(caches, parts)
-    yield from _dirty(caches, parts)
 
 
 def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """Newest: each page is marked dirty under its lock, so a cache that moves cannot mislead it."""
+    """Newest: each page is marked dirty under its lock, when its cache cannot move."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     if not (yield from hold(caches, parts, atomic, trylock=atomic)):
         return
@@ -147,7 +141,7 @@ def stored_entry_time(vcpu: Runstate, area: Area) -> int:
 
 
 def newest(vcpu: Runstate, area: Area, caches: "Caches", body: Update) -> Update:
-    """Yield what upstream does once it holds the locks, around a body."""
+    """Yield what upstream does while it holds the locks, around a body."""
     parts = split(caches.gpc1.gpa, area.shape.size)
     yield from _merged_body(vcpu, area, caches, parts, body)
     if parts.second:
@@ -157,8 +151,8 @@ def newest(vcpu: Runstate, area: Area, caches: "Caches", body: Update) -> Update
     yield from caches.gpc1.unlock(irqrestore=True)
 
 
-# The stores of 6.2 and later. The clear masks the flag, so that a bit 63 in the entry time, which
-# should never be there, does not stay set as it did before.
+# The stores of 6.2 and later. The clear masks the flag. So a bit 63 in the entry time itself, which
+# should never occur, no longer stays set.
 def _merged_body(
     vcpu: Runstate, area: Area, caches: "Caches", parts: Split, body: Update
 ) -> Update:
@@ -174,7 +168,7 @@ def _merged_body(
         yield Barrier()
 
 
-# Take the locks and make the caches valid. False: the update is over, and nothing was written.
+# Take the locks and make the caches valid. False: nothing was written, and the update is over.
 def hold(
     caches: "Caches",
     parts: Split,
@@ -200,15 +194,15 @@ def hold(
         yield from gpc1.unlock(irqrestore=True)
         if atomic:
             return False
-        # Not refresh: if the guest registered in 32-bit mode and only reaches the second page
-        # because it is a 64-bit guest now, gpc2 was never set up.
+        # Not refresh: a guest that registered in 32-bit mode may reach the second page only now,
+        # as a 64-bit guest. Then gpc2 was never activated.
         if activate:
             error = yield from gpc2.activate(gpc1.gpa + parts.first, parts.second)
         else:
             error = yield from gpc2.refresh(parts.second)
         if error:
             return False
-        # gpc1's lock was dropped meanwhile, so both caches are checked again.
+        # gpc1's lock was dropped, so both caches must be checked again.
 
 
 def _hold_first(gpc1: "Gpc", size: int, atomic: bool, trylock: bool) -> Generator[Step, None, bool]:
@@ -229,20 +223,18 @@ def _hold_first(gpc1: "Gpc", size: int, atomic: bool, trylock: bool) -> Generato
     return True
 
 
-def _release(caches: "Caches", parts: Split) -> Update:
+# The pages are marked dirty after the unlocks, when another thread may have changed the addresses.
+# upstream() fixes that.
+def _release(caches: "Caches", parts: Split, irqrestore: bool = False) -> Update:
     if parts.second:
-        yield from caches.gpc2.unlock()
+        yield from caches.gpc2.unlock(irqrestore)
     yield from caches.gpc1.unlock(irqrestore=True)
-
-
-# After the unlocks, from addresses that another thread may have changed: upstream() mends that.
-def _dirty(caches: "Caches", parts: Split) -> Update:
     yield Dirty(frame_of(caches.gpc1.gpa))
     if parts.second:
         yield Dirty(frame_of(caches.gpc2.gpa))
 
 
-# Where a byte of the struct is: in one page or in the other.
+# The place of a byte of the struct: in the first or in the second page.
 def place_in(caches: "Caches", parts: Split, offset: int) -> Place:
     if offset < parts.first:
         return _khva(caches.gpc1).plus(offset)
@@ -263,7 +255,7 @@ def store_struct(
         yield from _assign(caches.gpc1, shape, vcpu, entry_time)
 
 
-# Three assignments in the guest itself: the padding keeps what the guest has there.
+# Three assignments in the guest's own struct: the padding keeps the guest's bytes.
 def _assign(gpc: "Gpc", shape: Shape, vcpu: Runstate, entry_time: int) -> Update:
     khva = _khva(gpc)
     yield Store(*khva.plus(shape.state), state_bytes(vcpu))
@@ -271,14 +263,14 @@ def _assign(gpc: "Gpc", shape: Shape, vcpu: Runstate, entry_time: int) -> Update
     yield Copy(*khva.plus(shape.time), times_bytes(vcpu))
 
 
-# The double memcpy: the struct was built on the stack, its padding cleared so as not to leak.
+# Two memcpy() of a struct built on the stack; its padding is cleared so that nothing leaks.
 def copy_struct(caches: "Caches", parts: Split, struct: bytes) -> Update:
     yield Copy(*_khva(caches.gpc1), struct[: parts.first])
     if parts.second:
         yield Copy(*_khva(caches.gpc2), struct[parts.first :])
 
 
-# memcpy_to_runstate(): one field, in one page or in both.
+# memcpy_to_runstate(): one field, in one page or in two.
 def copy_split(caches: "Caches", parts: Split, offset: int, data: bytes) -> Update:
     first = max(0, min(len(data), parts.first - offset))
     if first:
@@ -287,10 +279,9 @@ def copy_split(caches: "Caches", parts: Split, offset: int, data: bytes) -> Upda
         yield Copy(*place_in(caches, parts, offset + first), data[first:])
 
 
-# What the pre-image (and patch 2/4, and Bonzini's proposal) has on the stack. For a compat guest
-# `rs_state++` steps over the padding that only a 64-bit host has. On a 32-bit host it steps over
-# state itself: the entry time overwrites the state just stored, and four bytes behind the struct
-# are copied.
+# The struct that the pre-image (and patch 2/4, and Bonzini's proposal) builds on the stack. For a
+# compat guest `rs_state++` skips the padding that only a 64-bit host has. On a 32-bit host it skips
+# state itself: the entry time overwrites the state, and four bytes after the struct are copied.
 def _stack_of_pre_image(vcpu: Runstate, area: Area) -> bytes:
     struct = image(area.shape, vcpu, flagged(vcpu.entry_time))
     if area.host == "i386":

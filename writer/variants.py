@@ -1,6 +1,4 @@
-"""VARIANTS: every version of the update, and its source. The updates are in early.py, two_pages.py
-and xen.py.
-"""
+"""VARIANTS: every version of the update and its source."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -8,12 +6,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import NATIVE
-from runstate_abi.writer.alternatives import (
-    embedded_struct,
-    gpc_lock,
-    split_helper,
-    two_hva_caches,
-)
+from runstate_abi.writer.alternatives import embedded_struct, gpc_lock, split_helper, two_hva_caches
 from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Caches, Pfncache
 from runstate_abi.writer.host import INVALID_GPA, Host, errno_name
@@ -34,7 +27,7 @@ Update = Callable[[Runstate, Area, Caches, bool], Iterator[Step]]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a version can be read: a commit and its subject, a message, or a blob of a diff."""
+    """Where to read a version: a commit and its subject, a message, or a blob of a diff."""
 
     commit: str = ""
     subject: str = ""
@@ -50,54 +43,48 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One version of the update.
-
-    ``register`` is what registering the area does to the caches: 0 or -errno. ``always_flagged``:
-    it has no switch for the update flag. ``writes_at_once``: the ioctls that register the area,
-    enter a state or adjust write it at once, and not only KVM's next change. ``clamps``: time never
-    runs backwards in the accounting. ``pages``: how many pages an area may touch.
-    """
-
     name: str
     update: Update
     summary: str
     source: Source
-    register: Callable[[Area, Caches], int]
+    register: Callable[[Area, Caches], int]  # registers the area in the caches: 0 or -errno
     pfncache: Pfncache
-    always_flagged: bool = True
+    always_flagged: bool = True  # it has no switch for the update flag
+    # The ioctls that register the area, set a state or adjust it write the area at once; otherwise
+    # it is written only at the next change by KVM.
     writes_at_once: bool = True
-    clamps: bool = False
-    pages: int = 2
+    clamps: bool = False  # the accounting never lets time run backwards
+    pages: int = 2  # how many pages an area may touch
     idea: bool = False
 
 
 class Refused(Exception):
-    """A version does not take this area: the message says which errno, and why."""
+    """A version does not accept this area: the message says the errno and the reason."""
 
 
-# What KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR does to the caches, and Xen's two hypercalls.
+# What KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR, or one of Xen's two hypercalls, does to the caches.
 
 
 def register_hva(area: Area, caches: Caches) -> int:
-    """Since fcb732d8f8cf (in v5.17): room for the native struct in one page, whatever the guest."""
+    """Since fcb732d8f8cf (in v5.17): the native struct must fit in the page, for any guest."""
     return caches.ghc.activate(area.address, NATIVE.size)
 
 
 def register_hva_anywhere(area: Area, caches: Caches) -> int:
-    """Before: nothing looked where the page ends; -EFAULT if either page has no memory."""
+    """Before that, page ends were not checked; -EFAULT if either page has no memory."""
     return caches.ghc.activate(area.address, NATIVE.size, one_page=False)
 
 
 def register_one_page(area: Area, caches: Caches) -> int:
-    """6.1: as before, so that a compat area at the very end of a page is refused as well."""
+    """6.1: the same check, so a compat area at the very end of a page is refused too."""
     return caches.gpc1.activate_now(area.address, NATIVE.size)
 
 
 def register_two_pages(area: Area, caches: Caches) -> int:
     """Since 6.2: gpc1 to the end of its page, gpc2 for the rest if today's struct crosses it.
 
-    The length given to gpc1 only keeps it in its page. sizeof would be wrong, because the struct
-    grows if the guest changes its mode; 1 would have done as well ("a lie").
+    The length for gpc1 only keeps it in its page. sizeof would be wrong, because the struct grows
+    if the guest changes its mode; 1 would also have worked ("a lie").
     """
     first = PAGE_SIZE - area.offset
     second = split(area.address, area.shape.size).second
@@ -112,7 +99,7 @@ def register_two_pages(area: Area, caches: Caches) -> int:
 
 
 def register_patch_2of4(area: Area, caches: Caches) -> int:
-    """As posted: ``sz1 > sz`` where ``>=`` was meant, so an exact fit activates gpc2 for 0 bytes."""
+    """As posted: ``sz1 > sz`` instead of ``>=``, so an exact fit activates gpc2 for 0 bytes."""
     error = register_two_pages(area, caches)
     first = PAGE_SIZE - area.offset
     if not error and first == area.shape.size:
@@ -121,9 +108,9 @@ def register_patch_2of4(area: Area, caches: Caches) -> int:
 
 
 def register_draft(area: Area, caches: Caches) -> int:
-    """Woodhouse's draft: room for the native struct wherever the struct of now fits in one page.
+    """Woodhouse's draft: the native struct must fit in the page if the current struct does.
 
-    So a 32-bit area at 4049 to 4052, which fits, is -EINVAL; and gpc1 stays as it was then.
+    So a 32-bit area at 4049 to 4052 fits and is still refused (-EINVAL).
     """
     first = PAGE_SIZE - area.offset
     if area.shape.size <= first:
@@ -140,7 +127,7 @@ def register_draft(area: Area, caches: Caches) -> int:
 
 
 def register_two_hva(area: Area, caches: Caches) -> int:
-    """Two gfn_to_hva_cache: one to the end of its page, one for what is beyond it."""
+    """Two gfn_to_hva_caches: one to the end of the page, one for the rest."""
     first, second = split(area.address, area.shape.size)
     error = caches.ghc.activate(area.address, first)
     if not error and second:
@@ -151,14 +138,14 @@ def register_two_hva(area: Area, caches: Caches) -> int:
 def register_va(area: Area, caches: Caches) -> int:
     """VCPUOP_register_runstate_memory_area: any alignment, any page.
 
-    Xen ignores whether the first copy got through: an area that is not mapped is 0 as well. -EFAULT
-    is for an argument that cannot be read, and on PV for an address in Xen's own range.
+    Xen ignores whether the first copy succeeds, so it returns 0 even for an area that is not
+    mapped. -EFAULT is for an unreadable argument, and on PV for an address in Xen's own range.
     """
     return 0
 
 
 def register_phys(area: Area, caches: Caches) -> int:
-    """VCPUOP_register_runstate_phys_area: aligned, for the domain, and in one page, else -ENXIO."""
+    """VCPUOP_register_runstate_phys_area: aligned for the domain and in one page, else -ENXIO."""
     return phys_error(area, caches.host)
 
 
@@ -192,7 +179,7 @@ _MERGED = Source(
     "v6.2",
     'on top of 5ec3289b31ab ("KVM: x86/xen: Compatibility fixes for shared runstate area") (in v6.2)',
 )
-# What nobody posted code for: the message that has the idea.
+# Nobody posted code for these: the message that has the proposal.
 _EMBEDDED = Source(message="idea: Paolo Bonzini, 24 Nov 2022 02:11")
 _HELPER = Source(message="idea: Paolo Bonzini, 24 Nov 2022 01:31")
 _HVA = Source(message="idea: Sean Christopherson, 22 Nov 2022 19:09")
@@ -242,19 +229,14 @@ def uses_gpc(variant: Variant) -> bool:
     )
 
 
-# The lengths that the thread discussed for a gfn_to_pfn_cache. Since 58f5ee5fedd9 (in v6.2) each
-# use says how much it needs: 0 here.
+# The lengths of a gfn_to_pfn_cache that the thread discussed. 0: since 58f5ee5fedd9 (in v6.2) each
+# call passes its own.
 LENGTHS = (NATIVE.size, 1, 0)
 
 
 class Registration(NamedTuple):
-    """How an area is registered: for which immutable length, and which user access will fault.
-
-    ``length`` 0 is what each use needs; ``fault_at`` counts from 1, 0 is none.
-    """
-
-    length: int = 0
-    fault_at: int = 0
+    length: int = 0  # the immutable length of the caches; 0: each call passes its own
+    fault_at: int = 0  # the number of the user access that faults, from 1; 0: none
 
 
 PER_USE = Registration()
@@ -263,9 +245,9 @@ PER_USE = Registration()
 def prepare(
     variant: Variant, area: Area, host: Host | None = None, how: Registration = PER_USE
 ) -> Caches:
-    """Return caches as they are after the guest registered the area, before any update.
+    """Return the caches after the guest registered the area, before any update.
 
-    The area begins in page 1, whatever its address is. Refused if this version does not take it.
+    The area is placed in page 1, at its offset in the page. Refused if this version rejects it.
     """
     if is_xen(variant) and area.host != "x86_64":
         raise Refused(f"{variant.name}: Xen with an update indicator runs on 64-bit x86 only")
@@ -281,5 +263,5 @@ def prepare(
 
 
 def update(variant: Variant, vcpu: Runstate, area: Area, atomic: bool = False) -> tuple[Step, ...]:
-    """Return one whole update of a freshly registered area, nothing else happening (Refused)."""
+    """Return one whole update of a newly registered area, with no other activity (Refused)."""
     return tuple(variant.update(vcpu, area, prepare(variant, area), atomic))

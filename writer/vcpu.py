@@ -5,6 +5,7 @@ Offsets and sizes come from the table in layouts/structs/runstate.py.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import unpack_from
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE, U32, U64
@@ -40,11 +41,11 @@ def _shape(layout: Layout) -> Shape:
     )
 
 
-# By the words of the command line: a 64-bit guest has the native struct, a 32-bit guest compat.
+# by the words of the command line: a 64-bit guest has native, a 32-bit guest compat
 SHAPES = {"native": _shape(NATIVE), "compat": _shape(COMPAT)}
 
-# The kernels that serve the guest. On a 32-bit host vcpu_runstate_info is the compat struct and
-# there are no 64-bit guests.
+# The host kernels. On a 32-bit host vcpu_runstate_info is the compat struct, and no guest is
+# 64-bit.
 HOSTS = ("x86_64", "i386")
 
 STATE_SIZE = NATIVE.field("state").size
@@ -52,8 +53,7 @@ ENTRY_TIME_SIZE = NATIVE.field("state_entry_time").size
 TIME_SIZE = NATIVE.field("time").size
 TIME_COUNT = NATIVE.field("time").count
 TIME_ELEMENT_SIZE = NATIVE.field("time").type.size
-# 56: the shift that leaves the top byte of state_entry_time.
-TOP_BYTE_SHIFT = 8 * (ENTRY_TIME_SIZE - 1)
+TOP_BYTE_SHIFT = 8 * (ENTRY_TIME_SIZE - 1)  # of state_entry_time: 56
 FLAG = XEN_RUNSTATE_UPDATE >> TOP_BYTE_SHIFT  # the update flag in its byte
 
 
@@ -76,26 +76,21 @@ class Runstate:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """The guest's area: its ABI, its address, whether the guest asked for the update flag.
-
-    ``address`` is guest-physical for KVM and for Xen's phys area, virtual for Xen's VA area.
-    ``domain`` is Xen's view of the guest's width (has_32bit_shinfo()), "" where it is as ``abi``:
-    a phys area has the layout of the hypercall that registered it, and the domain's alignment.
-    """
+    """Where a guest's runstate struct is, and how it is written."""
 
     abi: str
-    address: int
-    update_flag: bool = True
+    address: int  # guest-physical for KVM and for Xen's phys area, virtual for Xen's VA area
+    update_flag: bool = True  # the guest has asked for the update flag
     host: str = "x86_64"
+    # Xen's view of the guest's width (has_32bit_shinfo()), "" if it is the same as ``abi``. A phys
+    # area has the layout of the hypercall that registered it, but the alignment of the domain.
     domain: str = ""
 
     def __post_init__(self) -> None:
-        if self.abi not in SHAPES:
-            raise ValueError(f"abi {self.abi!r}: there are {', '.join(SHAPES)}")
-        if self.domain not in ("", *SHAPES):
-            raise ValueError(f"domain {self.domain!r}: there are {', '.join(SHAPES)}")
-        if self.host not in HOSTS:
-            raise ValueError(f"host {self.host!r}: there are {', '.join(HOSTS)}")
+        for name, known in (("abi", SHAPES), ("domain", ("", *SHAPES)), ("host", HOSTS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name} {value!r}: there are {', '.join(filter(None, known))}")
         if self.host == "i386" and self.abi == "native":
             raise ValueError("abi 'native': a 32-bit host has no 64-bit guests")
         if not 0 <= self.address <= U64:
@@ -103,12 +98,10 @@ class Area:
 
     @property
     def shape(self) -> Shape:
-        """The struct that this area holds."""
         return SHAPES[self.abi]
 
     @property
     def offset(self) -> int:
-        """Offset of the area in its (first) page."""
         return self.address & PAGE_MASK
 
 
@@ -122,7 +115,7 @@ class Split(NamedTuple):
 def split(address: int, size: int) -> Split:
     """Split ``size`` bytes at ``address`` as the kernel does.
 
-    The kernel has >= where > would do. That makes no difference: in an exact fit the second is 0.
+    The kernel has >= instead of >. The result is the same: in an exact fit the second part is 0.
     """
     offset = address & PAGE_MASK
     if offset + size >= PAGE_SIZE:
@@ -131,17 +124,17 @@ def split(address: int, size: int) -> Split:
 
 
 def state_bytes(vcpu: Runstate) -> bytes:
-    """Return the state field as memory has it."""
+    """Return the state field as it is in memory."""
     return vcpu.state.to_bytes(STATE_SIZE, "little")
 
 
 def entry_bytes(entry_time: int) -> bytes:
-    """Return a state_entry_time as memory has it."""
+    """Return a state_entry_time as it is in memory."""
     return entry_time.to_bytes(ENTRY_TIME_SIZE, "little")
 
 
 def times_bytes(vcpu: Runstate) -> bytes:
-    """Return time[] as memory has it."""
+    """Return time[] as it is in memory."""
     return b"".join(time.to_bytes(TIME_ELEMENT_SIZE, "little") for time in vcpu.times)
 
 
@@ -151,12 +144,10 @@ def top_byte(entry_time: int) -> bytes:
 
 
 def flagged(entry_time: int) -> int:
-    """Return the entry time with XEN_RUNSTATE_UPDATE set."""
     return entry_time | XEN_RUNSTATE_UPDATE
 
 
 def unflagged(entry_time: int) -> int:
-    """Return the entry time with XEN_RUNSTATE_UPDATE clear."""
     return entry_time & ~XEN_RUNSTATE_UPDATE
 
 
@@ -170,22 +161,14 @@ def image(shape: Shape, vcpu: Runstate, entry_time: int) -> bytes:
 
 
 def runstate_of(shape: Shape, struct: bytes) -> Runstate:
-    """Read the bytes of a struct back; the flag, if it is up, stays in entry_time."""
+    """Return the Runstate in the bytes of a struct; a set flag stays in entry_time."""
     if len(struct) != shape.size:
         raise ValueError(f"{len(struct)} bytes where struct {shape.layout.name} has {shape.size}")
 
-    def number(offset: int, size: int) -> int:
-        return int.from_bytes(struct[offset : offset + size], "little")
-
-    first, second, third, fourth = (
-        number(shape.time + index * TIME_ELEMENT_SIZE, TIME_ELEMENT_SIZE)
-        for index in range(TIME_COUNT)
-    )
-    return Runstate(
-        number(shape.state, STATE_SIZE),
-        number(shape.entry_time, ENTRY_TIME_SIZE),
-        (first, second, third, fourth),
-    )
+    (state,) = unpack_from("<I", struct, shape.state)
+    (entry_time,) = unpack_from("<Q", struct, shape.entry_time)
+    first, second, third, fourth = unpack_from("<4Q", struct, shape.time)
+    return Runstate(state, entry_time, (first, second, third, fourth))
 
 
 def field_at(shape: Shape, offset: int) -> str:

@@ -1,14 +1,13 @@
-"""Xen's own writer, update_runstate_area(): a virtual area, or one at a guest-physical address.
+"""Xen's own writer, update_runstate_area(): an area at a virtual or at a guest-physical address.
 
-There is one generator for each kind of area, with its steps in the order of the C source. Xen has
-no cache of a virtual area: it copies through the guest's page tables, and writes nothing to what is
-not mapped.
+Each kind of area has a generator with its steps in the order of the C source. Xen has no cache of a
+virtual area: it copies through the guest's page tables and skips what is not mapped.
 """
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import PAGE_MASK, PAGE_SIZE
+from runstate_abi.writer.gpc import Caches
 from runstate_abi.writer.host import EACCES, ENXIO, INVALID_GPA, Host, Place, frame_of
 from runstate_abi.writer.steps import Barrier, Copy, Step, Store
 from runstate_abi.writer.vcpu import (
@@ -25,9 +24,6 @@ from runstate_abi.writer.vcpu import (
     unflagged,
 )
 
-if TYPE_CHECKING:
-    from runstate_abi.writer.gpc import Caches
-
 Update = Generator[Step, None, None]
 
 # alignof(compat_ulong_t) for a domain with a 32-bit shared info, else alignof(unsigned long):
@@ -35,10 +31,10 @@ Update = Generator[Step, None, None]
 PHYS_ALIGNMENT = {"native": 8, "compat": 4}
 
 
-def xen_va(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """The virtual area. With VMASST_TYPE_runstate_update_flag: one byte up, all, one byte down.
+def xen_va(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
+    """The virtual area. With VMASST_TYPE_runstate_update_flag: set one byte, copy all, clear it.
 
-    Without it: one copy and no barrier. The padding is copied too: it is zero.
+    Without it: one copy and no barrier. The padding, which is zero, is copied too.
     """
     shape, entry_time = area.shape, vcpu.entry_time
     if area.update_flag:
@@ -64,7 +60,7 @@ def _copy_to_guest(area: Area, host: Host, offset: int, data: bytes) -> Update:
         address, data = address + size, data[size:]
 
 
-def xen_phys(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
+def xen_phys(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
     """The physical area: always flagged, set and cleared by eight-byte atomic writes.
 
     In a 32-bit domain an area need only be 4-aligned, so the eight bytes of its entry time may lie

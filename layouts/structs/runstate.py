@@ -1,8 +1,7 @@
 """THE FACTS: the runstate structs, byte by byte, and the names that go with them.
 
-Tables written by hand, each with its source, and no code but what reads them. constructs.py and
-ctypes_structs.py say the same on their own, and none may be derived from another: a verifier that
-derives one from the other proves nothing.
+The tables are written by hand, each with its source. constructs.py and ctypes_structs.py say the
+same independently. None may be derived from another, or comparing them would prove nothing.
 """
 
 from typing import NamedTuple
@@ -14,8 +13,8 @@ UINT64 = Scalar("uint64_t", 8, signed=False)
 BYTE = Scalar("uint8_t", 1, signed=False)
 
 # vcpu_runstate_info: Xen's public ABI, xen/include/public/vcpu.h; Linux has it as
-# include/xen/interface/vcpu.h. A member list is all that both say; the offsets below are what
-# an ABI with 8-aligned 64-bit integers makes of it.
+# include/xen/interface/vcpu.h. Both only list members; the offsets below follow on an ABI with
+# 8-aligned 64-bit integers.
 #
 # compat_vcpu_runstate_info: KVM's, arch/x86/kvm/xen.h, since Linux commit 30b5c851af79 ("KVM:
 # x86/xen: Add support for vCPU runstate information") (in v5.12); it is packed, so its alignment
@@ -53,7 +52,6 @@ class RunstateName(NamedTuple):
 
     @property
     def constant(self) -> str:
-        """The C name: ``RUNSTATE_running``."""
         return f"RUNSTATE_{self.name}"
 
 
@@ -69,7 +67,7 @@ RUNSTATES = (
 
 # The structs that the claims know, and what else the 16 conditions ask the debug info for.
 RUNSTATE_STRUCTS = (NATIVE.name, COMPAT.name)
-# What the compat struct is called where Xen's declaration of it stands beside KVM's.
+# The name of Xen's compat struct where KVM's is named too.
 XEN_COMPAT = f"xen_{COMPAT.name}"
 KVM_VCPU_XEN = "kvm_vcpu_xen"
 
@@ -81,7 +79,7 @@ def update_byte(layout: Layout) -> int:
 
 
 class AbiClaims(NamedTuple):
-    """What the runstate structs are on one ABI: three declarations, three alignments."""
+    """The runstate structs on one ABI: three declarations, three alignments."""
 
     native: Layout
     compat_kvm: Layout
@@ -115,10 +113,10 @@ CLAIMS = {
 
 
 def claim(name: str, abi: str) -> Layout:
-    """Return what ``struct name`` is in a kernel or hypervisor built for ``abi`` (KeyError)."""
+    """Return ``struct name`` in a kernel or hypervisor built for ``abi`` (KeyError)."""
     return CLAIMS[abi].by_name()[name]
 
 
 def structs_expected(abi: str) -> tuple[str, ...]:
-    """Return the structs that a kernel of this ABI serving Xen guests has: compat is x86's."""
+    """Return the structs in a kernel of this ABI that serves Xen guests: only x86-64 has compat."""
     return RUNSTATE_STRUCTS if abi == "x86_64" else (NATIVE.name,)

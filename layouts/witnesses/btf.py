@@ -1,8 +1,8 @@
-"""The witness of a kernel's own debug info: what its BTF says about a struct.
+"""The kernel's own debug info as a witness: what its BTF says about a struct.
 
-BTF is what `pahole` and BPF programs read: names, offsets, sizes. It does not record alignment,
-and it does not say how large a pointer is: that comes from the ABI. A struct that has what a Layout
-has no word for (a bitfield, a union) must be refused.
+BTF is what `pahole` and BPF programs read: names, offsets, sizes. It does not record alignments,
+nor the size of a pointer, which comes from the ABI. A struct with something that a Layout cannot
+express (a bitfield, a union) is refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,14 +25,14 @@ from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
 
 __all__ = ["Btf", "observe"]
 
-# Bounds that no kernel comes near, so that a hostile blob costs no more than an honest one.
+# Limits far above any kernel, so that a hostile blob costs no more than an honest one.
 MEMBERS_MAX = 1024  # task_struct has 260
 DEFINITIONS_MAX = 256  # of one name; 7.3's kvm.ko has four of kvm_vcpu_xen
 HOPS_MAX = 32  # typedef of const of typedef ...
 DEPTH_MAX = 8  # anonymous struct in anonymous struct, pointer to pointer
 COUNT_MAX = 1 << 32
 
-# What pahole makes integers of unless it is told that the kernel knows BTF_KIND_FLOAT (v5.13).
+# Floats that pahole encodes as integers if the kernel does not know BTF_KIND_FLOAT (v5.13).
 FLOATS = ("float", "double", "long double")
 QUALIFIERS = (form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TAG)
 DEFINING = (form.STRUCT, form.UNION, form.TYPEDEF)
@@ -55,15 +55,14 @@ class Wanted(NamedTuple):
     seen: list[str]
 
     def refused(self, why: str) -> WitnessError:
-        """Return the error that says why this struct cannot be read."""
         return WitnessError(f"{self.btf.source}: struct {self.name}: {why}")
 
 
 def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
-    """Return what BTF says of each ``struct name``: every definition, its base's before its own.
+    """Return what BTF says about each ``struct name``: every definition, the base's before its own.
 
-    The name of a typedef will do. A forward declaration is no definition. Members without bytes
-    (``char data[];``) have no row. Raises WitnessError for a struct with bitfields or unions.
+    The name of a typedef is accepted. A forward declaration is no definition. Members without bytes
+    (``char data[];``) have no row. WitnessError for a struct with bitfields or unions.
     """
     found: list[Layout] = []
     missing: list[str] = []
@@ -74,12 +73,12 @@ def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
         found += layouts
         missing += [] if layouts else [name]
     if missing:
-        # "It is not there" holds only for a blob that can be read to its end.
+        # "missing" is true only if the blob can be read to its end.
         btf.end_id()
     return Layouts("btf", btf.source, tuple(found), tuple(missing))
 
 
-# The structs that a name stands for, itself or as a typedef's, each once.
+# The structs with this name, or that a typedef of this name stands for, each once.
 def _definitions(btf: Btf, name: str) -> list[Record]:
     found: dict[tuple[bool, int], Record] = {}
     named = [record for record in btf.named(name) if record.kind in DEFINING or _unknown(record)]
@@ -94,7 +93,7 @@ def _definitions(btf: Btf, name: str) -> list[Record]:
         if record.kind == form.TYPEDEF:
             record = _resolved(btf, record.size)[0]
         if record.kind in (form.STRUCT, form.UNION):
-            # The base's ids come before the module's, which need not be known for that.
+            # The base's ids come before the module's; the module's need not be computed for that.
             found.setdefault((record.blob is btf, record.number), record)
     return [found[place] for place in sorted(found)]
 
@@ -118,7 +117,7 @@ def _layout(record: Record, wanted: Wanted) -> Layout:
         raise wanted.refused(str(error)) from None
 
 
-# The members of a struct that begins at byte `start`; those of an anonymous struct are its own.
+# The members of a struct that begins at byte `start`, with those of anonymous structs.
 def _members(record: Record, start: int, depth: int, wanted: Wanted) -> Iterator[Field]:
     for part in range(0, len(record.parts), MEMBER):
         name_offset, type_id, offset = record.parts[part : part + MEMBER]
@@ -182,7 +181,7 @@ def _scalar(record: Record, typedef: str, member: str, wanted: Wanted) -> Scalar
     )
 
 
-# ``struct foo *``. What lies deeper is of no interest to a layout.
+# ``struct foo *``. What it points to does not matter for a layout.
 def _pointer(record: Record, depth: int) -> str:
     if record.size == 0:
         return "void *"

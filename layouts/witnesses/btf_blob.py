@@ -1,8 +1,8 @@
 """A BTF blob: its strings, and where the record of each type begins.
 
-A kernel's BTF is 5 MB: 130 000 records of many lengths, one behind the other, without an index.
-Making objects of them all takes 50 ms. This reader looks for bytes instead, and then walks from
-record to record only as far as it has to, remembering where every 64th begins. A place that was
+A kernel's BTF is 5 MB: 130 000 records of different lengths, one after the other, without an index.
+Making objects of all of them takes 50 ms. This reader searches for bytes instead, and then walks
+from record to record only as far as needed, remembering where every 64th begins. A place that was
 found by its bytes counts only if the walk confirms that a record begins there.
 """
 
@@ -26,30 +26,30 @@ NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512
 RECORD = 3  # words of a record before what its kind adds: name_off, info, size or type
 STRIDE = 64
 
-# Split BTF counts its types and strings on from its base's, and names the base nowhere. On another
-# kernel's, its names come to lie amid strings, and the types of its functions to be no prototypes.
-# Of so many types, evenly spread, the names are looked at: amid strings of 15 bytes, one name in
-# fifteen begins by chance where a string does.
+# Split BTF continues the type and string numbers of its base, but does not name the base. With the
+# wrong base, its names begin inside strings, and its functions' types are no prototypes. So the
+# names of this many types, evenly spread, are checked. The strings have 15 bytes on average, so one
+# wrong name in fifteen passes by chance.
 SAMPLES = 128
 # Kinds whose third word is the id of a type.
 REFERRING = (
     form.PTR, form.TYPEDEF, form.VOLATILE, form.CONST, form.RESTRICT,
     form.FUNC, form.VAR, form.DECL_TAG, form.TYPE_TAG,
 )  # fmt: skip
-# What the types of a distilled base stand for.
+# The kinds that a type of a distilled base may stand for.
 ALIKE = {
     form.INT: (form.INT,), form.FLOAT: (form.FLOAT,),
     form.STRUCT: (form.STRUCT,), form.UNION: (form.UNION,), form.FWD: (form.STRUCT, form.UNION),
     form.ENUM: (form.ENUM, form.ENUM64), form.ENUM64: (form.ENUM, form.ENUM64),
 }  # fmt: skip
 
-# Above these, one pass over all records is cheaper than confirming each place that was found.
-# The second is also how many lengths are remembered: kernels have 300 different info words.
+# If there are more, one pass over all records is cheaper than confirming each place that was found.
+# FEW also limits how many lengths are remembered: kernels have 300 different info words.
 FEW_STRINGS, FEW = 8, 4096
 
 
 class Record(NamedTuple):
-    """One type. ``size`` is in bytes, or the id of another type where the kind refers to one."""
+    """One type. ``size`` is in bytes, or the id of another type if the kind refers to one."""
 
     blob: "Btf"
     number: int  # in its blob, from 0 on
@@ -58,11 +58,10 @@ class Record(NamedTuple):
     flag: int
     vlen: int
     size: int
-    parts: list[int]  # the words behind the first three
+    parts: list[int]  # the words after the first three
 
     @property
     def id(self) -> int:
-        """The id that other types refer to it by."""
         return self.blob.first_id + self.number
 
     @property
@@ -72,16 +71,15 @@ class Record(NamedTuple):
 
     @property
     def kind_name(self) -> str:
-        """``STRUCT``."""
         return self.blob.kinds[self.kind].name
 
 
 class Btf:
-    """One blob, alone or split: then its types and strings are numbered behind its base's.
+    """One blob, alone or split: then its types and strings are numbered after its base's.
 
-    It remembers how far it has walked, and walks its base to the end only to know where its own
-    ids begin. ``distilled`` marks the .BTF.base section of a module, whose structs are stand-ins
-    without members and define nothing. ``note`` is what a person is told about how it was read.
+    It remembers how far it has walked. It walks its base to the end only to know its own first id.
+    ``distilled`` marks the .BTF.base section of a module, whose structs have no members and define
+    nothing. ``note`` says to the user how it was read.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class Btf:
         self.source, self.base, self.distilled, self.note = source, base, distilled, ""
         self.order = header.order
         self.kinds = form.kinds(data, header, source)
-        # The types are read where they are; the strings are copied, for a view has no find().
+        # The types are read in place; the strings are copied, because a view has no find().
         self.types = memoryview(data)[slice(*header.types)]
         self.strings = bytes(memoryview(data)[slice(*header.strings)])
         self.words = _words(self.types, self.order)
@@ -111,14 +109,14 @@ class Btf:
 
     @property
     def first_id(self) -> int:
-        """The id of this blob's first type. With a base, it is walked once (WitnessError)."""
+        """The id of this blob's first type. A base is walked once for it (WitnessError)."""
         if self._first_id is None and self.base:
             self._first_id = self.base.end_id()
             self._check_base_types(self.base)
         return self._first_id or 1
 
     def end_id(self) -> int:
-        """Return the id behind the last one. This walks the whole blob (WitnessError)."""
+        """Return the id after the last one. This walks the whole blob (WitnessError)."""
         return self.first_id + self._counted()
 
     def record(self, id_: int) -> Record:
@@ -134,7 +132,7 @@ class Btf:
         return self._record(number, at)
 
     def reaches(self, id_: int) -> bool:
-        """Tell whether this blob or its base has a type with this id; 0 is void, which is none."""
+        """Has this blob or its base a type with this id? 0 is void, which is no type."""
         if self.base and self.base.reaches(id_):
             return True
         number = id_ - self.first_id
@@ -156,7 +154,7 @@ class Btf:
         return name
 
     def begins_string(self, offset: int) -> bool:
-        """Tell whether a string begins at ``offset``, and not amid another."""
+        """Does a string begin at ``offset``, and not inside another?"""
         if self.base and offset < self.first_string:
             return self.base.begins_string(offset)
         start = offset - self.first_string
@@ -232,7 +230,7 @@ class Btf:
             "BTF) that this module was built against"
         )
 
-    # How many types this blob alone has. This walks it to its end.
+    # The number of types in this blob alone. This walks it to its end.
     def _counted(self) -> int:
         self._walk(sys.maxsize, 0)
         return self._count
@@ -246,7 +244,7 @@ class Btf:
             start = self.strings.find(wanted, start + 1)
         return offsets
 
-    # Words where a record with one of these names could begin; None if they are too many.
+    # Words where a record with one of these names may begin; None if they are too many.
     def _places(self, offsets: set[int]) -> list[int] | None:
         places: list[int] = []
         for offset in offsets:
@@ -262,7 +260,7 @@ class Btf:
                 hit = wanted.search(self.types, hit.start() + 1)
         return sorted(places)
 
-    # The number of the record that begins at word `at`; None if that is amid a record.
+    # The number of the record that begins at word `at`, None if that is inside a record.
     def _number_at(self, at: int) -> int | None:
         self._walk(at, 0)
         here, number = self._step(bisect_right(self._marks, at) - 1, at)
@@ -281,9 +279,9 @@ class Btf:
         info = self.words[at + 1]
         return self._lengths.get(info) or self._learn(info, at)
 
-    # The inner loop of everything: one look-up of a record's info word gives its length. It goes
-    # on until a mark lies behind word `at` and behind record `number`, or to the section's end.
-    # Four records a round: the round itself would cost a third.
+    # The inner loop of every search: one lookup of a record's info word gives its length. It
+    # continues until a mark is after word `at` and after record `number`, or to the end of the
+    # section. Four records per round, because the loop itself would cost a third.
     def _walk(self, at: int, number: int) -> None:
         marks, words, lengths = self._marks, self.words, self._lengths
         info = marks[-1] + 1
@@ -302,7 +300,7 @@ class Btf:
         except IndexError:
             self._finish()
 
-    # A hostile blob could have a new info word in every record: it is not to fill the memory.
+    # A hostile blob may have a new info word in every record: it must not fill the memory.
     def _learn(self, info: int, at: int) -> int:
         kind = info >> form.KIND_SHIFT & form.KIND
         if kind == form.UNKN or kind >= len(self.kinds):
@@ -317,7 +315,7 @@ class Btf:
         self._lengths[info] = length = RECORD + (once + each * (info & form.VLEN)) // form.WORD
         return length
 
-    # From mark number `block` to word `at` or behind it: that word, and the number of its record.
+    # From mark number `block` to word `at` or after it: that word, and the number of its record.
     def _step(self, block: int, at: int) -> tuple[int, int]:
         here, number = self._marks[block], block * STRIDE
         while here < at:
@@ -338,7 +336,7 @@ class Btf:
         )
 
 
-# A view can be taken for words of this machine's byte order, if it is not empty.
+# A view can be cast to words of this machine's byte order, if it is not empty.
 def _words(types: memoryview, order: str) -> "memoryview[int] | array[int]":
     native = (order == "<") == (sys.byteorder == "little")
     if types and native:

@@ -1,7 +1,7 @@
-"""What a BTF blob declares about itself: byte order, sections, and how long each kind is.
+"""The header of a BTF blob: byte order, sections, and the length of each kind.
 
-A kind that is neither known here nor described by the blob is an error: a guessed length would make
-nonsense of every record behind it.
+A kind that is neither known here nor described by the blob is an error: with a guessed length every
+record after it would be wrong.
 """
 
 import struct
@@ -57,17 +57,17 @@ KINDS = (
 # fmt: on
 
 # The info word of a record: vlen in bits 0-23, the kind in 24-30, a flag in 31. Older kernels have
-# fewer bits for vlen and kind, and leave the others zero: one reading serves both.
+# fewer bits for vlen and kind and leave the others zero, so this is right for both.
 VLEN, KIND_SHIFT, KIND, FLAG_SHIFT = 0xFFFFFF, 24, 0x7F, 31
 
 # struct btf_header: magic version flags hdr_len, then offset and length of the types and of the
-# strings; newer ones add the layout section's. Offsets count from the end of the header.
+# strings; newer ones also of the layout section. Offsets count from the end of the header.
 HEADER, HEADER_LAYOUT = struct.Struct("2sBBI4I"), struct.Struct("2I")
 LAYOUT = struct.Struct("BBH")  # struct btf_layout, one for each kind from 0 on
 
 
 class Header(NamedTuple):
-    """The sections of a blob, as (first byte, byte behind the last), and its byte order < or >."""
+    """The sections of a blob, as (first byte, byte after the last), and its byte order < or >."""
 
     order: str
     types: tuple[int, int]
@@ -76,7 +76,7 @@ class Header(NamedTuple):
 
 
 def header(data: "Buffer", source: str) -> Header:
-    """Read and check struct btf_header: its sections lie in the data, and not on each other."""
+    """Read and check struct btf_header: its sections are in the data and do not overlap."""
     view = memoryview(data)
     order = ORDERS.get(bytes(view[:2]))
     if order is None:
@@ -113,13 +113,13 @@ def _check(spans: list[tuple[int, int]], size: int, source: str) -> None:
 
 
 def is_split(data: "Buffer") -> bool:
-    """Tell whether a blob builds on another: its strings then do not begin with the empty one."""
+    """Does this blob build on another? Then its strings do not begin with the empty one."""
     start, end = header(data, "BTF").strings
     return bytes(memoryview(data)[start:end][:1]) != b"\0"
 
 
 def kinds(data: "Buffer", header: Header, source: str) -> tuple[Kind, ...]:
-    """Return the kinds this blob can hold: those known here, then those its layout describes."""
+    """Return the kinds this blob can have: those known here, then those its layout describes."""
     start, end = header.layout
     rows = struct.Struct(header.order + LAYOUT.format).iter_unpack(memoryview(data)[start:end])
     found = list(KINDS)

@@ -1,6 +1,6 @@
-"""The bytes of a file, inflated where they are compressed: gzip, xz, zstd, bzip2, lzma, lz4.
+"""The bytes of a file, inflated if they are compressed: gzip, xz, zstd, bzip2, lzma, lz4.
 
-Nothing here may inflate without a limit: a hostile megabyte of zstd makes terabytes. Only the
+Nothing here may inflate without a limit: a hostile megabyte of zstd inflates to terabytes. Only the
 decompressor that a file needs is imported.
 """
 
@@ -16,12 +16,12 @@ from runstate_abi.layouts.model import WitnessError
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
-# A file that cannot be mapped (sysfs, on older kernels) is read, but no more than this.
+# A file that cannot be mapped (sysfs, on older kernels) is read up to this size.
 READ_MAX = 64 << 20
 LIMIT = 400 << 20  # a kernel with its debug info is 360 MB; what is inflated stays below 512 MB
 STREAM_MAX = 8 << 30  # Debian's kernels with all debug info: a package of 5 GB
 PIECE = 1 << 20
-# zlib and zstandard inflate whatever one call is given, and zstd makes 128 KiB of four bytes.
+# zlib and zstandard inflate all that one call gets, and zstd makes 128 KiB of four bytes.
 SLICE = 512
 XZ_MEMORY = 256 << 20  # kernels are compressed with a dictionary of 128 MiB
 
@@ -35,14 +35,12 @@ class Compression(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """A file's bytes, inflated; ``compressed`` names the compression, "" if there was none."""
-
     data: memoryview
-    compressed: str
+    compressed: str  # the name of the compression, "" if there was none
 
 
 def contents(path: str) -> Contents:
-    """Return the bytes of a regular file; WitnessError says in one line why they cannot be had."""
+    """Return the bytes of a regular file (WitnessError: they cannot be read)."""
     data = memoryview(mapped(path))
     how = compression(data)
     return Contents(inflate(data, how, path), how.name) if how else Contents(data, "")
@@ -70,21 +68,20 @@ def mapped(path: str) -> mmap.mmap | bytes:
 
 
 def sha256(path: str) -> str:
-    """Return the SHA-256 of a file as it is on disk, in hex (WitnessError)."""
     import hashlib
 
     return hashlib.sha256(mapped(path)).hexdigest()
 
 
 def compression(data: Buffer) -> Compression | None:
-    """Tell how data is compressed from its first bytes; None if it is not."""
+    """Return how data is compressed, by its first bytes; None if it is not."""
     return next((known for known in COMPRESSIONS if data[: len(known.magic)] == known.magic), None)
 
 
 def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT) -> memoryview:
-    """Return what ``data`` inflates to, ``limit`` bytes at most; what follows it is ignored.
+    """Return the inflated ``data``, at most ``limit`` bytes; bytes after the end of it are ignored.
 
-    Raises WitnessError if the data is corrupt, ends early, or needs what is not installed.
+    WitnessError if the data is corrupt, ends early, or needs a package that is not installed.
     """
     found = bytearray()
     for piece in unpacked(cut(data), how, source, several=False):
@@ -95,17 +92,16 @@ def inflate(data: memoryview, how: Compression, source: str, limit: int = LIMIT)
 
 
 def cut(data: memoryview) -> Iterator[memoryview]:
-    """Yield the data in pieces of PIECE bytes."""
     return (data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
 def unpacked(
     pieces: Iterable[Buffer], how: Compression, source: str, several: bool = True
 ) -> Iterator[bytes]:
-    """Yield what the pieces inflate to, never much more than PIECE at a time.
+    """Yield the inflated pieces, never much more than PIECE at a time.
 
-    xz and gzip files may be put together, so what follows the end of a stream is another one,
-    unless ``several`` says otherwise. Raises WitnessError as inflate() does.
+    xz and gzip files may be concatenated, so what follows the end of a stream is another one,
+    unless ``several`` is False. WitnessError as for inflate().
     """
     try:
         yield from _unpacked(pieces, how, source, several)
@@ -140,14 +136,13 @@ def _unpacked(
 
 
 class Stream:
-    """Bytes in order, each counted: ``exactly`` never gives fewer than asked."""
+    """Bytes in order, each counted: ``exactly`` never returns fewer than asked for."""
 
     def __init__(self, pieces: Iterator[bytes], path: str) -> None:
         self.pieces, self.path, self.rest, self.total = pieces, path, b"", 0
 
     @property
     def passed(self) -> int:
-        """How many bytes have been taken out of the stream."""
         return self.total - len(self.rest)
 
     def exactly(self, size: int) -> bytes:
@@ -167,13 +162,12 @@ class Stream:
         return b"".join(parts)
 
     def skip(self, size: int) -> None:
-        """Pass over ``size`` bytes."""
         while size:
             size -= len(self.exactly(min(size, PIECE)))
 
 
 def inflated(pieces: Iterator[bytes], path: str) -> Iterator[bytes]:
-    """Yield what the pieces inflate to, or themselves; none is much larger than PIECE."""
+    """Yield the inflated pieces, or the pieces themselves; none is much larger than PIECE."""
     first = next(pieces, b"")
     how = compression(first)
     every = chain((first,), pieces)
@@ -186,7 +180,7 @@ def _opened(how: Compression, source: str) -> Any:
     return how.opened()
 
 
-# Yields what the data inflate to, in pieces of bounded size; returns what follows the stream's end.
+# Yields the inflated data in pieces of bounded size; returns what follows the end of the stream.
 def _bounded(stream: Any, data: Buffer) -> Generator[bytes, None, bytes]:
     if hasattr(stream, "needs_input"):  # lzma, bz2 and Python 3.14's zstd
         yield stream.decompress(data, PIECE)
@@ -264,5 +258,5 @@ COMPRESSIONS = (
     Compression("lz4",   b"\x04\x22\x4d\x18",  lambda: import_module("lz4.frame").LZ4FrameDecompressor()),
 )
 # fmt: on
-# What compressed sections of ELF files are; its two bytes are too few to tell a file by.
+# Compressed sections of ELF files. Two bytes of magic are too few to recognise a file.
 ZLIB = Compression("zlib", b"\x78", lambda: import_module("zlib").decompressobj())

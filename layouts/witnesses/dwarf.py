@@ -1,8 +1,8 @@
-"""The witness of a compiler's full debug info: what DWARF says about a struct.
+"""A compiler's full debug info as a witness: what DWARF says about a struct.
 
-A vmlinux, a kvm.ko or another relocatable object, xen-syms, a user's own .o: DWARF 2 to 5, split
-or not. Compilers of C record no alignment. observe() reads with dwarf_entries.py; read() hands the
-file to drgn, an extra, which judge asks about functions.
+The file is a vmlinux, a kvm.ko or another relocatable object, xen-syms, or the user's own .o: DWARF
+2 to 5, split or not. C compilers record no alignment. observe() uses dwarf_entries.py. read() gives
+the file to drgn, an extra, which judge asks about functions.
 """
 
 import os
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 EXTRA = "its DWARF needs drgn: pip install 'runstate-abi[dwarf]'"
 SECTIONS = (".debug_info", ".zdebug_info", ".debug_info.dwo")
 
-# Bounds that no honest file comes near.
+# Limits that no honest file comes near.
 DEPTH_MAX = 8  # anonymous struct in anonymous struct
 HOPS_MAX = 32  # typedef of const of typedef ...
 MEMBERS_MAX = 1024
@@ -53,11 +53,9 @@ PLUS_UCONST = 0x23  # DW_OP_plus_uconst, how DWARF 2 says where a member is
 
 
 class Source(NamedTuple):
-    """A file with DWARF: ``compressed`` says how its bytes were compressed, "" if they were not."""
-
     path: str
     file: elf.Elf
-    compressed: str
+    compressed: str  # how its bytes were compressed, "" if they were not
 
 
 def opened(path: str) -> Source | None:
@@ -76,7 +74,7 @@ def opened(path: str) -> Source | None:
     return source if any(_has_bytes(source.file, name) for name in SECTIONS) else None
 
 
-# A file that separated its debug info has the section's header and none of its bytes.
+# If the debug info was separated, the file has the section's header but not its bytes.
 def _has_bytes(file: elf.Elf, name: str) -> bool:
     try:
         return bool(file.section(name))
@@ -85,7 +83,7 @@ def _has_bytes(file: elf.Elf, name: str) -> bool:
 
 
 def description(source: Source) -> str:
-    """Return what the file is, for a person: ``kernel module (ELF64 x86-64, xz)``."""
+    """Return a description of the file: ``kernel module (ELF64 x86-64, xz)``."""
     is_elf = source.file.data[: len(elf.MAGIC)] == elf.MAGIC
     kind = "kernel module" if source.file.is_module else "ELF file" if is_elf else "PE file"
     what = source.file.description if is_elf else source.file.description.partition(" ")[2]
@@ -93,10 +91,10 @@ def description(source: Source) -> str:
 
 
 def observe(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
-    """Return what the DWARF of a file says of each ``struct name``: every definition, once.
+    """Return what the DWARF of a file says about each ``struct name``: every definition, once.
 
-    A typedef's name will do, and a struct in a namespace. Raises WitnessError for DWARF that is
-    damaged, for split DWARF whose .dwo file is missing, and for a struct with bitfields or unions.
+    A typedef's name is accepted, and a struct in a namespace. WitnessError for damaged DWARF, for
+    split DWARF whose .dwo file is missing, and for a struct with bitfields or unions.
     """
     try:
         return _observed(source, names, abi)
@@ -120,7 +118,7 @@ def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
         layouts = dict.fromkeys(layout for half in halves for layout in _named(half, name, abi))
         found += layouts
         missing += [] if layouts else [name]
-    # Nobody knows what the units define that are not here.
+    # The units that are missing may define more.
     if lost:
         raise WitnessError(f"{source.path}: split DWARF file {lost[0]} not found")
     return Layouts("dwarf", source.path, tuple(found), tuple(missing))
@@ -160,15 +158,15 @@ def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:
 
 
 def read(source: Source) -> "drgn.Program":
-    """Hand the file to drgn (WitnessError: no drgn, or nothing that it can read)."""
+    """Give the file to drgn (WitnessError: no drgn, or nothing that it can read)."""
     try:
         import drgn
     except ImportError:
         raise WitnessError(f"{source.path}: {EXTRA}") from None
     log: list[str] = []
     program = drgn.Program()
-    # Program.load_debug_info() passes over a file without a build-id in silence; a module of our
-    # own that is made to take the file does not.
+    # Program.load_debug_info() silently skips a file without a build-id; a module that is forced to
+    # use the file does not.
     module = program.extra_module(source.path, create=True)
     try:
         with _log_of_drgn(log), _file(source) as file:
@@ -181,7 +179,7 @@ def read(source: Source) -> "drgn.Program":
     return program
 
 
-# drgn says on Python's log what it passes over; here it is kept, and goes no further.
+# drgn logs what it skips. These lines are kept, and not passed on.
 @contextmanager
 def _log_of_drgn(lines: list[str]) -> Iterator[None]:
     import logging
@@ -198,7 +196,7 @@ def _log_of_drgn(lines: list[str]) -> Iterator[None]:
         logger.removeFilter(keep)
 
 
-# The bytes as an open file: the source itself, or what it inflates to.
+# The bytes as an open file: the source itself, or its inflated contents.
 @contextmanager
 def _file(source: Source) -> Iterator[IO[bytes]]:
     if not source.compressed:
@@ -223,8 +221,8 @@ def _layout(entries: Entries, seen: Entry, name: str, abi: Abi) -> Layout:
         raise WitnessError(f"{refuse}{error}") from None
 
 
-# The members of a struct that begins at byte `start`; those of an anonymous struct, and of a class
-# that it inherits from, are its own.
+# The members of a struct that begins at byte `start`, with those of anonymous structs and of base
+# classes.
 def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) -> Iterator[Field]:
     for count, member in enumerate(entries.children(seen)):
         if count > MEMBERS_MAX or depth > DEPTH_MAX:
@@ -343,7 +341,7 @@ def _kind(entries: Entries, member: Entry, seen: Entry) -> tuple[str, bool | Non
     return (model.BIG_ENDIAN if big else model.INTEGER), signed
 
 
-# clang names the integer that it is; older compilers leave it to the values.
+# clang names the integer type; with older compilers the values decide.
 def _is_signed_enumeration(entries: Entries, seen: Entry) -> bool:
     integer, _, _ = _resolved(entries, entries.type_of(seen))
     if integer:

@@ -1,11 +1,11 @@
 """DWARF's entries, as far as a struct needs them: found by name, and read one at a time.
 
 A kernel's .debug_info is 300 MB, and a struct's name is in few of its units. This reader searches
-for references to the name's place in the string section, and then walks through the entries of the
-units that have one: only an entry that is found so, and has that name, counts. DWARF 2 to 5, 32 and
-64 bits, both byte orders, compressed sections, relocatable files and the other half of split DWARF.
+for references to the name's place in the string section, and then walks the entries of the units
+that have one. Only an entry that is found so, and has that name, counts. It reads DWARF 2 to 5, 32
+and 64 bits, both byte orders, compressed sections, relocatable files and .dwo files.
 
-A form that is not known is an error where a struct needs it: its length must not be guessed.
+A form that is not known is an error if a struct needs it: its length must not be guessed.
 """
 
 import os
@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
 
-# Bounds that no honest file comes near, so that a hostile one costs no more.
+# Limits that no honest file comes near, so that a hostile one costs no more.
 UNITS_MAX, PLACES_MAX, ENTRIES_MAX = 1 << 17, 1 << 16, 1 << 22
 STRINGS_MAX, ABBREVIATIONS_MAX = 64, 1 << 22
-WORDS = {4: "I", 8: "Q"}  # of the module struct, by their size in bytes
+WORDS = {4: "I", 8: "Q"}  # the letters of the module struct, by size in bytes
 
 # DWARF 5, 7.5.3 (tags), 7.5.4 (attributes), 7.5.5 (forms); the last two tables of GNU's are split
 # DWARF as version 4 had it, and dwz.
@@ -53,19 +53,14 @@ SCOPES = (STRUCTURE, CLASS, UNION, NAMESPACE)
 
 
 class Abbreviation(NamedTuple):
-    """What an entry of one code consists of: (attribute, form, value that needs no bytes).
-
-    ``size`` is how many bytes all of it has in its unit, None if its bytes say so themselves.
-    """
-
     tag: int
     children: bool
-    attributes: tuple[tuple[int, int, int], ...]
-    size: int | None
+    attributes: tuple[tuple[int, int, int], ...]  # (attribute, form, value that needs no bytes)
+    size: int | None  # of such an entry in bytes, None if it depends on its bytes
 
 
 class Unit(NamedTuple):
-    """A unit: where its header, its first entry and its end are; the sizes that it decides."""
+    """A unit: where its header, its first entry and its end are, and the sizes that it decides."""
 
     start: int
     first: int
@@ -81,29 +76,25 @@ class Unit(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry (DIE): ``attributes`` by number, as (form, value); ``end`` is behind them."""
-
     unit: Unit
     start: int
     tag: int
     children: bool
-    attributes: dict[int, tuple[int, Any]]
-    end: int
+    attributes: dict[int, tuple[int, Any]]  # number -> (form, value)
+    end: int  # the offset after the attributes
 
     def get(self, attribute: int) -> Any:
-        """Return the value of an attribute, None if the entry does not have it."""
         return self.attributes.get(attribute, (0, None))[1]
 
 
 class Entries:
     """The DWARF of one ELF file. Abbreviations are read once and kept.
 
-    ``supplement`` is the file into which dwz moved what several files have. An entry may be one of
-    its entries: each unit knows the Entries that it is of.
+    ``supplement`` is the file into which dwz moved the entries that several files share. An entry
+    may be one of these: the unit of each entry has its owner.
     """
 
     def __init__(self, file: elf.Elf, path: str, supplement: "Entries | None" = None) -> None:
-        """Find the sections and the units (WitnessError)."""
         self.supplement = supplement
         self.path, self.byteorder, self.order = path, file.byteorder, file.order
         self.split = file.has(".debug_info.dwo")
@@ -127,7 +118,7 @@ class Entries:
     def named(self, name: str) -> Iterator[Entry]:
         """Yield every struct, class, union and typedef of this name, declarations too.
 
-        ``namespace::name`` is one inside others; a leading ``crate`` of Rust is any crate.
+        ``namespace::name`` is a name in a namespace. ``crate::`` of Rust is any crate.
         """
         *scope, name = name.removeprefix("crate::").split("::")
         for entry in self._named(name):
@@ -183,7 +174,7 @@ class Entries:
         return list(filter(None, above))
 
     def children(self, entry: Entry) -> Iterator[Entry]:
-        """Yield the entries right below one, in their order."""
+        """Yield the direct children of an entry, in order."""
         at, depth, info = entry.end, 0, entry.unit.owner.info
         while entry.children and at < entry.unit.end:
             if info[at] == 0:
@@ -197,7 +188,7 @@ class Entries:
             at, depth = child.end, depth + child.children
 
     def type_of(self, entry: Entry, attribute: int = TYPE) -> Entry | None:
-        """Return the entry of a type that another refers to; None is void."""
+        """Return the entry of the type that an entry refers to; None is void."""
         form, value = entry.attributes.get(attribute, (0, None))
         if value is None:
             return None
@@ -215,7 +206,6 @@ class Entries:
         raise WitnessError(f"{self.path}: its DWARF refers to a type that is not in this file")
 
     def name(self, entry: Entry) -> str:
-        """Return an entry's name, "" if it has none."""
         return self.text(entry, NAME)
 
     def text(self, entry: Entry, attribute: int) -> str:
@@ -285,7 +275,7 @@ class Entries:
             raise WitnessError(f"{self.path}: its DWARF is damaged: no unit at {place:#x}")
         return self.units[number]
 
-    # Where the name stands in .debug_info, or the offset of one of these strings.
+    # Where the name is in .debug_info, or the offset of one of these strings.
     def _mentions(self, wanted: bytes, strings: list[int]) -> Iterator[int]:
         patterns = [wanted]
         for width in {unit.width for unit in self.units} if strings else ():
@@ -313,8 +303,8 @@ class Entries:
             if bisect_left(hits, base) < bisect_left(hits, end):
                 yield unit
 
-    # (first byte, byte behind) of each entry of a NAMED tag that begins before `last`: only a walk
-    # from the unit's first entry on tells where entries begin.
+    # (first byte, byte after) of each entry of a NAMED tag that begins before `last`. Only a walk
+    # from the unit's first entry shows where entries begin.
     def _types(self, unit: Unit, last: int) -> Iterator[tuple[int, int]]:
         at, table, info = unit.first, self._table(unit), self.info
         for _ in range(ENTRIES_MAX):
@@ -364,7 +354,7 @@ class Entries:
             raw = self.info[at : at + size]
             if form == SIGNATURE:
                 return bytes(raw), at + size
-            # A flag without bytes is true because it is there.
+            # A flag without bytes is true by being present.
             return (int.from_bytes(raw, self.byteorder) if size else 1), at + size
         if form == STRING:
             return at, _end(self.info, at)
@@ -382,7 +372,7 @@ class Entries:
         return self.info[at : at + length], at + length
 
 
-# How many bytes a value of this form has; None if its bytes say so themselves.
+# The number of bytes of a value of this form, None if it depends on its bytes.
 def _size(unit: Unit, form: int) -> int | None:
     if form in OFFSETS:
         return unit.width
@@ -392,9 +382,10 @@ def _size(unit: Unit, form: int) -> int | None:
 
 
 def starts(pattern: bytes, data: Any) -> Iterator[int]:
-    """Yield where a pattern matches, overlapping matches too.
+    """Yield where a pattern matches, with overlaps.
 
-    re.finditer() goes on behind a match: four zero bytes amid two numbers would hide the number 0.
+    re.finditer() continues after a match: four zero bytes inside two numbers would hide the number
+    0.
     """
     search = re.compile(pattern, re.DOTALL).search
     hit = search(data)
@@ -406,7 +397,7 @@ def starts(pattern: bytes, data: Any) -> Iterator[int]:
 _NUL = re.compile(b"\0")
 
 
-# Behind the string that begins here.
+# The offset after the string that begins here.
 def _end(data: Any, at: int) -> int:
     found = _NUL.search(data, at)
     if not found:
@@ -435,7 +426,7 @@ def _abbreviations(data: Any, unit: Unit) -> Iterator[tuple[int, Abbreviation]]:
 
 
 def uleb(data: Any, at: int) -> tuple[int, int]:
-    """Return an unsigned LEB128 number and where it ends."""
+    """Return an unsigned LEB128 number and the offset after it."""
     value = shift = 0
     while True:
         byte = data[at]

@@ -1,8 +1,7 @@
-"""An ELF file's class, byte order, machine, sections and build-id: what the other readers need.
+"""An ELF file's class, byte order, machine, sections and build-id, for the other readers.
 
-ELF32 and ELF64, both byte orders, of 1 KB and of 400 MB: the data may be a file mapped into memory,
-and nothing is copied. Every field of the file is checked against the file's length before it is
-used.
+ELF32 and ELF64, both byte orders. The data may be a mapped file of 400 MB, and nothing is copied.
+Every field is checked against the file's length before it is used.
 """
 
 import struct
@@ -65,38 +64,35 @@ class Elf(NamedTuple):
 
     @property
     def abi(self) -> Abi | None:
-        """The ABI that class and machine stand for; None for one that ABIS does not have.
-
-        All that it has are little-endian.
+        """The ABI of this class and machine, None if ABIS has none. All of ABIS are
+        little-endian.
         """
         return abi_of_elf(self.elf_class, self.machine) if self.byteorder == "little" else None
 
     @property
     def order(self) -> str:
-        """The byte order as the module struct writes it."""
         return "<" if self.byteorder == "little" else ">"
 
     @property
     def is_module(self) -> bool:
-        """Whether this is a kernel module."""
         return self.type == ET_REL and self.has(".modinfo")
 
     @property
     def description(self) -> str:
-        """``ELF64 x86-64``, for a person."""
+        """``ELF64 x86-64``."""
         order = "" if self.byteorder == "little" else ", big-endian"
         machine = MACHINES.get(self.machine, f"machine {self.machine}")
         return f"ELF{self.elf_class} {machine}{order}"
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a section of this name, with bytes in the file or without."""
+        """Is there a section of this name, with or without bytes in the file?"""
         return bool(_named(self, name))
 
     def section(self, name: str) -> memoryview | None:
-        """Return the bytes of section ``name``; None if there is none, or none in this file.
+        """Return the bytes of section ``name``, None if there is none in this file.
 
-        A file of separated debug info keeps the headers of the sections that it left behind.
-        Raises WitnessError if the name is not unique or the section is compressed.
+        If debug info was separated, the headers of its sections stay in the file. WitnessError if
+        the name is not unique or the section is compressed.
         """
         found = [section for section in _named(self, name) if section.type != SHT_NOBITS]
         if len(found) > 1:
@@ -107,7 +103,7 @@ class Elf(NamedTuple):
 
 
 def parse(data: Buffer, source: str) -> Elf:
-    """Read the ELF header and the section table; WitnessError says which of them is wrong."""
+    """Read the ELF header and the section table (WitnessError: one of them is wrong)."""
     view = memoryview(data)
     if bytes(view[:4]) != MAGIC:
         raise WitnessError(f"{source}: not an ELF file")
@@ -124,7 +120,7 @@ def parse(data: Buffer, source: str) -> Elf:
     return Elf(source, view, elf_class, byteorder, type_, machine, sections, names)
 
 
-# The section table; no section may end behind the file.
+# The section table; no section may end after the file.
 def _sections(
     view: memoryview, source: str, row: struct.Struct, offset: int, entry: int, count: int
 ) -> tuple[Section, ...]:
@@ -159,7 +155,7 @@ def _names(view: memoryview, source: str, sections: tuple[Section, ...], index: 
     return view[sections[index].offset : sections[index].offset + sections[index].size]
 
 
-# Compared in place: names are never cut out, so one that is not terminated costs nothing.
+# Compared in place: names are not cut out, so an unterminated name costs nothing.
 def _named(elf: Elf, name: str) -> list[Section]:
     wanted = name.encode() + b"\0"
     return [
@@ -170,7 +166,7 @@ def _named(elf: Elf, name: str) -> list[Section]:
 
 
 def build_id(elf: Elf) -> str | None:
-    """Return the linker's build-id in hex: a module's own note, or among a vmlinux's .notes."""
+    """Return the linker's build-id in hex: in a module's own note, or in a vmlinux's .notes."""
     for name in (".note.gnu.build-id", ".notes"):
         notes = elf.section(name)
         if notes is not None and (found := _build_id(notes, elf.order)):
@@ -178,7 +174,7 @@ def build_id(elf: Elf) -> str | None:
     return None
 
 
-# Notes are three words, a name and a description, each padded to four bytes.
+# A note is three words, a name and a description, each padded to four bytes.
 def _build_id(notes: memoryview, order: str) -> str | None:
     header = struct.Struct(order + "III")
     position = 0
@@ -193,10 +189,10 @@ def _build_id(notes: memoryview, order: str) -> str | None:
 
 
 def section_bytes(file: Elf, name: str) -> Any:
-    """Return the bytes of a section of debug info, inflated and relocated where they have to be.
+    """Return the bytes of a section of debug info, inflated and relocated if needed.
 
-    Those of several sections of one name, which an object has of types, one behind the other.
-    Nothing if there is no such section. WitnessError if they cannot be had.
+    Sections of one name (an object's types) are joined. Empty if there is none. WitnessError if
+    they cannot be read.
     """
     zipped = name.replace(".debug", ".zdebug")
     found = [
@@ -212,7 +208,7 @@ def _of_section(file: Elf, number: int, name: str) -> Any:
     row = file.sections[number]
     data: Any = file.data[row.offset : row.offset + row.size]
     if row.flags & SHF_COMPRESSED or name.startswith(".zdebug"):
-        # Behind an Elf64_Chdr, an Elf32_Chdr, or the older "ZLIB" and 8 bytes of size.
+        # It follows an Elf64_Chdr, an Elf32_Chdr, or the older "ZLIB" and 8 bytes of size.
         data = data[24 if row.flags & SHF_COMPRESSED and file.elf_class == 64 else 12 :]
         data = inflate(data, compression(data) or ZLIB, f"{file.source}: {name}")
     if file.type == ET_REL:
@@ -243,7 +239,7 @@ def _relocate(data: bytearray, file: Elf, relocations: Section) -> None:
         put[size](data, place, symbols[info >> shift] + old & (1 << 8 * size) - 1)
 
 
-# The entries of a section that is a table; what is left at its end is no entry.
+# The entries of a section that is a table; an incomplete one at its end is dropped.
 def _entries(file: Elf, number: int, form: str) -> Iterator[tuple[Any, ...]]:
     row, section = struct.Struct(file.order + form), file.sections[number]
     return row.iter_unpack(file.data[section.offset :][: section.size // row.size * row.size])

@@ -1,8 +1,8 @@
-"""Kernel files as witnesses: which of them belong together, what each says, what none of them has.
+"""Kernel files as witnesses: which belong together, what each says, what all of them lack.
 
-A vmlinux and the kvm.ko built with it are asked together: the module's BTF is split and counts on
-from the kernel's, and KVM's compat struct is in the module alone. Files that have DWARF and no BTF
-(xen-syms, a compiler's object) are asked together too. A file that has both is asked for both.
+A vmlinux and the kvm.ko built with it are asked together: the module's BTF is split and continues
+the kernel's, and KVM's compat struct is only in the module. Files with DWARF and without BTF
+(xen-syms, a compiler's object) are asked together too. A file with both is asked for both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,23 +33,16 @@ DWARF = "dwarf"
 
 
 class Settings(NamedTuple):
-    """How to read the files: ``abi`` if a person gave one, and the base given for split BTF.
-
-    ``allowed`` are the structs and witnesses that may be missing, ``mirrors`` the structs that are
-    looked for under other names.
-    """
-
-    abi: Abi | None = None
-    btf_base: str | None = None
-    allowed: frozenset[str] = frozenset()
-    mirrors: Mirrors = AS_CLAIMED
+    abi: Abi | None = None  # if the user gave one
+    btf_base: str | None = None  # given for split BTF
+    allowed: frozenset[str] = frozenset()  # structs and witnesses that may be missing
+    mirrors: Mirrors = AS_CLAIMED  # the structs that are looked for under other names
 
     def names(self) -> tuple[tuple[str, str], ...]:
         """Return (name in the file, claim's name) of each struct that is looked for."""
         return self.mirrors.structs or tuple((name, name) for name in RUNSTATE_STRUCTS)
 
     def unchecked(self, path: str, why: str, witness: str = WITNESS) -> Finding:
-        """Return the Finding of a file that could not be asked."""
         return unchecked(witness, path, why, witness not in self.allowed)
 
 
@@ -60,30 +53,23 @@ class Group(NamedTuple):
     readings: tuple[btf.Btf, ...]
 
     def with_(self, image: KernelImage, reading: btf.Btf) -> "Group":
-        """Return the group with one more file."""
         return Group((*self.images, image), (*self.readings, reading))
 
 
 class DebugInfo(NamedTuple):
-    """The debug info of one file: ``abi`` is None where no ABI here is that of its machine.
-
-    ``machine`` is then what the file says, "" if it does not say. ``kind`` and ``build_id`` tell a
-    person which file it is. ``base`` is the file that its split BTF was read with.
-    """
-
     witness: str
     path: str
-    abi: Abi | None
-    machine: str
-    kind: str
+    abi: Abi | None  # None if no ABI here is that of its machine
+    machine: str  # what the file then says, "" if it says nothing
+    kind: str  # which file it is, for the user, together with ``build_id``
     build_id: str | None
     observe: Callable[[Sequence[str], Abi], Layouts]
-    base: str = ""
+    base: str = ""  # the file that its split BTF was read with
     note: str = ""
 
 
 def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding]:
-    """Yield one Finding per file and kind of debug info, saying what a group of files lacks."""
+    """Yield one Finding per file and kind of debug info, with what is missing from a group."""
     images: list[KernelImage] = []
     bare: list[dwarf.Source] = []
     unread: dict[str, str] = {}
@@ -97,7 +83,7 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
             continue
         except WitnessError as error:
             complaint = str(error)
-        # Not inside the except: the exception holds all that was inflated.
+        # Not inside the except: the exception keeps all inflated data alive.
         source = _dwarf_alone(path)
         # Damaged BTF is reported even if the file has DWARF too.
         if source is None or has_btf:
@@ -123,7 +109,7 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
             yield from _asked_of_group(group, list(unread), settings)
 
 
-# What makes a file unreadable for DWARF has made it unreadable for BTF, which is reported.
+# If a file is unreadable for DWARF, it was unreadable for BTF, which is reported.
 def _dwarf_alone(path: str) -> "dwarf.Source | None":
     from runstate_abi.layouts.witnesses import dwarf
 
@@ -167,8 +153,8 @@ def _add(groups: list[Group], image: KernelImage, reading: btf.Btf) -> None:
     groups.append(Group((image,), (reading,)))
 
 
-# A module fits one base: with any other its names and type ids point nowhere, which btf notices.
-# One that brings a distilled base can be read by itself, in a group that has no kernel.
+# A module fits one base. With any other its names and type ids are wrong, which btf detects.
+# A module with a distilled base can be read alone, in a group without a kernel.
 def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf.Btf]:
     if image.distilled_base and not bases:
         return -1, vmlinuz.read_btf(image)
@@ -185,7 +171,7 @@ def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf
 
 
 def _asked_of_group(group: Group, unread: Sequence[str], settings: Settings) -> Iterator[Finding]:
-    # A base that was only given to resolve a module is not itself asked.
+    # A base that was only given to resolve a module is not asked itself.
     readings = group.readings[len(group.readings) - len(group.images) :]
     findings: list[Finding] = []
     for image, reading in zip(group.images, readings, strict=True):
@@ -201,7 +187,7 @@ def _asked_of_group(group: Group, unread: Sequence[str], settings: Settings) -> 
     yield from _with_missing(findings, asked, modules, unread, settings)
 
 
-# Structs that none of the files has are reported once, on the last Finding.
+# Structs missing from all files are reported once, on the last Finding.
 def _with_missing(
     findings: list[Finding],
     paths: Sequence[str],
@@ -210,7 +196,7 @@ def _with_missing(
     settings: Settings,
 ) -> list[Finding]:
     found = {layout.name for finding in findings for layout in finding.found}
-    # Nobody knows what a file has that could not be asked.
+    # A file that could not be asked may have more structs.
     asked = [finding for finding in findings if finding.abi]
     if not asked:
         return findings
@@ -293,13 +279,12 @@ def _asked(info: DebugInfo, settings: Settings) -> Finding:
 
 
 def identity(path: str, build_id: str | None) -> str:
-    """Return the first 12 digits of a file's build-id or, where it has none, of its SHA-256."""
+    """Return the first 12 digits of a file's build-id or, if it has none, of its SHA-256."""
     return f"build-id {build_id[:12]}" if build_id else f"sha256 {sha256(path)[:12]}"
 
 
-# The sizes of KVM's own copies, once for each way the file defines them: a name may be defined
-# more than once. Xen, and a kernel without KVM, has none; then the conditions that mention them
-# are about what KVM's source declares.
+# The sizes of KVM's own copies, once for each definition in the file. Xen, and a kernel without
+# KVM, has none. Then the conditions that mention them use what KVM's source declares.
 def _kvm_copies(info: DebugInfo, abi: Abi) -> tuple[list[dict[str, int]], str]:
     declared = "sizeof(vx->...) is what KVM's source declares: "
     try:

@@ -1,9 +1,9 @@
-"""Kernels in Debian packages and tarballs, streamed: only the files that are wanted reach the disk.
+"""Kernels in Debian packages and tarballs, streamed: only the wanted files are written to disk.
 
-A kernel package has 100 MB and more, of which the kernel and kvm.ko are 12: ar, then xz, zstd or
-gzip, then tar are read as a stream, to its end: a second kernel may stand behind the first.
+A kernel package has 100 MB and more, of which the kernel and kvm.ko are 12. ar, then xz, zstd or
+gzip, then tar are read as a stream, to its end, because there may be a second kernel.
 
-Every length has a limit, and a name from an archive must never become a path.
+Every length has a limit, and a name from an archive never becomes a path.
 """
 
 import os
@@ -29,7 +29,7 @@ WANTED = re.compile(
     r"(vmlinu[xz].*|Image(\..*)?|kvm(-intel|-amd)?\.ko(\.(xz|zst|gz|debug))?|xen-syms.*)"
 )
 NAMED_SO = re.compile(r"\.(u?deb|tar(\.\w+)?|tgz|txz|tzst|tbz2?)$")
-# What a build leaves beside them, the decompressor's own ELF file above all.
+# Other files of a build, above all the decompressor's own ELF file.
 UNWANTED = re.compile(
     r"(.*/)?(boot/compressed/vmlinux|[^/]*\.(o|a|h|lds|bin|syms|map|config|efi|signed|sig|p7[bcs])"
     r"(\.(gz|xz|zst))?)"
@@ -44,7 +44,9 @@ class Extracted(NamedTuple):
 
 
 def is_archive(path: str) -> bool:
-    """Tell a package or a tarball from its first bytes; a compressed or damaged one by its name."""
+    """Recognise a package or a tarball by its first bytes; a compressed or damaged one by its
+    name.
+    """
     if not os.path.isfile(path):
         return False
     start = first_bytes(path)
@@ -54,7 +56,7 @@ def is_archive(path: str) -> bool:
 
 
 def first_bytes(path: str) -> bytes:
-    """Return what a file begins with; nothing if it cannot be read."""
+    """Return the first bytes of a file; none if it cannot be read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
             return file.read(START) or b""
@@ -63,9 +65,9 @@ def first_bytes(path: str) -> bytes:
 
 
 def begins_like_a_kernel(start: bytes) -> bool:
-    """Tell a kernel image or a BTF blob of any name from its first START bytes.
+    """Recognise a kernel image or a BTF blob of any name by its first START bytes.
 
-    ELF files are not told so, or every program would be a kernel.
+    ELF files are not recognised, or every program would count as a kernel.
     """
     if start[: len(elf.MAGIC)] == elf.MAGIC or compression(start):
         return False
@@ -77,12 +79,12 @@ def begins_like_a_kernel(start: bytes) -> bool:
 
 
 def wanted(member: str) -> bool:
-    """Tell from its name whether a file in an archive or a folder can be asked."""
+    """Can a file in an archive or a folder be asked, by its name?"""
     return bool(WANTED.fullmatch(os.path.basename(member))) and not UNWANTED.fullmatch(member)
 
 
 def extract(path: str, folder: str) -> list[Extracted]:
-    """Write the wanted files of a package or tarball into ``folder``; WitnessError."""
+    """Write the wanted files of a package or tarball into ``folder`` (WitnessError)."""
     found: list[Extracted] = []
     try:
         with open(path, "rb") as file:
@@ -106,7 +108,7 @@ def _kept(
 ) -> Extracted:
     if size > FILE_MAX:
         raise WitnessError(f"{stream.path}: {member} has {size} bytes, over {FILE_MAX}")
-    # Named by its place in the archive: a name from there could lead anywhere.
+    # The name is its number in the archive: a name from there could be any path.
     target = os.path.join(folder, str(number))
     with open(target, "wb") as out:
         out.write(start)
@@ -125,7 +127,7 @@ def _tar_stream(file: IO[bytes], path: str) -> Stream:
     return Stream(inflated(_pieces(file, size), path), path)
 
 
-# A .deb is an ar archive: leave the file at its data.tar and return that one's size.
+# A .deb is an ar archive: go to its data.tar and return its size.
 def _data_of_package(file: IO[bytes], path: str) -> int:
     file.seek(len(AR_MAGIC))
     for number in range(16):
@@ -154,8 +156,8 @@ def _pieces(file: IO[bytes], size: int | None) -> Iterator[bytes]:
         yield piece
 
 
-# POSIX.1-1988 ustar, GNU's and pax' long names. tarfile reads single headers here, and no archive:
-# it takes a long name of any length into memory, and a hostile one has gigabytes.
+# POSIX.1-1988 ustar, GNU's and pax' long names. tarfile only reads single headers here: it would
+# read a long name of any length into memory, and a hostile one has gigabytes.
 def _members(stream: Stream, path: str) -> Iterator[tuple[str, int, Stream]]:
     import tarfile
 
@@ -185,7 +187,7 @@ def _members(stream: Stream, path: str) -> Iterator[tuple[str, int, Stream]]:
         long_name, long_size = "", None
 
 
-# ``length key=value\n``, again and again; the length counts its own digits.
+# Repeated ``length key=value\n``; the length includes its own digits.
 def _pax(text: bytes, name: str) -> tuple[str, int | None]:
     size = None
     while match := re.match(rb"(\d{1,9}) ", text):
@@ -201,7 +203,7 @@ def _pax(text: bytes, name: str) -> tuple[str, int | None]:
 
 @contextmanager
 def unpacked(binary: str, btf: str) -> Iterator[tuple[str, str]]:
-    """Give the paths of code and debug info, out of packages if that is what was named.
+    """Give the paths of code and debug info, extracted if they are packages.
 
     One package may hold both. WitnessError if a package has no such file.
     """

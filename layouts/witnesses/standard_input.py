@@ -1,7 +1,7 @@
-"""Standard input as a file: what ``runstate check -`` is told to ask.
+"""Standard input as a file, for ``runstate check -``.
 
-The readers map files and look into them more than once, so what comes through a pipe is kept in
-memory, never on the disk, under a name that they can open. No finding may have that name in it.
+The readers map files and read them more than once. So the bytes of a pipe are kept in memory, never
+on disk, under a path that they can open. This path must not appear in a finding.
 """
 
 import os
@@ -19,9 +19,9 @@ NAME = "standard input"
 
 @contextmanager
 def as_file() -> Iterator[str]:
-    """Read standard input to its end and lend the path of a file in memory (WitnessError).
+    """Read standard input to its end and give the path of a file in memory (WitnessError).
 
-    A WitnessError that mentions the path is raised with NAME in its place.
+    In a WitnessError that mentions the path, it is replaced by NAME.
     """
     if not hasattr(os, "memfd_create"):
         raise WitnessError(f"{NAME}: it cannot be kept in memory here: give the file by its name")
@@ -35,7 +35,7 @@ def as_file() -> Iterator[str]:
                 )
             file.write(piece)
         file.flush()
-        # By this process's number: a worker is another process.
+        # With this process's number, because a worker is another process.
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         try:
             yield path
@@ -44,6 +44,6 @@ def as_file() -> Iterator[str]:
 
 
 def unnamed(finding: Finding, path: str) -> Finding:
-    """Return what was found in the file at ``path`` as what was found in standard input."""
+    """Return a finding about the file at ``path`` as one about standard input."""
     known = finding._replace(path="") if finding.path == path else finding
     return relabelled(known, {path: NAME, os.path.realpath(path): NAME})

@@ -1,6 +1,6 @@
-"""Ask witnesses about the structs and compare what they say with the claims: a Finding for each.
+"""Ask witnesses about the structs and compare their answers with the claims: a Finding for each.
 
-What a witness could not be asked must be in its Finding, as NotChecked.
+What a witness could not be asked is in its Finding, as NotChecked.
 """
 
 import os
@@ -42,7 +42,7 @@ def holding(
     assumed: bool = False,
     mirrors: Mirrors = AS_CLAIMED,
 ) -> Finding:
-    """Compare every definition that a witness has with the claim of its name."""
+    """Compare every definition of a witness with the claim of its name."""
     found = tuple(layout for layout in seen.found if layout.name in claims)
     claims = {name: mirrors.claimed(layout) for name, layout in claims.items()}
     names = dict(mirrors.members)
@@ -72,12 +72,12 @@ def holding(
     )
 
 
-# A sign changes no byte, and KVM's own selftest has an unsigned state: a note, and no difference.
+# a sign changes no byte, and KVM's selftest has an unsigned state: so only a note
 SIGN = "signedness-mismatch"
 
 
-# Equality is by bytes, so a member in the place of padding is no difference; but it has a name,
-# and an update that clears or copies the padding does so to it.
+# Equality is by bytes, so a member in the place of padding is no difference. But an update that
+# clears or copies the padding changes that member.
 def _in_padding(claimed: Layout, seen: Layout) -> Iterator[str]:
     known = {row.name for row in claimed.rows}
     for row in seen.members:
@@ -105,7 +105,7 @@ def _by_other_names(claimed: Layout, seen: Layout) -> str:
     return f"struct {seen.name}: equal by bytes, only names differ: {' '.join(options)}"
 
 
-# A layout that contradicts its own ABI's claim but fits another's: the likeliest explanation.
+# A layout that contradicts its own ABI's claim but fits another's: a likely explanation.
 def _other_abi(seen: Layout) -> str:
     if seen.name not in RUNSTATE_STRUCTS:
         return ""
@@ -163,7 +163,7 @@ def encodings() -> Iterator[Finding]:
 
 
 def c_rule() -> Finding:
-    """Lay the members out by each ABI's C rule, natural and packed, and compare: one Finding."""
+    """Lay out the members by each ABI's C rule, natural and packed, and compare: one Finding."""
     findings = []
     for abi in ABIS:
         found = (
@@ -182,14 +182,14 @@ def c_rule() -> Finding:
 
 
 def compilers_here() -> tuple[str, ...]:
-    """Return the command lines to try: gcc and clang, 64-bit and 32-bit where the host is x86."""
+    """Return the compilers to try: gcc and clang, on x86 64-bit and 32-bit."""
     x86 = os.uname().machine in ("x86_64", "i686", "i586", "i386")
     flags = (" -m64", " -m32") if x86 else ("",)
     return tuple(name + flag for name in ("gcc", "clang") for flag in flags)
 
 
 def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) -> Iterator[Finding]:
-    """Yield what each compiler makes of our declarations; ``named`` ones must be there."""
+    """Yield each compiler's layouts of our declarations; if ``named``, it must exist."""
     import shutil
 
     from runstate_abi.layouts.witnesses import compiler
@@ -215,7 +215,7 @@ def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) ->
         )
 
 
-# A driver for 32-bit Windows that declares the struct as Xen's header does reads it 4 bytes off.
+# A 32-bit Windows driver that declares the struct as Xen's header does reads it 4 bytes off.
 def _as_guests_get_it(finding: Finding) -> Finding:
     native = any(x.name == NATIVE.name and x.size == NATIVE.size for x in finding.found)
     if finding.abi != "i386-windows" or not native:
@@ -230,7 +230,7 @@ def _as_guests_get_it(finding: Finding) -> Finding:
 def asked_of_header(
     command: str, header: str, mirrors: Mirrors, abi: Abi | None, is_rust: bool = False
 ) -> Finding:
-    """Return what a compiler makes of the user's own structs (WitnessError)."""
+    """Return a compiler's layouts of the user's own structs (WitnessError)."""
     from runstate_abi.layouts.witnesses import header as headers
     from runstate_abi.layouts.witnesses import rust
 
@@ -243,8 +243,8 @@ def asked_of_header(
     claims = CLAIMS[found_abi.name]
     found = tuple(layout for observed in seen for layout in observed.layouts.found)
     expected = claims.by_name()
-    # Both ways to declare the compat form are in use; whichever alignment is seen is compared
-    # with the way that has it, and anything else with KVM's.
+    # Two alignments of the compat form are in use. Xen's is compared with Xen's claim, any other
+    # with KVM's.
     if any(x.name == COMPAT.name and x.alignment == claims.compat_xen.alignment for x in found):
         expected[COMPAT.name] = claims.compat_xen
     names = ", ".join(name for name, _ in mirrors.structs)

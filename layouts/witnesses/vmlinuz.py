@@ -1,8 +1,8 @@
-"""Kernel images as they are shipped, opened to the BTF inside them.
+"""Kernel images as they are shipped, opened to get the BTF in them.
 
 A raw BTF blob, a vmlinux or module (ELF, plain or compressed), an x86 bzImage, an arm64 or riscv
-Image, an EFI zboot image, a unified kernel image. A file's kind is told from its bytes, never from
-its name.
+Image, an EFI zboot image, a unified kernel image. The bytes decide the kind of a file, never its
+name.
 """
 
 import mmap
@@ -17,12 +17,12 @@ from runstate_abi.layouts.witnesses.btf_blob import Btf
 from runstate_abi.layouts.witnesses.compressed import compression, contents, inflate
 
 DWARF_SECTIONS = (".debug_info", ".zdebug_info")
-# BPF programs that are built into a kernel bring BTF of some KiB; the kernel's own has megabytes.
+# BPF programs in a kernel have BTF of some KiB; the kernel's own has megabytes
 IMAGE_BTF_MIN = 256 << 10
-# How much in an image may look like a header of BTF, and how many of those are read to the end.
+# How many places may look like a header of BTF, and how many of these are read to the end.
 IMAGE_HEADERS, IMAGE_TRIES = 4096, 8
 
-# Documentation/arch/x86/boot.rst: where a bzImage says where its payload is. Protocol 2.08.
+# Documentation/arch/x86/boot.rst: the fields that locate the payload of a bzImage. Protocol 2.08.
 # fmt: off
 BOOT_SETUP_SECTORS = 0x1f1
 BOOT_MAGIC         = 0x202, b"HdrS"
@@ -37,7 +37,7 @@ ZBOOT_PAYLOAD      = 0x08
 
 
 class RawImage(NamedTuple):
-    """A kernel image that has no section table: where its magic number is, and its ABI."""
+    """A kernel image without a section table: where its magic number is, and its ABI."""
 
     name: str
     offset: int
@@ -63,35 +63,28 @@ UNREAD = (
 
 
 class KernelImage(NamedTuple):
-    """One file: ``btf`` is its BTF, never empty; ``abi`` is None where nothing says which.
-
-    ``foreign`` says what machine a file is for that has no ABI here, "" if that is not known.
-    ``distilled_base`` is the .BTF.base section that modules built out of tree bring along.
-    """
-
     path: str
     kind: str
-    abi: Abi | None
+    abi: Abi | None  # None if nothing says which
     build_id: str | None
-    btf: bytes | memoryview
-    distilled_base: bytes | memoryview = b""
+    btf: bytes | memoryview  # never empty
+    distilled_base: bytes | memoryview = b""  # the .BTF.base section in modules built out of tree
     is_module: bool = False
-    foreign: str = ""
+    foreign: str = ""  # the machine, if it has no ABI here, "" if that is not known
     has_dwarf: bool = False
 
     @property
     def split(self) -> bool:
-        """Whether its BTF builds on another's."""
         return btf_header.is_split(self.btf)
 
     @property
     def needs_base(self) -> bool:
-        """Whether its BTF builds on another's that it does not bring along."""
+        """Does its BTF build on another's that is not in the file?"""
         return self.split and not self.distilled_base
 
 
 def open_image(path: str) -> KernelImage:
-    """Open a kernel, a module or a BTF blob; WitnessError says in one line why it cannot be."""
+    """Open a kernel, a module or a BTF blob (WitnessError: it cannot be opened)."""
     image = _opened(path, *contents(path))
     start, end = btf_header.header(image.btf, path).types
     if start == end:
@@ -102,8 +95,8 @@ def open_image(path: str) -> KernelImage:
 def read_btf(image: KernelImage, base: Btf | None = None) -> Btf:
     """Return the reader of an image's BTF; ``base`` is the kernel's, for a module that needs it.
 
-    A module that brings a distilled base is read with that, since its types are numbered by it;
-    the types that it stands for must be in ``base`` (WitnessError), or the module would not load.
+    A module with a distilled base is read with that, because its types are numbered by it. The
+    types that it stands for must be in ``base`` (WitnessError), or the module would not load.
     """
     if not image.distilled_base:
         return Btf(image.btf, base if image.split else None, source=image.path)
@@ -219,7 +212,7 @@ def _from_pe(path: str, data: memoryview, compressed: str) -> KernelImage:
     return _of_elf(path, file, _kind("PE file", compressed))
 
 
-# What an image carries: (inflated, how it was compressed).
+# The payload of an image: (inflated, how it was compressed).
 def _payload(
     path: str, data: memoryview, start: int, size: int, name: str
 ) -> tuple[memoryview, str]:
@@ -235,8 +228,8 @@ def _payload(
     return inflate(payload, how, path), how.name
 
 
-# A raw image has no table of sections: its BTF is found by its header, and taken for the kernel's
-# if it can be read to its end. Of several the largest is the kernel's own.
+# A raw image has no section table. Its BTF is found by the header, and accepted if it can be read
+# to its end. The largest one is the kernel's own.
 def _scanned(path: str, data: memoryview, name: str) -> bytes:
     spans = sorted(_headers(data), key=lambda span: span[1] - span[0], reverse=True)
     for start, end in spans[:IMAGE_TRIES]:
@@ -249,9 +242,9 @@ def _scanned(path: str, data: memoryview, name: str) -> bytes:
     raise WitnessError(f"{path}: no BTF in this {name} (no debug info)")
 
 
-# Where something begins and ends that has the header of a large BTF blob.
+# The begin and end of everything that has the header of a large BTF blob.
 def _headers(data: memoryview) -> Iterator[tuple[int, int]]:
-    # A view has no find(): what it is a view of has.
+    # A view has no find(), but the object that it views has.
     whole = data.obj if isinstance(data.obj, mmap.mmap | bytearray) else bytes(data)
     if len(whole) != len(data):
         whole = bytes(data)

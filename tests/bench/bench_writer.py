@@ -64,7 +64,7 @@ def rows() -> list[tuple[str, float]]:
     memory = bytearray(2 * PAGE_SIZE)
     packer = struct.Struct("<I4xQ4Q")
     state, entry_time, times = VCPU.state, VCPU.entry_time, VCPU.times
-    overlay = ctypes_structs.overlay(NATIVE.name, memory, ONE_PAGE)
+    overlay = ctypes_structs.STRUCTS[NATIVE.name].from_buffer(memory, ONE_PAGE)
     found = [
         (
             "struct.pack_into",

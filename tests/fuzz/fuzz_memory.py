@@ -20,9 +20,8 @@ with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.witnesses import compressed
     from runstate_abi.tools.memory import containers, elfcore, json_view, sources, text_view
     from runstate_abi.tools.memory.area import LAYOUTS, excerpt, read_as
-    from runstate_abi.tools.memory.comparison import compare, deltas
     from runstate_abi.tools.memory.decision import decide
-    from runstate_abi.tools.memory.observations import observe
+    from runstate_abi.tools.memory.observations import compare, deltas, observe
     from runstate_abi.tools.memory.search import finding
     from runstate_abi.tools.memory.text import pasted as text
 

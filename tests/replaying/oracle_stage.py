@@ -113,7 +113,7 @@ def _deactivate(stage: Stage, operation: Record) -> str:
 
 
 def _memslots_changed(stage: Stage, operation: Record) -> None:
-    stage.caches.host.memslots_changed()
+    stage.caches.host.generation += 1
 
 
 def _invalidate(stage: Stage, operation: Record) -> None:

@@ -54,7 +54,7 @@ def test_the_length_given_at_activation_decides_nothing_later(size):
 def test_each_thing_that_makes_check_fail_does():
     for spoil in (
         lambda gpc: gpc.deactivate_now(),
-        lambda gpc: gpc.host.memslots_changed(),
+        lambda gpc: setattr(gpc.host, "generation", 2),
         lambda gpc: gpc.invalidate(0, PAGE_SIZE),
         lambda gpc: setattr(gpc, "uhva", None),
     ):

@@ -58,7 +58,7 @@ def machine(update, code):
 
         @rule()
         def change_memslots(self):
-            self.caches.host.memslots_changed()
+            self.caches.host.generation += 1
 
         @rule()
         def unregister(self):

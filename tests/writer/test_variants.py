@@ -82,7 +82,7 @@ def test_construct_and_ctypes_read_the_written_bytes_back_at_each_boundary(
     shape = SHAPES[abi]
     written = window.read(offset, shape.size)
     parsed = constructs.parse(shape.layout.name, written)
-    overlay = ctypes_structs.overlay(shape.layout.name, bytearray(written))
+    overlay = ctypes_structs.STRUCTS[shape.layout.name].from_buffer(bytearray(written))
     expected = (vcpu.state, vcpu.entry_time, vcpu.times)
     assert (parsed["state"], parsed["state_entry_time"], tuple(parsed["time"])) == expected
     assert (overlay.state, overlay.state_entry_time, tuple(overlay.time)) == expected

@@ -94,7 +94,7 @@ def test_an_area_that_can_be_is_taken():
 def test_construct_and_ctypes_read_the_image_as_it_was_meant(vcpu, abi, name):
     written = image(SHAPES[abi], vcpu, vcpu.entry_time)
     parsed = constructs.parse(name, written)
-    overlay = ctypes_structs.overlay(name, bytearray(written))
+    overlay = ctypes_structs.STRUCTS[name].from_buffer(bytearray(written))
     for seen in (parsed["state"], overlay.state):
         assert seen == vcpu.state
     for seen in (parsed["state_entry_time"], overlay.state_entry_time):

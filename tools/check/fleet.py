@@ -142,7 +142,7 @@ def ask(unit: Unit, settings: Settings) -> list[Finding]:
         return [relabelled(finding, labels) for finding in findings]
 
 
-# An archive may hold several kernels, and what one of them lacks is no other's to have.
+# An archive may have several kernels. What one lacks must not be taken from another.
 def _kernels(paths: Sequence[str], labels: Mapping[str, str]) -> Iterator[Sequence[str]]:
     names = {f"/{labels[path].partition('!')[2]}": path for path in paths if path in labels}
     if len(names) < len(paths):  # files beside the archives, or two of one name
@@ -199,9 +199,8 @@ def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
     return [tuple(group) for group in _grouped(list(files))], complaints
 
 
-# A file with a kernel's name is asked whatever its bytes are, or a damaged one would be passed
-# over. A file of another name must begin like a kernel; an ELF file does not, or every program
-# would be one.
+# A file with a kernel's name is asked in any case, or a damaged one would be skipped. A file with
+# another name must begin like a kernel. ELF files are excluded, or every program would count.
 def _is_candidate(path: str) -> bool:
     if packages.UNWANTED.fullmatch(path):
         return False
@@ -225,9 +224,9 @@ _IN_TREE = re.compile(r"/lib/modules/([^/]+)/")
 _KERNEL = re.compile(r"vmlinu[xz]-(\d.*)")
 
 
-# A version brings together what is spread over folders and packages. A module that says none
-# belongs to the kernels of the nearest folder above it, as in a build tree. What is left, a package
-# or a tarball without a version too, is a unit by itself.
+# Files of one version belong together, also in different folders and packages. A module without a
+# version belongs to the kernels of the nearest folder above it, as in a build tree. Any other file,
+# or a package or tarball without a version, is a unit by itself.
 def _grouped(files: Sequence[str]) -> Iterator[list[str]]:
     kernels_in = {
         os.path.dirname(f) for f in files if not _is_module(f) and not packages.is_archive(f)

@@ -36,7 +36,7 @@ class GoldenLine(NamedTuple):
 
 
 class Waiver(NamedTuple):
-    """A difference that may pass: its subject as its line has it, until when and why."""
+    """An accepted difference: its subject as in its line, until when, and why."""
 
     subject: str
     until: datetime.date
@@ -44,8 +44,6 @@ class Waiver(NamedTuple):
 
 
 class Golden(NamedTuple):
-    """A golden file."""
-
     path: str
     lines: tuple[GoldenLine, ...]
     waivers: tuple[Waiver, ...]

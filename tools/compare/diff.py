@@ -34,11 +34,11 @@ exit status: 0 equal, 1 different, 2 wrong usage, 3 could not check
 
 
 class Side(NamedTuple):
-    """One of the two: ``claim`` if it is one layout, whatever its name."""
+    """One of the two sides."""
 
     label: str
     layouts: tuple[Layout, ...]
-    claim: bool
+    claim: bool  # it is a single layout, which is compared even if the names differ
 
 
 class Compared(NamedTuple):
@@ -70,7 +70,6 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate diff``."""
     made = new_parser("diff", _DESCRIPTION, _EPILOG)
     made.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
     made.add_argument("second", metavar="B", help="another")
@@ -132,7 +131,7 @@ def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
 
 
 def compared(first: Side, second: Side, allowed: frozenset[str] = frozenset()) -> Compared:
-    """Pair the layouts of two sides: claims whatever their names, all else by name."""
+    """Pair the layouts of two sides: two claims in any case, all others by name."""
     if first.claim and second.claim:
         return Compared((shifts.pair(first.layouts[0], second.layouts[0], second.label),), ())
     names = {x.name for side in (first, second) if side.claim for x in side.layouts}

@@ -141,7 +141,9 @@ def unasked(found: Grid) -> int:
 
 
 def cell_text(cell: Cell) -> str:
-    """Return ``8 =3`` (three agree), ``8 !12`` (somebody says 12), ``8 ?`` (nobody says)."""
+    """Return ``8 =3`` (three agree), ``8 !12`` (one says 12), ``8 ?`` (no witness says
+    anything).
+    """
     text = str(cell.claim)
     for value in dict.fromkeys(value for _, value in cell.differ):
         text += f" !{'absent' if value is None else value}"

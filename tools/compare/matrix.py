@@ -51,7 +51,6 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate matrix``."""
     made = new_parser("matrix", _DESCRIPTION, _EPILOG)
     add = made.add_argument
     add("files", nargs="*", metavar="FILE", help="a column of its own")
@@ -138,7 +137,6 @@ def _blocks(found: Grid, findings: Sequence[Finding]) -> tuple[Block, ...]:
 
 
 def markdown(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the matrix as Markdown."""
     from runstate_abi.tools.rendering import markdown as renderer
 
     for block in _blocks(found, findings):
@@ -147,7 +145,6 @@ def markdown(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def html(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the matrix as one HTML page."""
     from runstate_abi.tools.rendering import html as renderer
 
     summary = "Offsets and sizes in bytes: what is claimed, and what every witness says."
@@ -156,7 +153,6 @@ def html(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def as_json(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the matrix as one JSON object."""
     value = {
         "schema": SCHEMA,
         "columns": [{"title": column.title, "abi": column.abi} for column in found.columns],

@@ -67,7 +67,7 @@ def shifts(first: Layout, second: Layout) -> Iterator[Shift]:
         )
         if here is None or there is None:
             place = (here.offset if here else None, there.offset if there else None)
-            # A member that lies in the other's hole is the same bytes by another name.
+            # A member in the place of the other's hole is the same bytes with another name.
             yield Shift(name, *place, (Cause(0, _absence(first, second, here, there)),))
         else:
             yield _explained(name, here.offset, there.offset, first, second)

@@ -22,7 +22,6 @@ SCHEMA = "runstate-show/1"
 
 
 def main(argv: list[str]) -> int:
-    """Print the layouts of the ABIs asked for."""
     options = parser().parse_args(argv)
     layouts = layouts_of(options.abi)
     if options.format == "json":
@@ -35,7 +34,6 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate show``."""
     made = new_parser("show", "The structs side by side in offset order, every byte a row.")
     made.add_argument(
         "--abi",
@@ -73,8 +71,8 @@ def table(layouts: tuple[Layout, ...]) -> Iterator[str]:
         yield f"time[{runstate.value}]  {runstate.constant:<18}  {runstate.meaning}"
 
 
-# A member is at different offsets in different columns: the last one decides, so that padding
-# which only some ABIs have stands before what it pushes back.
+# A member has different offsets in different columns. The largest one decides, so that padding of
+# only some ABIs is listed before the members that it moves.
 def _names_in_offset_order(layouts: tuple[Layout, ...]) -> list[str]:
     last: dict[str, int] = {}
     for layout in layouts:

@@ -31,7 +31,7 @@ exit status: 0 printed, written, or FILE is up to date; 1 FILE is stale (--check
 
 
 def main(argv: list[str]) -> int:
-    """Print the document, write it, or say whether a committed one is stale."""
+    """Print the document, write it, or check whether a committed one is current."""
     options = parser().parse_args(argv)
     form = options.format or named(options.check or options.output)
     command = f"runstate docs --format {form}"
@@ -39,7 +39,6 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate docs``."""
     formats = "\n".join(f"  {name:<9} {summary}" for name, summary in FORMATS.items())
     made = new_parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
     add = made.add_argument
@@ -49,12 +48,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def named(path: str) -> str:
-    """Return the format that the end of a file's name stands for, else Markdown."""
+    """Return the format for the ending of a file's name, else Markdown."""
     return SUFFIXES.get(splitext(path)[1], "markdown")
 
 
 def rendered(form: str) -> Iterator[str]:
-    """Yield the lines of the document in one of FORMATS."""
     renderer = import_module(f"runstate_abi.tools.rendering.{form}")
     lines: Callable[[Document], Iterator[str]] = renderer.lines
     return lines(document())
@@ -73,7 +71,6 @@ MODULES = (structs, updates, placements, deceptions, prose, thread)
 
 
 def document() -> Document:
-    """Return the whole document."""
     pieces: dict[str, tuple[Block, ...]] = {}
     with output.Bar(len(MODULES), "writing") as bar:
         for module in MODULES:
@@ -96,13 +93,11 @@ def document() -> Document:
 
 
 def text(name: str) -> str:
-    """Return a file of prose/: a section or a table."""
     place = files("runstate_abi.tools.docs").joinpath("prose", name)
     return place.read_text(encoding="utf-8")
 
 
 def words() -> dict[str, str]:
-    """Return the numbers and phrases that the prose has names in braces for."""
     (hole,) = NATIVE.padding
     return {
         "native.update_byte": str(update_byte(NATIVE)),

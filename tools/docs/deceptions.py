@@ -1,6 +1,6 @@
-"""Pieces about what goes wrong: the race checker's answers, and executions told line by line.
+"""Pieces about what goes wrong: the race checker's answers, and executions line by line.
 
-Law of this file: no verdict and no interleaving is written down. All come from writer/race.py.
+No verdict and no interleaving is written here: all come from writer/race.py.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,17 +46,16 @@ def asked(
     return Question(writer, reader, model, area, updates, entry_times, None, dropped)
 
 
-# Each of the four renderings asks the same questions.
+# Cached because each of the four renderings asks the same questions.
 @cache
 def answer(question: Question) -> Proof | Race:
-    """Return what the race checker answers."""
     found = race.ask(question)
     if found.found is None:
         return Proof(found.states, found.searches)
     return race.race(question, found)
 
 
-# What the versions of the struct are called, by how many there are.
+# The names of the versions of the struct, by how many there are.
 VERSIONS = {2: ("old", "new"), 3: ("old", "first", "second")}
 
 NATIVE, COMPAT = Area("native", ALIGNED), Area("compat", ALIGNED)
@@ -65,7 +64,6 @@ ASTRIDE = Area("compat", CROSSING)
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
-    """Return the pieces of this file by name."""
     equal = asked(THE_64, X86, NATIVE, entry_times=patterns.EQUAL)
     return {
         "drop-table": (drop_table(),),
@@ -76,7 +74,6 @@ def pieces() -> dict[str, tuple[Block, ...]]:
 
 
 def words() -> dict[str, str]:
-    """Return the numbers that the prose asks for."""
     return {"x86.grain": str(X86.grain), "x86.promised": str(GRAINS[0])}
 
 
@@ -89,7 +86,7 @@ def verdict(question: Question) -> str:
 
 
 def drop_table() -> Table:
-    """Return the verdict on either kind of machine, with each step left out in turn."""
+    """Return the verdicts on both kinds of machine, with each step left out in turn."""
     rows = [("nothing", "", *_verdicts(()))]
     for side, drops in (("hypervisor", WRITER_DROPS), ("guest", READER_DROPS)):
         rows += ((words, side, *_verdicts((name,))) for name, words in drops.items())
@@ -143,7 +140,7 @@ TOLD = (
 
 
 def reader_table() -> Table:
-    """Return the verdicts on readers and writers, on either kind of machine, for 1 and 2 updates."""
+    """Return the verdicts on readers and writers, on both kinds of machine, for 1 and 2 updates."""
     columns = [(model, updates) for updates in (1, 2) for model in (X86, WEAK)]
     rows = tuple(
         (words, *(verdict(asked(reader, m, area, (), writer, n)) for m, n in columns))
@@ -154,7 +151,7 @@ def reader_table() -> Table:
 
 
 def told(title: str, question: Question) -> Table:
-    """Return the shortest execution that fools a reader, a row for each access (ValueError: none)."""
+    """Return the shortest execution that deceives a reader, a row per access (ValueError: none)."""
     found = answer(question)
     if isinstance(found, Proof):
         raise ValueError(f"{title}: no execution to tell")
@@ -165,7 +162,7 @@ def told(title: str, question: Question) -> Table:
     rows.append(("", f"accepts {_accepted(found, question.reader)}"))
     machine = "x86" if question.model is X86 else "weak"
     caption = f"{title} ({machine})"
-    # No cell is the name of its row: the table shows an order.
+    # The first cell is not the name of its row: the table shows an order.
     return Table(caption, ("hypervisor", "guest"), tuple(rows), row_heads=False)
 
 
@@ -216,7 +213,7 @@ def _part(first: int, last: int, size: int) -> str:
     return f" byte {first}" if first == last else f" bytes {first} to {last}"
 
 
-# Bytes that are equal in several images are of each; the flag is not part of the value.
+# Bytes that are equal in several images belong to each; the flag is not part of the value.
 def _version(values: dict[int, int], here: list[int], found: Race) -> str:
     flag = update_byte(found.case.layout)
     images = found.case.images
@@ -232,7 +229,7 @@ def _version(values: dict[int, int], here: list[int], found: Race) -> str:
     return f"the same in {'both' if len(images) == 2 else 'all'}"
 
 
-# Neighbours of one version are one: ``time[1]`` to ``time[3]``.
+# Adjacent elements of one version are shown as one: ``time[1]`` to ``time[3]``.
 def _listed(parts: Iterable[tuple[str, str]]) -> str:
     said = []
     for version, group in groupby(parts, key=lambda part: part[1]):

@@ -1,4 +1,4 @@
-"""Pieces about pages: at which page offsets an area lies in two pages, and what lies in which."""
+"""Pieces about pages: at which offsets an area is in two pages, and what is in which."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -13,7 +13,6 @@ from runstate_abi.writer.vcpu import SHAPES, Shape, split
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
-    """Return the pieces of this file by name."""
     return {
         "split-table": (split_table(),),
         "native-split-places": (places_table("native"),),
@@ -23,7 +22,6 @@ def pieces() -> dict[str, tuple[Block, ...]]:
 
 
 def words() -> dict[str, str]:
-    """Return the numbers that the prose asks for."""
     places = range(0, PAGE_SIZE, NATIVE.alignment or 1)
     crossing = [place for place in places if split(place, NATIVE.size).second]
     found = {
@@ -51,7 +49,7 @@ def split_table() -> Table:
         ("has the update byte in the second page", lambda s, a: _in_second(s.update_byte, a)),
         ("has `state_entry_time` in both pages", lambda s, a: _in_both(s, "state_entry_time", a)),
         ("has `state` in both pages", lambda s, a: _in_both(s, "state", a)),
-        # A guest that registers in 32-bit mode and continues in 64-bit mode meets these.
+        # A guest that registers in 32-bit mode and continues in 64-bit mode gets these.
         (
             "is in one page, and would not be in the native layout",
             lambda s, a: split(a, s.size).second <= 0 < split(a, NATIVE.size).second,

@@ -32,7 +32,7 @@ def title_of(text: str) -> str:
 def section(
     name: str, text: str, pieces: Pieces, words: Mapping[str, str], titles: Mapping[str, str]
 ) -> Section:
-    """Return the section that a prose file is (KeyError: it has a name that nothing stands for)."""
+    """Return a prose file as a section (KeyError: an unknown name in it)."""
     text = _LINK.sub(lambda found: f"[[{found[1]}|{titles[found[1]]}]]", text)
     text = _filled(_PIECE.sub(r"<<\1>>", text), words)
     parts = [part.strip() for part in re.split(r"\n{2,}", text.strip())]
@@ -48,7 +48,7 @@ def section(
 
 
 def table(text: str, words: Mapping[str, str]) -> Table:
-    """Return the table that a file is (KeyError: an unknown name; ValueError: a row's cells)."""
+    """Return a file as a table (KeyError: an unknown name; ValueError: a row's cells)."""
     head, *rows = re.split(r"\n{2,}", _filled(text, words).strip())
     caption, header = head.split("\n")
     cells = (tuple(_flowing(cell) for cell in row.split("\n|")) for row in rows)

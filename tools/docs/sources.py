@@ -1,13 +1,13 @@
 """The sources that the document cites, and the numbers of hypercalls.
 
-A commit has its subject and version where they are known. What was measured says on what.
+A commit has its subject and version if they are known. A measurement says on what it was made.
 """
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.writer.xen import PHYS_ALIGNMENT
 
-# How the text cites a source, and what the list at the end says.
+# The key in the text, and the entry in the list of sources.
 # fmt: off
 REFERENCES = (
     # The headers.
@@ -75,7 +75,6 @@ NUMBERS = {
 
 
 def words() -> dict[str, str]:
-    """Return the numbers that the prose asks for."""
     # An area that is aligned to a cache line is in one line and in one page.
     assert NATIVE.size <= CACHE_LINE
     numbers = {

@@ -24,7 +24,6 @@ FLAG_BIT = XEN_RUNSTATE_UPDATE.bit_length() - 1
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
-    """Return the pieces of this file by name."""
     return {
         "layout-table": (layout_table(),),
         "native-drawing": (layout_figure("native", NATIVE),),
@@ -57,7 +56,7 @@ def layout_table() -> Table:
 
 
 def boxes(layout: Layout) -> Iterator[Box]:
-    """Yield a box to be drawn for each member, array element and run of padding."""
+    """Yield a box for each member, array element and run of padding."""
     flag = update_byte(layout)
     for row in layout.rows:
         if row.padding:
@@ -84,7 +83,7 @@ def layout_figure(word: str, layout: Layout) -> Figure:
     return Figure(caption, tuple(drawing.svg(picture)), tuple(in_characters(layout)), hatched)
 
 
-# Six characters a byte. A box that does not end in its row continues in the next one.
+# Six characters per byte. A box that does not end in its row continues in the next one.
 def in_characters(layout: Layout) -> Iterator[str]:
     """Yield the same drawing in characters: ``//`` is padding, ``UPD`` the update byte."""
     cells = [(box, index) for box in boxes(layout) for index in range(box.size)]
@@ -135,7 +134,6 @@ def abi_table() -> Table:
 
 
 def state_table() -> Table:
-    """Return the RUNSTATE_* values and what they mean."""
     rows = tuple((str(state.value), f"`{state.constant}`", state.meaning) for state in RUNSTATES)
     return Table("The values of `state`", ("value", "name", "meaning"), rows, frozenset({0}))
 

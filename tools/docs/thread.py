@@ -1,6 +1,6 @@
 """Pieces about the thread of November 2022: a cache's length, its patches, the fast path's cost.
 
-Law of this file: no count is written down. All come from registering areas and from the steps.
+No count is written here: all come from registering areas and from the steps.
 """
 
 from runstate_abi.layouts.abi import PAGE_SIZE
@@ -8,26 +8,18 @@ from runstate_abi.tools.docs.updates import NEW
 from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer.patches import PATCHES
 from runstate_abi.writer.steps import writes
-from runstate_abi.writer.variants import (
-    LENGTHS,
-    VARIANT,
-    Refused,
-    Registration,
-    prepare,
-    update,
-)
+from runstate_abi.writer.variants import LENGTHS, VARIANT, Refused, Registration, prepare, update
 from runstate_abi.writer.vcpu import SHAPES, Area, split
 
 UPSTREAM = VARIANT["upstream"]
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
-    """Return the pieces of this file by name."""
     return {"lengths": (lengths(),), "patches": (patches(),), "cost": (cost(),)}
 
 
 def lengths() -> Table:
-    """Return which offsets each length takes, and what a switch to 64 bits then meets."""
+    """Return which offsets each length accepts, and what happens after a switch to 64 bits."""
     rows = []
     for length in LENGTHS:
         for abi in ("compat", "native"):
@@ -73,7 +65,6 @@ def _switched(abi: str, length: int) -> str:
 
 
 def _ranges(offsets: list[int]) -> str:
-    """Say numbers in ascending order as ranges: ``0 to 4048``."""
     parts: list[list[int]] = []
     for at in offsets:
         if parts and parts[-1][1] == at - 1:
@@ -84,7 +75,7 @@ def _ranges(offsets: list[int]) -> str:
 
 
 def patches() -> Table:
-    """Return the patches to the cache that the thread carried, and what shows each."""
+    """Return the patches to the cache in the thread, and what each one changes."""
     rows = tuple(
         (f"{one.commit} ({one.subject})", one.author, one.shows or f"nothing: {one.nothing}")
         for one in PATCHES
@@ -93,7 +84,7 @@ def patches() -> Table:
 
 
 def cost() -> Table:
-    """Return how often each path stores into the guest in one page, and what it moves to do so."""
+    """Return how often each path stores into the guest in one page, and how many bytes it moves."""
     rows = []
     for name, by_stack in (("upstream", False), ("single-path", True)):
         for abi, shape in SHAPES.items():

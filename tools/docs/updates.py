@@ -1,7 +1,7 @@
 """Pieces about the update: its epochs, what a reader may see in each, and all versions of it.
 
-Law of this file: no offset and no order of stores is written down. All is read from the steps that
-writer/ makes, or from memory after playing them.
+No offset and no order of stores is written here: all come from the steps of writer/, or from memory
+after executing them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,12 @@ from runstate_abi.writer.vcpu import FLAG, Area, Runstate, image
 CURRENT = VARIANT["upstream"]
 FILL = 0xA5
 
-# Every byte of the old struct differs from the new one's, so that no store goes unseen.
+# Every byte of the old struct differs from the new one, so that every store shows.
 OLD = Runstate(0, 0x0101010101010101, (0x1111111111111111,) * 4)
 NEW = Runstate(0x02020202, 0x0202020202020202, (0x2222222222222222,) * 4)
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
-    """Return the pieces of this file by name."""
     one, two = Area("native", 0), Area("native", flag_first("native"))
     quiet, two_quiet = (Area(a.abi, a.address, update_flag=False) for a in (one, two))
     return {
@@ -42,14 +41,13 @@ def pieces() -> dict[str, tuple[Block, ...]]:
 
 
 class Seen(NamedTuple):
-    """One epoch of an update: its writes, and for each byte of the struct one of LETTERS' names."""
+    """One epoch: its writes, and one of LETTERS' names for each byte of the struct."""
 
     writes: tuple[Write, ...]
     kinds: tuple[str, ...]
 
 
 def seen(variant: Variant, area: Area) -> Iterator[Seen]:
-    """Play an update and yield its epochs."""
     size, flag = area.shape.size, area.shape.update_byte
     window = Window(bytes(1))
     window.data[area.offset : area.offset + size] = image(area.shape, OLD, OLD.entry_time)
@@ -75,7 +73,6 @@ def _kind(index: int, before: bytes, after: bytes, old: bytes, flag: int, touche
 
 
 def offsets(write: Write, area: Area) -> range:
-    """Return the range of the struct's offsets that a write covers."""
     start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset
     return range(start, start + len(write.data))
 
@@ -107,12 +104,11 @@ def epoch_table(title: str, area: Area) -> Table:
 
 
 def count_of_bytes(size: int) -> str:
-    """Return ``1 byte``, ``8 bytes``."""
     return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def reader_sees(epoch: Seen, area: Area) -> str:
-    """Return in words what the kinds of an epoch mean for a reader."""
+    """Return in words what an epoch means for a reader."""
     flag = area.shape.update_byte
     others = set(epoch.kinds[:flag] + epoch.kinds[flag + 1 :])
     if epoch.kinds[flag] == "flag":
@@ -156,31 +152,25 @@ def _in_characters(found: Sequence[Epoch]) -> Iterator[str]:
     yield "(o old, n new, ? either, F the update byte with the flag up)"
 
 
+PADDED = ("linux-6.1", "two-paths", "reconciled", "single-path", "upstream", "xen-va", "xen-phys")
+
+
 def padding_table() -> Table:
-    """Return what each kind of writer leaves in the native padding: filled memory, one update."""
-    names = (
-        "linux-6.1",
-        "two-paths",
-        "reconciled",
-        "single-path",
-        "upstream",
-        "xen-va",
-        "xen-phys",
-    )
+    """Return what each kind of writer leaves in the native padding after one update."""
     rows = tuple(
         (
             f"`{name}`",
             padding(name, 0),
             padding(name, flag_first("native")) if VARIANT[name].pages > 1 else "not allowed",
         )
-        for name in names
+        for name in PADDED
     )
     header = ("writer", "in one page", "across two pages")
     return Table("The padding of the native struct after one update", header, rows)
 
 
 def padding(name: str, offset: int) -> str:
-    """Return in words what one update leaves in the padding of a native area at a page offset."""
+    """Return in words what one update leaves in the padding of a native area."""
     area = Area("native", offset)
     window = Window(bytes([FILL]))
     play(window, update(VARIANT[name], NEW, area))
@@ -214,7 +204,7 @@ def references() -> tuple[tuple[str, str], ...]:
     return tuple((v.name, f"posted as {v.source.message}") for v in posted)
 
 
-# A message's name is too long for a cell, so the cell cites it.
+# The name of a message is too long for a cell, so the cell cites it.
 def _since(variant: Variant) -> str:
     source = variant.source
     if _message(variant):

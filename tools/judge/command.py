@@ -1,4 +1,4 @@
-"""``runstate judge``: is the writer in the kernel you ship right?"""
+"""``runstate judge``: does the writer in a kernel binary keep the rules?"""
 
 import argparse
 import sys
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Judge one binary, or two, as the arguments say."""
     made = parser()
     options = made.parse_args(argv)
     refuse(made, options)
@@ -81,7 +80,7 @@ def _exit_code(seen: Sequence["Verdict"]) -> int:
     return EQUAL if same and all(one.right for one in seen) else DIFFERENT
 
 
-# The formats of `check`: a verdict is a Finding there, and what cannot be judged is one too.
+# The formats of `check`: a verdict is a Finding, and what cannot be judged is one too.
 def _deliver(
     seen: Sequence["Verdict"], failed: tuple[str, str] | None, form: str, file: str
 ) -> int:
@@ -107,7 +106,7 @@ def _trace(options: argparse.Namespace) -> int:
         if len(requests) > 1:
             print(f"# {request}")
         if judged.writer.takes(request):
-            sys.stdout.write(canonical(judged.writer.observe(request).steps()))
+            sys.stdout.write(canonical(judged.writer.run(request).steps()))
         else:
             print("# not asked: this writer cannot be")
     return EQUAL
@@ -145,26 +144,14 @@ exit status: 0 right, 1 a rule is broken (or, with --against, the contracts diff
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate judge``."""
     made = new_parser("judge", _SUMMARY, _EPILOG)
-    _add_writers(made)
-    _add_questions(made)
-    _add_outputs(made)
-    return made
-
-
-def _add_writers(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add = made.add_argument
     add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms")
     types = "where its types are: vmlinux, vmlinuz, raw BTF, DWARF (once more for --against)"
     add("--btf", metavar="FILE", action="append", default=[], help=types)
     add("--entry", metavar="NAME", default="", help="the function to call, if it is another one")
     both = "judge this one too, and say whether both write the same"
     add("--against", metavar="BINARY2", help=both)
-
-
-def _add_questions(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     profiles = f"{', '.join(PROFILE)} (default: {NEWEST.name}, for Xen xen-va)"
     add("--profile", default="", help=f"which rules hold: {profiles}")
     quick = "only where something changes: boundaries and failures, half a second"
@@ -172,10 +159,6 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     case = "this update alone (repeatable)"
     add("--case", metavar="CASE", action="append", type=_case, help=case)
     add("-j", "--jobs", metavar="N", type=count, default=1, help="processes (default: 1)")
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     trace = "print each update, step by step, and judge nothing"
     add("--trace", action="store_true", help=trace)
     form = "text, or a report as check writes it: json, junit, sarif, ..."
@@ -183,6 +166,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--json", dest="format", action="store_const", const="json", help="as --format json")
     rules = "print the rule book (of --profile) and stop"
     add("--rules", action="store_true", help=rules)
+    return made
 
 
 def _case(text: str) -> Request:
@@ -193,7 +177,7 @@ def _case(text: str) -> Request:
 
 
 def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse what argparse cannot see: exit status 2 and one line."""
+    """Refuse what argparse cannot check: exit status 2 and one line."""
     from runstate_abi.tools.reports.formats import FORMATS
 
     if options.profile and options.profile not in PROFILE:

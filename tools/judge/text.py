@@ -1,6 +1,6 @@
-"""A Verdict for a person: what was judged, a line for each rule, and the worst of what is broken.
+"""A Verdict as text: what was judged, a line for each rule, and the worst of what is broken.
 
-Every broken rule is one line that grep finds.
+Every broken rule is one line, so that grep finds it.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools.judge.tallies import Broken, Prints, counted
+from runstate_abi.tools.judge.verdict import Broken, Prints, counted
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
@@ -24,7 +24,6 @@ SHORT = {NATIVE.name: "native", COMPAT.name: "compat"}
 
 
 def lines(seen: "Verdict") -> Iterator[str]:
-    """Yield the whole verdict."""
     yield from _head(seen)
     yield ""
     yield from aligned([*_rules(seen)])
@@ -57,11 +56,7 @@ def _head(seen: "Verdict") -> Iterator[str]:
     if tally.skipped:
         skipped = counted(tally.skipped, "update")
         rows.append(["not asked", f"{skipped}: it has one cache, for one page"])
-    yield from _wrapped(rows)
-
-
-# (name, text) pairs, each text wrapped behind its name.
-def _wrapped(rows: list[list[str]]) -> Iterator[str]:
+    # (name, text) pairs, each text wrapped after its name.
     width = max(len(name) for name, _ in rows)
     for name, said in rows:
         indent = " " * (width + 4)
@@ -136,7 +131,6 @@ def _verdict(seen: "Verdict") -> str:
 
 
 def compared(first: "Verdict", second: "Verdict") -> Iterator[str]:
-    """Yield how two kernels compare at a glance."""
     yield f"{first.judged.path} and {second.judged.path}:"
     pairs = zip(Prints._fields, first.tally.prints, second.tally.prints, strict=True)
     rows = [[name, "the same" if a == b else "DIFFERENT", a, b] for name, a, b in pairs]
@@ -150,7 +144,7 @@ def _kept(relaxed: Relaxed | None) -> str:
 
 
 def book(profile: Profile) -> Iterator[str]:
-    """Yield the rule book under a profile, one rule a line."""
+    """Yield the rules under a profile, one a line."""
     relaxed = {one.rule: one for one in profile.relaxed}
     yield f"{profile.name}: {profile.summary}"
     yield ""

@@ -1,9 +1,10 @@
 """C11 and C++11: declarations that are right on every target, assertions, the loop of a reader.
 
-The reader's loop is C in a file of its own, text/reader.h.in.
+The reader's loop is C in its own file, text/reader.h.in.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -21,14 +22,9 @@ from runstate_abi.tools.languages.promises import (
 
 
 class Macro(NamedTuple):
-    """A way to assert: ``form`` takes the condition (``good`` or ``bad``) and the message.
-
-    ``in_function``: the macro is a statement, so it cannot stand at file scope.
-    """
-
     name: str
-    form: str
-    in_function: bool
+    form: str  # takes the condition (``good`` or ``bad``) and the message
+    in_function: bool  # it is a statement, so it cannot be at file scope
     whose: str
 
 
@@ -45,7 +41,7 @@ MACROS = (
 # fmt: on
 MACRO = {macro.name: macro for macro in MACROS}
 
-# Xen's headers may have defined these before us: then they must be the same.
+# Xen's headers may define these first. Then they must be the same.
 CONSTANTS = (
     ("XEN_RUNSTATE_UPDATE", f"{XEN_RUNSTATE_UPDATE:#x}ULL"),
     *((runstate.constant, str(runstate.value)) for runstate in RUNSTATES),
@@ -72,13 +68,11 @@ def header(macro: Macro = MACROS[0], reader: bool = False) -> Iterator[str]:
     yield from ("", f"#endif /* {guard} */")
 
 
-def with_reader(macro: Macro = MACROS[0]) -> Iterator[str]:
-    """Yield the header and behind it the loop of a reader."""
-    return header(macro, reader=True)
+with_reader = partial(header, reader=True)
 
 
 def mirrored(mirrors: Sequence[Mirror], macro: Macro = MACROS[0]) -> Iterator[str]:
-    """Yield assertions alone, about structs that the reader's own headers declare."""
+    """Yield assertions alone, about structs that the user's headers declare."""
     yield "/* What the Xen runstate ABI asks of the structs below; include this where they are"
     yield " * declared, and <stddef.h>. Made by `runstate emit c`: do not edit."
     yield " */"
@@ -86,17 +80,16 @@ def mirrored(mirrors: Sequence[Mirror], macro: Macro = MACROS[0]) -> Iterator[st
 
 
 def type_name(bits: int) -> str:
-    """Return the tag of the struct that a guest of so many bits shares."""
     return f"vcpu_runstate_info_{bits}"
 
 
 def constants() -> Iterator[str]:
-    """Yield the #defines, each left alone if Xen's headers have it already."""
+    """Yield the #defines; those that Xen's headers already have are left alone."""
     yield "#ifndef XEN_RUNSTATE_UPDATE"
     yield f"#define XEN_RUNSTATE_UPDATE {XEN_RUNSTATE_UPDATE:#x}ULL /* in state_entry_time */"
     yield from ("#endif", f"#ifndef {RUNSTATES[0].constant}")
     for runstate in RUNSTATES:
-        # Long meanings go on in a second line.
+        # Long meanings continue in a second line.
         words = ("\n" + " " * 29 + "* ").join(wrap(runstate.meaning, 46))
         yield from f"#define {runstate.constant:<17} {runstate.value} /* {words} */".splitlines()
     yield "#endif"
@@ -105,8 +98,8 @@ def constants() -> Iterator[str]:
 def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[str]:
     """Yield ``struct name`` with offset and size of each member, as pahole writes them.
 
-    It has this layout whatever the target: the holes are members, and neither the target's
-    alignment of 64-bit integers nor a compiler option has a say.
+    It has this layout on every target: the holes are members, so neither the target's alignment of
+    64-bit integers nor a compiler option changes it.
     """
     lowered = is_lowered(layout)
     if lowered:
@@ -129,13 +122,12 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
         yield "#pragma pack(pop)"
 
 
-# The first member carries the alignment of the whole, where a target might have less.
+# The first member sets the alignment of the struct, in case the target has a smaller one.
 def _aligner(layout: Layout, row: Field, align: str) -> str:
     return f"{align}({layout.alignment}) " if not row.offset and not is_lowered(layout) else ""
 
 
 def c_type(scalar: Scalar) -> str:
-    """Return the <stdint.h> name of an integer."""
     return f"{'' if scalar.signed else 'u'}int{scalar.size * 8}_t"
 
 
@@ -171,7 +163,7 @@ def _assertion(measured: str, number: int | str, sentence: str, macro: Macro) ->
 
 
 def expression(c_type: str, promise: Promise) -> str:
-    """Return the C expression whose value a promise is about."""
+    """Return the C expression for what a promise is about."""
     if promise.member is None:
         return f"{'sizeof' if promise.kind == 'size' else '_Alignof'}({c_type})"
     name = promise.member.name
@@ -190,7 +182,7 @@ def cpp() -> Iterator[str]:
     yield "// Made by `runstate emit cpp` from its tables: do not edit."
     yield from ("#pragma once", "", "#include <stddef.h>", "#include <stdint.h>", "")
     yield from ("namespace runstate_abi {", "")
-    # Not the kernel's names: where Xen's headers define them as macros, these would not compile.
+    # Not the kernel's names: if Xen's headers define them as macros, these would not compile.
     yield f"constexpr uint64_t update_flag = {XEN_RUNSTATE_UPDATE:#x}ULL;"
     for runstate in RUNSTATES:
         yield f"constexpr int {runstate.name} = {runstate.value}; // {runstate.meaning}"
@@ -225,6 +217,6 @@ def _cpp_expression(name: str, promise: Promise) -> str:
         "offset": f"offsetof({name}, {promise.member.name})",
         "member-size": f"sizeof({member})",
         "element-size": f"sizeof({element})",
-        # No <type_traits>: this header asks for nothing that a kernel does not have.
+        # No <type_traits>: a kernel does not have it.
         "signed": f"(static_cast<decltype(+{element})>(-1) < 1)",
     }[promise.kind]

@@ -16,7 +16,7 @@ ISF_FORMAT = "6.2.0"  # of Volatility's schemas
 
 
 def kaitai() -> Iterator[str]:
-    """Yield the .ksy: an area may be read as either struct, since nothing in it says which."""
+    """Yield the .ksy. An area can be read as either struct: nothing in it says which."""
     yield "# The Xen runstate area. Made by `runstate emit kaitai` from its tables: do not edit."
     yield from ("meta:", "  id: runstate", "  title: Xen runstate area", "  endian: le")
     yield "doc: What a guest shares with Xen or KVM; nothing in it says which of the two it is."
@@ -51,7 +51,7 @@ def _kaitai_attribute(row: Field) -> Iterator[str]:
 
 
 def poke() -> Iterator[str]:
-    """Yield the pickle; its structs are little-endian whatever poke's current byte order is."""
+    """Yield the pickle. Its structs are little-endian in any current byte order of poke."""
     yield "/* runstate.pk - the Xen runstate area."
     yield "   Made by `runstate emit poke` from its tables: do not edit.  */"
     yield ""
@@ -71,7 +71,9 @@ def poke() -> Iterator[str]:
 
 
 def cstruct() -> Iterator[str]:
-    """Yield dissect.cstruct's definitions, the holes as members: its default is align=False."""
+    """Yield dissect.cstruct's definitions, with the holes as members: its default is
+    align=False.
+    """
     yield "/* The Xen runstate area, for dissect.cstruct: cstruct().load(text), without align=True."
     yield "   Made by `runstate emit cstruct` from its tables: do not edit. */"
     yield ""
@@ -88,12 +90,11 @@ def cstruct() -> Iterator[str]:
 
 
 def isf() -> Iterator[str]:
-    """Yield Volatility's intermediate symbol file."""
     yield from json.dumps(isf_values(), indent=2).splitlines()
 
 
 def isf_values() -> dict[str, Any]:
-    """Return the ISF as JSON values: offsets and sizes in bytes; padding is what no field has."""
+    """Return the ISF as JSON values: offsets and sizes in bytes; padding is not in it."""
     layouts = [guest.layout for guest in GUESTS]
     scalars = {row.type.name: row.type for layout in layouts for row in layout.members}
     pointer = Scalar("pointer", CLAIMS["x86_64"].native.alignment or 0, signed=False)
@@ -135,7 +136,7 @@ def drgn() -> Iterator[str]:
     return _debugger("runstate_drgn.py", lambda g: f'"{g.layout.name}", {g.layout.size}')
 
 
-# Python literals for the place holders in text/NAME.in.
+# Python literals for the placeholders in text/NAME.in.
 def _debugger(name: str, head: Callable[[Guest], str]) -> Iterator[str]:
     rows = (f'    "{g.word}": ({head(g)}, {_members(g.layout)}),' for g in GUESTS)
     values = {

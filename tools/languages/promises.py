@@ -1,4 +1,4 @@
-"""What every emitted file asserts about a struct, as values; each language spells them its way."""
+"""What every emitted file asserts about a struct, as values. Each language has its own syntax."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,8 @@ class Guest(NamedTuple):
     layout: Layout
 
 
-# A 32-bit guest aligns its area as i386 and Xen do, to 4; only KVM's own declaration is packed.
-GUESTS = (
-    Guest(64, "native", NATIVE),
-    Guest(32, "compat", CLAIMS["x86_64"].compat_xen),
-)
+# A 32-bit guest aligns its area to 4, as i386 and Xen do. Only KVM's own declaration is packed.
+GUESTS = (Guest(64, "native", NATIVE), Guest(32, "compat", CLAIMS["x86_64"].compat_xen))
 
 
 class Mirror(NamedTuple):
@@ -32,19 +29,16 @@ class Mirror(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """``number`` is what must be true of ``kind`` (of ``member``), and the sentence says it.
+    """``kind`` of the struct (or of ``member``) must be ``number``; ``sentence`` says it."""
 
-    Kinds: size, alignment, offset, member-size, element-size (bytes), signed (0 or 1).
-    """
-
-    kind: str
+    kind: str  # size, alignment, offset, member-size, element-size (bytes), signed (0 or 1)
     member: Field | None
     number: int
     sentence: str
 
 
 def promises(layout: Layout, type_name: str) -> Iterator[Promise]:
-    """Yield what a struct called ``type_name`` must be to have this layout."""
+    """Yield the promises of a struct ``type_name`` with this layout."""
     yield Promise("size", None, layout.size, f"{type_name} must be {layout.size} bytes long")
     if layout.alignment is not None:
         text = f"{type_name} must be aligned to {_bytes(layout.alignment)}"
@@ -66,7 +60,7 @@ def _of_member(layout: Layout, member: Field, name: str) -> Iterator[Promise]:
         yield Promise("signed", member, int(member.type.signed), text)
 
 
-# What lies before it: the words that make a number in an error message mean something.
+# What is before it: that gives a number in an error message a meaning.
 def _neighbour(layout: Layout, member: Field) -> str:
     before = next((row for row in layout.rows if row.end == member.offset), None)
     if before is None:
@@ -81,13 +75,12 @@ def _bytes(size: int) -> str:
 
 
 def is_lowered(layout: Layout) -> bool:
-    """Tell whether the struct is aligned to less than its widest member would be by itself."""
+    """Is the struct aligned to less than its widest member?"""
     natural = max(row.type.size for row in layout.rows)
     return layout.alignment is not None and layout.alignment < natural
 
 
 def sentence(text: str) -> str:
-    """Return the text with a capital first letter and a full stop."""
     return f"{text[0].upper()}{text[1:]}."
 
 
@@ -99,7 +92,7 @@ def filled(name: str, values: Mapping[str, str]) -> Iterator[str]:
 
 
 def numbers() -> dict[str, str]:
-    """Return what a reader needs of both guests: sizes, offsets, update bytes: STATE_64, ..."""
+    """Return the sizes, offsets and update bytes of both guests by word: STATE_64, ..."""
     found: dict[str, int] = {}
     for guest in GUESTS:
         layout = guest.layout

@@ -4,6 +4,7 @@ The loop of Rust's reader is in text/reader.rs.in.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
@@ -21,7 +22,7 @@ from runstate_abi.tools.languages.promises import (
 
 
 def rust(reader: bool = False) -> Iterator[str]:
-    """Yield a Rust module that needs core only, with the reader's loop if asked."""
+    """Yield a Rust module that needs only core, with the reader's loop if asked."""
     word = "rust-reader" if reader else "rust"
     yield "// The Xen runstate area, byte by byte, and assertions that it is so: Rust 1.77, no std."
     yield f"// Made by `runstate emit {word}` from its tables: do not edit."
@@ -55,9 +56,7 @@ def _rust_assertions(mirrors: Iterable[Mirror]) -> Iterator[str]:
         yield "};"
 
 
-def rust_with_reader() -> Iterator[str]:
-    """Yield the Rust module and behind it the loop of a reader."""
-    return rust(reader=True)
+rust_with_reader = partial(rust, reader=True)
 
 
 def _type_name(guest: Guest) -> str:
@@ -82,7 +81,7 @@ def _scalar(scalar: Scalar) -> str:
     return f"{'i' if scalar.signed else 'u'}{scalar.size * 8}"
 
 
-# A member's own size follows from its type, which this file spells; where it lies does not.
+# The size of a member follows from its type, which is printed here; its offset does not.
 def _rust_assertion(name: str, promise: Promise) -> Iterator[str]:
     measured = {
         "size": f"size_of::<{name}>()",
@@ -117,7 +116,7 @@ def zig() -> Iterator[str]:
     yield "}"
 
 
-# Each 64-bit member has the alignment that puts it where it belongs.
+# The alignment of each 64-bit member puts it at its offset.
 def _zig_member(row: Field, layout: Layout) -> str:
     type_ = _scalar(row.type) if row.count == 1 else f"[{row.count}]{_scalar(row.type)}"
     aligned = f" align({layout.alignment})" if row.type.size == 8 else ""

@@ -1,4 +1,4 @@
-"""A runstate area in memory: its bytes, their addresses, and the numbers that a layout reads in it.
+"""A runstate area in memory: its bytes, their addresses, and the numbers in it under a layout.
 
 Nothing here judges what a value means.
 """
@@ -24,66 +24,58 @@ from runstate_abi.tools.memory.image import Image
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}
 LARGEST, SMALLEST = NATIVE.size, COMPAT.size
 
-# A vCPU that could run and was not let.
-STOLEN = ("runnable", "offline")
-
-# Native begins so many bytes before the compat reading of the same times.
+STOLEN = ("runnable", "offline")  # the states of a vCPU that could run but did not
+# native begins so many bytes before compat, if both read the same times
 SHIFT = NATIVE.offsetof("state_entry_time") - COMPAT.offsetof("state_entry_time")
 
 
 def abi_of(layout: Layout) -> str:
-    """Return what users call a layout: ``native`` or ``compat``."""
+    """Return the user's name of a layout: ``native`` or ``compat``."""
     return next(name for name, known in LAYOUTS.items() if known is layout)
 
 
 def state_name(state: int) -> str | None:
-    """Return ``running`` for 0 and so on; None for a value that is no RUNSTATE_*."""
+    """Return ``running`` for 0 and so on, None for a value that is no RUNSTATE_*."""
     return next((known.name for known in RUNSTATES if known.value == state), None)
 
 
 class Span(NamedTuple):
-    """Bytes that lie together: all of an area, or the part of it in one page."""
+    """Contiguous bytes: a whole area, or the part of it in one page."""
 
     address: int
     data: bytes
 
 
 class Excerpt(NamedTuple):
-    """One or two spans of bytes from an area's address on, before its layout and size are known.
-
-    ``before`` are the few bytes in front of the area, if the source has them.
-    """
+    """One or two spans from an area's address on, before its layout and size are known."""
 
     spans: tuple[Span, ...]
-    before: bytes = b""
+    before: bytes = b""  # the few bytes in front of the area, if the source has them
 
     @property
     def address(self) -> int:
-        """Where the area begins."""
         return self.spans[0].address
 
     @property
     def data(self) -> bytes:
-        """The bytes, pages joined."""
         return b"".join(span.data for span in self.spans)
 
 
 class Values(NamedTuple):
-    """The numbers in an area, unsigned, times in ns: ``entry_raw`` still has the flag."""
+    """The numbers in an area, unsigned; times in ns."""
 
     state: int
-    entry_raw: int
+    entry_raw: int  # still has the flag
     times: tuple[int, ...]
     padding: bytes
 
     @property
     def updating(self) -> bool:
-        """Whether XEN_RUNSTATE_UPDATE is set."""
         return bool(self.entry_raw & XEN_RUNSTATE_UPDATE)
 
     @property
     def entry(self) -> int:
-        """state_entry_time in ns, the flag masked out."""
+        """state_entry_time in ns, without the flag."""
         return self.entry_raw & ~XEN_RUNSTATE_UPDATE
 
     @property
@@ -98,33 +90,26 @@ class Values(NamedTuple):
 
 
 class AreaBytes(NamedTuple):
-    """The bytes of one area, and the layout by which they are read."""
-
     layout: Layout
     spans: tuple[Span, ...]
 
     @property
     def abi(self) -> str:
-        """``native`` or ``compat``."""
         return abi_of(self.layout)
 
     @property
     def address(self) -> int:
-        """Where the area begins."""
         return self.spans[0].address
 
     @property
     def data(self) -> bytes:
-        """All bytes of the area."""
         return b"".join(span.data for span in self.spans)
 
     @property
     def values(self) -> Values:
-        """The numbers in it."""
         return values(self.layout, self.data)
 
     def address_of(self, offset: int) -> int:
-        """Return the address of byte ``offset`` of the area."""
         for span in self.spans[:-1]:
             if offset < len(span.data):
                 return span.address + offset
@@ -142,7 +127,7 @@ _FORMATS = {layout.name: _format(layout) for layout in LAYOUTS.values()}
 
 
 def values(layout: Layout, data: bytes) -> Values:
-    """Return the numbers that ``data`` hold under ``layout``; little-endian, unsigned."""
+    """Return the little-endian unsigned numbers in ``data`` under ``layout``."""
     found = _FORMATS[layout.name].unpack_from(data)
     state, entry, *times = (number for number in found if isinstance(number, int))
     padding = b"".join(part for part in found if isinstance(part, bytes))
@@ -159,8 +144,8 @@ def excerpt(
 ) -> Excerpt:
     """Read as many bytes at ``address`` as the larger layout needs and the image has.
 
-    ``second`` is the address of the other page, in the image ``other`` if there is one, where that
-    is not the next page. WitnessError if not even the smaller layout fits.
+    ``second`` is the address of the other page if that is not the next page; it is in the image
+    ``other`` if that is given. WitnessError if not even the smaller layout fits.
     """
     in_front = memory.before(image, address, SHIFT)
     if second is None:
@@ -202,7 +187,7 @@ def read_as(layout: Layout, seen: Excerpt) -> AreaBytes:
 
 
 class Element(NamedTuple):
-    """One number of the struct, or one run of padding: ``time[2]``, number 2 of ``field``."""
+    """One number of the struct, or one run of padding: ``time[2]`` is number 2 of ``field``."""
 
     name: str
     field: Field
@@ -212,7 +197,7 @@ class Element(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name, and for a time the state that it counts: ``time[2] blocked``."""
+        """The name, for a time with its state: ``time[2] blocked``."""
         if self.field.count == 1 or self.field.padding:
             return self.name
         return f"{self.name} {RUNSTATES[self.number].name}"
@@ -239,25 +224,21 @@ def elements(layout: Layout) -> Iterator[Element]:
 
 
 class Part(NamedTuple):
-    """The bytes ``first`` up to ``last`` of the area, at ``address``: an element or a part of it.
-
-    ``flag`` is the offset of the update byte, if it is among them.
-    """
+    """Bytes ``first`` up to ``last`` of the area: an element or a part of it."""
 
     element: Element
     first: int
     last: int
     address: int
-    flag: int | None
+    flag: int | None  # the offset of the update byte, if it is among them
 
     @property
     def size(self) -> int:
-        """How many bytes they are."""
         return self.last - self.first
 
 
 def parts(layout: Layout, cuts: Iterable[int], address_of: Callable[[int], int]) -> Iterator[Part]:
-    """Yield the elements of a struct, those that a cut goes through in parts; cuts are offsets."""
+    """Yield the elements of a struct, cut into parts at the offsets ``cuts``."""
     flag = update_byte(layout)
     for element in elements(layout):
         start, end = element.offset, element.offset + element.size
@@ -268,7 +249,7 @@ def parts(layout: Layout, cuts: Iterable[int], address_of: Callable[[int], int])
 
 
 class Edge(NamedTuple):
-    """A page or a cache line ends before ``address``, behind ``offset`` bytes of the area."""
+    """A page or a cache line ends before ``address``, after ``offset`` bytes of the area."""
 
     address: int
     offset: int
@@ -277,7 +258,6 @@ class Edge(NamedTuple):
 
 
 def edges(area: AreaBytes) -> tuple[Edge, ...]:
-    """Return where pages and cache lines end inside the area."""
     seam = len(area.spans[0].data) if len(area.spans) > 1 else None
     found: list[Edge] = []
     for offset in range(1, area.layout.size):

@@ -1,7 +1,4 @@
-"""Files that wrap memory in a format of their own: compressed ones, LiME, and those not read.
-
-None is taken for raw bytes, because an offset in such a file is not an address.
-"""
+"""Memory dumps in formats of their own: compressed, LiME, and those that are not read."""
 # ruff: noqa: E501
 
 import mmap
@@ -20,9 +17,9 @@ CONVERT = "convert it to an ELF core, or to raw memory, first"
 
 
 class Container(NamedTuple):
-    """A format that is not read: ``magic`` is at ``offset`` of the file, ``advice`` says what to do."""
+    """A format that is refused and not read as raw bytes: an offset in it is not an address."""
 
-    offset: int
+    offset: int  # of ``magic`` in the file
     magic: bytes
     name: str
     advice: str
@@ -79,16 +76,16 @@ RANGES_MOST = 1 << 16
 
 
 def compressed_by(data: memoryview) -> Compression | None:
-    """Return how the data are compressed; None if they are not."""
+    """Return how the data are compressed, None if they are not."""
     known = compression(data)
     return None if known and known.name == "gzip" and data[: len(GZIP)] != GZIP else known
 
 
 def inflated(data: memoryview, known: Compression, source: str) -> memoryview:
-    """Return what the data inflate to, mapped from a file without a name (WitnessError).
+    """Return the inflated data, mapped from an unnamed temporary file (WitnessError).
 
-    A dump is read at any place, and a compressed one only from its beginning. Runs of zeros become
-    holes of the file.
+    A dump is read at any place, but a compressed one only from its beginning. Runs of zeros become
+    holes in the file.
     """
     if known.opened is None:
         raise WitnessError(
@@ -137,7 +134,7 @@ def lime(data: memoryview, source: str) -> Image:
     return Image(source, LIME_KIND, kept, None, notes, lost > 0)
 
 
-# The size of a piece is what its header says, even if the file ends before.
+# The size of a piece is what its header says, even if the file ends earlier.
 def _ranges(data: memoryview, source: str) -> Iterator[Piece]:
     place = 0
     for _ in range(RANGES_MOST):

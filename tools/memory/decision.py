@@ -1,7 +1,7 @@
 """Decide from the bytes whether an area is native or compat, with reasons, or leave it open.
 
-Native at A with zero padding always reads as compat at A+4 too, because the padding is then a
-state of 0. So one reading that fits is not enough for a decision.
+Native at A with zero padding always reads as compat at A+4 too, because the padding is then state
+0. So one layout that fits is not enough for a decision.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory import area
 from runstate_abi.tools.memory.area import AreaBytes, Excerpt, Values
 
-# How well a reading's five times agree with what a writer makes of them, best first.
+# How well the five times of a reading agree with what a writer produces, best first.
 EXACT, ORDERED, FLAGGED, SMALL, NONE = 4, 3, 2, 1, 0
 FITS = {
     EXACT: "the four times add up to the entry time exactly",
@@ -27,12 +27,12 @@ ONLY_COMPAT = "the ELF header says i386, which has no other form"
 
 AGE_MOST = 1 << 60  # ns: 36 years, longer than any machine has been up
 WORD = 32
-# Read four bytes off, a time's low word is another time's high word: below 2^24 for the first
-# two years. A true time's low word is below 2^24 once in 256, all of them together never.
+# In a reading that is wrong by four bytes, the low word of a time is the high word of another:
+# below 2^24 in the first two years. The low word of a real time is below 2^24 once in 256.
 HIGH_WORD_MOST = 1 << 24
-# Read one byte early, every time is 256 times as large, and may still be within an uptime.
+# In a reading that begins one byte early, every time is 256 times as large.
 MISREAD_LEAST = 1 << 7
-SANE_LEAD = 2  # so many more numbers must be plausible in one reading than in the other
+SANE_LEAD = 2  # so many more numbers must be plausible in one layout than in the other
 
 
 class Rival(NamedTuple):
@@ -43,19 +43,17 @@ class Rival(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """``layout`` is None when nothing decides; ``reasons`` say why, for a person.
-
-    ``others`` are the readings that are left: all of them where nothing decides, else the one
-    that the same bytes have at another address.
-    """
+    """The layout of an area, or None if nothing decides, and the reasons in words."""
 
     layout: Layout | None
     reasons: tuple[str, ...]
+    # The other possible readings: all of them if nothing decides, else the one that reads the same
+    # bytes at another address.
     others: tuple[Rival, ...] = ()
 
 
 def standing(seen: Values) -> int:
-    """Return how well the times agree with what a writer makes of them: EXACT down to NONE."""
+    """Return how well the times agree with what a writer produces: EXACT down to NONE."""
     numbers = (seen.entry, *seen.times)
     low_words = (time % (1 << WORD) for time in numbers)
     shifted = max(numbers) >> WORD > 0 and all(word < HIGH_WORD_MOST for word in low_words)
@@ -73,7 +71,7 @@ def standing(seen: Values) -> int:
 def decide(seen: Excerpt, machine: str | None = None) -> Decision:
     """Decide the layout of the area that begins where ``seen`` does.
 
-    ``machine`` is the ABI name that an ELF header stands for, if there is one.
+    ``machine`` is the name of the ABI in the ELF header, if there is one.
     """
     if len(seen.data) < NATIVE.size:
         return _checked(COMPAT, f"there are only {len(seen.data)} bytes of it", seen, machine)
@@ -94,7 +92,7 @@ def decide(seen: Excerpt, machine: str | None = None) -> Decision:
         return _checked(better, reason, seen, machine)
     why = FITS[fits[NATIVE]] if any(sane.values()) else "every time is 0, or none makes sense"
     doubt = f"native and compat fit alike: {why}"
-    # Only x86 has a compat form, and i386 has no other; on x86-64 either kind of guest may run.
+    # Only x86 has a compat form, and i386 has no other. On x86-64 the guest may be of either kind.
     if machine == "i386":
         return Decision(COMPAT, (doubt, ONLY_COMPAT))
     if machine in ABI and machine not in ("x86_64", "x32"):
@@ -102,7 +100,7 @@ def decide(seen: Excerpt, machine: str | None = None) -> Decision:
     return Decision(None, (doubt,))
 
 
-# Compat at this address may be native four bytes earlier, and then the address is wrong.
+# Compat at this address may be native four bytes earlier. Then the address is wrong.
 def _checked(layout: Layout, reason: str, seen: Excerpt, machine: str | None) -> Decision:
     if layout is not COMPAT:
         return Decision(layout, (reason,))
@@ -126,7 +124,7 @@ def _checked(layout: Layout, reason: str, seen: Excerpt, machine: str | None) ->
 
 
 def short_of_native(seen: Excerpt) -> bool:
-    """Tell whether this is native without its last bytes: with zeros there it fits better."""
+    """Is this native without its last bytes? With zeros there it must fit better."""
     size = len(seen.data)
     if not COMPAT.size <= size < NATIVE.size:
         return False
@@ -136,9 +134,9 @@ def short_of_native(seen: Excerpt) -> bool:
 
 
 def doubted(decision: Decision, seen: Excerpt, near: Iterable[Excerpt]) -> Decision:
-    """Return the decision, undone if an aligned area of ``near`` explains these times.
+    """Return the decision, or no decision if an aligned area in ``near`` explains these times.
 
-    An area that is read from one byte early on has times 256 times as large, which still agree.
+    In an area that is read from one byte early, the times are 256 times as large and still agree.
     """
     if decision.layout is None:
         return decision
@@ -157,10 +155,7 @@ def doubted(decision: Decision, seen: Excerpt, near: Iterable[Excerpt]) -> Decis
 
 
 def rival(shown: AreaBytes, before: bytes) -> int | None:
-    """Return where the other layout begins that reads the same times, if both readings fit.
-
-    ``before`` are the bytes in front of the area, as many as there are.
-    """
+    """Return where the other layout begins that reads the same times, if both readings fit."""
     front = shown.data if shown.layout is NATIVE else before[-area.SHIFT :] + shown.data
     words = [int.from_bytes(front[at : at + area.SHIFT], "little") for at in (0, area.SHIFT)]
     if len(front) < NATIVE.size or not all(area.state_name(word) for word in words):

@@ -1,10 +1,10 @@
-"""Guest-physical memory out of ELF cores: QEMU's dump-guest-memory and Xen's dump-core.
+"""Guest-physical memory in ELF cores: QEMU's dump-guest-memory and Xen's dump-core.
 
 QEMU describes memory by PT_LOAD program headers and their p_paddr. Xen's dump-core has no program
-headers: section .xen_pages holds pages, and .xen_pfn or .xen_p2m says which frame each one is.
+headers: section .xen_pages holds pages, and .xen_pfn or .xen_p2m gives the frame of each.
 
-Law of this file: no number of the file is used before it is checked against the file's length.
-What a header promises and the file does not hold is reported as missing.
+Every number in the file is checked against the file's length before it is used. Memory that a
+header announces and the file does not hold is reported as missing.
 """
 
 import struct
@@ -23,8 +23,6 @@ SEGMENTS_MOST = 1 << 20  # QEMU makes one for each block of memory: tens, thousa
 
 
 class Shape(NamedTuple):
-    """Where an ELF class keeps what is read here."""
-
     header: struct.Struct  # e_type e_machine e_phoff e_shoff e_phentsize e_phnum, from byte 16 on
     segment: struct.Struct  # p_type, then the fields of Segment
     info: int  # offset of sh_info in a section header
@@ -41,10 +39,7 @@ SHAPES = {
 
 
 class Segment(NamedTuple):
-    """One program header: ``filesz`` bytes at file ``offset`` are the memory at ``paddr``.
-
-    A process core has no physical addresses: every ``paddr`` is 0, and ``vaddr`` is used instead.
-    """
+    """One program header: ``filesz`` bytes at file ``offset`` are the memory at ``paddr``."""
 
     type: int
     offset: int
@@ -75,29 +70,32 @@ def image(data: memoryview, source: str) -> Image:
     abi = abi_of_elf(elf_class, number)
     machine = abi.name if abi else elf.MACHINES.get(number, f"machine {number}")
     if not phnum:
-        return _from_pages(data, source, machine)
-    segments = list(_segments(data, source, shape.segment, phoff, phnum))
-    return _from_segments(data, source, segments, f"ELF{elf_class}", machine)
-
-
-# More than 65534 program headers do not fit into e_phnum: the first section's sh_info has them.
-def _many_segments(data: memoryview, source: str, shoff: int, shape: Shape) -> int:
-    if not shoff or shoff + shape.info + 4 > len(data):
-        raise WitnessError(f"{source}: ELF header: e_phnum is PN_XNUM, but there is no section 0")
-    return int.from_bytes(data[shoff + shape.info : shoff + shape.info + 4], "little")
-
-
-def _segments(
-    data: memoryview, source: str, row: struct.Struct, phoff: int, phnum: int
-) -> Iterator[Segment]:
-    end = phoff + row.size * phnum
+        # The format: Xen's docs/misc/dump-core-format.txt.
+        core = elf.parse(data, source)
+        pages = core.section(".xen_pages")
+        if pages is None:
+            raise WitnessError(f"{source}: neither program headers nor a section .xen_pages")
+        frames = _frames(core, source, len(pages) // PAGE_SIZE)
+        pieces = arranged(_runs(frames, pages))
+        left_out = len(frames) - sum(piece.size for piece in pieces) // PAGE_SIZE
+        notes = () if not left_out else (f"{left_out} of its pages have no frame, or another's",)
+        return Image(source, "Xen dump-core", pieces, machine, notes)
+    end = phoff + shape.segment.size * phnum
     if phnum > SEGMENTS_MOST:
         raise WitnessError(f"{source}: ELF header: {phnum} program headers, no core has so many")
     if end > len(data):
         raise WitnessError(
             f"{source}: truncated: the program headers end at {end:#x}, the file at {len(data):#x}"
         )
-    return (Segment(*fields) for fields in row.iter_unpack(data[phoff:end]))
+    segments = [Segment(*fields) for fields in shape.segment.iter_unpack(data[phoff:end])]
+    return _from_segments(data, source, segments, f"ELF{elf_class}", machine)
+
+
+# More than 65534 program headers do not fit into e_phnum: sh_info of section 0 has them.
+def _many_segments(data: memoryview, source: str, shoff: int, shape: Shape) -> int:
+    if not shoff or shoff + shape.info + 4 > len(data):
+        raise WitnessError(f"{source}: ELF header: e_phnum is PN_XNUM, but there is no section 0")
+    return int.from_bytes(data[shoff + shape.info : shoff + shape.info + 4], "little")
 
 
 def _from_segments(
@@ -107,7 +105,7 @@ def _from_segments(
     pieces: list[Piece] = []
     absent, partial = 0, 0
     kind, notes = f"{kind} core", []
-    # In cores of processes (gdb, the kernel) all are 0; a machine has at most one segment at 0.
+    # In cores of processes (gdb, the kernel) p_paddr is always 0. A machine has one segment at 0.
     if not any(x.paddr for _, x in loaded) and any(x.vaddr for _, x in loaded):
         loaded = [(number, item._replace(paddr=item.vaddr)) for number, item in loaded]
         kind = kind.replace(" core", " process core")
@@ -133,19 +131,6 @@ def _from_segments(
     return Image(source, kind, arranged(pieces), machine, tuple(notes), partial > 0)
 
 
-# The format: Xen's docs/misc/dump-core-format.txt.
-def _from_pages(data: memoryview, source: str, machine: str) -> Image:
-    core = elf.parse(data, source)
-    pages = core.section(".xen_pages")
-    if pages is None:
-        raise WitnessError(f"{source}: neither program headers nor a section .xen_pages")
-    frames = _frames(core, source, len(pages) // PAGE_SIZE)
-    pieces = arranged(_runs(frames, pages))
-    left_out = len(frames) - sum(piece.size for piece in pieces) // PAGE_SIZE
-    notes = () if not left_out else (f"{left_out} of its pages have no frame, or another's",)
-    return Image(source, "Xen dump-core", pieces, machine, notes)
-
-
 def _frames(core: elf.Elf, source: str, count: int) -> list[int]:
     plain, pairs = core.section(".xen_pfn"), core.section(".xen_p2m")
     table, width = (plain, 1) if plain is not None else (pairs, 2)
@@ -160,7 +145,7 @@ def _frames(core: elf.Elf, source: str, count: int) -> list[int]:
     return frames
 
 
-# Neighbouring pages with neighbouring frames are one piece.
+# Adjacent pages with adjacent frames are one piece.
 def _runs(frames: list[int], pages: memoryview) -> Iterator[Piece]:
     first = 0
     for index in range(1, len(frames) + 1):

@@ -11,10 +11,19 @@ from runstate_abi.tools import output
 from runstate_abi.tools.memory import area, decision, json_view, sources, text_view
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.area import AreaBytes, Excerpt
-from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.decision import Decision
 from runstate_abi.tools.memory.image import Image
-from runstate_abi.tools.memory.observations import NORMAL, WRONG, Observation, note, observe, worst
+from runstate_abi.tools.memory.observations import (
+    NORMAL,
+    WRONG,
+    Observation,
+    compare,
+    deltas,
+    note,
+    observe,
+    told,
+    worst,
+)
 from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
 from runstate_abi.tools.output import Ink, Line
 
@@ -33,7 +42,7 @@ def explain(
 ) -> int:
     """Show the area at ``place`` in the view that the options ask for; return the exit code.
 
-    ``torn`` is given if the bytes changed while they were read, and replaces all observations.
+    ``torn`` is given if the bytes changed while they were read. It replaces all observations.
     """
     if image.kind == STRUCT_KIND and options.abi == "compat" and not place.address:
         place = Location(area.SHIFT)  # the text reader put the numbers where native has them
@@ -87,7 +96,7 @@ def decided(
     return answer
 
 
-# The areas at the aligned addresses on both sides of one that is not aligned.
+# The areas at the aligned addresses before and after one that is not aligned.
 def _near(image: Image, seen: Excerpt) -> Iterator[Excerpt]:
     slip = seen.address % area.SHIFT
     places = (seen.address - slip, seen.address - slip + area.SHIFT) if slip else ()
@@ -139,7 +148,7 @@ def _show(
     return SOMETHING_WRONG if verdict == WRONG else FINE
 
 
-# An earlier dump may be from before the guest switched its mode, and only its own layout fits it.
+# An earlier dump may be from before the guest switched its mode. Then only its own layout fits it.
 def _layout_of(options: argparse.Namespace, later: Layout, earlier: Excerpt) -> Layout:
     other = next(layout for layout in area.LAYOUTS.values() if layout is not later)
     if options.abi or len(earlier.data) < other.size:
@@ -151,7 +160,6 @@ def _layout_of(options: argparse.Namespace, later: Layout, earlier: Excerpt) -> 
 
 
 def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, answer: Decision) -> int:
-    # The readings that are left, each at its own address.
     readings = [
         area.read_as(layout, seen if address == seen.address else area.excerpt(image, address))
         for layout, address in answer.others
@@ -174,7 +182,7 @@ def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, answer:
 
 
 def pages(options: argparse.Namespace, layout: Layout, place: Location) -> int:
-    """Draw which field of the area at ``place`` lies in which page; return the exit code."""
+    """Draw which field of the area at ``place`` is in which page; return the exit code."""
     from runstate_abi.tools.memory import pages_view
 
     held = pages_view.pages(layout, place.address, place.second)
@@ -192,17 +200,16 @@ def pages(options: argparse.Namespace, layout: Layout, place: Location) -> int:
 
 
 def columns(options: argparse.Namespace) -> int | None:
-    """Return the width of the terminal that is written to; None if the output goes elsewhere."""
+    """Return the width of the terminal that is written to, None if the output goes elsewhere."""
     return None if options.output not in (None, "-") else output.columns(sys.stdout)
 
 
 def out_json(options: argparse.Namespace, value: Any, indent: int | None = 2) -> bool:
-    """Write one JSON value where the options say, as out() does."""
     return out(options, [(Ink(json.dumps(value, indent=indent)),)])
 
 
 def out(options: argparse.Namespace, text: list[Line]) -> bool:
-    """Write lines where the options say; tell whether there is still a reader."""
+    """Write lines to --output or standard output; return whether there is still a reader."""
     if not options.output or options.output == "-":
         return output.write(text, options.color)
     try:

@@ -42,7 +42,6 @@ STYLES = {LIKELY: "normal", UNLIKELY: "dim"}
 
 
 def main(argv: list[str]) -> int:
-    """Search one image; return the exit code."""
     options = parser().parse_args(argv)
     image = sources.asked(options.image, options)
     earlier = sources.asked(options.before, options) if options.before else None
@@ -61,7 +60,6 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate find``."""
     made = new_parser("find", DESCRIPTION, EPILOG)
     add = made.add_argument
     add("image", metavar="IMAGE", help="image, core or text; - is standard input")
@@ -113,7 +111,8 @@ def _summary(options: argparse.Namespace, search: finding.Search, shown: int) ->
 def table(found: list[Candidate], image: Image, base: int = 0, carried: str = "") -> Iterator[Line]:
     """Yield a line for each candidate, and for the first ones their reasons and a command.
 
-    ``base`` is the address of a raw image's first byte; ``carried`` are options of the command.
+    ``base`` is the address of a raw image's first byte; ``carried`` are more options of the
+    command.
     """
     option = "--gpa" if image.placed else "--at"
     name = "-" if image.source == "standard input" else quote(image.source)
@@ -135,7 +134,7 @@ def table(found: list[Candidate], image: Image, base: int = 0, carried: str = ""
             other = "compat" if abi_of(item.layout) == "native" else "native"
             yield (Ink(f"           {other} at {item.doubt:#x} reads the same", "dim"),)
         place = item.address - (base if option == "--at" else 0)
-        # Where both layouts fit, hexdump takes native.
+        # If both layouts fit, hexdump takes native.
         abi = " --abi compat" if item.doubt is not None and item.layout is COMPAT else ""
         command = f"           runstate hexdump {name} {option} {place:#x}{abi}{carried}"
         yield (Ink(command, "command"),)

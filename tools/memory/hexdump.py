@@ -1,6 +1,6 @@
 """``runstate hexdump``: a runstate area in real memory, explained byte by byte.
 
-This module reads the arguments and finds the place that they name; explanation.py shows the area.
+This module reads the arguments and finds the place; explanation.py shows the area.
 """
 # ruff: noqa: E501
 
@@ -34,7 +34,6 @@ exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 somethin
 
 
 def main(argv: list[str]) -> int:
-    """Explain one area, or watch one; return the exit code."""
     made = parser()
     options = made.parse_args(argv)
     _check(made, options)
@@ -51,7 +50,7 @@ def main(argv: list[str]) -> int:
     return explanation.explain(options, image, place)
 
 
-# Explain an area of a kernel dump: that at --gpa, or each CPU's, and return the worst exit code.
+# An area of a kernel dump at --gpa, or that of each CPU: return the worst exit code.
 def _dumped(options: argparse.Namespace) -> int:
     from runstate_abi.tools.memory import kdump
 
@@ -93,36 +92,24 @@ def _elsewhere(text: str) -> tuple[str, int]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate hexdump``."""
     made = new_parser("hexdump", DESCRIPTION, EPILOG)
     add = made.add_argument
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
     add("--at", type=address, metavar="OFFSET", help="where the area begins in a raw image")
     add("--gpa", type=address, metavar="ADDR", help="its guest-physical address")
     add("--abi", choices=list(LAYOUTS), help="the layout; without it, the bytes decide")
-    add(
-        "--second-page",
-        type=_elsewhere,
-        metavar="FILE:OFFSET",
-        help="where it continues, in another file",
-    )
+    second = "where it continues, in another file"
+    add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help=second)
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
-    where = (
-        "an earlier dump: show what changed since; the area there is at ADDR, or at the same place"
-    )
-    add("--before", type=_earlier, metavar="FILE[:ADDR]", help=where)
+    where = "an earlier dump: show what changed since; the area there is at ADDR, or at the same "
+    add("--before", type=_earlier, metavar="FILE[:ADDR]", help=f"{where}place")
     sources.add_options(made)
     add("--qmp", metavar="SOCKET", help="read a live QEMU over QMP (extra `live`)")
-    add(
-        "--watch",
-        type=float,
-        metavar="SECONDS",
-        help="with --qmp: look again and again, for so long",
-    )
+    watch = "with --qmp: look again and again, for so long"
+    add("--watch", type=float, metavar="SECONDS", help=watch)
     add("--interval", type=float, default=0.5, metavar="SECONDS", help="between two looks (0.5)")
-    add(
-        "--drgn", action="store_true", help="read FILE, a vmcore or kdump, with drgn (extra `drgn`)"
-    )
+    drgn = "read FILE, a vmcore or kdump, with drgn (extra `drgn`)"
+    add("--drgn", action="store_true", help=drgn)
     add("--percpu", action="store_true", help="with drgn: show each CPU's xen_runstate in FILE")
     add("--pages-view", choices=("text", "svg"), help="show which field lies in which page")
     add_format(made, "text", "json")
@@ -132,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-# What argparse cannot say: options that need each other, or contradict each other.
+# What argparse cannot check: options that need or contradict each other.
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     given = options.file or options.qmp or options.pages_view
     watch = options.watch is not None
@@ -160,7 +147,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error(message)
 
 
-# The place that the options name, None if they name none.
+# The place that the options give, None if they give none.
 def _asked(options: argparse.Namespace) -> Location | None:
     address: int | None = options.gpa if options.gpa is not None else options.at
     if options.pages:
@@ -177,10 +164,8 @@ def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: 
         if image.placed:
             parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
         if image.kind == sources.KIND and image.size > LARGEST:
-            name = options.file or "-"
-            parser.error(
-                f"raw bytes: say where, --at OFFSET (`runstate find {name}` looks for areas)"
-            )
+            why = f"`runstate find {options.file or '-'}` looks for areas"
+            parser.error(f"raw bytes: say where, --at OFFSET ({why})")
         return Location(image.pieces[0].address)
     if options.at is not None and not options.pages:
         return Location(asked.address + options.base)

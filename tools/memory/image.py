@@ -1,6 +1,6 @@
-"""Guest memory in pieces: an Image is what every source becomes, a file, a text or a machine.
+"""Guest memory in pieces. Every source (file, text, live machine) is read into an Image.
 
-Law of this file: a byte that the source does not have is reported, and never read as zero.
+A byte that the source does not have is reported, and never read as zero.
 """
 
 from bisect import bisect_right
@@ -15,10 +15,7 @@ LIME_KIND = "LiME dump"
 
 
 class Piece(NamedTuple):
-    """``size`` bytes of memory from ``address`` on: ``data``, repeated if it is shorter.
-
-    A dump as text leaves out lines that repeat, and they may stand for much memory.
-    """
+    """``size`` bytes of memory from ``address`` on: ``data``, repeated if it is shorter."""
 
     address: int
     size: int
@@ -26,11 +23,10 @@ class Piece(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Address of the first byte behind the piece."""
         return self.address + self.size
 
     def cut(self, start: int, end: int) -> bytes:
-        """Return the bytes from address ``start`` up to ``end``, which must lie in the piece."""
+        """Return the bytes from address ``start`` up to ``end``, which must be in the piece."""
         first, last = start - self.address, end - self.address
         if self.size <= len(self.data):
             return bytes(self.data[first:last])
@@ -38,32 +34,27 @@ class Piece(NamedTuple):
 
 
 class Image(NamedTuple):
-    """The memory that ``source`` holds: pieces in address order, none overlapping another.
-
-    ``kind`` says how the source was read, ``notes`` are messages for a person, ``machine`` is the
-    ELF machine's name if there is one. ``partial``: the source ends early.
-    """
-
     source: str
-    kind: str
-    pieces: tuple[Piece, ...]
-    machine: str | None = None
-    notes: tuple[str, ...] = ()
-    partial: bool = False
+    kind: str  # how the source was read
+    pieces: tuple[Piece, ...]  # in address order, without overlaps
+    machine: str | None = None  # the machine in the ELF header, if there is one
+    notes: tuple[str, ...] = ()  # messages for the user
+    partial: bool = False  # the source ends early
 
     @property
     def placed(self) -> bool:
-        """Whether the source has addresses, so that --gpa names a place in it, and not --at."""
+        """Has the source addresses? Then --gpa names a place in it, and not --at."""
         return self.machine is not None or self.kind == LIME_KIND
 
     @property
     def size(self) -> int:
-        """How many bytes the source has, holes not counted."""
         return sum(piece.size for piece in self.pieces)
 
 
 def arranged(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    """Return the pieces in address order; where two overlap, the one that begins first is kept."""
+    """Return the pieces in address order; of two that overlap, the one that begins first is
+    kept.
+    """
     kept: list[Piece] = []
     reached = 0
     for piece in sorted(pieces, key=lambda piece: piece.address):

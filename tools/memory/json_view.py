@@ -1,20 +1,19 @@
-"""An area as one JSON value, on which other people's scripts rely.
+"""An area as one JSON value for scripts.
 
-Law of this file: no name in it changes its meaning while the schema keeps its name.
+No name may change its meaning without a new SCHEMA.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 from runstate_abi.tools.memory.area import AreaBytes, Values, edges, state_name
-from runstate_abi.tools.memory.comparison import Deltas, shares
-from runstate_abi.tools.memory.observations import Observation
+from runstate_abi.tools.memory.observations import Deltas, Observation, shares
 
 SCHEMA = "runstate-hexdump/1"
 
 
 def area(seen: AreaBytes, source: str, reasons: Iterable[str]) -> dict[str, Any]:
-    """Return an area's place, numbers and bytes; times in ns, the flag masked out of the entry."""
+    """Return an area's place, numbers and bytes; times in ns, the entry time without the flag."""
     numbers = seen.values
     return {
         "schema": SCHEMA,
@@ -37,17 +36,17 @@ def area(seen: AreaBytes, source: str, reasons: Iterable[str]) -> dict[str, Any]
 
 
 def fields(numbers: Values) -> dict[str, Any]:
-    """Return the three members of the struct."""
     return {"state": numbers.state, "state_entry_time": numbers.entry, "time": list(numbers.times)}
 
 
 def observations(found: Iterable[Observation]) -> list[dict[str, str]]:
-    """Return the observations as JSON."""
     return [{"class": item.kind, "text": item.text, "fact": item.fact} for item in found]
 
 
 def growth(earlier: Values, moved: Deltas, source: str) -> dict[str, Any]:
-    """Return what changed since an earlier look: deltas in ns, each state's share as part of 1."""
+    """Return what changed since an earlier reading: deltas in ns, each state's share as a
+    fraction.
+    """
     return {
         "source": source,
         "fields": fields(earlier),

@@ -1,8 +1,8 @@
 """Kernel dumps through drgn (extra `drgn`): compressed ones, and each CPU's xen_runstate by name.
 
 drgn reads what kexec's kernel or makedumpfile wrote. It needs no debug info: the symbols are in the
-dump, in kallsyms, and VMCOREINFO says where. It cannot read a QEMU dump of a guest without
-VMCOREINFO (-device vmcoreinfo); elfcore.py reads such a dump if it is ELF.
+dump's kallsyms, which VMCOREINFO locates. It cannot read a QEMU dump of a guest without VMCOREINFO
+(-device vmcoreinfo). elfcore.py reads such a dump if it is ELF.
 """
 
 import logging
@@ -19,7 +19,7 @@ SYMBOL = "xen_runstate"  # Linux drivers/xen/time.c: DEFINE_PER_CPU(struct vcpu_
 OFFSETS = "__per_cpu_offset"
 CPUS = "nr_cpu_ids"
 
-# Words of drgn's errors for QEMU's kdumps, and what a person can do.
+# Words in drgn's errors for QEMU's kdumps, and what the user can do.
 REASONS = {
     "ARCH_NAME": "a kdump that names no machine, as QEMU writes it: have QEMU write an ELF core",
     "vmcoreinfo": "no VMCOREINFO (QEMU: -device vmcoreinfo); --gpa in an ELF core needs none",
@@ -27,7 +27,6 @@ REASONS = {
 
 
 def program(source: str) -> Any:
-    """Open a kernel dump (WitnessError)."""
     try:
         import drgn
     except ImportError:
@@ -43,7 +42,7 @@ def program(source: str) -> Any:
 
 
 def image(opened: Any, source: str, address: int, physical: bool = True) -> Image:
-    """Return the memory that an area at ``address`` may need, and a little in front of it."""
+    """Return the memory that an area at ``address`` may need, and a few bytes in front of it."""
     start, last = max(address - 2 * SHIFT, 0), address + LARGEST
     pieces = []
     while start < last:
@@ -52,7 +51,7 @@ def image(opened: Any, source: str, address: int, physical: bool = True) -> Imag
         try:
             data = bytes(opened.read(start, end - start, physical))
         except Exception:
-            data = b""  # reported by whoever reads this part of the image
+            data = b""  # reported if this part of the image is read
         if data:
             pieces.append(Piece(start, len(data), memoryview(data)))
         start = end
@@ -76,7 +75,7 @@ def percpu(opened: Any, source: str) -> Iterator[tuple[int, int]]:
 
 
 def add_symbols(opened: Any, source: str) -> None:
-    """Let drgn find symbols in the dump's own kallsyms, from Linux v6.0 on (WitnessError)."""
+    """Let drgn find symbols in the dump's own kallsyms, since Linux v6.0 (WitnessError)."""
     try:
         from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
@@ -87,7 +86,7 @@ def add_symbols(opened: Any, source: str) -> None:
 
 
 def abi(opened: Any) -> str:
-    """Return ``native`` or ``compat``: the layout of a kernel's own areas."""
+    """Return the layout of the areas of this kernel: ``native`` or ``compat``."""
     return "compat" if opened.platform.arch.name == "I386" else "native"
 
 

@@ -1,9 +1,11 @@
-"""Tell what is wrong with an area, what is in flight, and what is normal though it looks odd.
+"""Observations on an area: what is wrong, what is in flight, and what is normal but looks odd.
 
-Law of this file: nothing that is normal may be called wrong. Each observation names the fact that
-it rests on, and both causes where there are two.
+Nothing normal may be called wrong. Each observation names the fact behind it, and both causes if
+there are two. Two readings of one area show more: how each time grew, and which rules hold between
+them. But a reading during an update proves nothing wrong.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from runstate_abi.layouts.structs.runstate import RUNSTATES, update_byte
@@ -17,7 +19,7 @@ NS_PER_TENTH = 100_000_000
 OFFLINE = next(known.value for known in RUNSTATES if known.name == "offline")
 
 
-# What the observations rest on. A fact has a source, or was seen in a run.
+# The facts behind the observations. Each has a source, or was seen in a run.
 # fmt: off
 FACTS = {
     "states":    "xen/include/public/vcpu.h: RUNSTATE_* are 0 to 3",
@@ -45,7 +47,7 @@ FACTS = {
 
 
 class Observation(NamedTuple):
-    """What was seen, its class, and the fact that it rests on."""
+    """What was seen, its class, and the fact behind it."""
 
     kind: str
     text: str
@@ -53,12 +55,11 @@ class Observation(NamedTuple):
 
 
 def note(kind: str, text: str, *facts: str) -> Observation:
-    """Return an observation that rests on the named FACTS."""
     return Observation(kind, text, "; ".join(FACTS[fact] for fact in facts))
 
 
 def observe(area: AreaBytes) -> tuple[Observation, ...]:
-    """Return what one look at an area shows."""
+    """Return what one reading of an area shows."""
     seen = area.values
     found = [*_flag(area, seen), *_state(seen), *_bins(seen), *_sum(seen)]
     if any(seen.padding):
@@ -69,12 +70,10 @@ def observe(area: AreaBytes) -> tuple[Observation, ...]:
 
 
 def ordered(found: list[Observation]) -> tuple[Observation, ...]:
-    """Return the observations, wrong before in-flight before normal."""
     return tuple(sorted(found, key=lambda observation: CLASSES.index(observation.kind)))
 
 
 def worst(found: tuple[Observation, ...]) -> str:
-    """Return the class that matters most among the observations."""
     return min((item.kind for item in found), key=CLASSES.index, default=NORMAL)
 
 
@@ -84,13 +83,10 @@ def _flag(area: AreaBytes, seen: Values) -> list[Observation]:
         return [note(NORMAL, text, "unflagged")] if seen.entry else []
     offset = update_byte(area.layout)
     place = f"byte +{offset:#04x} at {area.address_of(offset):#x} is {area.data[offset]:#04x}"
+    entry = f"the entry time without the flag, {words(seen.entry)}, may never have existed"
     return [
         note(IN_FLIGHT, f"XEN_RUNSTATE_UPDATE is set ({place}): an update is in progress", "flag"),
-        note(
-            IN_FLIGHT,
-            f"the entry time without the flag, {words(seen.entry)}, may never have existed",
-            "masked",
-        ),
+        note(IN_FLIGHT, entry, "masked"),
     ]
 
 
@@ -141,17 +137,13 @@ def _sum(seen: Values) -> list[Observation]:
 
 def _ahead(seen: Values, offset: int) -> list[Observation]:
     created = f"the entry time is {words(offset)} ahead of the sum of the times: on Xen the vCPU's "
+    created += "creation time, the same in every dump; on KVM it would be 0"
     stale = (
         f"a Xen PV guest's area may be stale: it says {state_name(seen.state)} as of the last "
         "update, and the vCPU may have gone on. To know: a later dump (--before), another vCPU "
         "that says running on the same CPU, or Xen's own record, if find sees one that is newer"
     )
-    sums = note(
-        NORMAL,
-        f"{created}creation time, the same in every dump; on KVM it would be 0",
-        "xen-sum",
-        "kvm-sum",
-    )
+    sums = note(NORMAL, created, "xen-sum", "kvm-sum")
     return [sums, note(NORMAL, stale, "stale")] if state_name(seen.state) else [sums]
 
 
@@ -163,7 +155,7 @@ _SHORT = (("ms", 1_000_000), ("us", 1_000), ("ns", 1))
 
 
 def words(ns: int) -> str:
-    """Return a time in ns as ``1 d 02:03:04.5`` or ``886.1 ms``, cut and not rounded."""
+    """Return a time in ns as ``1 d 02:03:04.5`` or ``886.1 ms``, truncated."""
     if ns < 0:
         return f"-{words(-ns)}"
     if ns < 10 * NS_PER_TENTH:
@@ -177,3 +169,164 @@ def words(ns: int) -> str:
     days, hour = divmod(hours, 24)
     clock = f"{hour:02}:{minute:02}:{second:02}.{tenth}"
     return f"{days} d {clock}" if days else clock
+
+
+class Share(NamedTuple):
+    """The part of the time between two readings that was spent in one state: ns, and a fraction."""
+
+    name: str
+    delta: int
+    part: float
+
+
+class Deltas(NamedTuple):
+    """What changed between two readings, in ns."""
+
+    entry: int
+    times: tuple[int, ...]
+    states: tuple[int, int]
+    offsets: tuple[int, int]  # entry - sum(time) of each, modulo 2^64
+
+
+def deltas(earlier: Values, later: Values) -> Deltas:
+    """Return the change of each number between two readings."""
+    pairs = zip(earlier.times, later.times, strict=True)
+    return Deltas(
+        later.entry - earlier.entry,
+        tuple(new - old for old, new in pairs),
+        (earlier.state, later.state),
+        (offset(earlier), offset(later)),
+    )
+
+
+def offset(seen: Values) -> int:
+    """Return state_entry_time - sum(time) in ns, modulo 2^64: constant for one vCPU."""
+    return (seen.entry - seen.total) % WRAP
+
+
+def shares(moved: Deltas) -> tuple[Share, ...]:
+    """Return each state's part of the growth of the times; a time that shrank has none."""
+    grown = [max(delta, 0) for delta in moved.times]
+    total = sum(grown) or 1
+    return tuple(
+        Share(known.name, delta, growth / total)
+        for known, delta, growth in zip(RUNSTATES, moved.times, grown, strict=True)
+    )
+
+
+def told(alone: Iterable[Observation], both: Sequence[Observation]) -> tuple[Observation, ...]:
+    """Return the observations of one and of two readings; of two on one fact, the latter's."""
+    known = {item.fact for item in both}
+    if any(item.fact == STUCK.fact for item in both):
+        known.add(FACTS["flag"])  # one reading takes it for an update in progress
+    return ordered([*both, *(item for item in alone if item.fact not in known)])
+
+
+SECOND = 10**9  # ns
+STUCK = note(
+    WRONG,
+    "the flag is set in both dumps, so no update is in flight. Either the writer stopped halfway "
+    "or never clears it, and a guest that reads waits; or the machine was stopped within an "
+    "update, before both dumps; or this is no area",
+    "stuck",
+)
+
+
+def compare(earlier: Values, later: Values, dumps: bool = False) -> tuple[Observation, ...]:
+    """Return what two readings, the earlier first, show together.
+
+    ``dumps``: they are two dumps, and not readings of a watch, which knows what a flag that stays
+    set means.
+    """
+    moved = deltas(earlier, later)
+    flagged = earlier.updating and later.updating
+    if dumps and flagged and (earlier == later or abs(moved.entry) >= SECOND):
+        return (STUCK,)
+    if earlier == later and later.updating:
+        text = (
+            "nothing changed, and the flag is set in both dumps: an update that was stopped, or "
+            "one that left it set"
+        )
+        return (note(IN_FLIGHT, text, "stuck", "stopped"),)
+    if earlier == later:
+        name = state_name(later.state) or "its state"
+        text = (
+            f"nothing changed: the vCPU stayed {name} all the time, or the area is stale. It is "
+            "stale if Xen's own copy is newer (find), or another vCPU ran on its CPU"
+        )
+        return (note(NORMAL, text, "stale"),)
+    if earlier.updating or later.updating:
+        when, kind = "earlier", NORMAL
+        if later.updating:
+            when, kind = "later", IN_FLIGHT
+        text = f"the {when} dump is in flight: neither growth nor sum can be held against it"
+        if later.entry < earlier.entry:
+            text += "; the entry time went backwards (are the dumps in order?)"
+        return (note(kind, text, "order"),)
+    if not later.entry and not any(later.times):
+        text = (
+            "every time is 0 again: registered anew on a vCPU whose times begin at 0, as after a "
+            "reset or a migration by QEMU; or it is not the same area"
+        )
+        return (note(NORMAL, text, "new", "qemu"),)
+    found = [*_backwards(earlier, later, moved), *_constant(earlier, later, moved)]
+    if not moved.entry:
+        text = "the area changed, and its entry time did not"
+        found.append(note(NORMAL, text, "same-time"))
+    if moved.entry > 0 and not any(item.kind == WRONG for item in found):
+        text = f"it was updated between the dumps, and is not stale as of {words(later.entry)}"
+        found.append(note(NORMAL, text, "stale"))
+    return ordered(found)
+
+
+def _backwards(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
+    if _made_anew(moved):
+        text = (
+            "all of it went back together: a new vCPU after a migration or a restore, or it is "
+            "not the same vCPU, or the dumps are out of order"
+        )
+        return [note(NORMAL, text, "migration")]
+    names = ["state_entry_time", *(f"time[{x.value}] {x.name}" for x in RUNSTATES)]
+    steps = zip(names, (moved.entry, *moved.times), strict=True)
+    why, facts = "", ["monotonic"]
+    if _all_back(moved):
+        # KVM's sum is the entry time on every host. Xen's differs by when the vCPU was created.
+        anew = "was the machine migrated or restored between the dumps, or are they out of order?"
+        why = f" ({'are the dumps in order?' if moved.offsets[0] else anew})"
+    elif moved.offsets == (0, 0) and later.times[OFFLINE] >= earlier.entry:
+        why = " (offline has the whole clock, as after a migration by QEMU; else another vCPU's?)"
+        facts.append("qemu")
+    return [
+        note(WRONG, f"{name} went backwards by {words(-delta)}{why}", *facts)
+        for name, delta in steps
+        if delta < 0
+    ]
+
+
+def _all_back(moved: Deltas) -> bool:
+    return moved.entry < 0 and all(delta <= 0 for delta in moved.times)
+
+
+def _made_anew(moved: Deltas) -> bool:
+    return _all_back(moved) and moved.offsets[0] != moved.offsets[1]
+
+
+def _constant(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
+    old, new = moved.offsets
+    if _made_anew(moved):
+        return []
+    if old == new:
+        place = "0, as on KVM" if old == 0 else f"{words(old)}, as on Xen"
+        text = f"entry time - sum is constant: {place}"
+        return [note(NORMAL, text, "xen-sum", "kvm-sum")]
+    drift = (new - old + WRAP // 2) % WRAP - WRAP // 2
+    # The reading with the larger sum may be a copy that counts the time so far.
+    copy = earlier if drift > 0 else later
+    if copy.state == OFFLINE and copy.times[OFFLINE] >= abs(drift):
+        text = f"entry time - sum moved by {words(drift)}: an offline vCPU's area counts it so far"
+        return [note(NORMAL, text, "snapshot")]
+    text = (
+        f"entry time - sum(time) moved by {words(drift)}: one of the dumps is torn, or a copy made "
+        "by VCPUOP_get_runstate_info, or they are of two vCPUs"
+    )
+    return [note(WRONG, text, "xen-sum", "kvm-sum", "snapshot")]

@@ -1,4 +1,4 @@
-"""Show which field of an area lies in which page: as text, as lanes to be drawn, as JSON."""
+"""Which field of an area is in which page: as text, as lanes to draw, as JSON."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from runstate_abi.tools.rendering.drawing import Box, Lane
 
 
 class Page(NamedTuple):
-    """One of the pages: the area's bytes ``first`` up to ``last`` are in it from ``start`` on."""
+    """One page: the area's bytes ``first`` up to ``last`` are in it from ``start`` on."""
 
     start: int
     first: int
@@ -20,7 +20,6 @@ class Page(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes of the area are in this page."""
         return self.last - self.first
 
 
@@ -35,7 +34,6 @@ def pages(layout: Layout, address: int, second: int | None = None) -> tuple[Page
     return (head, Page(other, here, layout.size, tuple(x for x in every if x.first >= here)))
 
 
-# All of its element is in this page.
 def _whole(part: Part) -> bool:
     return part.size == part.element.size
 
@@ -53,7 +51,7 @@ def heading(layout: Layout, held: tuple[Page, ...], address: int) -> str:
 
 
 def lines(layout: Layout, held: tuple[Page, ...], address: int) -> Iterator[Line]:
-    """Yield the pages for a person: a ruler of one character a byte, then each part."""
+    """Yield the pages as text: a ruler with one character per byte, then each part."""
     yield (Ink(heading(layout, held, address), "strong"),)
     for number, page in enumerate(held, 1):
         end = page.start + page.size - 1
@@ -106,9 +104,7 @@ def as_json(layout: Layout, held: tuple[Page, ...], address: int) -> dict[str, A
             {
                 "address": page.start,
                 "size": page.size,
-                "update_byte": next(
-                    (x for x in map(_update_byte, page.parts) if x is not None), None
-                ),
+                "update_byte": next(filter(None, map(_update_byte, page.parts)), None),
                 "parts": [
                     {"name": x.element.name, "offset": x.first, "size": x.size} for x in page.parts
                 ],

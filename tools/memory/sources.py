@@ -1,6 +1,6 @@
-"""Open what the command line names as an Image, whatever kind of file it is.
+"""Open a file of any known kind as an Image.
 
-A file is mapped and not read, so that the command needs little memory whatever the file's size.
+A file is mapped and not read, so memory use does not depend on its size.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from runstate_abi.tools.memory.text import pasted as text
 from runstate_abi.tools.options import address
 
 KIND = "raw"
-# Standard input cannot be mapped. What comes through a pipe is pasted text or a small image; a
-# larger one has a name, and should be given by it.
+# Standard input cannot be mapped. A pipe carries pasted text or a small image; a larger one has a
+# name and should be given by it.
 STDIN_MOST = 64 << 20
 NESTED_MOST = 2  # a compressed dump may have been compressed again by mistake
 
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def asked(name: str, options: argparse.Namespace) -> Image:
-    """Return the memory of a file as the options of add_options() say."""
+    """Return the memory of a file, with the options of add_options()."""
     return opened(name, options.base, options.raw, options.text)
 
 
@@ -53,10 +53,6 @@ def opened(name: str, base: int = 0, as_raw: bool = False, order: str | None = N
         known = containers.compressed_by(data)
         if known is not None:
             data = containers.inflated(data, known, source)
-    return _of_kind(data, source, base, order)
-
-
-def _of_kind(data: memoryview, source: str, base: int, order: str | None) -> Image:
     if data[: len(elf.MAGIC)] == elf.MAGIC:
         return elfcore.image(data, source)
     if data[: len(containers.LIME_MAGIC)] == containers.LIME_MAGIC:
@@ -100,5 +96,4 @@ def _piped(file: IO[bytes], source: str) -> memoryview:
 
 
 def raw_image(data: memoryview, source: str, base: int = 0) -> Image:
-    """Return raw memory whose first byte has the address ``base``."""
     return Image(source, KIND, (Piece(base, len(data), data),))

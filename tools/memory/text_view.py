@@ -1,4 +1,4 @@
-"""An area as lines of text for a person; output.py prints them, in colour where that is wanted."""
+"""An area as lines of text."""
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
@@ -16,8 +16,15 @@ from runstate_abi.tools.memory.area import (
     parts,
     state_name,
 )
-from runstate_abi.tools.memory.comparison import Deltas, shares
-from runstate_abi.tools.memory.observations import NORMAL, WRAP, WRONG, Observation, words
+from runstate_abi.tools.memory.observations import (
+    NORMAL,
+    WRAP,
+    WRONG,
+    Deltas,
+    Observation,
+    shares,
+    words,
+)
 from runstate_abi.tools.output import Ink, Line
 
 BYTES_WIDE = 3 * UINT64.size + 2
@@ -43,7 +50,7 @@ def body(area: AreaBytes, changed: frozenset[int] = frozenset()) -> Iterator[Lin
 
 
 def rows(area: AreaBytes) -> Iterator[Part | Edge]:
-    """Yield the parts of an area, and between them the edges that part them."""
+    """Yield the parts of an area, and between them the edges that separate them."""
     by_offset = {edge.offset: edge for edge in edges(area)}
     for part in parts(area.layout, by_offset, area.address_of):
         if part.first in by_offset:
@@ -71,7 +78,7 @@ def _row(area: AreaBytes, part: Part, changed: frozenset[int]) -> Line:
     return (*shown, Ink(f" {element.label:<{LABEL_WIDE}} ", plain), *_value(area, element))
 
 
-# A byte stands in the column of its place in the element, also if an edge parts the element.
+# A byte is in the column of its place in the element, even if an edge cuts the element.
 def _bytes(area: AreaBytes, part: Part, changed: frozenset[int]) -> Iterator[Ink]:
     column = part.first - part.element.offset
     yield Ink(" " * (3 * column))
@@ -124,7 +131,7 @@ def steal(seen: Values, verdict: str) -> Iterator[Line]:
 
 
 def observed(found: Iterable[Observation], columns: int | None = None) -> Iterator[Line]:
-    """Yield each observation with its class and its fact; a terminal has so many ``columns``."""
+    """Yield each observation with its class and its fact, for a terminal of ``columns``."""
     wide = max(min(TEXT_WIDE, (columns or TEXT_WIDE + KIND_WIDE) - KIND_WIDE), 1)
     for item in found:
         first, *rest = wrap(item.text, wide)
@@ -134,7 +141,6 @@ def observed(found: Iterable[Observation], columns: int | None = None) -> Iterat
 
 
 def verdict(kind: str) -> Line:
-    """Return the last line, for the worst class of the observations."""
     texts = {
         "wrong": "something is wrong: see above",
         "in-flight": "in flight: a reader must retry, and so must you",
@@ -144,7 +150,7 @@ def verdict(kind: str) -> Line:
 
 
 def growth(moved: Deltas, source: str) -> Iterator[Line]:
-    """Yield how each number grew since an earlier look, with each state's share as a bar."""
+    """Yield how each number grew since an earlier reading, with each state's share as a bar."""
     states = " -> ".join(state_name(state) or f"{state:#x}" for state in moved.states)
     yield (Ink(f"since {source}: state {states}, entry time {_signed(moved.entry)}"),)
     for index, share in enumerate(shares(moved)):

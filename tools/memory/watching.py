@@ -1,11 +1,9 @@
-"""``runstate hexdump --qmp``: read an area of a live QEMU over QMP, once or again and again.
+"""``runstate hexdump --qmp``: read an area of a live QEMU over QMP, once or repeatedly.
 
-A running machine changes memory while it is read. Each look therefore reads until two readings in
-a row agree, and says if they never do. One look may still fall into an update, so its oddities are
-called in flight; only what stayed the same for a whole watch is called wrong. The extra `live` is
-the library qemu.qmp.
-
-Law of this file: it changes nothing; a machine that is stopped stays stopped.
+A running machine changes memory while it is read. So each look reads until two readings in a row
+are equal, and says so if they never are. A single look may still be during an update, so what is
+odd in it is called in flight. Only what stayed the same for a whole watch is called wrong. The
+machine is not changed: a stopped one stays stopped. The extra `live` is the library qemu.qmp.
 """
 
 import argparse
@@ -19,10 +17,9 @@ from typing import Any, NamedTuple
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools.memory import explanation, json_view, observations, text_view
 from runstate_abi.tools.memory.area import LARGEST, SHIFT, SMALLEST, AreaBytes, excerpt, read_as
-from runstate_abi.tools.memory.comparison import compare, deltas, told
 from runstate_abi.tools.memory.explanation import CANNOT_TELL, FINE, SOMETHING_WRONG, Location
 from runstate_abi.tools.memory.image import Image, read
-from runstate_abi.tools.memory.observations import Observation
+from runstate_abi.tools.memory.observations import Observation, compare, deltas, told
 from runstate_abi.tools.memory.text import pasted
 from runstate_abi.tools.output import Ink, Line
 
@@ -31,19 +28,14 @@ PATIENCE = 10.0  # seconds for an answer
 
 
 class Look(NamedTuple):
-    """Memory at one moment, ``seconds`` after the first look.
-
-    ``stable`` says that two readings in a row were equal; ``running``, that the guest ran.
-    """
-
     image: Image
-    seconds: float
-    running: bool
-    stable: bool
+    seconds: float  # after the first look
+    running: bool  # the guest was running
+    stable: bool  # two readings in a row were equal
 
 
 class Tally(NamedTuple):
-    """A watch in numbers: how many looks, and in how many of them something was so."""
+    """The counts of a watch: looks, and in how many of them something was so."""
 
     looks: int = 0
     flagged: int = 0
@@ -99,9 +91,9 @@ def _socket(name: str) -> str | tuple[str, int]:
     return (host, int(port)) if colon and port.isdigit() and "/" not in name else name
 
 
-# What stands in front of the area helps to decide its layout, but the area may begin where memory
-# does. QEMU prints nothing of a line of eight bytes that goes beyond memory's end, so less is asked
-# for until it answers.
+# The bytes in front of the area help to decide its layout, but the area may be at the beginning or
+# end of memory. QEMU prints nothing of a line of eight bytes that goes beyond the end of memory. So
+# less is asked for until it answers.
 async def _look(client: Any, source: str, address: int, now: float) -> Look:
     running = (await client.execute("query-status"))["running"]
     first = max(address - 2 * SHIFT, 0)
@@ -133,7 +125,7 @@ async def _printed(client: Any, address: int, size: int) -> str:
     return str(await client.execute("human-monitor-command", {"command-line": command}))
 
 
-# Bytes that changed while they were read can be of several updates, so no rule is applied to them.
+# Bytes that changed while they were read may be from several updates: no rule applies to them.
 def _torn(look: Look) -> Observation | None:
     if look.stable:
         return None
@@ -148,7 +140,7 @@ def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> in
     previous: AreaBytes | None = None
     for look in seen:
         at = excerpt(look.image, options.gpa)
-        # Decided anew each time, because a guest may switch from 32 to 64 bits during the watch.
+        # Decided each time, because a guest may switch from 32 to 64 bits during the watch.
         decision = explanation.decided(options, at, None, None)
         layout = decision.layout or layout
         if layout is None:
@@ -212,7 +204,7 @@ def _told(
     return [*text, *text_view.observed(found, explanation.columns(options))]
 
 
-# No update takes as long as a watch. If the guest was stopped, nothing could have ended one.
+# No update takes as long as a watch. But if the guest was stopped, nothing could have ended one.
 def _whole(tally: Tally) -> list[Observation]:
     if tally.flagged < tally.looks or tally.looks < 2 or tally.changed:
         return []

@@ -1,4 +1,4 @@
-"""What setuptools runs to put man pages and shell completion into the wheel; nobody imports it.
+"""Run by setuptools to put man pages and shell completion into the wheel; no module imports it.
 
 [tool.setuptools.cmdclass] names it. The pages come from the parsers, so the packages are needed
 under their own names before they are installed: a folder of links serves as one.

@@ -120,7 +120,7 @@ def _fail(text: str) -> NoReturn:
     pytest.fail(text, pytrace=False)
 
 
-# A mirror of the struct in somebody's own Python, for the ABI that Python runs on.
+# The user's own ctypes class for the struct, on the ABI that Python runs on.
 def _of_ctypes(mirror: type[ctypes.Structure], name: str) -> Finding:
     from runstate_abi.layouts import ctypes_structs
 
@@ -178,7 +178,7 @@ class TwoPages:
 
     @property
     def data(self) -> bytearray:
-        """The bytes, to be written by whatever is under test."""
+        """The bytes, to be written by the code under test."""
         return self.window.data
 
     def area(self, abi: str, offset: int, update_flag: bool = True) -> Area:

@@ -11,7 +11,7 @@ from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAG
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, new_parser
 from runstate_abi.tools.output import Line
-from runstate_abi.tools.race import rows, table, text
+from runstate_abi.tools.race import rows, text
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer import race
 from runstate_abi.writer.guest import READER, READERS, CannotDrop
@@ -24,7 +24,6 @@ from runstate_abi.writer.vcpu import SHAPES
 
 
 def main(argv: list[str]) -> int:
-    """Ask, print the answers, return the exit code."""
     options = parsed(argv)
     try:
         left_out: Counter[str] = Counter()
@@ -35,17 +34,9 @@ def main(argv: list[str]) -> int:
 
 
 def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
-    asked = rows.Wanted(
-        options.variant,
-        options.reader,
-        options.model,
-        options.abi,
-        options.at,
-        options.updates,
-        options.entry_times,
-        tuple(dict.fromkeys(options.drop or ())),
-        options.grain,
-    )
+    named = (options.variant, options.reader, options.model, options.abi, options.at)
+    dropped = tuple(dict.fromkeys(options.drop or ()))
+    asked = rows.Wanted(*named, options.updates, options.entry_times, dropped, options.grain)
     if options.recorded:
         return rows.of_recording(options.recorded, asked, left_out)
     if options.kernel:
@@ -66,26 +57,26 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
                 values.append(text.as_json(row))
     if not answered:
         nothing = ("no writer takes this area, or none has this step",)
-        for line in tuple(table.not_asked(left_out)) or nothing:
+        for line in tuple(text.not_asked(left_out)) or nothing:
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
     if options.format == "json":
         document = {"schema": text.SCHEMA, "answers": values, "not_asked": dict(left_out)}
         print(json.dumps(document, indent=1))
-        for line in (*table.not_asked(left_out), *rows.not_shown(answered)):
+        for line in (*text.not_asked(left_out), *rows.not_shown(answered)):
             print(f"runstate: {line}", file=sys.stderr)
     else:
         output.write(_lines(answered, left_out, options.rows), options.color)
     return DIFFERENT if any(row.verdict == race.TORN for row in answered) else EQUAL
 
 
-# One answer in words, and many as the shortest table that tells them apart.
+# One answer in words; several as the shortest table that distinguishes them.
 def _lines(answered: Sequence[Row], left_out: Counter[str], in_full: bool) -> Iterator[Line]:
     if len(answered) == 1 and not left_out and not in_full:
         return text.answer(answered[0])
-    if table.is_tabular(answered) and not in_full:
-        return table.summary(answered, left_out)
-    return table.in_full(answered, left_out)
+    if text.is_tabular(answered) and not in_full:
+        return text.summary(answered, left_out)
+    return text.in_full(answered, left_out)
 
 
 WIDTH = 78
@@ -113,21 +104,27 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     """Return the options; wrong usage exits 2 with one line."""
     made = parser()
     options = made.parse_args(argv)
-    _check(made, options)
+    # What argparse cannot check.
+    if options.entry_times == A_B_A and options.updates < 2:
+        made.error("an entry time comes back after two updates: --updates 2")
+    if options.btf and not options.kernel:
+        made.error("--btf is the types of --kernel")
+    if options.all and (options.kernel or options.recorded):
+        made.error("--kernel and --recorded are one writer: no --all")
+    if options.kernel and (options.variant or options.recorded or options.model):
+        made.error("--kernel is a writer, on x86-tso: no --variant, --recorded or --model")
+    if options.recorded and (options.variant or options.at is not None or options.abi):
+        made.error("--recorded says itself who wrote where")
+    if options.recorded and options.model:
+        made.error("--recorded stores are in the order that they have: no --model")
+    named = options.variant or options.reader or options.model or options.abi
+    options.nothing_named = not (options.all or named or options.at is not None)
     return options
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate race``."""
     made = new_parser("race", _SUMMARY, _epilog())
-    _add_who_and_where(made)
-    _add_circumstances(made)
-    _add_sources_and_outputs(made)
-    return made
-
-
-def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add = made.add_argument
     add("--all", action="store_true", help="every writer, reader, model and placement")
     writers, who = list(VARIANT), "which version of the update writes (default: all)"
     add("--variant", metavar="WRITER", choices=writers, help=who)
@@ -139,10 +136,6 @@ def _add_who_and_where(parser: argparse.ArgumentParser) -> None:
     add("--abi", choices=list(SHAPES), help=abis)
     where = "the area's guest-physical address (default: wherever it matters)"
     add("--at", metavar="GPA", type=address, help=where)
-
-
-def _add_circumstances(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     number, most = range(1, UPDATES_MAX + 1), UPDATES_MAX
     often = f"updates while the guest reads once, at most {most} (default: 1)"
     add("--updates", metavar="N", type=count, choices=number, default=1, help=often)
@@ -155,18 +148,15 @@ def _add_circumstances(parser: argparse.ArgumentParser) -> None:
     whole = "x86-tso, --recorded: an access within an aligned block of so many bytes does not "
     whole += f"tear: {', '.join(map(str, GRAINS))} (default: {default})"
     add("--grain", metavar="BYTES", type=count, choices=GRAINS, default=default, help=whole)
-
-
-def _add_sources_and_outputs(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     add("--recorded", metavar="FILE", help="the writer is a recording: JSON Lines of stores")
     code = "the writer is the code of this kvm.ko, emulated as by judge"
     add("--kernel", metavar="BINARY", help=code)
     types = "with --kernel: the vmlinux or vmlinuz it was built with"
     add("--btf", metavar="FILE", default="", help=types)
     add("--rows", action="store_true", help="every answer in a row of its own, no summary")
-    add_format(parser, "text", "json")
+    add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
+    return made
 
 
 def _epilog() -> str:
@@ -188,21 +178,3 @@ def _epilog() -> str:
 def _listed(title: str, rows: Mapping[str, str]) -> list[str]:
     width = max(map(len, rows))
     return [title, *(f"  {name:<{width}}  {words}" for name, words in rows.items())]
-
-
-# What argparse cannot say.
-def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if options.entry_times == A_B_A and options.updates < 2:
-        parser.error("an entry time comes back after two updates: --updates 2")
-    if options.btf and not options.kernel:
-        parser.error("--btf is the types of --kernel")
-    if options.all and (options.kernel or options.recorded):
-        parser.error("--kernel and --recorded are one writer: no --all")
-    if options.kernel and (options.variant or options.recorded or options.model):
-        parser.error("--kernel is a writer, on x86-tso: no --variant, --recorded or --model")
-    if options.recorded and (options.variant or options.at is not None or options.abi):
-        parser.error("--recorded says itself who wrote where")
-    if options.recorded and options.model:
-        parser.error("--recorded stores are in the order that they have: no --model")
-    named = options.variant or options.reader or options.model or options.abi
-    options.nothing_named = not (options.all or named or options.at is not None)

@@ -1,31 +1,153 @@
-"""An execution told in a few sentences: what the guest took from which update, and why it accepted.
+"""An execution in a few sentences: what the guest took from which update, and why it accepted.
 
-The sentences follow from the events and the accepted bytes, compared with the true images.
+The sentences follow from the events and the accepted bytes, compared with the true images. The
+execution itself is shown in two columns, host stores | guest loads, with the accepted image.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.tools.race import timeline
+from runstate_abi.tools.output import Ink, Line
 from runstate_abi.writer.guest import Reader
+from runstate_abi.writer.steps import line as canonical_line
 from runstate_abi.writer.vcpu import FLAG, place_of
 
 if TYPE_CHECKING:
     from runstate_abi.writer.race import Race
 
-Versions = frozenset[int]  # numbers of images: 0 is what was there before
+ROW = 16  # bytes of the image per line
+EVENT = 8  # a store or load of so many bytes is shown whole, so that both columns fit a terminal
+END = 3  # bytes shown at each end of a longer one
+# The marks under the bytes of an accepted image; with several updates, new is n1, n2, ...
+OLD, NEW, SAME, UP, NONE, UNUSED = "old", "new", "=", "flg", "?", "-"
+
+
+def timeline(race: "Race", writer: str, reader: str) -> Iterator[Line]:
+    """Yield the execution, one event per line, in the order in which memory sees it."""
+    torn, host = _torn(race), f"host: {writer}"
+    texts = [
+        f"{place_of(race.case.layout, event.offset, len(event.data))} = {short(event.data)}"
+        for event in race.events
+    ]
+    told = list(zip(race.events, texts, strict=True))
+    width = max(len(host), *(len(text) for event, text in told if event.step >= 0))
+    yield (Ink(f"      {host:<{width}} | guest: {reader}", "strong"),)
+    for number, (event, text) in enumerate(told, 1):
+        if event.step < 0:
+            yield Ink(f"  {number:>3} {'':<{width}} | "), Ink(f"{event.name}: {text}", "strong")
+            continue
+        part = f"  part of: {step(race, event.step)}" if event.step in torn else ""
+        left = Ink(f"  {number:>3} "), Ink(f"{text:<{width}}", "changed")
+        yield *left, Ink(" |"), Ink(part, "dim")
+
+
+def step(race: "Race", number: int) -> str:
+    """Return a step's canonical line, without the bytes of a copy."""
+    words = canonical_line(race.case.steps[number]).split()
+    return " ".join(words if words[0] == "store" else words[:-1])
+
+
+def short(data: bytes) -> str:
+    """Return bytes in memory order, without the middle of many."""
+    digits = data.hex(" ")
+    return digits if len(data) <= EVENT else f"{data[:END].hex(' ')} .. {data[-END:].hex(' ')}"
+
+
+# The steps of which the guest saw a part: made late, in several pieces, or not completely.
+def _torn(race: "Race") -> set[int]:
+    torn, last = set(), -2
+    for event in race.events:
+        if 0 <= event.step < last:
+            torn.add(event.step)
+        last = max(last, event.step)
+    for number in {event.step for event in race.events if event.step >= 0}:
+        pieces = [len(event.data) for event in race.events if event.step == number]
+        whole = len(getattr(race.case.steps[number], "data", b""))
+        if len(pieces) > 1 or pieces[0] < whole:
+            torn.add(number)
+    return torn
+
+
+def accepted(race: "Race", reader: Reader) -> Iterator[Line]:
+    """Yield the accepted image: a hexdump, the update of each byte below it, the legend."""
+    layout = race.case.layout
+    used: set[str] = set()
+    for start in range(0, layout.size, ROW):
+        offsets = [o for o in range(start, min(start + ROW, layout.size)) if o in race.accepted]
+        if not offsets:
+            continue
+        bytes_ = [Ink(f"  {start:#04x} ", "dim")]
+        marks = [Ink("       ")]
+        for offset in range(start, offsets[-1] + 1):
+            byte, mark = _marked(race, reader, offset)
+            bytes_.append(Ink(f" {byte:>3}", _style(mark)))
+            marks.append(Ink(f" {mark:>3}", _style(mark)))
+            used.add(mark)
+        yield tuple(bytes_)
+        yield tuple(marks)
+    known = legend(len(race.case.images))
+    explained = ", ".join(f"{mark}: {known[mark]}" for mark in known if mark in used)
+    yield (Ink(f"  {explained}", "dim"),)
+
+
+def _marked(race: "Race", reader: Reader, offset: int) -> tuple[str, str]:
+    if offset not in race.accepted:
+        return "", ""
+    byte = race.accepted[offset]
+    row = next(row for row in race.case.layout.rows if row.offset <= offset < row.end)
+    believed = row.name in reader.uses
+    return f"{byte:02x}", version(race.case.images, offset, byte) if believed else UNUSED
+
+
+def legend(images: int) -> dict[str, str]:
+    """Return the meaning of each mark under a byte, for so many images."""
+    alone = images == 2
+    marks = {OLD: f"from before the update{'' if alone else 's'}"}
+    marks |= {_new(number, images): f"from update {number}" for number in range(1, images)}
+    if alone:
+        marks[NEW] = "from the update"
+    return marks | {
+        SAME: "the same in both" if alone else "the same in more than one",
+        UP: "with the flag up",
+        NONE: "of no update",
+        UNUSED: "not believed",
+    }
+
+
+def _new(number: int, images: int) -> str:
+    return NEW if images == 2 else f"n{number}"
+
+
+def version(images: Sequence[bytes], offset: int, byte: int) -> str:
+    """Return which image has this byte there: old, new (new2, ...), = all, flag, ? none."""
+    has = [number for number, image in enumerate(images) if image[offset] == byte]
+    if not has:
+        return UP if any(image[offset] | FLAG == byte for image in images) else NONE
+    if len(has) > 1:
+        return SAME
+    return _new(has[0], len(images)) if has[0] else OLD
+
+
+def _style(mark: str) -> str:
+    if mark == OLD:
+        return "time0"
+    if mark.startswith("n"):
+        return "entry"
+    return "wrong" if mark in (NONE, UP) else "dim"
+
+
+Versions = frozenset[int]  # numbers of images: 0 is the one from before the updates
 _NTH = ("first", "second")  # no protocol reads it more often
 
 
 class Reading(NamedTuple):
-    """One reading of state_entry_time: the bytes it gave, and the steps it saw half done."""
+    """One reading of state_entry_time: its bytes, and the steps that it saw half done."""
 
     data: bytes
     halves: tuple[int, ...]
 
 
 def explained(race: "Race", reader: Reader) -> Iterator[str]:
-    """Yield the sentences."""
     yield f"The guest took {', and '.join(_taken(race, reader))}."
     yield _accepted(race, reader)
 
@@ -41,14 +163,14 @@ def _taken(race: "Race", reader: Reader) -> Iterator[str]:
         yield f"{listed(names)} {whose}"
 
 
-# The elements that the reader believes: offset and size of each.
+# Offset and size of the elements that the reader uses.
 def _believed(race: "Race", reader: Reader) -> Iterator[tuple[int, int]]:
     for row in race.case.layout.members:
         if row.name in reader.uses:
             yield from ((row.offset + i * row.type.size, row.type.size) for i in range(row.count))
 
 
-# From which update the bytes at these offsets are, in words; "" if all images have the same ones.
+# From which update these bytes are, in words; "" if all images have the same ones.
 def _whose(race: "Race", offsets: Iterable[int]) -> str:
     images = race.case.images
     telling: dict[Versions | str, None] = {}
@@ -57,8 +179,8 @@ def _whose(race: "Race", offsets: Iterable[int]) -> str:
             byte = race.accepted[offset]
             have = frozenset(n for n, image in enumerate(images) if image[offset] == byte)
             if len(have) < len(images):
-                mark = timeline.version(images, offset, byte)
-                telling[have or timeline.legend(len(images))[mark]] = None
+                mark = version(images, offset, byte)
+                telling[have or legend(len(images))[mark]] = None
     versions = [one for one in telling if isinstance(one, frozenset)]
     odd = [one for one in telling if isinstance(one, str)]
     common = versions[0].intersection(*versions) if versions else Versions()
@@ -85,18 +207,18 @@ def _accepted(race: "Race", reader: Reader) -> str:
     reads = f"two reads of state_entry_time were {'equal' if same else 'different'},"
     if len(found) == 1:
         reads = "one read of state_entry_time was"
-    text = f"Its {reads} {timeline.short(first)}{_time(race, first)}"
+    text = f"Its {reads} {short(first)}{_time(race, first)}"
     if reader.bit_check:
         text += f", and the flag was {'set' if first[-1] & FLAG else 'clear'}"
     text += ": so it accepted."
     for number, one in enumerate(found):
-        steps = [timeline.step(race, step) for step in one.halves]
+        steps = [step(race, half) for half in one.halves]
         read = f"The {_NTH[number]} read" if len(found) > 1 else "That read"
         text += f" {read} fell into the middle of {listed(steps)}." if steps else ""
     return text
 
 
-# Of which update an entry time is, in words; "" if all images have the same one.
+# From which update an entry time is, in words; "" if all images have the same one.
 def _time(race: "Race", data: bytes) -> str:
     row, images = race.case.layout.field("state_entry_time"), race.case.images
     plain = data[:-1] + bytes([data[-1] & ~FLAG])
@@ -110,7 +232,7 @@ def _time(race: "Race", data: bytes) -> str:
     return f" ({', '.join(said)})" if said else ""
 
 
-# The readings in the order in which they are numbered. Loads of one reading may come in pieces.
+# The readings in the order of their numbers. Loads of one reading may come in pieces.
 def _readings(race: "Race", reader: Reader) -> Sequence[Reading]:
     numbers = {load.name: load.read for load in reader.loads if load.read}
     seen: dict[int, dict[int, int]] = {}
@@ -126,12 +248,11 @@ def _readings(race: "Race", reader: Reader) -> Sequence[Reading]:
     ]
 
 
-# The steps with a piece before an event and another one after it.
+# The steps with one piece before an event and another after it.
 def _half_done(race: "Race", index: int) -> Iterator[int]:
     before = {event.step for event in race.events[:index] if event.step >= 0}
     yield from sorted(before & {event.step for event in race.events[index:]})
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -21,13 +21,12 @@ from runstate_abi.writer.witnesses.recorded import (
 
 
 def writers(path: str) -> Iterator[tuple[Writer, Area]]:
-    """Yield the updates that write watchpoints saw: JSON Lines, one update in each record."""
+    """Yield the updates that write watchpoints saw: JSON Lines, one update per record."""
     used = 0
     for number, record in _records(path):
         if "stores" not in record:
-            shows = (
-                "images of memory" if "at" in record or "after_update" in record else "no stores"
-            )
+            images = "at" in record or "after_update" in record
+            shows = "images of memory" if images else "no stores"
             raise WitnessError(
                 f"{path}: line {number}: field 'stores' is missing: this shows {shows}, which race "
                 "cannot ask about"
@@ -47,7 +46,7 @@ def writers(path: str) -> Iterator[tuple[Writer, Area]]:
         raise WitnessError(f"{path}: no record with stores: nothing was asked")
 
 
-# The race search has no byte outside the area: a guest never reads one.
+# The search has no byte outside the area: a guest never reads one.
 def _require_inside(steps: Steps, area: Area) -> None:
     for number, write in enumerate(writes(steps), 1):
         start = (write.page - 1) * PAGE_SIZE + write.offset - area.offset

@@ -1,4 +1,4 @@
-"""The rows of ``runstate race``: which questions there are, and their answers."""
+"""The rows of ``runstate race``: the questions and their answers."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,15 +30,12 @@ class Wanted(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One question and its answer. ``kind`` is a Placement's, "" if the place was given."""
-
     question: Question
-    kind: str
+    kind: str  # a Placement's, "" if the address was given
     answer: Answer
 
     @property
     def verdict(self) -> str:
-        """SAFE or TORN."""
         return TORN if self.answer.found else SAFE
 
     @property
@@ -49,7 +46,7 @@ class Row(NamedTuple):
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """The C names of bytes that a recording does not show: nothing is claimed about them."""
+        """The C names of bytes that a recording does not show: nothing is said about them."""
         layout, hidden = self.question.area.shape.layout, self.question.writer.hidden
         shown = [o for row in layout.members for o in range(row.offset, row.end) if o in hidden]
         runs: list[list[int]] = []
@@ -61,26 +58,26 @@ class Row(NamedTuple):
 
     @property
     def steps_dropped(self) -> tuple[str, ...]:
-        """The steps left away, without "flag", which is in the writer's name."""
+        """The dropped steps, without "flag", which is in the writer's name."""
         return tuple(name for name in self.question.dropped if name != "flag")
 
 
-# What `runstate race` asks where nothing is named: the newest writer, read as Linux reads it.
-# Reader, model, ABI; None is both models.
+# The questions if no option names any: the newest writer, with the readers of Linux. Reader, model,
+# ABI; None is both models.
 SHIPPED = (("linux-64", None, "native"), ("linux-32", "x86-tso", "compat"))
 
 
 def shipped(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
-    """Yield the answers about KVM's newest writer and the readers of Linux, at each placement."""
+    """Yield the answers for KVM's newest writer and the readers of Linux, at each placement."""
     for reader, model, abi in SHIPPED:
         asked = wanted._replace(variant="upstream", reader=reader, model=model, abi=abi)
         yield from rows(asked, left_out)
 
 
 def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
-    """Yield the answers about the model's writers.
+    """Yield the answers for the model's writers.
 
-    Where a single question is asked and cannot be, Refused or CannotDrop says why. Of many
+    If a single question is asked and cannot be answered, Refused or CannotDrop says why. Of several
     questions, ``left_out`` counts those that cannot be asked, by reason.
     """
     for variant in [v for v in VARIANTS if wanted.variant in (None, v.name)]:
@@ -92,11 +89,11 @@ def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
 
 
 def writers(variant: str | None) -> int:
-    """Return how many writers a table has: each version, and again with the flag off if it can."""
+    """Return the number of writers in a table: each version, also without the flag if it can."""
     return 1 if variant else sum(2 - one.always_flagged for one in VARIANTS)
 
 
-# A table has rows for guests that did not ask for the flag too.
+# A table also has rows for guests that did not ask for the flag.
 def _flags(variant: Variant, wanted: Wanted) -> Iterator[tuple[str, ...]]:
     yield wanted.dropped
     if wanted.variant is None and not wanted.dropped and not variant.always_flagged:
@@ -124,7 +121,7 @@ def models(wanted: Wanted) -> list[Model]:
 
 
 # One writer, each area, model and reader. A writer that is no version of the model is asked about
-# alone (left_out is None): whatever it cannot be asked is an error then.
+# alone (left_out is None). Then a question that cannot be asked is an error.
 def _answers(
     writer: Writer,
     areas: Iterable[tuple[str, Area]],
@@ -165,7 +162,7 @@ def of_recording(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[
 
 
 def of_kernel(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
-    """Yield the answers for a kernel's machine code: in program order, so on x86-TSO alone."""
+    """Yield the answers for a kernel's machine code: in program order, so only on x86-TSO."""
     from runstate_abi.writer.witnesses import shipped
 
     judged = shipped.opened(path, btf)
@@ -174,7 +171,7 @@ def of_kernel(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> It
         return Request(area.abi, area.offset, area.update_flag, False, vcpu)
 
     def steps(vcpu: Runstate, area: Area) -> Steps:
-        return judged.writer.observe(request(area, vcpu)).steps()
+        return judged.writer.run(request(area, vcpu)).steps()
 
     writer = Writer(judged.release or path, steps, always_flagged=False)
     tso = [model for model in models(wanted) if not model.barriers]
@@ -195,8 +192,8 @@ def not_shown(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{writer} does not show, and nothing is claimed about: {', '.join(hidden)}"
 
 
-# The placements of an area that matter. Any other address behaves as one of these or as its
-# neighbour, because only alignment decides what is made in one piece.
+# The placements of an area that matter. Any other address behaves like one of these, because only
+# the alignment decides what is made in one piece.
 FRAME = PAGE_SIZE  # the guest frame of the default addresses: any but the first
 FIRST = 4 * CACHE_LINE  # the aligned area's offset in it
 

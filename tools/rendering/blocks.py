@@ -1,4 +1,4 @@
-"""What a document is made of, as values; each rendering writes them down in its own markup.
+"""The parts of a document as values. Each rendering writes them in its own markup.
 
 Text has four marks: `code`, *emphasis*, [^key] for a citation, and [[name|words]] for a link to a
 section.
@@ -11,27 +11,23 @@ from typing import NamedTuple
 
 
 class Paragraph(NamedTuple):
-    """Text that flows."""
-
     text: str
 
 
 class Bullets(NamedTuple):
-    """A list, numbered if ``ordered``."""
-
     items: tuple[str, ...]
     ordered: bool = False
 
 
 class Note(NamedTuple):
-    """A paragraph that stands out; ``label`` says why in a word or two."""
+    """A paragraph that is set off from the text."""
 
-    label: str
+    label: str  # one or two words before it
     text: str
 
 
 class Code(NamedTuple):
-    """Lines as they are: a program, a header, a recording."""
+    """Lines that are printed unchanged: a program, a header, a recording."""
 
     language: str
     lines: tuple[str, ...]
@@ -39,17 +35,13 @@ class Code(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text under a header; the columns ``numeric`` hold numbers.
-
-    ``row_heads``: the first cell of each row is its name. ValueError if a row has not as many cells
-    as the header.
-    """
+    """Rows of text under a header. ValueError if a row has not as many cells as the header."""
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    numeric: frozenset[int] = frozenset()
-    row_heads: bool = True
+    numeric: frozenset[int] = frozenset()  # the columns that hold numbers
+    row_heads: bool = True  # the first cell of each row is its name
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -58,28 +50,23 @@ class Table:
 
 
 class Figure(NamedTuple):
-    """A drawing as SVG, and as characters for renderings that cannot show SVG.
-
-    ``drawn`` continues the caption where the SVG is shown; it explains the colours.
-    """
+    """A drawing as SVG, and as characters for renderings that cannot show SVG."""
 
     caption: str
     svg: tuple[str, ...]
     text: tuple[str, ...]
-    drawn: str = ""
+    drawn: str = ""  # continues the caption where the SVG is shown: it explains the colours
 
 
 class References(NamedTuple):
-    """What is cited: (key, text) pairs."""
-
-    entries: tuple[tuple[str, str], ...]
+    entries: tuple[tuple[str, str], ...]  # (key, text)
 
 
 Block = Paragraph | Bullets | Note | Code | Table | Figure | References
 
 
 class Section(NamedTuple):
-    """A heading and what stands under it; ``name`` is its anchor."""
+    """A heading and what is under it; ``name`` is its anchor."""
 
     name: str
     title: str
@@ -96,15 +83,12 @@ class Document(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """A piece of text: ``mark`` is "", "code", "emphasis", "cite" or "link" (to ``target``)."""
-
-    mark: str
+    mark: str  # "", "code", "emphasis", "cite" or "link" (to ``target``)
     text: str
     target: str = ""
 
 
-# How a rendering writes a piece of text, by its mark.
-Marks = Mapping[str, Callable[[Marked], str]]
+Marks = Mapping[str, Callable[[Marked], str]]  # how a rendering writes a piece of text, by its mark
 
 _MARKED = re.compile(
     r"`(?P<code>[^`]+)`"
@@ -116,7 +100,6 @@ _EDGE_UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_])_+|_+(?![A-Za-z0-9_])")
 
 
 def marked(text: str) -> Iterator[Marked]:
-    """Split a text at its marks."""
     reached = 0
     for found in _MARKED.finditer(text):
         if found.start() > reached:
@@ -129,19 +112,18 @@ def marked(text: str) -> Iterator[Marked]:
 
 
 def inline(text: str, marks: Marks) -> str:
-    """Return a text in a rendering's markup."""
     return "".join(marks[piece.mark](piece) for piece in marked(text))
 
 
 def plain(text: str) -> str:
-    """Return a text without its marks."""
     return "".join(piece.text for piece in marked(text))
 
 
 def escaped(text: str, special: str) -> str:
-    """Return text with a backslash before each special character and each underscore of an edge.
+    """Return text with a backslash before each special character and each underscore at the edge of
+    a word.
 
-    Markdown and reST read an underscore at the edge of a word as markup, and none inside a word.
+    Markdown and reST read an underscore at the edge of a word as markup, but not inside a word.
     """
     text = re.sub(f"([{re.escape(special)}])", r"\\\1", text)
     return _EDGE_UNDERSCORES.sub(lambda found: r"\_" * len(found[0]), text)

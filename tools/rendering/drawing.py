@@ -1,7 +1,7 @@
 """Drawings as SVG: the bytes of a struct to scale, its parts in pages, one update over time.
 
 Colours are CSS classes, so that a picture follows the reader's light or dark mode. No element has
-an id, because many pictures may stand in one page.
+an id, because a page may have many pictures.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"
-LETTER = 6.7  # width of a character of 11 pixels, a little more than most fonts have
+LETTER = 6.7  # width of a character of 11 pixels, a little more than in most fonts
 
 # fmt: off
 COLOURS = (
@@ -36,7 +36,7 @@ COLOURS = (
 
 
 def style() -> str:
-    """Return the CSS of all drawings, for a page or for one drawing by itself."""
+    """Return the CSS of all drawings, for a page or for a single drawing."""
     light = "".join(f".d-{name}{{fill:{colour}}}" for name, colour, _ in COLOURS)
     dark = "".join(f".d-{name}{{fill:{colour}}}" for name, _, colour in COLOURS)
     edges = ".d-edge{stroke:#1f2328;fill:none}.d-hatch{stroke:#8c877a;fill:none}"
@@ -48,27 +48,25 @@ def style() -> str:
 
 
 class Box(NamedTuple):
-    """``size`` bytes; ``kind`` is a class of COLOURS; byte ``mark`` of them is the update byte."""
-
     label: str
     size: int
-    kind: str
-    mark: int | None = None
+    kind: str  # a class in COLOURS
+    mark: int | None = None  # which of the bytes is the update byte
 
 
 class Lane(NamedTuple):
-    """Boxes that lie together in memory, drawn in a row under ``title``."""
+    """Boxes that are adjacent in memory, drawn in a row under ``title``."""
 
     title: str
     boxes: tuple[Box, ...]
 
 
 class Epoch(NamedTuple):
-    """The stores up to a barrier; for each byte, what a reader may see: old, new, either, flag."""
+    """The stores up to a barrier, and what a reader may see of each byte."""
 
     title: str
     stores: tuple[str, ...]
-    bytes: tuple[str, ...]
+    bytes: tuple[str, ...]  # old, new, either or flag
     reader: str
 
 
@@ -82,12 +80,11 @@ class Picture(NamedTuple):
 
 
 def document(title: str, held: Iterable[Lane]) -> str:
-    """Return lanes as an SVG file."""
     return "\n".join(svg(lanes(title, tuple(held)), alone=True)) + "\n"
 
 
 def svg(picture: Picture, alone: bool = False) -> Iterator[str]:
-    """Yield the lines of an SVG; ``alone`` if it is a file by itself and needs the style in it."""
+    """Yield the lines of an SVG; ``alone`` if it is a file and needs the style in it."""
     wide, high = picture.width, picture.height
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
@@ -104,7 +101,7 @@ LABEL_WIDE, COLUMN_WIDE, ROW_HIGH, PER_ROW = 46, 37, 34, 8
 
 
 def byte_rows(title: str, boxes: Sequence[Box]) -> Picture:
-    """Draw boxes to scale, eight bytes a row, the offset of each row at its left."""
+    """Draw boxes to scale, eight bytes a row, with the offset of each row."""
     size = sum(box.size for box in boxes)
     rows = -(-size // PER_ROW)
     shapes: list[str] = []
@@ -138,7 +135,7 @@ BYTE_WIDE, LANE_HIGH, LANE_STEP = 18, 34, 66
 
 
 def lanes(title: str, held: Sequence[Lane], byte: int = BYTE_WIDE) -> Picture:
-    """Draw lanes one under another, ``byte`` pixels a byte."""
+    """Draw lanes one below the other, ``byte`` pixels per byte."""
     shapes = [_text(2, 14, title, "ink")]
     for number, lane in enumerate(held):
         top = 30 + number * LANE_STEP
@@ -176,7 +173,7 @@ def _fitting(label: str, wide: float) -> str:
     return f"{label[: fits - 1]}…" if fits > 2 else ""
 
 
-# Diagonals, cut at the box by arithmetic: a pattern would need an id.
+# Diagonals, cut at the box by arithmetic: an SVG pattern would need an id.
 def _hatch(x: int, y: int, wide: int, high: int) -> str:
     lines = []
     for start in range(0, wide + high, 7):
@@ -196,7 +193,7 @@ TIMELINE_WIDE = STORE_WIDE + GAP + PER_ROW * CELL + 4
 
 
 def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
-    """Draw one update from top to bottom: each epoch's stores and bytes, and its barrier."""
+    """Draw one update from top to bottom: the stores and bytes of each epoch, and its barrier."""
     shapes: list[str] = []
     y = 4
     for epoch in epochs:

@@ -1,4 +1,4 @@
-"""A document as one HTML page without scripts, fonts or other files; its looks are in style.css."""
+"""A document as one HTML page without scripts, fonts or other files. The style is in style.css."""
 
 from collections.abc import Iterator
 from html import escape
@@ -11,7 +11,6 @@ END = ("</main>", "</div>", "</body>", "</html>")
 
 
 def lines(document: Document) -> Iterator[str]:
-    """Yield the lines of the page."""
     yield from _head(plain(document.title), plain(document.summary))
     yield from ('<a class="skip" href="#text">To the text</a>', '<div class="page">', "<header>")
     yield from _titles(_inline(document.title), _inline(document.summary))
@@ -63,7 +62,6 @@ def _section(section: Section, level: int) -> Iterator[str]:
 
 
 def block_lines(block: Block) -> Iterator[str]:
-    """Yield the lines of one block."""
     match block:
         case blocks.Paragraph(text):
             yield f"<p>{_inline(text)}</p>"
@@ -74,7 +72,7 @@ def block_lines(block: Block) -> Iterator[str]:
             strong = f"<strong>{_inline(label)}</strong>"
             yield f'<div class="note"><p>{strong} {_inline(text)}</p></div>'
         case blocks.Code(_, code):
-            # A line by itself after <pre> would be part of the text.
+            # A line break after <pre> would be part of the text.
             body = _escaped("\n".join(code))
             yield f'<pre tabindex="0"><code>{body}</code></pre>'
         case Table():
@@ -89,7 +87,7 @@ def block_lines(block: Block) -> Iterator[str]:
             yield from ("<figure>", f"<figcaption>{said}</figcaption>", *svg, "</figure>")
 
 
-# A table may be wider than a phone. It then scrolls by itself; tabindex lets a keyboard do it.
+# A table may be wider than a phone. Then it scrolls; tabindex lets a keyboard scroll it.
 def _table(table: Table) -> Iterator[str]:
     label = escape(plain(table.caption))
     yield f'<section class="wide" aria-label="{label}" tabindex="0">'

@@ -1,6 +1,6 @@
 """A document as a man page of section 7, in man(7) macros and tbl(1). Drawings are characters.
 
-Law of this file: nothing that only groff understands.
+Only requests that every man program understands are used, not those of groff alone.
 """
 
 import re
@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from runstate_abi.tools.rendering import blocks
 from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section, Table, plain
 
-# A wider table becomes a list: tbl would break its cells into lines, but not without warnings.
+# A wider table becomes a list: tbl would break the cells, but with warnings.
 TABLE_WIDE, GAP = 70, 3
 WORD_WIDE = 8  # in a list, a longer word may be broken: after a mark, else anywhere
 
 
 def lines(document: Document) -> Iterator[str]:
-    """Yield the lines of the page."""
     name, title = document.name, _escaped(document.title)
     yield from ("'\\\" t", f'.TH {name.upper()} 7 "" "runstate\\-abi" "{title}"')
     yield from (".ad l", ".nh", ".SH NAME")
@@ -30,7 +29,6 @@ def lines(document: Document) -> Iterator[str]:
 
 
 def block_lines(block: Block) -> Iterator[str]:
-    """Yield the lines of one block."""
     match block:
         case blocks.Paragraph(text):
             yield from (".PP", _line(text))
@@ -72,7 +70,7 @@ def _table(table: Table) -> Iterator[str]:
     yield ".TE"
 
 
-# A row becomes a paragraph: its first cell, then each other cell behind its header. If the first
+# A row becomes a paragraph: its first cell, then each other cell after its header. If the first
 # cell is not the row's name, it has its header too.
 def _list(table: Table) -> Iterator[str]:
     yield ".RS"
@@ -111,7 +109,7 @@ def _breakable(text: str) -> str:
     return " ".join(words)
 
 
-# Bold is what one types, as in every man page.
+# Bold is what the user types, as in every man page.
 def _marks(written: Callable[[str], str]) -> Marks:
     return {
         "": lambda piece: written(piece.text),

@@ -8,7 +8,6 @@ from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section,
 
 
 def lines(document: Document) -> Iterator[str]:
-    """Yield the lines of the page."""
     yield from (f"# {_inline(document.title)}", "", _inline(document.summary))
     for depth, part in blocks.parts(document.sections):
         yield ""
@@ -19,7 +18,6 @@ def lines(document: Document) -> Iterator[str]:
 
 
 def block_lines(block: Block) -> Iterator[str]:
-    """Yield the lines of one block."""
     match block:
         case blocks.Paragraph(text):
             yield _inline(text)
@@ -55,7 +53,7 @@ def _escaped(text: str) -> str:
     return blocks.escaped(text, r"\`*<>[]")
 
 
-# What GitHub makes of a heading.
+# The anchor that GitHub makes of a heading.
 def _anchor(title: str) -> str:
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 

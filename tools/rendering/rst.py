@@ -1,6 +1,6 @@
 """A document as reStructuredText that builds in Linux's tree (Sphinx 3.4) and in Xen's.
 
-Law of this file: no extension, no directive newer than list-table and code-block, and no picture.
+So it uses no extension, no directive newer than list-table and code-block, and no picture.
 """
 
 import re
@@ -13,7 +13,6 @@ UNDERLINES = "=-~"
 
 
 def lines(document: Document) -> Iterator[str]:
-    """Yield the lines of the page."""
     title = _inline(document.title)
     rule = "=" * len(title)
     yield from (".. SPDX-License-Identifier: MIT", "", rule, title, rule)
@@ -28,7 +27,6 @@ def lines(document: Document) -> Iterator[str]:
 
 
 def block_lines(block: Block) -> Iterator[str]:
-    """Yield the lines of one block."""
     match block:
         case blocks.Paragraph(text):
             yield _inline(text)
@@ -62,8 +60,8 @@ def _indented(text: Iterable[str]) -> Iterator[str]:
     return (f"   {line}".rstrip().expandtabs(8) for line in text)
 
 
-# reST wants white space or punctuation around its marks. Where there is none, `\ ` stands for it
-# and is not printed.
+# reST needs white space or punctuation around its marks. If there is none, `\ ` takes its place. It
+# is not printed.
 def _inline(text: str) -> str:
     found = ""
     for piece in blocks.marked(text):

@@ -1,7 +1,7 @@
 """Findings as alerts: GitHub's annotations, GitLab's code quality issues, SARIF 2.1.0.
 
-Each alert leads to a line of the file that was read. Where the witness is no file (a compiler) it
-leads to the claim's own source line.
+Each alert points to a line of the file that was read. If the witness is no file (a compiler), it
+points to the source line of the claim.
 """
 
 import hashlib
@@ -18,13 +18,12 @@ from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import SourceLine, line_in, place_of
 from runstate_abi.tools.reports.results import Result, Status, results
 
-# GitHub shows no more than ten annotations of a kind for a step.
-ANNOTATIONS_MAX = 10
+ANNOTATIONS_MAX = 10  # GitHub shows at most ten annotations of a kind for a step
 LINES_MAX = 20
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-# Where that is on the machine that made the report says nothing elsewhere; SARIF lets such a base
-# be described and have no URI.
+# The absolute path on the machine that made the report says nothing elsewhere. SARIF allows a base
+# that has a description and no URI.
 CLAIMS_BASE = "RUNSTATE_ABI"
 CLAIMS_BASE_IS = "where the Python package runstate_abi is installed"
 CLAIMS_FILE = SourceLine("layouts/structs/runstate.py", 1)
@@ -48,7 +47,7 @@ RULES = {
 
 
 def github(findings: Sequence[Finding]) -> str:
-    """Return the commands of a workflow step, one a line, and add to $GITHUB_STEP_SUMMARY.
+    """Return the commands of a workflow step, one a line, and append to $GITHUB_STEP_SUMMARY.
 
     All witnesses that disagree about a struct share one annotation.
     """
@@ -104,7 +103,7 @@ def _summarise(findings: Sequence[Finding]) -> None:
 
 
 def gitlab(findings: Sequence[Finding]) -> str:
-    """Return an array of issues, empty when nothing fails; what was not asked is no issue."""
+    """Return an array of issues, empty if nothing fails. What was not asked is no issue."""
     issues = [issue for result in results(findings) for issue in _issues(result)]
     return json.dumps(issues, indent=2) + "\n"
 
@@ -135,13 +134,12 @@ def _issue(kind: str, text: str, stable: str, place: SourceLine) -> dict[str, ob
     }
 
 
-# The same alert in the next run has the same fingerprint, whatever the build-id.
+# The same alert has the same fingerprint in the next run, whatever the build-id.
 def _fingerprint(stable: str) -> str:
     return hashlib.sha256(os.fsencode(stable)).hexdigest()
 
 
 def sarif(findings: Sequence[Finding]) -> str:
-    """Return one SARIF log with one run."""
     from importlib.metadata import version
 
     found = results(findings)
@@ -200,7 +198,7 @@ def _sarif_result(rule: str, text: str, result: Result) -> dict[str, object]:
     }
 
 
-# A file below the current folder is named relative to it, as a repository's is.
+# A file below the current folder is named relative to it, as in a repository.
 def _in_file(path: str, line: int = 1) -> dict[str, object]:
     path = path.partition("!")[0] if not os.path.exists(path) else path
     absolute = os.path.abspath(path)

@@ -1,7 +1,7 @@
-"""Where a difference leads to: the line of the table that it contradicts, the line of the header.
+"""Where a difference points to: the line of the table that it contradicts, the line of the header.
 
-A line of ours is looked up in the source as it is installed, so it cannot go stale; what is not
-found is line 1 of its file.
+A line of ours is looked up in the installed source, so it cannot be outdated. If it is not found,
+it is line 1 of the file.
 """
 
 import re
@@ -28,7 +28,7 @@ ROOT = Path(conditions.__file__).parent.parent
 
 
 def place_of(difference: Difference) -> SourceLine:
-    """Return where the claim stands: the row of a rule, a condition, a member, an ABI."""
+    """Return where the claim is: the row of a rule, a condition, a member, an ABI."""
     if difference.kind == "rule-broken":
         return _found(rules.__file__, rf'Rule\("{re.escape(difference.member)}"')
     if difference.kind == "condition-false":
@@ -72,7 +72,7 @@ def line_in(path: str, difference: Difference, names: Iterable[tuple[str, str]] 
     return text.count("\n", 0, found.start() if found else struct.start("name")) + 1
 
 
-# What the file calls the struct that a difference is about; a condition's text says which.
+# The file's name for the struct of a difference; for a condition, its text says which.
 def _name(difference: Difference, names: dict[str, str]) -> str:
     struct = difference.struct
     if difference.kind == "condition-false":
@@ -80,7 +80,7 @@ def _name(difference: Difference, names: dict[str, str]) -> str:
     return names.get(struct, struct).removeprefix("struct ")
 
 
-# This is no C parser: it finds the braces of a definition, and what lies between two of them.
+# This is no C parser: it finds the braces of a definition, and the text between two of them.
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _BODY = r"\{(?P<body>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}"
 _WORDS = r"[^;{}]{0,200}"  # attributes, other names; bounded, so that no text takes long
@@ -90,7 +90,7 @@ def _blank(comment: re.Match[str]) -> str:
     return "\n" * comment[0].count("\n") or " "
 
 
-# ``struct mine {`` by its tag, ``typedef struct { ... } mine;`` by where it begins.
+# ``struct mine {`` by its tag, ``typedef struct { ... } mine;`` by its beginning.
 def _struct(text: str, name: str) -> re.Match[str] | None:
     name = re.escape(name)
     tagged = rf"\bstruct\b{_WORDS}\b(?P<name>{name})\s*{_BODY}"

@@ -1,7 +1,7 @@
 """The coverage of the claims: every declared invariant, and which witnesses confirmed it.
 
-A witness confirms a condition when its own numbers make it true, and a row of a layout when it was
-compared and no fact of it differs. A witness that does not say is never counted as a yes.
+A witness confirms a condition if its own numbers make it true, and a row of a layout if it was
+compared without a difference. A witness that says nothing is never counted as a yes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ def absent(findings: Sequence[Finding], require: Sequence[str]) -> list[Finding]
 
 
 class Confirmation(NamedTuple):
-    """What is declared (a condition or a row), and the witnesses, with ABI, for and against it."""
+    """A declared condition or row, and the witnesses, with ABI, for and against it."""
 
     id: str
     text: str
@@ -89,8 +89,8 @@ def _name(finding: Finding) -> str:
     return f"{finding.witness} [{finding.abi}]" if finding.abi else finding.witness
 
 
-# What a witness says of each condition: its own evaluations, then what its layouts make of the
-# others. sizeof(vx->...) is not a layout's to say.
+# What a witness says about each condition: its own evaluations, else the evaluation on its layouts.
+# No layout can answer sizeof(vx->...).
 def _conditions(finding: Finding) -> dict[str, bool | None]:
     said = {e.condition.id: e.holds for e in finding.evaluations}
     for condition in (*CONDITIONS, *UNASSERTED):
@@ -119,7 +119,7 @@ def _row(finding: Finding, struct: str, member: str) -> bool | None:
     if finding.witness in ("golden", "conditions"):
         return None
     named = any(layout.name == struct for layout in finding.found)
-    # The C rule lays out all ABIs and keeps none of it.
+    # The C rule computes the layouts of all ABIs and keeps none.
     if not named and not (finding.compared and not finding.found):
         return None
     return not any(d.struct == struct and d.member == member for d in finding.differences)

@@ -1,4 +1,4 @@
-"""The formats that Findings are reported in. A format's module is imported when it is asked for."""
+"""The formats of a report. The module of a format is imported only if it is asked for."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -34,9 +34,9 @@ def rendered(form: str, findings: Sequence[Finding]) -> str:
 
 
 def deliver(findings: Sequence[Finding], wanted: Iterable[tuple[str, str]]) -> None:
-    """Write each (format, file), ``-`` being stdout. WitnessError if one cannot be written.
+    """Write each (format, file); ``-`` is stdout. WitnessError if one cannot be written.
 
-    On a terminal, what is for a person is folded to its width.
+    On a terminal, the formats for people are folded to its width.
     """
     for form, path in wanted:
         text = rendered(form, findings)

@@ -1,6 +1,6 @@
-"""Findings as one JSON object: everything that was seen, and what it was seen in.
+"""Findings as one JSON object: everything that was seen, and in which files.
 
-Within a schema version keys may be added; none may change its meaning or go away.
+Keys may be added within a schema version. None may change its meaning or disappear.
 """
 
 import hashlib
@@ -17,7 +17,6 @@ SCHEMA = "runstate-check/1"
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """Return the findings as one JSON object, with what produced it."""
     from importlib.metadata import version
 
     python = ".".join(map(str, sys.version_info[:3]))
@@ -60,8 +59,8 @@ def _finding(finding: Finding) -> dict[str, object]:
     }
 
 
-# The file itself, as it lies on the disk: what a reader needs to find the same one again. Of a file
-# in an archive (``a.deb!boot/vmlinuz``) that is the archive.
+# The file on the disk, so that a reader can find the same one again. For a file in an archive
+# (``a.deb!boot/vmlinuz``) that is the archive.
 def _input(path: str) -> dict[str, object] | None:
     if not path:
         return None

@@ -1,7 +1,7 @@
 """Findings as Markdown: for a step's summary, a merge request's comment, an issue.
 
-GitHub refuses a summary of more than 1 MiB. A report that is too long loses its end, where the
-results are that passed, and says how many lines it lost.
+GitHub refuses a summary of more than 1 MiB. A report that is too long loses its end, with the
+results that passed, and says how many lines it lost.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,6 @@ MARKS = {
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """Return the report, at most SIZE_MAX bytes long."""
     found = results(findings)
     verdict = VERDICTS.get(exit_code(findings), "not everything could be checked")
     counts = ", ".join(f"{counted(found, status)} {status.value}" for status in Status)
@@ -30,7 +29,16 @@ def render(findings: Sequence[Finding]) -> str:
     # Failures first: they must survive the limit.
     rows = sorted(found, key=lambda result: not result.failed)
     lines = [*head, *_table(rows), *_details(rows)]
-    return _limited(lines)
+    size = 0
+    kept: list[str] = []
+    for line in lines:
+        size += len(line.encode(errors="backslashreplace")) + 1
+        if size > SIZE_MAX:
+            fence = ["```"] if "```text" in kept else []
+            kept += [*fence, "", f"{len(lines) - len(kept)} lines were left out."]
+            break
+        kept.append(line)
+    return "".join(f"{line}\n" for line in kept)
 
 
 def _table(rows: Sequence[Result]) -> Iterator[str]:
@@ -56,16 +64,3 @@ def _details(rows: Sequence[Result]) -> Iterator[str]:
 def _cell(text: str) -> str:
     special = {"|": "\\|", "\n": " ", "\r": " ", "<": "&lt;", "*": "\\*", "_": "\\_", "`": "\\`"}
     return "".join(special.get(character, character) for character in text)
-
-
-def _limited(lines: Sequence[str]) -> str:
-    size = 0
-    kept: list[str] = []
-    for line in lines:
-        size += len(line.encode(errors="backslashreplace")) + 1
-        if size > SIZE_MAX:
-            fence = ["```"] if "```text" in kept else []
-            kept += [*fence, "", f"{len(lines) - len(kept)} lines were left out."]
-            break
-        kept.append(line)
-    return "".join(f"{line}\n" for line in kept)

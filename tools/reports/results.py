@@ -1,7 +1,7 @@
 """Findings as test results: what a CI system counts, shows and links to.
 
 A witness becomes one result for each struct it describes, one for the kernel's conditions and one
-for each thing that could not be checked; a report without a failing result is an exit status of 0.
+for each thing that could not be checked. Without a failing result the exit status is 0.
 """
 
 import os
@@ -15,7 +15,7 @@ from runstate_abi.layouts.model import Difference
 
 
 class Status(Enum):
-    """What became of a result; UNCHECKED fails, NOT_ASKED does not (see NotChecked)."""
+    """The outcome of a result. UNCHECKED fails, NOT_ASKED does not (see NotChecked)."""
 
     PASSED = "passed"
     DIFFERS = "differs"
@@ -24,20 +24,16 @@ class Status(Enum):
 
 
 class Result(NamedTuple):
-    """One result: ``subject`` is a struct's name, ``conditions``, or what was not checked.
-
-    ``lines`` say why it is not PASSED, ``differences`` are those behind them; ``path`` and
-    ``names`` are the Finding's.
-    """
+    """One result. ``path`` and ``names`` are the Finding's."""
 
     witness: str
-    subject: str
+    subject: str  # a struct's name, ``conditions``, or what was not checked
     abi: str
     source: str
     path: str
     status: Status
-    lines: tuple[str, ...] = ()
-    differences: tuple[Difference, ...] = ()
+    lines: tuple[str, ...] = ()  # why it is not PASSED
+    differences: tuple[Difference, ...] = ()  # those behind ``lines``
     names: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -50,22 +46,19 @@ class Result(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """The name, and why."""
         return f"{self.name}: {'; '.join(self.lines)}"
 
     @property
     def place(self) -> str:
-        """The folder of its file, as seen from here: two files may have one name."""
+        """The folder of its file, relative to here: two files may have one name."""
         return os.path.dirname(os.path.relpath(self.path)) if self.path else ""
 
     @property
     def failed(self) -> bool:
-        """Whether this makes the run fail."""
         return self.status in (Status.DIFFERS, Status.UNCHECKED)
 
     @property
     def rule(self) -> str:
-        """The kind of failure: ``offset-mismatch``, ``not-checked``."""
         return self.differences[0].kind if self.differences else "not-checked"
 
 
@@ -82,7 +75,6 @@ def results(findings: Sequence[Finding]) -> list[Result]:
 
 
 def counted(found: Sequence[Result], status: Status) -> int:
-    """Return how many results came out so."""
     return sum(result.status is status for result in found)
 
 
@@ -92,7 +84,7 @@ def _of_finding(finding: Finding) -> Iterator[Result]:
         subjects[CONDITIONS] = None
     if not subjects and (finding.compared or finding.differences):
         subjects[finding.about or "layouts"] = None
-    # A difference about something that has no result of its own goes with the first that has one.
+    # A difference about something without a result of its own goes to the first result.
     belonging: dict[str, list[Difference]] = {subject: [] for subject in subjects}
     for difference in finding.differences:
         subject = CONDITIONS if difference.kind == "condition-false" else difference.struct

@@ -11,9 +11,9 @@ from runstate_abi.tools.reports.results import Result, Status, counted, results
 
 
 def ktap(findings: Sequence[Finding]) -> str:
-    """Return KTAP version 1, of Documentation/dev-tools/ktap.rst.
+    """Return KTAP version 1, as in Documentation/dev-tools/ktap.rst.
 
-    The diagnostics of a result stand before it, a description has no ``#``, SKIP has its reason.
+    The diagnostics of a result come before it, a description has no ``#``, SKIP has its reason.
     """
     return "".join(f"{line}\n" for line in _ktap_lines(results(findings)))
 
@@ -76,6 +76,6 @@ def _case(result: Result) -> ElementTree.Element:
     return case
 
 
-# XML 1.0 has no way to say most control characters, and a path may have any of them.
+# XML 1.0 cannot express most control characters, and a path may have any of them.
 def _printable(text: str) -> str:
     return "".join(c if c in "\n\t" or c.isprintable() else ascii(c)[1:-1] for c in text)

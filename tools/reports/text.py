@@ -1,4 +1,4 @@
-"""Findings for a person: one line per witness, each difference on a line of its own under it."""
+"""Findings as text: one line per witness, then each difference on its own line."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,12 +8,11 @@ from runstate_abi.tools.output import aligned
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """Return the table; what could not be read at all is left to stderr."""
+    """Return the table. What could not be read at all is left to stderr."""
     return "".join(f"{line}\n" for line in lines(findings))
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the table, one line per witness, each difference on a line of its own under it."""
     readable = [finding for finding in findings if not unreadable(finding)]
     table = [[_mark(f), f.witness, _abi(f), _summary(f)] for f in readable]
     for line, finding in zip(aligned(table), readable, strict=True):
@@ -28,7 +27,6 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
         yield _total(findings)
 
 
-# The words of the commands for the structs: the size is in bytes.
 _SHORT = {NATIVE.name: "native", COMPAT.name: "compat", XEN_COMPAT: "Xen's compat"}
 
 

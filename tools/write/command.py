@@ -44,7 +44,7 @@ exit status: 0 done, 1 a version refused the area or wrote outside it, or broke 
 the selftest, 2 wrong usage
 """
 
-# What the vCPU's values are if nothing is said: every byte tells which field it is of.
+# The default values of the vCPU: every byte shows which field it belongs to.
 _STATE = "1"
 _ENTRY_TIME = "0x1122334455667788"
 _TIMES = "0x0101010101010101,0x0202020202020202,0x0303030303030303,0x0404040404040404"
@@ -52,7 +52,6 @@ _FILL = "a5"
 
 
 def main(argv: list[str]) -> int:
-    """Print one update, or the list of versions."""
     made = parser()
     options = made.parse_args(argv)
     if options.list:
@@ -91,7 +90,6 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``runstate write``."""
     made = new_parser("write", _DESCRIPTION, _EPILOG)
     add = made.add_argument
     add("--variant", choices=list(VARIANT), default="upstream", metavar="NAME", help="see --list")
@@ -123,11 +121,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _print_rules(variant: Variant, written: Written, options: argparse.Namespace) -> int:
-    # KVM's versions are all held against the whole book: what a generation did not keep is told.
+    # All KVM versions are judged by all rules, so that the rules which a version breaks are shown.
     profile = PROFILE[variant.name] if is_xen(variant) else NEWEST
     before = written.struct(written.before)
     vcpu = Runstate(options.state, options.entry_time, options.times)
-    # As made, not as played: a read-modify-write is one only there.
+    # The steps as made, not as executed: only there is a read-modify-write still one.
     how = Registration(options.length, options.fault_at)
     caches = prepare(variant, written.area, how=how)
     steps = tuple(variant.update(vcpu, written.area, caches, options.atomic))

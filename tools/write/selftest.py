@@ -1,10 +1,10 @@
-"""``runstate write --selftest``: the kernel's own test of the area, run on a version of the writer.
+"""``runstate write --selftest``: the kernel's own test of the area, on a version of the writer.
 
 8acc35186ed6 ("KVM: x86/xen: Add runstate tests for 32-bit mode and crossing page boundary") (in
 v6.2), patch 4/4 of the thread, moves the area byte by byte over a page boundary: 64 addresses, each
-as a 32-bit guest and then, without registering it again, as a 64-bit one. It looks at the struct
-and at the eight bytes behind it after each update, and nowhere else. --every goes further: all
-4096 offsets, the flag asked for or not, looked at after every barrier, and every byte of memory.
+as a 32-bit guest and then, without registering it again, as a 64-bit one. After each update it
+checks the struct and the eight bytes after it, and nothing else. --every does more: all 4096
+offsets, the flag asked for or not, checked after every barrier, and every byte of memory.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from runstate_abi.writer.vcpu import FLAG, Area, Runstate, runstate_of
 
 ADDRESSES = range(PAGE_SIZE - 60, PAGE_SIZE + 4)
 FILL = 0xA5
-UNFLAGGED_FILL = 0x25  # the same without the flag's bit: the flag is up only if a store put it up
+UNFLAGGED_FILL = 0x25  # FILL without the flag's bit: the flag is set only if a store set it
 BEHIND = 8  # bytes after the struct that must keep FILL: "Structure overrun"
 PAGES = 4
 
-# Every byte differs, and state_entry_time is the sum of the times, which KVM insists on.
+# Every byte differs, and state_entry_time is the sum of the times, as KVM requires.
 _TIMES = (0x1817161514131211, 0x0827262524232221, 0x0837363534333231, 0x0947464544434241)
 VCPU = Runstate(1, sum(_TIMES), _TIMES)
 
@@ -39,7 +39,6 @@ class Bad(NamedTuple):
     why: str
 
     def __str__(self) -> str:
-        """Return a line: ``bad page offset 0xfd1, 32-bit: registering fails with -EINVAL``."""
         page = f", {self.address // PAGE_SIZE} page on" * (self.address >= PAGE_SIZE)
         return f"bad page offset {self.address % PAGE_SIZE:#x}{page}, {self.mode}: {self.why}"
 
@@ -67,7 +66,7 @@ def report(variant: Variant, host: str, every: bool) -> tuple[list[str], int]:
 
 
 class Stuck(Exception):
-    """The update waits for a lock that nobody will release, so the test never ends."""
+    """The update waits for a lock that is never released, so the test never ends."""
 
     def __init__(self, bad: Bad) -> None:
         super().__init__(bad.why)
@@ -75,7 +74,7 @@ class Stuck(Exception):
 
 
 def selftest(variant: Variant, host: str) -> Iterator[Bad]:
-    """Yield what the kernel's test would report of a version, on one vCPU (Stuck)."""
+    """Yield what the kernel's test would report for a version, on one vCPU (Stuck)."""
     caches = Caches(code=variant.pfncache)
     window = Window(b"\0", PAGES)
     for address in ADDRESSES:
@@ -93,7 +92,7 @@ def selftest(variant: Variant, host: str) -> Iterator[Bad]:
                 break
 
 
-# Register the area and make one update; what the ioctl says if it refuses.
+# Register the area and make one update; return what the ioctl says if it refuses.
 def _update(variant: Variant, area: Area, caches: Caches, window: Window, register: bool) -> str:
     error = variant.register(area, caches) if register else 0
     if error:
@@ -112,12 +111,9 @@ def _looked_at(window: Window, area: Area) -> str:
     size = area.shape.size
     seen = runstate_of(area.shape, window.read(area.address, size))
     if seen != VCPU:
-        names = [
-            name
-            for name in ("state", "entry_time", "times")
-            if getattr(seen, name) != getattr(VCPU, name)
-        ]
-        return f"{', '.join(names)} differ"
+        names = ("state", "entry_time", "times")
+        differing = [name for name in names if getattr(seen, name) != getattr(VCPU, name)]
+        return f"{', '.join(differing)} differ"
     if window.read(area.address + size, BEHIND) != bytes([FILL]) * BEHIND:
         return "the bytes behind the struct were written"
     return ""
@@ -133,8 +129,9 @@ def _placements(variant: Variant, host: str) -> Iterator[Area]:
 def everywhere(variant: Variant, host: str) -> Iterator[Bad]:
     """Yield each placement where memory is wrong after some barrier of one update.
 
-    With the flag, each barrier must find the flag up, or the whole struct old, or the whole struct
-    new; without it, the last barrier the whole struct new. No other byte may ever change.
+    With the flag, at each barrier the flag must be set, or the whole struct old, or the whole
+    struct new. Without it, the whole struct must be new at the last barrier. No other byte may ever
+    change.
     """
     for area in _placements(variant, host):
         try:

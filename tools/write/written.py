@@ -1,4 +1,4 @@
-"""One update, played, as text or JSON: the trace, the table, the memory."""
+"""One executed update as text or JSON: the trace, the table, the memory."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -27,7 +27,7 @@ ROW = 16  # bytes a row
 
 
 class Written(NamedTuple):
-    """An update as played: where, on what memory, and each moment of it."""
+    """An executed update: the area, the memory before it, and each moment."""
 
     area: Area
     before: bytes
@@ -35,21 +35,17 @@ class Written(NamedTuple):
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The steps, with the bytes that were really stored."""
         return tuple(moment.step for moment in self.moments)
 
     @property
     def after(self) -> bytes:
-        """Memory after the last step."""
         return self.moments[-1].memory if self.moments else self.before
 
     def struct(self, memory: bytes) -> bytes:
-        """The area's bytes in some memory."""
         return memory[self.area.offset :][: self.area.shape.size]
 
     @property
     def snapshots(self) -> tuple[bytes, ...]:
-        """The area's bytes at each barrier."""
         return tuple(self.struct(one.memory) for one in self.moments if one.at_barrier)
 
 
@@ -61,7 +57,7 @@ def write(
     window: Window,
     how: Registration = PER_USE,
 ) -> Written:
-    """Register the area and play one update on some memory (Refused, Overrun)."""
+    """Register the area and execute one update on some memory (Refused, Overrun)."""
     before = bytes(window.data)
     steps = variant.update(vcpu, area, prepare(variant, area, how=how), atomic)
     return Written(area, before, tuple(trace(window, steps)))
@@ -72,8 +68,7 @@ def until(written: Written, barrier: int) -> Written:
     for index, moment in enumerate(written.moments, 1):
         if moment.at_barrier and moment.barriers == barrier:
             return written._replace(moments=written.moments[:index])
-    count = len(written.snapshots)
-    raise ValueError(f"barrier {barrier}: this update has {count}")
+    raise ValueError(f"barrier {barrier}: this update has {len(written.snapshots)}")
 
 
 def answer(written: Written) -> dict[str, Any]:
@@ -120,7 +115,7 @@ def _step(written: Written, moment: Moment) -> dict[str, Any]:
 
 
 def table(written: Written) -> Iterator[str]:
-    """Yield each step with the struct in memory after it; what no step has stored yet is ``..``."""
+    """Yield each step with the struct in memory after it; bytes not stored yet are ``..``."""
     area = written.area
     rows = [["#", "step", _heads(area)], ["0", "", _struct(area, _hex(written.before, written))]]
     texts = [".."] * area.shape.size
@@ -194,7 +189,7 @@ def memory_rows(written: Written) -> Iterator[str]:
             yield f"p{page}+{start + row:<5}{_marked(old[row : row + ROW], new[row : row + ROW])}"
 
 
-# (page, offset, size) of what is shown: only within the pages, because nothing else is mapped.
+# (page, offset, size) of what is shown: only inside the pages, because nothing else is mapped.
 def _views(area: Area) -> Iterator[tuple[int, int, int]]:
     first, last = area.offset - MARGIN, area.offset + area.shape.size + MARGIN
     for page in (1, 2):

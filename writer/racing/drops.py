@@ -1,7 +1,7 @@
 """Updates without one of their steps, to show what the step is for.
 
-Which step is meant follows from the update itself: the set is the first store that puts the flag
-up, the clear is the last store that takes it down.
+The update itself shows which step is meant: the set is the first store that sets the flag, the
+clear is the last store that clears it.
 """
 
 from dataclasses import replace
@@ -32,7 +32,8 @@ READER_DROPS = {
 def without(steps: Steps, area: Area, name: str) -> Steps:
     """Return the steps of one update without one of WRITER_DROPS (CannotDrop).
 
-    "flag" changes nothing here: it is no step, the area says it (Area.update_flag).
+    "flag" is no step and changes nothing here: Area.update_flag says whether the guest asked for
+    it.
     """
     if name == "flag":
         return steps
@@ -46,7 +47,7 @@ def without(steps: Steps, area: Area, name: str) -> Steps:
     return tuple(step for index, step in enumerate(steps) if index not in found)
 
 
-# The indexes of the steps that a name means.
+# The indexes of the steps that a name stands for.
 def _meant(steps: Steps, area: Area, name: str) -> set[int]:
     flags = [_flag_of(step, area) for step in steps]
     ups = [index for index, flag in enumerate(flags) if flag]
@@ -67,7 +68,7 @@ def _meant(steps: Steps, area: Area, name: str) -> set[int]:
     return set(between[:1] if name == "wmb-set" else between[-1:])
 
 
-# Whether a step stores the flag up (True) or down (False), None if it does not touch that byte.
+# Does a step store the flag set (True) or clear (False)? None: it stores another byte.
 def _flag_of(step: Step, area: Area) -> bool | None:
     if not isinstance(step, Write):
         return None

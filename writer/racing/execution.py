@@ -1,6 +1,6 @@
-"""An execution that deceives a reader, from first store to last load.
+"""An execution that deceives a reader, from the first store to the last load.
 
-The search found a path over a few bytes. Here the stores and loads of all other bytes are added,
+The search found a path over a few bytes. This module adds the stores and loads of all other bytes,
 each at a point that the memory model allows.
 """
 
@@ -8,32 +8,29 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.racing.ordering import Access, Model, Sight
+from runstate_abi.writer.racing.ordering import Model, Sight
 from runstate_abi.writer.racing.projection import Found
 from runstate_abi.writer.racing.scene import Case, scene
 
 
 class Event(NamedTuple):
-    """One store of the host or one load of the guest, in one piece: ``data`` at ``offset``.
+    """One store of the host or one load of the guest, made in one piece."""
 
-    ``step`` is the number of the writer's step, -1 for a load; ``name`` is the load's.
-    """
-
-    step: int
-    name: str
+    step: int  # the number of the writer's step, -1 for a load
+    name: str  # of the load, "" for a store
     offset: int
     data: bytes
 
 
 class Told(NamedTuple):
-    """The events, and what the reader believes: offset -> byte of its copy."""
+    """A whole execution, and the reader's copy after it: offset -> byte."""
 
     events: tuple[Event, ...]
     accepted: dict[int, int]
 
 
 class _Stage:
-    """Memory, and what has happened to it so far."""
+    """Memory during an execution, and the stores and loads made so far."""
 
     __slots__ = ("events", "loaded", "made", "memory", "scene", "seen")
 
@@ -46,7 +43,7 @@ class _Stage:
         self.loaded = 0  # mask of the same numbers
 
     def store(self, number: int, index: int) -> None:
-        """Make one store, and before it all that the model puts before it."""
+        """Make one store, after all stores that must come before it."""
         if (number, index) in self.made:
             return
         for earlier in range(number):
@@ -58,16 +55,18 @@ class _Stage:
         self.put(number, index)
 
     def put(self, number: int, index: int) -> None:
-        """Make one store now, if it has not been made."""
+        """Make one store now, unless it has been made."""
         if (number, index) in self.made:
             return
         self.made.add((number, index))
         access = self.scene.phases[number].accesses[index]
         self.events.append(Event(access.step, "", access.offsets[0], access.data))
-        _write(self.memory, access)
+        for offset, byte in zip(access.offsets, access.data, strict=True):
+            if 0 <= offset < len(self.memory):
+                self.memory[offset] = byte
 
     def load(self, number: int) -> None:
-        """Make one load, and before it all that the model puts before it."""
+        """Make one load, after all loads that must come before it."""
         if number in self.seen:
             return
         sight = self.scene.sights[number]
@@ -81,14 +80,8 @@ class _Stage:
         self.events.append(Event(-1, sight.load.name, sight.offsets[0], data))
 
 
-def _write(memory: bytearray, access: Access) -> None:
-    for offset, byte in zip(access.offsets, access.data, strict=True):
-        if 0 <= offset < len(memory):
-            memory[offset] = byte
-
-
 def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
-    """Return a whole execution that follows the path which was found over a few bytes."""
+    """Return a whole execution that follows the path found over a few bytes."""
     stage = _Stage(case, reader, model)
     waiting = set(found.loads)
     for move in found.path:
@@ -104,8 +97,8 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
     return Told(tuple(joined(stage.events)), _believed(stage))
 
 
-# Loads of the copy that do not matter are made with the first one that does, except those of an
-# element that holds another byte which matters.
+# Loads of the copy that do not matter are made with the first load that does. Exception: the loads
+# of an element which also holds another byte that matters.
 def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     sights = stage.scene.sights
     if sights[number].load.read:
@@ -136,7 +129,7 @@ def _believed(stage: _Stage) -> dict[int, int]:
 
 
 def joined(events: list[Event]) -> Iterator[Event]:
-    """Yield the events with neighbours joined: the same step or load, byte after byte."""
+    """Yield the events, with adjacent bytes of the same step or load joined."""
     last: Event | None = None
     for event in events:
         if (

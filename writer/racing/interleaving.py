@@ -1,10 +1,10 @@
 """Every execution of one writer and one reader over a few bytes: states, choices, and a search.
 
-A state is how far the writer is, what memory holds, and what the reader has seen. The choices are:
+A state is the progress of the writer, the memory, and what the reader has seen. The choices are:
 the writer finishes its phase, or the reader makes one of its loads. A store stays undecided until a
-load of one of its bytes sees it, or until its phase ends. That leaves no execution out, because
-nobody can tell a store that was made earlier and not looked at from one that was made later. It
-reduces 2^44 memories to a few hundred. projection.py knows what the bytes and the values mean.
+load of one of its bytes sees it, or until its phase ends. No execution is lost by this, because an
+early store that nobody has loaded looks the same as a late one. It reduces 2^44 memories to a few
+hundred. projection.py knows what the bytes and the values mean.
 """
 
 from collections import deque
@@ -16,53 +16,45 @@ Values = tuple[int, ...]  # one for each byte
 
 
 class Group(NamedTuple):
-    """A store in one piece: (byte, value) pairs. ``after``: mask of the groups before it."""
+    """A store in one piece."""
 
-    after: int
-    writes: tuple[tuple[int, int], ...]
+    after: int  # mask of the groups that come before it
+    writes: tuple[tuple[int, int], ...]  # (byte, value) pairs
 
 
 class Look(NamedTuple):
-    """A load in one piece. ``after``: mask of the loads before it. ``compared``: all compared
-    loads of a byte must give the same value; otherwise what is loaded is what will be believed.
-    """
+    """A load in one piece."""
 
-    after: int
+    after: int  # mask of the loads that come before it
     places: tuple[int, ...]
+    # True: all compared loads of a byte must give the same value. False: the reader uses the value.
     compared: bool
 
 
 class Problem(NamedTuple):
-    """A question over a few bytes.
-
-    ``flag`` is the byte whose odd values are refused in a compared load, -1 if none are.
-    ``witness`` are two bytes that will be believed: the reader is deceived if the value of the
-    second is not ``fits[value of the first]``, or the first has a value that is in no image.
-    """
+    """A question over a few bytes."""
 
     memory: Values
     phases: tuple[tuple[Group, ...], ...]
     looks: tuple[Look, ...]
-    flag: int
-    witness: tuple[int, int]
+    flag: int  # the byte whose odd values are refused in a compared load; -1: none
+    witness: tuple[int, int]  # two bytes that the reader uses
+    # The reader is deceived if the value of the second byte is not ``fits[value of the first]``, or
+    # if the first byte has a value that is in no image.
     fits: tuple[int, ...]
 
 
 class State(NamedTuple):
-    """``done``: groups of the phase that have been made; ``looked``: loads made; ``agreed``: what
-    compared loads gave, -1 not loaded; ``shown``: what the witness bytes gave.
-    """
-
     phase: int
-    done: int
+    done: int  # mask of the groups of this phase that have been made
     memory: Values
-    looked: int
-    agreed: Values
-    shown: tuple[int, int]
+    looked: int  # mask of the loads that have been made
+    agreed: Values  # what compared loads gave for each byte; -1: not loaded yet
+    shown: tuple[int, int]  # what the witness bytes gave
 
 
 class Move(NamedTuple):
-    """What happened: load number ``look`` after ``groups`` of ``phase`` were made, or, if ``look``
+    """What happened: ``groups`` of ``phase`` were made, and then load number ``look``. If ``look``
     is -1, the rest of the phase was made.
     """
 
@@ -72,7 +64,7 @@ class Move(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """How many states there were, and the shortest path to a deceived reader if there is one."""
+    """The number of states, and the shortest path to a deceived reader, if there is one."""
 
     states: int
     path: tuple[Move, ...] | None
@@ -80,7 +72,7 @@ class Searched(NamedTuple):
 
 @cache
 def search(problem: Problem) -> Searched:
-    """Search breadth first for an execution that is accepted and deceives the reader."""
+    """Search breadth first for an execution that the reader accepts and that deceives it."""
     start = State(0, 0, problem.memory, 0, (-1,) * len(problem.memory), (-1, -1))
     accepted = (1 << len(problem.looks)) - 1
     came: dict[State, tuple[State, Move] | None] = {start: None}
@@ -119,8 +111,8 @@ def choices(problem: Problem, state: State) -> Iterator[tuple[Move, State]]:
                     yield Move(state.phase, made, index), following
 
 
-# The sets of undecided groups that a load may find made: any of the groups that touch its bytes,
-# each together with the groups that must come before it.
+# The sets of undecided groups that a load may see as made: any subset of the groups that touch its
+# bytes, each with the groups that must come before it.
 def _decisions(problem: Problem, state: State, look: Look) -> Iterator[tuple[int, ...]]:
     if state.phase == len(problem.phases):
         yield ()
@@ -148,7 +140,8 @@ def _stored(memory: Values, groups: tuple[Group, ...], made: tuple[int, ...]) ->
     return tuple(values)
 
 
-# The state after a load; None if the reader cannot accept now, or both witness bytes fit one image.
+# The state after a load. None if the reader cannot accept any more, or if both witness bytes belong
+# to one image.
 def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -> State | None:
     phase = problem.phases[state.phase] if made else ()
     memory = _stored(state.memory, phase, made)
@@ -182,6 +175,6 @@ def _agree(problem: Problem, agreed: Values, look: Look, memory: Values) -> Valu
 
 
 def deceived(problem: Problem, shown: tuple[int, int]) -> bool:
-    """Do the values of the two witness bytes belong to no one image?"""
+    """Do the values of the two witness bytes belong to no single image?"""
     first, second = shown
     return first >= len(problem.fits) or problem.fits[first] != second

@@ -1,10 +1,10 @@
 """Which stores and loads a machine may tear, and which it may reorder.
 
-The writer's steps become phases: all stores of a phase are made before any of the next, and within
-a phase in any order that keeps the order of stores to the same byte. The reader's program becomes
-loads, each with the loads that must come before it. There is one writer, and the one reader stores
-nothing shared. So on any machine with coherent memory an execution is a linear order of stores with
-a point for each load, and nothing else about the machine matters.
+The writer's steps become phases. All stores of a phase are made before any store of the next one.
+Within a phase any order is possible, except that stores to the same byte keep their order. The
+reader's program becomes loads, each with the loads that must come before it. There is one writer,
+and the one reader stores nothing that is shared. So on any machine with coherent memory, an
+execution is a linear order of the stores with a point for each load.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,28 +15,26 @@ from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guest import Load, ReadBarrier, Reader
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
 
-# The aligned blocks in bytes within which a machine makes an access of up to 8 bytes in one piece.
-# AMD's manual promises an aligned quadword, Intel's a cache line. On a Zen 4 it was measured that
-# accesses which cross 32 bytes tear, and others do not.
+# The sizes of the aligned blocks in which a machine makes an access of up to 8 bytes in one piece.
+# AMD's manual promises an aligned quadword, Intel's a cache line. On a Zen 4, accesses that cross
+# 32 bytes were measured to tear, and others not to.
 MEASURED_GRAIN = 32
 GRAINS = (8, MEASURED_GRAIN, 64)
 WORD = 8  # the widest access that the C source asks for
 
 
 class Model(NamedTuple):
-    """A memory model. ``barriers``: nothing but barriers orders accesses. ``grain``: accesses within
-    an aligned block of so many bytes are whole; 0: if aligned to their own size.
-
-    ``recorded``: stores, and the bytes of copies, keep the order in which a machine was seen to make
-    them; one that crosses a block still tears. ``coarse``: accesses tear into words and not into
-    bytes. That leaves executions out, so it serves to show one and not to prove that there is none.
-    """
-
     name: str
-    barriers: bool
+    barriers: bool  # only barriers order accesses
+    # Accesses inside an aligned block of so many bytes do not tear; 0: if aligned to their own
+    # size.
     grain: int
     summary: str
+    # Stores, and the bytes of copies, keep the order that was recorded on a machine. An access that
+    # crosses a block still tears.
     recorded: bool = False
+    # Accesses tear into words and not into bytes. This leaves executions out, so it can show an
+    # execution but cannot prove that there is none.
     coarse: bool = False
 
 
@@ -51,18 +49,18 @@ MODEL = {model.name: model for model in MODELS}
 
 
 class Access(NamedTuple):
-    """One store that is made in one piece. ``offsets`` are the struct's, ``step`` its number."""
+    """One store that is made in one piece."""
 
-    offsets: tuple[int, ...]
+    offsets: tuple[int, ...]  # in the struct
     data: bytes
-    step: int
+    step: int  # the number of the writer's step
 
 
 class Phase(NamedTuple):
-    """Stores in program order; ``after`` has for each a mask of those that must come before it."""
+    """Stores in program order."""
 
     accesses: tuple[Access, ...]
-    after: tuple[int, ...]
+    after: tuple[int, ...]  # for each store a mask of the stores that must come before it
 
 
 def phases(steps: Iterable[Step], model: Model, layout: Layout, offset: int) -> tuple[Phase, ...]:
@@ -100,8 +98,8 @@ def is_whole(address: int, size: int, model: Model) -> bool:
 
 
 def pieces(at: int, size: int, word: int) -> Iterator[tuple[int, int]]:
-    """Yield (first byte, size) of each piece of an access at ``at``, cut at multiples of ``word``;
-    one piece if ``word`` is the size.
+    """Yield (first byte, size) of each piece of an access at ``at``, cut at multiples of ``word``.
+    If ``word`` equals the size, there is one piece.
     """
     first = 0
     while first < size:
@@ -110,7 +108,7 @@ def pieces(at: int, size: int, word: int) -> Iterator[tuple[int, int]]:
         first += count
 
 
-# Stores of one CPU to the same byte are seen in program order: a mask for each store, closed.
+# The stores of one CPU to the same byte are seen in program order. Each mask is transitive.
 def _after(accesses: Sequence[Access]) -> tuple[int, ...]:
     after: list[int] = []
     holders: dict[int, int] = {}  # struct offset -> mask of the accesses that store to it
@@ -127,11 +125,11 @@ def _after(accesses: Sequence[Access]) -> tuple[int, ...]:
 
 
 class Sight(NamedTuple):
-    """One load that is made in one piece. ``after``: mask of the loads that come before it."""
+    """One load that is made in one piece."""
 
     load: Load
     offsets: tuple[int, ...]
-    after: int
+    after: int  # mask of the loads that come before it
 
 
 def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[Sight, ...]:
@@ -148,7 +146,7 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
     return tuple(found)
 
 
-# Loads of the same byte do not see it go backwards: the same as making them in program order.
+# Loads of the same byte stay in program order: no load sees an older value than the last.
 def _same_byte(before: Sequence[Sight], where: tuple[int, ...]) -> int:
     mask = 0
     for index, sight in enumerate(before):
@@ -175,7 +173,7 @@ def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[t
 
 
 def part(layout: Layout, name: str) -> tuple[int, int]:
-    """Return (offset, size) in bytes of what a Load calls its part."""
+    """Return (offset, size) in bytes of what Load.part names."""
     if name == "struct":
         return 0, layout.size
     if name in ("state", "time"):

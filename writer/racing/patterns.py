@@ -1,11 +1,11 @@
 """Which bytes of the entry times of an area's versions are equal: the reader compares bytes.
 
-A pattern gives each byte of state_entry_time a column: for each version of the struct (0 the old
-one, 1 the first new one, ...) its value there, as a small number. Two entry times may have any
-bytes in common as long as they differ: 255 patterns for one update. A reader that accepts still
-accepts if more bytes are equal. So it is enough to ask about the patterns in which no more bytes
-can be made equal without making two times equal. For one update these are eight, in each of which
-one byte differs. Tests ask about all 255 as well.
+A pattern gives each byte of state_entry_time a column: a small number for its value in each version
+of the struct (0 the old one, 1 the first new one, ...). Entry times that differ may still have some
+bytes in common: 255 patterns for one update. A reader that accepts still accepts if more bytes are
+equal. So it is enough to try the patterns in which no further bytes can be equal without making two
+entry times equal. For one update these are eight: in each of them one byte differs. Tests try all
+255 as well.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ ENTRY_TIMES = {
 
 @cache
 def columns_of(versions: int) -> Columns:
-    """Return each partition of the versions into equal ones, numbered in order of appearance."""
+    """Return each partition of the versions into equal ones, numbered by first appearance."""
     found: list[Column] = [()]
     for _ in range(versions):
         found = [(*one, value) for one in found for value in range(max(one, default=-1) + 2)]
@@ -37,7 +37,7 @@ def columns_of(versions: int) -> Columns:
 
 
 def coarser_than(column: Column) -> Iterator[Column]:
-    """Yield the columns in which the same versions are equal, and more."""
+    """Yield the columns with the same equal versions and at least one more equal pair."""
     for other in columns_of(len(column)):
         pairs = set(zip(column, other, strict=True))
         if other != column and len(pairs) == len(set(column)):
@@ -63,9 +63,9 @@ def holds(columns: Columns, entry_times: str) -> bool:
 
 
 def in_order(columns: Columns, versions: int) -> Columns | None:
-    """Return the columns renumbered so that each version's time is later, None if impossible."""
-    # From the top byte down, versions that are equal so far are neighbours, and the next byte may
-    # not fall from one to the next. A value has the same number everywhere in its column.
+    """Return the columns renumbered so that the times increase, None if that is impossible."""
+    # From the top byte down: among versions that are equal so far, the next byte must not decrease.
+    # A value has the same number everywhere in its column.
     runs = [tuple(range(versions))]
     numbered: list[Column] = []
     for column in columns:
@@ -94,10 +94,9 @@ def _parts(values: Column, run: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 def coarsest(versions: int, entry_times: str, also_differ: bool = False) -> tuple[Columns, ...]:
     """Return the patterns that leave the most bytes equal.
 
-    Each is the columns of the bytes that differ, from the top byte down.
-
-    ``also_differ``: the reader believes the entry time too, so that one column may differ more than
-    the times need.
+    Each pattern is the columns of the bytes that differ, from the top byte down. With
+    ``also_differ`` the reader also uses the entry time, so one column may differ more than the
+    times require.
     """
     if entry_times == EQUAL:
         return ((),)
@@ -115,7 +114,7 @@ def _is_coarsest(columns: Columns, entry_times: str, also_differ: bool) -> bool:
     return len(tuple(coarser)) <= also_differ
 
 
-# The columns that could have two more versions equal.
+# The columns in which two more versions could be equal.
 def _coarser(columns: Columns, entry_times: str) -> Iterator[int]:
     for index, column in enumerate(columns):
         around = columns[:index], columns[index + 1 :]

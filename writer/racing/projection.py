@@ -1,16 +1,17 @@
 """A question about a race, reduced to small questions about a few bytes each.
 
 Every byte is its own store and its own load unless the machine makes more in one piece, and every
-execution that the memory model allows counts. Not all of them have to be tried:
+execution that the memory model allows counts. But not all of them must be tried:
 
-* A reader is deceived only if two of the bytes it believes come from different images. So it is
-  enough to check every pair, and bytes with the same history stand for each other.
-* The reader compares the bytes of state_entry_time. It accepts the most where the most bytes are
-  equal (patterns.py). Then only the bytes that differ matter, and the one with the flag.
-* An access to some of these bytes is taken as an access to them alone. All other bytes can be
-  stored and loaded whenever the model allows it: they matter only for the order, which is kept.
+* A reader is deceived only if two of the bytes it uses come from different images. So it is
+  enough to check every pair. Bytes with the same history can stand for each other.
+* The reader compares the bytes of state_entry_time. It accepts most often if as many bytes as
+  possible are equal (patterns.py). Then only the bytes that differ, and the flag's byte, matter.
+* An access to some of these bytes is treated as an access to only these bytes. The other bytes
+  can be stored and loaded whenever the model allows it. They matter only for the order, which is
+  kept.
 
-interleaving.py searches what is left completely.
+interleaving.py searches the rest exhaustively.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from runstate_abi.writer.racing.patterns import Column
 from runstate_abi.writer.racing.scene import Case, History, Scene, scene
 from runstate_abi.writer.vcpu import FLAG
 
-STRAY = 1000  # plus the byte: a value that no version has there
+STRAY = 1000  # plus the byte: stands for a value that no version has at this offset
 
 
 # Which bytes of state_entry_time differ: (offset in the struct, column), top byte first.
@@ -35,20 +36,17 @@ Stores = tuple[tuple[tuple[int, int], ...], ...]
 
 
 class Found(NamedTuple):
-    """Where the reader is deceived: the pattern, the two bytes, and the path.
-
-    ``loads[look]`` is the number of a Sight.
-    """
+    """Where the reader is deceived."""
 
     pattern: Pattern
-    witness: tuple[int, int]
+    witness: tuple[int, int]  # the two bytes
     path: tuple[Move, ...]
     stores: Stores
-    loads: tuple[int, ...]
+    loads: tuple[int, ...]  # ``loads[look]`` is the number of a Sight
 
 
 class Answer(NamedTuple):
-    """``found`` is None if no execution deceives the reader: then ``states`` is the whole space."""
+    """``found`` is None if no execution deceives the reader: all ``states`` were searched."""
 
     states: int
     searches: int
@@ -64,8 +62,8 @@ def solve(
 ) -> Answer:
     """Answer for every pattern of equal bytes, or for those in ``differing``.
 
-    A mask in ``differing`` says which bytes of state_entry_time differ, bit 0 the lowest byte;
-    they are different in all versions. The shortest execution is found if there is any.
+    A mask in ``differing`` says which bytes of state_entry_time differ, bit 0 for the lowest byte.
+    They differ in all versions. The shortest execution is found, if there is any.
     """
     stage = scene(case, reader, model)
     asked: dict[Problem, None] = {}
@@ -84,7 +82,7 @@ def solve(
     return Answer(states, len(asked), best)
 
 
-# The patterns, placed on bytes. Bytes with the same history that the same loads compare are one
+# The patterns, placed on bytes. Bytes with the same history that the same loads compare form one
 # class, and only the sequence of classes matters.
 def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> Iterator[Pattern]:
     shown = [offset for offset in reversed(stage.entry) if offset not in stage.case.hidden]
@@ -114,7 +112,7 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
                 yield tuple(zip(chosen, columns, strict=True))
 
 
-# Believed bytes by what happens to them.
+# The bytes that the reader uses, grouped by their history.
 def _kinds(stage: Scene) -> tuple[tuple[int, ...], ...]:
     kinds: dict[History, list[int]] = {}
     for offset in _believed(stage):
@@ -122,12 +120,12 @@ def _kinds(stage: Scene) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, kinds.values()))
 
 
-# Pairs of believed bytes that could belong to different images, one pair of each two kinds.
+# Pairs of used bytes that could belong to different images: one pair for any two kinds.
 def _witnesses(
     stage: Scene, kinds: tuple[tuple[int, ...], ...], pattern: Pattern
 ) -> Iterator[tuple[int, int]]:
     for first, second in combinations_with_replacement(kinds, 2):
-        yield first[0], second[-1]  # the same byte twice: it may be of no version at all
+        yield first[0], second[-1]  # the same byte twice: its value may be in no version at all
     if "state_entry_time" in stage.reader.uses:
         differing = {offset for offset, _ in pattern} | {stage.flag}
         differing |= {offset for offset in stage.entry if _is_odd(stage, offset)}
@@ -147,7 +145,7 @@ def _believed(stage: Scene) -> Iterator[int]:
                 yield offset
 
 
-# Is a byte ever stored that no image has there, flagged ones among them?
+# Is a byte ever stored with a value that no image has there? A set flag counts.
 def _is_odd(stage: Scene, offset: int) -> bool:
     history = stage.written.histories[offset]
     return any(isinstance(token, int) or token[1] for _, token, _ in history)
@@ -157,7 +155,7 @@ def _strays(stage: Scene, offset: int) -> bool:
     return any(isinstance(token, int) for _, token, _ in stage.written.histories[offset])
 
 
-# The question reduced to the two witness bytes, the bytes of the pattern and the one with the flag.
+# The question reduced to the witness bytes, the bytes of the pattern and the flag's byte.
 def _project(
     stage: Scene, pattern: Pattern, witness: tuple[int, int]
 ) -> tuple[Problem, Stores, tuple[int, ...]]:
@@ -180,7 +178,8 @@ def _project(
     return problem, stores, loads
 
 
-# A byte as a number: its version, or in state_entry_time twice its column's number plus the flag.
+# A byte as a number: its version. In state_entry_time: twice the number in its column, plus the
+# flag.
 def _value(stage: Scene, columns: dict[int, Column], offset: int, byte: int) -> int:
     token = stage.written.tokens[offset].get(byte)
     in_entry = stage.entry[0] <= offset <= stage.entry[-1]

@@ -1,4 +1,4 @@
-"""A question about a race by bytes: which stores write each byte, and which loads read it."""
+"""A question about a race, by bytes: which stores write each byte, and which loads read it."""
 
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -11,17 +11,17 @@ from runstate_abi.writer.vcpu import FLAG
 
 
 class Case(NamedTuple):
-    """One writer at one place: ``steps`` of all updates as played, and the true ``images``.
+    """One writer at one place.
 
-    ``images[0]`` is what was there before. A byte has the same value in all images or a different
-    one in each; the bytes of state_entry_time all differ. ``offset``: where in page 1 the area
-    begins. ``hidden``: offsets that a recording does not show; nothing is claimed about them.
+    A byte has the same value in all images or a different one in each. The bytes of
+    state_entry_time all differ.
     """
 
     layout: Layout
-    offset: int
-    images: tuple[bytes, ...]
-    steps: Steps
+    offset: int  # where in page 1 the area begins
+    images: tuple[bytes, ...]  # the true images; the first is from before the updates
+    steps: Steps  # of all updates, as executed
+    # offsets that a recording does not show; nothing is said about them
     hidden: frozenset[int] = frozenset()
 
 
@@ -30,40 +30,31 @@ History = tuple[tuple[int, Token | int, int], ...]
 
 
 class ByByte(NamedTuple):
-    """What the writer does, byte by byte.
-
-    ``tokens[offset]``: byte value -> its Token. ``holders[offset]``: (phase, access) of each store
-    to it. ``histories[offset]``: for each store its phase, its Token (or the byte, if no version
-    has it), and its access if that stores other bytes in the same piece, else -1.
-    """
+    """The writer's stores, by byte. All tuples but the first are indexed by offset."""
 
     phases: tuple[Phase, ...]
-    tokens: tuple[dict[int, Token], ...]
-    holders: tuple[tuple[tuple[int, int], ...], ...]
+    tokens: tuple[dict[int, Token], ...]  # byte value -> its Token
+    holders: tuple[tuple[tuple[int, int], ...], ...]  # (phase, access) of each store to the byte
+    # For each store: its phase, its Token (or the byte, if no version has it), and its access if
+    # that also stores other bytes, else -1.
     histories: tuple[History, ...]
 
 
 class Scene(NamedTuple):
-    """A case and a reader under a model. ``lookers[offset]``: which sights load it; ``entry``:
-    offsets of the entry time, ``flag``: the last of them.
-    """
-
     case: Case
     reader: Reader
     written: ByByte
     sights: tuple[Sight, ...]
-    lookers: tuple[tuple[int, ...], ...]
-    entry: range
-    flag: int
+    lookers: tuple[tuple[int, ...], ...]  # for each offset, which sights load it
+    entry: range  # the offsets of the entry time
+    flag: int  # the last of them
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The writer's phases."""
         return self.written.phases
 
     @property
     def versions(self) -> int:
-        """How many true images there are."""
         return len(self.case.images)
 
 
@@ -93,10 +84,10 @@ def _looked_at(
     return made, tuple(map(tuple, lookers))
 
 
-# All readers of one case ask about the same writer.
+# Cached because all readers of one case ask about the same writer.
 @lru_cache(maxsize=8)
 def written(case: Case, model: Model) -> ByByte:
-    """Return what the writer of a case does, byte by byte."""
+    """Return the stores of a case's writer, by byte."""
     made = phases(case.steps, model, case.layout, case.offset)
     tokens = tuple(_tokens(case, offset) for offset in range(case.layout.size))
     holders: list[list[tuple[int, int]]] = [[] for _ in tokens]
@@ -112,7 +103,7 @@ def written(case: Case, model: Model) -> ByByte:
     return ByByte(made, tokens, tuple(map(tuple, holders)), tuple(map(tuple, histories)))
 
 
-# byte value -> Token; a value of no version is absent. The flag's bit counts as a flag in all bytes
+# Byte value -> Token; a value of no version is absent. The flag's bit counts as a flag in all bytes
 # of the entry time, because a wrong writer may set it in another byte.
 def _tokens(case: Case, offset: int) -> dict[int, Token]:
     entry = case.layout.field("state_entry_time")

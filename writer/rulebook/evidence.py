@@ -1,8 +1,8 @@
-"""What is known of one update, and which rules such an update could break.
+"""What is known about one update, and which rules such an update could break.
 
-The source may be the model, a recording or an emulated kernel: the rule book judges all of them by
-the same Evidence. A source says what it does not record, and the rules that need it are then "not
-judged" and not "kept".
+The source may be the model, a recording or an emulated kernel: the rules judge all of them by the
+same Evidence. A source says what it does not record. The rules that need it are then "not judged",
+not "kept".
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from runstate_abi.writer.memory import masked
 from runstate_abi.writer.steps import Activate, Check, Dirty, Refresh, Steps, Store, TryLock, Write
 from runstate_abi.writer.vcpu import Area, Runstate, Split, split
 
-# What a source may record besides the stores themselves, which all of them do.
+# What a source may record besides the stores, which all of them record.
 BARRIERS, CALLS, READS = "barriers", "calls", "reads"
 
 
 class Read(NamedTuple):
-    """A read of guest memory: after how many steps, and where."""
+    """A read of guest memory, after ``at`` steps."""
 
     at: int
     page: int
@@ -29,46 +29,36 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One update: what was asked for, what was in memory before, and the steps it took.
-
-    ``before`` is the area's bytes, as many as its struct has. ``records`` says what the source
-    would have seen: BARRIERS, CALLS (locks, checks, dirty pages), READS. ``irqs_off`` is the state
-    of interrupts at entry, ``irqs_off_at_return`` what was measured (None: only the steps tell).
-    ``changed`` says which bytes outside the struct were found changed, ``odd`` what else was seen
-    that no step is a word for, with the number of steps before it. ``locks_sleep``: PREEMPT_RT,
-    where a lock leaves interrupts alone. ``no_slot``: the caches have no memslot to mark dirty in.
-    """
+    """One update: the request, the memory before it, and its steps."""
 
     area: Area
     vcpu: Runstate
     atomic: bool
-    before: bytes
+    before: bytes  # the bytes of the area, as many as its struct has
     steps: Steps
+    # what the source records; CALLS are locks, checks and dirty pages
     records: frozenset[str] = frozenset((BARRIERS, CALLS, READS))
     reads: tuple[Read, ...] = ()
-    irqs_off: bool = False
-    irqs_off_at_return: bool | None = None
-    changed: tuple[str, ...] = ()
+    irqs_off: bool = False  # interrupts at entry
+    irqs_off_at_return: bool | None = None  # as measured; None: not measured, the steps tell
+    changed: tuple[str, ...] = ()  # bytes outside the struct that were found changed
+    # anything else that was seen: (number of steps before it, text)
     odd: tuple[tuple[int, str], ...] = ()
-    locks_sleep: bool = False
-    no_slot: bool = False
+    locks_sleep: bool = False  # PREEMPT_RT, where a lock leaves interrupts alone
+    no_slot: bool = False  # the caches have no memslot to mark dirty in
 
     @property
     def parts(self) -> Split:
-        """Bytes of the struct in the first and in the second page."""
         return split(self.area.address, self.area.shape.size)
 
 
 class Landed(NamedTuple):
-    """A write as the struct sees it: bytes ``start`` and on of it are ``data`` now.
-
-    ``before`` and ``after`` are the whole struct around it.
-    """
+    """A write as the struct sees it: ``data`` is now at byte ``start`` of it."""
 
     at: int
     start: int
     data: bytes
-    before: bytes
+    before: bytes  # the whole struct before the write, and in ``after`` after it
     after: bytes
 
     def covers(self, offset: int) -> bool:
@@ -77,7 +67,7 @@ class Landed(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """Bytes of a write that are not the struct's, from ``offset`` of a page on."""
+    """Bytes of a write that are outside the struct, at ``offset`` of a page."""
 
     at: int
     page: int
@@ -86,29 +76,26 @@ class Stray(NamedTuple):
 
 
 class Breach(NamedTuple):
-    """Where a rule is broken: the step (as many as there are: at return), and what is wrong."""
+    """A broken rule: the index of the step (the number of steps: at return), and what is wrong."""
 
     at: int
     why: str
 
 
 class Ledger(NamedTuple):
-    """An update's writes, replayed: what landed in the struct, what did not, and why it stopped.
-
-    ``refusal`` is the index of the step that ended the update before it could write, or None.
-    """
+    """The writes of an update, applied to the struct."""
 
     evidence: Evidence
     landed: tuple[Landed, ...]
     strays: tuple[Stray, ...]
-    refusal: int | None
+    refusal: int | None  # the index of the step that ended the update before it wrote, or None
 
 
 def ledger(evidence: Evidence) -> Ledger:
-    """Replay the writes of an update onto the bytes that its area held."""
+    """Apply the writes of an update to the bytes that its area held."""
     struct = bytearray(evidence.before)
     offset, (first, second) = evidence.area.offset, evidence.parts
-    # Where a page holds bytes of the struct, and which: (from, to, offset in the struct).
+    # Page -> the range of its bytes that belong to the struct: (from, to, offset in the struct).
     holds = {1: (offset, offset + first, 0), 2: (0, second, first)}
     landed: list[Landed] = []
     strays: list[Stray] = []
@@ -130,7 +117,7 @@ def ledger(evidence: Evidence) -> Ledger:
     return Ledger(evidence, tuple(landed), tuple(strays), _refusal(evidence))
 
 
-# A write is cut at the borders of the struct. What lies past the end of page 1 is not page 2.
+# A write is cut at the ends of the struct. The bytes after the end of page 1 are not page 2.
 def _inside(data: bytes, offset: int, low: int, high: int) -> bytes:
     return data[max(low - offset, 0) : max(high - offset, 0)]
 
@@ -156,26 +143,24 @@ def _refusal(evidence: Evidence) -> int | None:
     return None
 
 
-# The column ``asked`` of RULES in writer/rules.py: which updates put a rule to the test. An update
+# The column ``asked`` of RULES in writer/rules.py: which updates could break a rule. An update
 # without the flag, for example, cannot break a rule about the flag.
 
 
 def always(book: Ledger) -> bool:
-    """Return True: every update puts the rule to the test."""
+    """Return True: every update could break the rule."""
     return True
 
 
 def writes(book: Ledger) -> bool:
-    """Does the update store anything?"""
     return bool(book.landed)
 
 
 def writes_flagged(book: Ledger) -> bool:
-    """Does it store anything, for a guest that asked for the flag?"""
     return bool(book.landed) and book.evidence.area.update_flag
 
 
-# Bit 63 of an entry time is the flag's: whoever has it there may see it.
+# If bit 63 is set in the entry time itself, the guest may see it.
 def writes_unflagged(book: Ledger) -> bool:
     """Does it store anything, for a guest that did not ask for the flag?"""
     evidence = book.evidence
@@ -194,16 +179,15 @@ def writes_padded(book: Ledger) -> bool:
 
 
 def is_atomic(book: Ledger) -> bool:
-    """Must it not sleep?"""
     return book.evidence.atomic
 
 
 def is_refused(book: Ledger) -> bool:
-    """Was it refused before it could write?"""
     return book.refusal is not None
 
 
-# With no memslot there is nothing to mark, but a page that nothing wrote must not be marked either.
+# Without a memslot there is nothing to mark, but a page that was not written must still not be
+# marked.
 def marks_dirty(book: Ledger) -> bool:
     """Does it mark a page dirty, or should it have?"""
     marked = any(isinstance(step, Dirty) for step in book.evidence.steps)

@@ -1,7 +1,7 @@
 """Rules about what the guest sees of an update: which bytes are stored, and in which order.
 
-A rule is a function that yields each breach it finds in a Ledger. RULES of writer/rules.py has its
-sentence for people.
+A rule is a function that yields each breach it finds in a Ledger. RULES in writer/rules.py has the
+sentence that is printed for it.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ Breaches = Iterator[Breach]
 
 
 def set_first(book: Ledger) -> Breaches:
-    """The flag goes up before anything else changes: one byte, the new entry time's top byte."""
+    """The flag is set before anything else changes: one byte, the new entry time's top byte."""
     top = top_byte(flagged(book.evidence.vcpu.entry_time))
     yield from _set(book, book.evidence.area.shape.update_byte, top, "update byte alone")
 
 
 def set_by_entry_time(book: Ledger) -> Breaches:
-    """The flag goes up before anything else changes, together with the rest of the entry time."""
+    """The flag is set before anything else changes, by a store of the entry time."""
     entry_time = entry_bytes(flagged(book.evidence.vcpu.entry_time))
     yield from _set(book, book.evidence.area.shape.entry_time, entry_time, "flagged entry time")
 
@@ -45,7 +45,7 @@ def _set(book: Ledger, offset: int, wanted: bytes, what: str) -> Breaches:
 
 
 def window(book: Ledger) -> Breaches:
-    """Once up, the flag stays up until the last store."""
+    """Once set, the flag stays set until the last store."""
     if not book.evidence.area.update_flag:
         return
     update_byte = book.evidence.area.shape.update_byte
@@ -58,7 +58,7 @@ def window(book: Ledger) -> Breaches:
 
 
 def complete(book: Ledger) -> Breaches:
-    """An update that nothing refused is written, all of it before the flag goes down."""
+    """An update that nothing refused is written, all of it before the flag is cleared."""
     if not book.landed:
         if book.refusal is None:
             yield Breach(len(book.evidence.steps), "nothing refused the update, nothing is written")
@@ -75,7 +75,7 @@ def complete(book: Ledger) -> Breaches:
 
 
 def clear_last(book: Ledger) -> Breaches:
-    """The last store takes the flag down and changes nothing else."""
+    """The last store clears the flag and changes nothing else."""
     if not book.evidence.area.update_flag or not book.landed:
         return
     last, update_byte = book.landed[-1], book.evidence.area.shape.update_byte
@@ -86,9 +86,9 @@ def clear_last(book: Ledger) -> Breaches:
 
 
 def final(book: Ledger) -> Breaches:
-    """Afterwards the struct says what the hypervisor knows, and the flag is down."""
+    """After the update the struct has the hypervisor's values, and the flag is clear."""
     if book.landed:
-        # Where bit 63 was set in the entry time itself, a guest without the flag may see it.
+        # If bit 63 is set in the entry time itself, a guest without the flag may see it.
         asked = book.evidence.area.update_flag
         wrong = _wrong_member(book, book.landed[-1].after, but_for=0 if asked else FLAG)
         if wrong:
@@ -96,7 +96,7 @@ def final(book: Ledger) -> Breaches:
 
 
 def outside(book: Ledger) -> Breaches:
-    """No byte that is not the struct's is ever stored."""
+    """No byte outside the struct is ever stored."""
     for stray in book.strays:
         place = f"p{stray.page}{stray.offset:+d}"
         yield Breach(stray.at, f"{_bytes(len(stray.data))} outside the struct, at {place}")
@@ -132,7 +132,7 @@ def no_flag(book: Ledger) -> Breaches:
 
 
 def read(book: Ledger) -> Breaches:
-    """Guest memory is never read: nothing that a guest puts there matters."""
+    """Guest memory is never read, so its contents cannot matter."""
     for index, step in enumerate(book.evidence.steps):
         if isinstance(step, Store) and step.keep:
             yield Breach(index, "a read-modify-write of guest memory")
@@ -141,7 +141,7 @@ def read(book: Ledger) -> Breaches:
 
 
 def read_entry_time_only(book: Ledger) -> Breaches:
-    """Of guest memory nothing is read but the entry time, to clear the flag in it."""
+    """Of guest memory only the entry time is read, to clear the flag in it."""
     shape, offset = book.evidence.area.shape, book.evidence.area.offset
     entry_time = range(shape.entry_time, shape.entry_time + ENTRY_TIME_SIZE + 1)
     for write in book.landed:
@@ -164,7 +164,7 @@ def _takes_down(book: Ledger, write: Landed) -> bool:
     return write.covers(update_byte) and not write.after[update_byte] & FLAG
 
 
-# Whether a barrier orders the writes with these indexes, as far as the source records barriers.
+# Does a barrier order these two writes? True if the source records no barriers.
 def _barrier_between(book: Ledger, first: int, second: int) -> bool:
     if BARRIERS not in book.evidence.records or len(book.landed) < 2:
         return True

@@ -22,11 +22,11 @@ from runstate_abi.writer.steps import (
 
 Breaches = Iterator[Breach]
 PAGES = (1, 2)  # the pages of an area; a stale cache maps another
-STRANGER = "a page that is no longer the area's is written"
+FOREIGN_PAGE = "a page that is no longer the area's is written"
 
 
 def locks(book: Ledger) -> Breaches:
-    """Locks are balanced, gpc1 before gpc2, and a page is written under its own lock alone."""
+    """Locks are balanced, gpc1 is taken before gpc2, and a page is written under its own lock."""
     held: list[str] = []
     for index, step in enumerate(book.evidence.steps):
         match step:
@@ -46,13 +46,13 @@ def locks(book: Ledger) -> Breaches:
 
 
 def _unguarded(at: int, step: Write, how: str) -> Breach:
-    return Breach(at, f"page {step.page} is written {how}" if step.page in PAGES else STRANGER)
+    return Breach(at, f"page {step.page} is written {how}" if step.page in PAGES else FOREIGN_PAGE)
 
 
 def irqs(book: Ledger) -> Breaches:
-    """Interrupts are off while a lock is held, on while it sleeps, and at return as at entry."""
+    """Interrupts are off while a lock is held, on while it sleeps, at return as at entry."""
     evidence = book.evidence
-    # locks() reports a lock that is never released: here it does not count as held.
+    # locks() reports a lock that is never released, so here it does not count as held.
     off, held = evidence.irqs_off, -_never_released(evidence)
     for index, step in enumerate(evidence.steps):
         match step:
@@ -66,8 +66,7 @@ def irqs(book: Ledger) -> Breaches:
                 off = evidence.irqs_off
             case Unlock(_, irqrestore):
                 off, held = evidence.irqs_off if irqrestore else off, held - 1
-            # atomic() reports sleeping where interrupts were off at entry, calls() sleeping under
-            # a lock.
+            # Sleeping with interrupts off at entry is for atomic(), under a lock for calls().
             case Refresh(cache) | Activate(cache) if off and held <= 0 and not evidence.irqs_off:
                 yield Breach(index, f"{cache} is set up anew, which sleeps, with interrupts off")
         if held > 0 and not off and not evidence.locks_sleep:
@@ -85,7 +84,7 @@ def _never_released(evidence: Evidence) -> int:
 
 
 def atomic(book: Ledger) -> Breaches:
-    """Where it must not block it neither sleeps nor spins."""
+    """If it must not block, it neither sleeps nor spins."""
     yield from never_sleeps(book)
     for index, step in enumerate(book.evidence.steps):
         if book.evidence.atomic and isinstance(step, Lock):
@@ -93,7 +92,7 @@ def atomic(book: Ledger) -> Breaches:
 
 
 def never_sleeps(book: Ledger) -> Breaches:
-    """Where it must not block it does not sleep."""
+    """If it must not block, it does not sleep."""
     for index, step in enumerate(book.evidence.steps):
         if book.evidence.atomic and isinstance(step, Refresh | Activate):
             yield Breach(index, f"{step.cache} is set up anew, which sleeps, and it must not block")
@@ -115,7 +114,7 @@ def dirty(book: Ledger) -> Breaches:
             yield Breach(index, f"frame {step.gfn:+d} is marked dirty {why}")
 
 
-# Each step with its number and the locks that are held when it is made.
+# Each step with its number and the locks held at that point.
 def _under_locks(evidence: Evidence) -> Iterator[tuple[int, Step, tuple[str, ...]]]:
     held: list[str] = []
     for index, step in enumerate(evidence.steps):
@@ -135,7 +134,7 @@ def dirty_at_last(book: Ledger) -> Breaches:
     for gfn, at in stored.items():
         if marked.get(gfn, -1) < at and not book.evidence.no_slot:
             unmarked = f"frame {gfn:+d} is not marked dirty after its last store"
-            yield Breach(len(steps), unmarked if gfn + 1 in PAGES else STRANGER)
+            yield Breach(len(steps), unmarked if gfn + 1 in PAGES else FOREIGN_PAGE)
     for gfn, at in marked.items():
         if gfn not in stored:
             yield Breach(at, f"frame {gfn:+d} is marked dirty, and nothing is stored in it")
@@ -148,9 +147,9 @@ def strange(book: Ledger) -> Breaches:
 
 
 def calls(book: Ledger) -> Breaches:
-    """A cache is checked under its lock, for as many bytes as its page gets, before a store.
+    """A cache is checked under its lock, for the right number of bytes, before a store.
 
-    It is set up anew with no lock held, for the right bytes, and then everything is checked again.
+    It is refreshed or activated with no lock held, and then everything is checked again.
     """
     parts, offset = book.evidence.parts, book.evidence.area.offset
     sizes = {"gpc1": parts.first, "gpc2": parts.second}

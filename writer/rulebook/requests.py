@@ -1,9 +1,9 @@
-"""Requests: the updates that a writer is asked for, so that it can be judged.
+"""Requests: the updates that a writer is asked to make, so that it can be judged.
 
-They cover every offset of a page, both structs, the flag asked for or not, atomic or not; and by
-name the boundaries and the failures, because random offsets miss them: a writer that takes the
-wrong page for the update byte is wrong at 2 of 16384 placements. The vCPU's state depends on the
-offset, so not every state is asked for at every offset.
+They cover every offset in a page, both structs, the flag asked for or not, atomic or not. The
+boundaries and the failures are listed by name, because random offsets miss them: a writer that uses
+the wrong page for the update byte is wrong at 2 of 16384 placements. The vCPU's state depends on
+the offset, so not every state is tried at every offset.
 """
 
 import re
@@ -29,19 +29,14 @@ from runstate_abi.writer.vcpu import (
 
 
 class Scenario(NamedTuple):
-    """What goes wrong with the caches; numbers are the caches', 1 and 2.
-
-    ``stale``: the check fails until the cache is set up anew, which returns ``error``. ``busy``:
-    another CPU holds the lock for writing, which only a trylock can notice. ``again``: the first
-    cache goes stale while the second is set up. ``no_slot``: no memslot, so no page to mark dirty.
-    """
+    """What goes wrong with the caches. A number is a cache's: 1 or 2."""
 
     name: str
-    stale: int = 0
+    stale: int = 0  # its check fails until it is refreshed or activated, which returns ``error``
     error: int = 0
-    busy: int = 0
-    again: bool = False
-    no_slot: bool = False
+    busy: int = 0  # another CPU holds its write lock, which only a trylock notices
+    again: bool = False  # the first cache becomes stale while the second is activated
+    no_slot: bool = False  # no memslot, so there is no page to mark dirty
 
 
 # fmt: off
@@ -58,8 +53,7 @@ SCENARIOS = (
     Scenario("no-slot",  no_slot=True),
 )
 # fmt: on
-# Nothing is wrong: Xen copies to a guest with page tables of its own.
-HVM = Scenario("hvm")
+HVM = Scenario("hvm")  # no failure: Xen copies to a guest with its own page tables
 SCENARIO = {scenario.name: scenario for scenario in (*SCENARIOS, HVM)}
 
 
@@ -88,7 +82,6 @@ class Request:
 
     @property
     def area(self) -> Area:
-        """The area, in page 1."""
         return Area(self.abi, self.offset, self.flag)
 
     def __str__(self) -> str:
@@ -98,8 +91,8 @@ class Request:
         return ",".join(words + [self.scenario.name] * bool(self.scenario.name))
 
 
-# All bytes of a struct differ from each other and from what memory is filled with, so that a byte
-# that is missing or misplaced shows.
+# All bytes of a struct differ from each other and from the fill pattern, so that a missing or
+# misplaced byte shows.
 _ENTRY_TIMES = (0x7877767574737271, 0x0807060504030201)
 _TIMES = (
     (0x1817161514131211, 0x1F1E1D1C1B1A1910, 0x2827262524232221, 0x292B2D2F31333537),
@@ -111,7 +104,7 @@ BOTH = (True, False)
 
 
 def request(abi: str, offset: int, flag: bool, atomic: bool, scenario: Scenario = FINE) -> Request:
-    """Return the request at a place, with one of a few runstates that goes with the place."""
+    """Return the request at a place. The offset selects one of a few runstates."""
     number = offset % (2 * len(_STATES))
     state = RUNNABLE if atomic else _STATES[number % len(_STATES)]
     vcpu = Runstate(state, _ENTRY_TIMES[number & 1], _TIMES[number & 1])
@@ -119,13 +112,13 @@ def request(abi: str, offset: int, flag: bool, atomic: bool, scenario: Scenario 
 
 
 def boundaries(shape: Shape) -> Iterator[int]:
-    """Yield the offsets where something changes: every split, the exact fit, and a few more."""
+    """Yield the offsets where something changes: every split, the exact fit, a few more."""
     yield from (0, 1, PAGE_SIZE // 16)
     yield from range(PAGE_SIZE - shape.size - 1, PAGE_SIZE)
 
 
 def failures(shape: Shape) -> Iterator[tuple[int, Scenario]]:
-    """Yield (offset, scenario): in one page, split, split in front of the update byte."""
+    """Yield (offset, scenario): in one page, split, split before the update byte."""
     update_byte_in_page_2 = PAGE_SIZE - shape.update_byte
     first_split = PAGE_SIZE - shape.size + 1
     for offset in (PAGE_SIZE // 16, first_split, update_byte_in_page_2, PAGE_SIZE - 1):
@@ -136,7 +129,7 @@ def failures(shape: Shape) -> Iterator[tuple[int, Scenario]]:
 
 
 def quick() -> Iterator[Request]:
-    """Yield the boundaries and the failures, each atomic and not, and the odd values."""
+    """Yield the boundaries, the failures and the odd values, each atomic and not."""
     for (abi, shape), flag, atomic in product(SHAPES.items(), (True, False), (False, True)):
         for offset in boundaries(shape):
             yield request(abi, offset, flag, atomic)
@@ -149,7 +142,7 @@ def quick() -> Iterator[Request]:
                 yield Request(abi, offset, flag, atomic, vcpu, fill)
 
 
-# All zeros, all ones, and the update flag in the entry time itself, which should never have it.
+# All zeros, all ones, and the update flag in the entry time itself, which should not occur.
 def _odd(atomic: bool) -> Iterator[Runstate]:
     state = RUNNABLE if atomic else RUNNING
     yield Runstate(state, 0, (0, 0, 0, 0))
@@ -165,7 +158,7 @@ def everything() -> Iterator[Request]:
 
 
 def without_caches(boundaries_only: bool = False) -> Iterator[Request]:
-    """Yield the requests that make sense for Xen, to guests of both kinds."""
+    """Yield the requests that make sense for Xen, for PV and for HVM guests."""
     for (abi, shape), flag, kind in product(SHAPES.items(), (True, False), (FINE, HVM)):
         for offset in boundaries(shape) if boundaries_only else range(PAGE_SIZE):
             yield request(abi, offset, flag, False, kind)

@@ -1,8 +1,8 @@
-"""What C code passes around: parameters of functions by name, members of structs by path.
+"""The types in C code: parameters of functions by name, members of structs by path.
 
-Debug info answers: BTF, or DWARF for files that have no BTF. A struct's name is not unique in a
-kernel's debug info, so a lookup begins at a function's own prototype and follows the types from
-there. The reader of DWARF (drgn, an extra) is imported only where a file's DWARF is opened.
+They come from debug info: BTF, or DWARF for files without BTF. A struct's name is not unique in a
+kernel's debug info. So a lookup begins at a function's own prototype and follows the types from
+there. The reader of DWARF (drgn, an extra) is imported only if a file's DWARF is opened.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,18 +33,15 @@ _THROUGH = (form.TYPEDEF, form.CONST, form.VOLATILE, form.RESTRICT, form.TYPE_TA
 
 
 class Type(NamedTuple):
-    """A type without its typedefs and qualifiers.
-
-    ``size`` is in bytes, of a struct, a union or a number. ``pointed`` returns what a pointer
-    points to (WitnessError if it is none). ``members`` yields (name, offset in bytes, function that
-    returns the type) of each member that begins at a byte: none if this is no struct or union, and
-    no name for an anonymous one.
-    """
+    """A type without its typedefs and qualifiers."""
 
     source: str
     name: str
-    size: int
+    size: int  # in bytes, of a struct, a union or a number
+    # the type that a pointer points to (WitnessError if this is no pointer)
     pointed: Callable[[], "Type"]
+    # Yields (name, offset in bytes, function that returns the type) of each member that begins at a
+    # byte; none if this is no struct or union. An anonymous member has the name "".
     members: Callable[[], Iterator[tuple[str, int, Callable[[], "Type"]]]]
 
     def find(self, path: str) -> "Member | None":
@@ -77,14 +74,14 @@ class Type(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member that a path leads to: its offset in bytes from where the path began, its type."""
+    """A member found by a path: its offset in bytes from where the path began, its type."""
 
     offset: int
     type: Type
 
 
 def member(type_: Type, path: str) -> Member:
-    """Return the member at ``arch.xen.long_mode`` (WitnessError naming what is missing)."""
+    """Return the member at ``arch.xen.long_mode`` (WitnessError names the missing one)."""
     found = type_.find(path)
     if found is None:
         name = type_.name or "{...}"
@@ -93,17 +90,17 @@ def member(type_: Type, path: str) -> Member:
 
 
 class Entry(NamedTuple):
-    """The function that writes the area. ``accounts``: it takes the state and accounts time."""
+    """The function that writes the area."""
 
     name: str
     address: int
     size: int
     vcpu: Type
-    accounts: bool
+    accounts: bool  # it takes the state and accounts time first
 
 
 def zeroed(type_: Type) -> bytearray:
-    """Return memory for a struct, all zero, in whole pages (WitnessError: no size to believe)."""
+    """Return memory for a struct, all zero, in whole pages (WitnessError: implausible size)."""
     if not 0 < type_.size <= STRUCT_MAX:
         raise WitnessError(f"{type_.source}: struct {type_.name} of {type_.size} bytes")
     return bytearray(-(-type_.size // PAGE_SIZE) * PAGE_SIZE)
@@ -111,20 +108,19 @@ def zeroed(type_: Type) -> bytearray:
 
 @dataclass(frozen=True, slots=True)
 class BtfTypes:
-    """A module's BTF on top of its kernel's, or one BTF alone. ``kind`` is for a person."""
+    """A module's BTF on top of its kernel's, or one BTF alone."""
 
     btf: Btf
     kind: str = "BTF"
 
     @property
     def source(self) -> str:
-        """The file that the BTF is from."""
         return self.btf.source
 
     def parameters(self, function: str) -> dict[str, Type] | None:
         """Return the parameters of a function by name, in order; None if it is not known.
 
-        WitnessError if there are two that disagree.
+        WitnessError if there are two definitions that disagree.
         """
         found: dict[tuple[str, ...], dict[str, Type]] = {}
         for record in self._named(function, form.FUNC):
@@ -139,7 +135,6 @@ class BtfTypes:
         yield from (_btf_type(self.btf, record.id) for record in self._named(name, form.STRUCT))
 
     def layouts(self, names: Sequence[str]) -> Layouts:
-        """Return what it says of the structs of these names (WitnessError)."""
         return btf_structs.observe(self.btf, names, X86_64)
 
     def _named(self, name: str, kind: int) -> Iterator[Record]:
@@ -163,10 +158,8 @@ def _btf_type(btf: Btf, type_id: int) -> Type:
     for _ in range(HOPS_MAX):
         record = btf.record(type_id)
         if record.kind not in _THROUGH:
-            pointed, members = (
-                partial(_btf_pointed, btf, record),
-                partial(_btf_members, btf, record),
-            )
+            pointed = partial(_btf_pointed, btf, record)
+            members = partial(_btf_members, btf, record)
             return Type(btf.source, record.name, record.size, pointed, members)
         type_id = record.size
     raise WitnessError(f"{btf.source}: BTF type {type_id}: its chain of types does not end")
@@ -192,7 +185,7 @@ def _btf_members(btf: Btf, record: Record) -> Iterator[tuple[str, int, Callable[
 
 @dataclass(frozen=True, slots=True)
 class DwarfTypes:
-    """A file with DWARF, opened. drgn gives one definition of a name, the first it meets."""
+    """A file with DWARF, opened. drgn gives one definition of a name, the first it finds."""
 
     file: "Source"
     program: "drgn.Program"
@@ -200,7 +193,6 @@ class DwarfTypes:
 
     @property
     def source(self) -> str:
-        """The file that the DWARF is in."""
         return self.file.path
 
     def parameters(self, function: str) -> dict[str, Type] | None:
@@ -211,21 +203,19 @@ class DwarfTypes:
         try:
             seen = self.program.function(function).type_.parameters
         except Exception:
-            # drgn has an exception for each way in which a name, or the DWARF, can be wrong.
+            # drgn has many exceptions for a wrong name or wrong DWARF.
             return None
         if any(not one.name for one in seen):
             return None
         return {one.name: _dwarf_type(self.source, one.type) for one in seen}
 
     def structs(self, name: str) -> Iterator[Type]:
-        """Yield the struct of this name, if there is one."""
         try:
             yield _dwarf_type(self.source, self.program.type(f"struct {name}"))
         except LookupError:
             return
 
     def layouts(self, names: Sequence[str]) -> Layouts:
-        """Return what it says of the structs of these names (WitnessError)."""
         from runstate_abi.layouts.witnesses import dwarf
 
         return dwarf.observe(self.file, names, X86_64)

@@ -1,11 +1,16 @@
-"""What an emulated writer does, noted as it happens, and the Evidence that comes of it.
+"""Records what an emulated writer does, as it happens, and makes Evidence of it.
 
-The Machine calls the Journal, and so does whoever plays the kernel. It notes and never answers.
+The Machine and the emulated kernel call the Journal. It only records and decides nothing.
+
+The guest has two pages with guard pages. KVM maps each page separately. So here page 2 is below
+page 1, and a store past the end of page 1 hits a guard page. Xen writes to the guest's own
+addresses, so for Xen the pages are adjacent. A third page stands for a mapping that is no longer
+the guest's.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
@@ -13,46 +18,128 @@ from runstate_abi.writer.rulebook.evidence import CALLS, READS, Evidence, Ledger
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Copy, IrqRestore, IrqSave, Step, Steps, Store
 from runstate_abi.writer.vcpu import split
-from runstate_abi.writer.witnesses import guest_pages, stubs
-from runstate_abi.writer.witnesses.guest_pages import GuestPages, Piece
+from runstate_abi.writer.witnesses import stubs
 
 if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.machine import Machine
 
+BASE = 0x7000_0000
+STALE = 4  # the page that a stale cache points to
+# Page -> its place in the memory block, counted in pages. The highest comes first, because place()
+# searches in this order. Guard pages are between and around them.
+PLACES = {1: 9, STALE: 6, 2: 3}
+SIZE = 12 * PAGE_SIZE
+
+
+class Piece(NamedTuple):
+    """Bytes stored in a page by one instruction, or by one call of memcpy()."""
+
+    page: int
+    offset: int  # negative, or past the page, in a guard page
+    data: bytes
+    copied: bool = False
+
+
+class GuestPages:
+    """``memory`` is the block that the code writes to, ``start`` the pages' addresses."""
+
+    __slots__ = ("_clean", "_fill", "_low", "adjacent", "memory", "start")
+
+    def __init__(self, adjacent: bool = False) -> None:
+        self.adjacent = adjacent
+        self.memory = bytearray(SIZE)
+        self.start = {page: BASE + place * PAGE_SIZE for page, place in PLACES.items()}
+        if adjacent:
+            self.start = {2: self.start[1] + PAGE_SIZE, 1: self.start[1]}
+        # The lowest address that counts as a page's: its guard page's, or its own if adjacent.
+        guard = 0 if adjacent else PAGE_SIZE
+        self._low = tuple((start - guard, page, start) for page, start in self.start.items())
+        self._clean = self._fill = b""
+
+    def fill(self, pattern: bytes) -> None:
+        """Fill everything with a pattern, unless it already is."""
+        if pattern != self._fill:
+            self._fill = pattern
+            self._clean = (pattern * (SIZE // len(pattern) + 1))[:SIZE]
+            self.memory[:] = self._clean
+
+    def before(self, offset: int, first: int, second: int) -> bytes:
+        one, two = self.start[1] - BASE + offset, self.start[2] - BASE
+        return self._clean[one : one + first] + self._clean[two : two + second]
+
+    def after(self, offset: int, first: int, second: int) -> bytes:
+        """Return an area's current bytes, and restore them."""
+        one, two = self.start[1] - BASE + offset, self.start[2] - BASE
+        found = bytes(self.memory[one : one + first] + self.memory[two : two + second])
+        self.memory[one : one + first] = self._clean[one : one + first]
+        self.memory[two : two + second] = self._clean[two : two + second]
+        return found
+
+    def changed(self) -> tuple[str, ...]:
+        """Return where other bytes have changed, after after(), and restore them."""
+        if self.memory == self._clean:
+            return ()
+        pairs = zip(self.memory, self._clean, strict=True)
+        places = [address for address, (is_, was) in enumerate(pairs) if is_ != was]
+        self.memory[:] = self._clean
+        return tuple(self._runs(places))
+
+    def place(self, address: int) -> tuple[int, int]:
+        for low, page, start in self._low:
+            if address >= low:
+                return page, address - start
+        page = 1 if self.adjacent else 2
+        return page, address - self.start[page]
+
+    def pieces(self, address: int, data: bytes, copied: bool = False) -> Iterator[Piece]:
+        """Yield the stored bytes, cut where page 2 begins if the pages are adjacent."""
+        page, offset = self.place(address)
+        end = PAGE_SIZE - offset
+        if self.adjacent and page == 1 and offset >= 0 and len(data) > end:
+            yield Piece(1, offset, data[:end], copied)
+            page, offset, data = 2, 0, data[end:]
+        yield Piece(page, offset, data, copied)
+
+    def _runs(self, places: list[int]) -> Iterator[str]:
+        for index, at in enumerate(places):
+            if not index or places[index - 1] != at - 1:
+                page, offset = self.place(BASE + at)
+                yield f"p{page}{offset:+d}"
+
+
 EVENTS_MAX = 500  # an update has 30; one that copies byte by byte 100
 COPY_MAX = 2 * PAGE_SIZE
-AT_RETURN = "(at return)"  # the place of what shows when the function has returned
-WIDEST = 8  # bytes of a store that the engine reports whole
+AT_RETURN = "(at return)"  # the place of an event that shows only after the function has returned
+WIDEST = 8  # bytes of a store that the engine reports in one piece
 
 Event = Piece | Step
-# BARRIERS are not recorded: x86 keeps stores in order, so smp_wmb() is no instruction.
+# no BARRIERS: x86 keeps stores in order, so smp_wmb() is no instruction
 RECORDS = frozenset((CALLS, READS))
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a writer. ``after`` is what the area's bytes were found to be; ``places`` has the
-    instruction of each event, if it was asked for.
+    """One run of a writer.
 
-    Stores are kept by address, so two runs that differ only in where the area is have equal keys,
-    and one verdict.
+    Stores are kept relative to the area. So two runs that differ only in the place of the area have
+    equal keys and one verdict.
     """
 
     request: Request
     events: tuple[Event, ...]
     before: bytes
-    after: bytes
+    after: bytes  # the bytes of the area as they were found
     reads: tuple[Read, ...] = ()
     changed: tuple[str, ...] = ()
     odd: tuple[tuple[int, str], ...] = ()
     irqs_off_at_return: bool = False
     locks_sleep: bool = False
-    places: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()  # the instruction of each event, if asked for
 
     def key(self) -> Hashable:
         """Return all that the verdict on this run depends on, without the offset in the page."""
         asked = self.request
-        # Only in page 1 does the place of a store depend on the area's: page 2 begins at 0.
+        # Only in page 1 do offsets depend on the area's: in page 2 they begin at 0.
         events = tuple(
             (event[1] - asked.offset, *event[2:])
             if type(event) is Piece and event[0] == 1
@@ -65,19 +152,18 @@ class Run:
             asked.abi, asked.flag, asked.atomic, asked.ioctl, first, asked.vcpu, events,
             self.before, self.after, self.irqs_off_at_return, self.locks_sleep,
             asked.scenario.no_slot,
-            # With any of these, where it was is part of what is wrong.
+            # With any of these, the place is part of what is wrong.
             (asked.offset, self.reads, self.changed, self.odd)
             if self.reads or self.changed or self.odd else None,
         )  # fmt: skip
 
     def steps(self) -> Steps:
-        """Return the events as steps."""
         return tuple(_step(event) if isinstance(event, Piece) else event for event in self.events)
 
     def book(self) -> Ledger:
-        """Return the Evidence for the rule book, with its writes replayed.
+        """Return the Ledger for the rules.
 
-        WitnessError if the stores do not make the bytes that were found.
+        WitnessError if the recorded stores do not give the bytes that were found.
         """
         asked = self.request
         found = ledger(Evidence(
@@ -86,9 +172,8 @@ class Run:
             self.locks_sleep, asked.scenario.no_slot,
         ))  # fmt: skip
         if (found.landed[-1].after if found.landed else self.before) != self.after:
-            raise WitnessError(
-                f"{asked}: the stores that were seen do not make the bytes that were found"
-            )
+            what = "the stores that were seen do not make the bytes that were found"
+            raise WitnessError(f"{asked}: {what}")
         return found
 
 
@@ -98,16 +183,12 @@ def _step(event: Piece) -> Step:
 
 
 class Journal:
-    """Events of the current run, in order. ``places`` is None unless instructions are wanted,
-    ``irqs_off`` the state of interrupts as it was last noted."""
-
     __slots__ = ("events", "irqs_off", "machine", "odd", "pages", "places", "reads")
 
     def __init__(self, machine: "Machine", pages: GuestPages) -> None:
-        """Map the guest's pages and listen to what happens in them."""
         self.machine, self.pages = machine, pages
-        machine.map(guest_pages.BASE, self.pages.memory)
-        machine.watch(guest_pages.BASE, guest_pages.SIZE, self._stored, self._read)
+        machine.map(BASE, self.pages.memory)
+        machine.watch(BASE, SIZE, self._stored, self._read)
         self.begin(False, b"\0")
 
     def begin(self, places: bool, fill: bytes, irqs_off: bool = False) -> None:
@@ -119,8 +200,8 @@ class Journal:
         self.odd: list[tuple[int, str]] = []
         self.places: list[str] | None = [] if places else None
 
-    def observation(self, asked: Request, locks_sleep: bool = False) -> Run:
-        """Return what the run has done that was asked for this, and make the pages as before."""
+    def finished(self, asked: Request, locks_sleep: bool = False) -> Run:
+        """Return the run of the request ``asked``, and restore the pages."""
         flags = self.notice_irqs(AT_RETURN)
         first, second = split(asked.area.address, asked.area.shape.size)
         return Run(
@@ -137,12 +218,12 @@ class Journal:
         )
 
     def add(self, event: Event, place: str = "") -> None:
-        """Note one event, and before it a change of interrupts (WitnessError: too many events)."""
+        """Record one event, and before it a change of interrupts (WitnessError: too many)."""
         self.notice_irqs(place)
         self._append(event, place)
 
     def notice_irqs(self, place: str = "") -> int:
-        """Return the processor's flags, and note a change of interrupts since the last event.
+        """Return the processor's flags, and record a change of interrupts since the last event.
 
         cli and sti are instructions and no calls, so only the flags show them.
         """
@@ -154,7 +235,7 @@ class Journal:
         return flags
 
     def irqs_on(self) -> None:
-        """Note that the instruction here (sti) turns interrupts on.
+        """Record that the instruction here (sti) turns interrupts on.
 
         If they are off again before the next event, the flags alone would not show it.
         """
@@ -172,19 +253,18 @@ class Journal:
             raise self.machine.stopped(f"does more than {EVENTS_MAX} things")
 
     def strange(self, what: str) -> None:
-        """Note something that no kind of step describes (WitnessError: too many)."""
+        """Record something that no kind of step describes (WitnessError: too many)."""
         self.odd.append((len(self.events), what))
         if len(self.odd) > EVENTS_MAX:
             raise self.machine.stopped(f"does more than {EVENTS_MAX} strange things, as {what}")
 
     def memcpy(self) -> int:
-        """Play memcpy(), whose arguments are in registers, and note it; return its destination."""
+        """Do memcpy(), whose arguments are in registers, record it, and return its result."""
         to, source, size = self._arguments("copies")
         self._copy(to, self.machine.peek(source, size), source)
         return to
 
     def memset(self) -> int:
-        """Play memset() likewise."""
         to, value, size = self._arguments("fills")
         self._copy(to, bytes((value & 0xFF,)) * size)
         return to
@@ -196,7 +276,7 @@ class Journal:
         return to, what, size
 
     def _copy(self, to: int, data: bytes, source: int = 0) -> None:
-        low, high = guest_pages.BASE, guest_pages.BASE + guest_pages.SIZE
+        low, high = BASE, BASE + SIZE
         if low <= source < high and data:
             self.reads.append(Read(len(self.events), *self.pages.place(source), len(data)))
         if low <= to < high and data:

@@ -1,6 +1,6 @@
 """KVM's structs around one vCPU's runstate area, in memory, as a given kernel lays them out.
 
-Every offset comes from the debug info, on the way from the prototype of the judged function.
+Every offset comes from the debug info, starting at the prototype of the judged function.
 """
 
 import struct
@@ -12,7 +12,7 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.vcpu import TIME_SIZE, Runstate, split
 from runstate_abi.writer.witnesses.c_types import Type, member, zeroed
-from runstate_abi.writer.witnesses.guest_pages import STALE, GuestPages
+from runstate_abi.writer.witnesses.journal import STALE, GuestPages
 
 # fmt: off
 VCPU       = 0x6000_0000
@@ -32,10 +32,7 @@ U32 = struct.Struct("<I")
 
 
 class Cache(NamedTuple):
-    """Offsets in struct kvm_vcpu of one gfn_to_pfn_cache and of its members.
-
-    ``flags`` are the bool members that this kernel has: active, valid.
-    """
+    """Offsets in struct kvm_vcpu of one gfn_to_pfn_cache and of its members."""
 
     start: int
     gpa: int
@@ -44,7 +41,7 @@ class Cache(NamedTuple):
     lock: int
     lock_size: int
     kvm: int | None
-    flags: tuple[int, ...]
+    flags: tuple[int, ...]  # the bool members that this kernel has: active, valid
 
 
 @dataclass(slots=True)
@@ -63,10 +60,10 @@ class KvmStructs:
     pages: GuestPages = field(default_factory=GuestPages)
 
     def fill(self, asked: Request, vcpu: Runstate, accounts: bool) -> None:
-        """Fill in the vCPU's values and where its area is.
+        """Fill in the vCPU's values and the place of its area.
 
-        ``accounts``: the code first accounts time, which must add up to nothing here, and enters
-        the state that it is called with.
+        ``accounts``: the code accounts time first, which must add nothing here, and then sets the
+        state that it is called with.
         """
         area, memory = asked.area, self.vcpu
         first, second = split(area.address, area.shape.size)
@@ -83,7 +80,7 @@ class KvmStructs:
         if "gpc2" in self.caches:
             self._register(asked, "gpc2", GPA + area.offset + first, bool(second))
 
-    # What KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR left in a cache.
+    # The result of KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR in a cache.
     def _register(self, asked: Request, name: str, gpa: int, active: bool) -> None:
         cache, number = self.caches[name], int(name[-1])
         self.set_khva(name, gpa, active, stale=asked.scenario.stale == number)
@@ -96,7 +93,7 @@ class KvmStructs:
         self.vcpu[cache.lock : cache.lock + cache.lock_size] = bytes(cache.lock_size)
 
     def set_khva(self, name: str, gpa: int, active: bool = True, stale: bool = False) -> None:
-        """Let a cache map a guest address; a stale cache still maps another page."""
+        """Make a cache map a guest address; a stale cache still maps another page."""
         cache = self.caches[name]
         page = STALE if stale else (gpa - GPA) // PAGE_SIZE + 1
         khva = self.pages.start[page] + gpa % PAGE_SIZE if active else 0
@@ -108,7 +105,6 @@ class KvmStructs:
                 self.vcpu[flag] = True
 
     def gpa(self, name: str) -> int:
-        """Return the guest address that a cache holds."""
         value: int = U64.unpack_from(self.vcpu, self.caches[name].gpa)[0]
         return value
 
@@ -127,14 +123,11 @@ def kvm_structs(vcpu: Type) -> KvmStructs:
     """Return the structs of the kernel whose struct kvm_vcpu this is (WitnessError)."""
     pointer = member(vcpu, "kvm")
     kvm = pointer.type.pointed()
+    paths = {name: path for name, path in CACHES.items() if name == "gpc1" or vcpu.find(path)}
     found = KvmStructs(
         zeroed(vcpu),
         zeroed(kvm),
-        {
-            name: _cache(vcpu, path)
-            for name, path in CACHES.items()
-            if name == "gpc1" or vcpu.find(path)
-        },
+        {name: _cache(vcpu, path) for name, path in paths.items()},
         state=member(vcpu, f"{XEN}.current_runstate").offset,
         entry_time=member(vcpu, f"{XEN}.runstate_entry_time").offset,
         times=member(vcpu, f"{XEN}.runstate_times").offset,
@@ -147,7 +140,7 @@ def kvm_structs(vcpu: Type) -> KvmStructs:
     return found
 
 
-# Debug info may be wrong: no member may lie outside the memory of its struct.
+# Debug info may be wrong: no member may be outside the memory of its struct.
 def _check(vcpu: Type, found: KvmStructs, pointer: int) -> None:
     inside = [pointer, found.state, found.entry_time, found.times + TIME_SIZE, found.last_steal]
     for cache in found.caches.values():
@@ -163,6 +156,7 @@ def _cache(vcpu: Type, path: str) -> Cache:
     lock = member(vcpu, f"{path}.lock")
     if lock.type.size > LOCK_MAX:
         raise WitnessError(f"{vcpu.source}: a lock of {lock.type.size} bytes")
+    flags = (_maybe(vcpu, f"{path}.{flag}") for flag in ("active", "valid"))
     return Cache(
         member(vcpu, path).offset,
         gpa=member(vcpu, f"{path}.gpa").offset,
@@ -171,11 +165,7 @@ def _cache(vcpu: Type, path: str) -> Cache:
         lock=lock.offset,
         lock_size=lock.type.size,
         kvm=_maybe(vcpu, f"{path}.kvm"),
-        flags=tuple(
-            place
-            for flag in ("active", "valid")
-            if (place := _maybe(vcpu, f"{path}.{flag}")) is not None
-        ),
+        flags=tuple(place for place in flags if place is not None),
     )
 
 

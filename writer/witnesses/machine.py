@@ -1,8 +1,8 @@
-"""An emulated x86-64 processor with little around it: the judged code runs here.
+"""An emulated x86-64 processor, in which the judged code runs.
 
 The code sees its own sections, a stack, and the regions that the caller maps. Calls to symbols of
-other files land in stubs. Nothing else is mapped: touching it stops the code with a reason. The
-engine (unicorn, an optional package) is imported where a Machine is made.
+other files go to stubs. Nothing else is mapped: an access to it stops the code with a reason. The
+engine (unicorn, an optional package) is imported when a Machine is made.
 """
 
 import ctypes
@@ -28,9 +28,9 @@ GS_BASE    = 0x0800_0000   # per-CPU data is the image's data, this much higher
 # fmt: on
 STACK_SIZE, STACK_USED, HEADROOM = 0x8000, 0x2000, 0x400
 INSTRUCTIONS_MAX = 20_000  # an update takes 200, and 3000 with every sanitizer there is
-STACK_FILL = b"\x6b"  # what a stack holds that nobody initialised
+STACK_FILL = b"\x6b"  # uninitialised stack
 HLT = b"\xf4"
-ENGINE_SIZE = (1 << 30) + (16 << 20)  # what the engine asks for, with some room around it
+ENGINE_SIZE = (1 << 30) + (16 << 20)  # what the engine asks for, and a little more
 
 
 def engine() -> Any:
@@ -39,14 +39,13 @@ def engine() -> Any:
         import unicorn
         import unicorn.x86_const
     except ImportError:
-        raise WitnessError(
-            "judging machine code needs an emulator: pip install 'runstate-abi[judge]'"
-        ) from None
+        how = "pip install 'runstate-abi[judge]'"
+        raise WitnessError(f"judging machine code needs an emulator: {how}") from None
     return unicorn
 
 
-# If there is no room for its translations, the engine ends the whole process. So the same amount is
-# mapped first, and given back.
+# Without room for its translations, the engine ends the whole process. So the same amount is mapped
+# first, and released.
 def _require_room(source: str) -> None:
     try:
         mmap.mmap(-1, ENGINE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
@@ -58,7 +57,7 @@ def _require_room(source: str) -> None:
 
 
 class Machine:
-    """One processor with one program loaded: registers, memory, and which functions were called."""
+    """One processor with one program: registers, memory, and the functions that were called."""
 
     def __init__(self, program: Program, meaning: Callable[[str], Handler | None]) -> None:
         """Load ``program``; ``meaning`` gives the handler of a function by its name, or None."""
@@ -71,7 +70,7 @@ class Machine:
         self._error = unicorn.UcError
         self._ids = _register_ids(unicorn)
         self._read, self._write = self.uc.reg_read, self.uc.reg_write
-        self._kept: list[Any] = []  # the memory behind what is mapped
+        self._kept: list[Any] = []  # the mapped memory must stay alive
         self._fault, self._mapped_late = "", 0
         self._raised: WitnessError | None = None
         self._rx, self._rw = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC, unicorn.UC_PROT_READ
@@ -80,12 +79,10 @@ class Machine:
         self._hook(unicorn)
 
     def get(self, register: str) -> int:
-        """Return a register: ``rdi``, ``eflags``, ``rip``."""
         value: int = self._read(self._ids[register])
         return value
 
     def put(self, register: str, value: int) -> None:
-        """Set a register."""
         self._write(self._ids[register], value)
 
     def map(self, address: int, memory: bytearray, code: bool = False) -> None:
@@ -112,12 +109,12 @@ class Machine:
             self.uc.hook_add(unicorn.UC_HOOK_MEM_READ, read, None, begin, begin + size - 1)
 
     def before(self, address: int, handler: Handler) -> None:
-        """Call ``handler`` whenever the instruction at ``address`` is about to run."""
+        """Call ``handler`` before each run of the instruction at ``address``."""
         self._handlers[address] = handler
         self.uc.hook_add(engine().UC_HOOK_CODE, self._called, None, address, address)
 
     def run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> None:
-        """Call a function and run it until it returns (WitnessError says why it did not)."""
+        """Call a function and run it until it returns (WitnessError: it did not return)."""
         stack = STACK + STACK_SIZE - HEADROOM
         self._stack[-STACK_USED:-HEADROOM] = STACK_FILL * (STACK_USED - HEADROOM)
         self._stack[-HEADROOM : -HEADROOM + 8] = RETURN_TO.to_bytes(8, "little")
@@ -145,18 +142,17 @@ class Machine:
         return WitnessError(f"{self.file.source}: cannot judge: {why}, at {where}")
 
     def here(self) -> str:
-        """Return the place of the instruction that runs now."""
         return self.file.place(self.get("rip"))
 
     def peek(self, address: int, size: int) -> bytes:
-        """Return memory as the code sees it (WitnessError where there is none)."""
+        """Return memory as the code sees it (WitnessError: not mapped)."""
         return bytes(self._reached(address, "reads", self.uc.mem_read, size))
 
     def poke(self, address: int, data: bytes) -> None:
-        """Change memory as the code sees it (WitnessError where there is none)."""
+        """Change memory as the code sees it (WitnessError: not mapped)."""
         self._reached(address, "writes", self.uc.mem_write, data)
 
-    # An access from here maps memory on demand too, as an access by the code does.
+    # An access from here also maps memory on demand, like an access by the code.
     def _reached(self, address: int, verb: str, do: Any, argument: object) -> Any:
         for _ in range(2):
             try:
@@ -167,7 +163,7 @@ class Machine:
         raise self.stopped(f"{verb} {address:#x}, where nothing is")
 
     def caller(self) -> str:
-        """Return the place that the function just entered was called from."""
+        """Return the place that the current function was called from."""
         at = self.get("rsp") - STACK
         back = int.from_bytes(self._stack[at : at + 8], "little")
         return "(tail call)" if back == RETURN_TO else self.file.place(back)
@@ -209,11 +205,11 @@ class Machine:
         self.used.add(name)
         return handler
 
-    # An access to what is not mapped, or not mapped for this. True: it is mapped now, go on.
+    # An access to memory that is not mapped, or not for this. True: it is mapped now, continue.
     def _invalid(
         self, uc: Any, access: int, address: int, size: int, value: int, data: object
     ) -> bool:
-        # The engine would lose an exception that is raised here, because the access fails as well.
+        # The engine would lose an exception raised here, because the access fails too.
         try:
             if self._late(address):
                 return True
@@ -226,12 +222,12 @@ class Machine:
             unicorn.UC_MEM_WRITE_UNMAPPED: "writes",
             unicorn.UC_MEM_WRITE_PROT: "writes",
         }.get(access, "jumps to")
-        named = self.program.stranger_at(address) or self.program.stranger_at(address - GS_BASE)
+        named = self.program.foreign_at(address) or self.program.foreign_at(address - GS_BASE)
         what = f"{named}, which is not known here" if named else f"{address:#x}, where nothing is"
         self._fault = f"{verb} {what}"
         return False
 
-    # Map what is only mapped on demand: the file's sections or pages, KASAN's shadow.
+    # Map memory that is only mapped on demand: the file's sections or pages, KASAN's shadow.
     def _late(self, address: int) -> bool:
         address &= ADDRESS_MASK
         shadow = stubs.KASAN_SHADOW_OFFSET & ADDRESS_MASK

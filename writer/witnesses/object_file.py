@@ -1,9 +1,8 @@
-"""An x86-64 object file as something to run: sections at addresses, symbols, relocations.
+"""An x86-64 object file to execute: sections at addresses, symbols, relocations.
 
-A relocatable object (a module, an xen.o) has its sections laid out here and is relocated by the
-rules of the psABI; a linked one (xen-syms, vmlinux) is where it says it is.
-
-As in elf.py, no field is believed before it is checked against the file's length.
+A relocatable object (a module, an xen.o) gets addresses for its sections and is relocated by the
+rules of the psABI. A linked one (xen-syms, vmlinux) is at its own addresses. As in elf.py, every
+field is checked against the file's length before it is used.
 """
 
 import struct
@@ -38,7 +37,7 @@ RELOCATIONS = {
 R_PLT32    = 4
 # fmt: on
 
-BASE = 0x1000_0000  # where a relocatable object begins: everything lies below 2 GB
+BASE = 0x1000_0000  # where a relocatable object begins: everything is below 2 GB
 ALIGNMENT_MAX = 1 << 21
 LOADED_MAX = 32 << 20  # kvm.ko has 3 MB
 SYMBOLS_MAX = 1 << 20  # a vmlinux has 200 000
@@ -46,7 +45,7 @@ RELOCATIONS_MAX = 1 << 20  # of one section
 
 
 class Symbol(NamedTuple):
-    """A symbol: ``address`` is 0 and ``section`` SHN_UNDEF where it is somebody else's."""
+    """A symbol: of another file if ``section`` is SHN_UNDEF, and then ``address`` is 0."""
 
     name: str
     address: int
@@ -57,7 +56,7 @@ class Symbol(NamedTuple):
 
 @dataclass(slots=True)
 class ObjectFile:
-    """A loaded file: its sections, its symbols in order, and those that are defined by name."""
+    """A loaded file: its sections, its symbols in order, and the defined ones by name."""
 
     source: str
     file: Elf
@@ -67,29 +66,28 @@ class ObjectFile:
     by_name: Mapping[str, Symbol] = field(default_factory=dict)
 
     def find(self, name: str) -> Symbol | None:
-        """Return a function or object defined here; ``name.llvm.123`` is its name under LTO."""
+        """Return a function or object defined here; LTO may call it ``name.llvm.123``."""
         return self.by_name.get(name)
 
     def name_of(self, section: Section) -> str:
-        """Return the name of a section."""
         raw = bytes(self.file.names[section.name_offset : section.name_offset + 256])
         return raw.partition(b"\0")[0].decode("ascii", "backslashreplace")
 
     def content(self, section: Section) -> memoryview:
-        """Return the bytes of a section as the file has them (none for .bss)."""
+        """Return the bytes of a section in the file (none for .bss)."""
         if section.type == SHT_NOBITS:
             return self.file.data[:0]
         return self.file.data[section.offset : section.offset + section.size]
 
     def place(self, address: int) -> str:
-        """Return ``function+0x1c7`` for an address, for a person."""
+        """Return ``function+0x1c7`` for an address."""
         near = [s for s in self.by_name.values() if s.address <= address < s.address + s.size]
         best = min(near, key=lambda s: (s.type != STT_FUNC, s.size), default=None)
         return f"{best.name}+{address - best.address:#x}" if best else f"{address:#x}"
 
 
 def read(file: Elf) -> ObjectFile:
-    """Lay an x86-64 ELF file out (WitnessError if it is none, or holds no symbols)."""
+    """Lay out an x86-64 ELF file (WitnessError if it is none, or has no symbols)."""
     if (file.elf_class, file.machine) != (64, EM_X86_64):
         raise WitnessError(f"{file.source}: {file.description}: only x86-64 code can be run here")
     relocatable = file.type == elf.ET_REL
@@ -107,7 +105,7 @@ def read(file: Elf) -> ObjectFile:
     return ObjectFile(file.source, file, relocatable, sections, symbols, named)
 
 
-# The sections, those of a relocatable file with the address at which they are laid out (0: none).
+# The sections; those of a relocatable file with the address given to them (0: none).
 def _sections(file: Elf, relocatable: bool) -> tuple[Section, ...]:
     if not relocatable:
         return file.sections
@@ -125,7 +123,7 @@ def _sections(file: Elf, relocatable: bool) -> tuple[Section, ...]:
     return tuple(found)
 
 
-# In whole pages, so that each section can be mapped as what it is.
+# In whole pages, so that each section can be mapped separately.
 def _alignment(said: int) -> int:
     is_power_of_two = said & (said - 1) == 0
     return min(max(said, PAGE_SIZE), ALIGNMENT_MAX) if is_power_of_two else PAGE_SIZE
@@ -151,7 +149,7 @@ def _symbols(
 
 
 def _relocations(file: ObjectFile, number: int) -> Iterator[tuple[int, int, Symbol, int]]:
-    """Yield (offset, type, symbol, addend) of what is to be filled in in section ``number``."""
+    """Yield (offset, type, symbol, addend) of the relocations of section ``number``."""
     symbols, count = file.symbols, len(file.symbols)
     last = file.sections[number].size - 4
     for section in file.sections:
@@ -172,10 +170,10 @@ def targets(file: ObjectFile, number: int) -> Iterator[int]:
             yield symbol.address + addend
 
 
-def relocated(file: ObjectFile, number: int, stranger: Callable[[str, bool], int]) -> bytearray:
-    """Return a section's bytes, filled in (WitnessError if a relocation is not known).
+def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]) -> bytearray:
+    """Return a section's bytes, relocated (WitnessError: unknown relocation).
 
-    ``stranger`` says where another file's symbol is, by its name and whether it is called.
+    ``foreign`` gives the address of another file's symbol, by its name and whether it is called.
     """
     section = file.sections[number]
     data = bytearray(section.size)
@@ -188,7 +186,7 @@ def relocated(file: ObjectFile, number: int, stranger: Callable[[str, bool], int
             raise WitnessError(f"{file.source}: relocation type {kind} in {file.name_of(section)}")
         width, relative = form
         undefined = symbol.section == SHN_UNDEF
-        value = stranger(symbol.name, kind == R_PLT32) if undefined else symbol.address
+        value = foreign(symbol.name, kind == R_PLT32) if undefined else symbol.address
         value += addend - (start + offset if relative else 0)
         end = offset + width
         data[offset:end] = (value & ((1 << 8 * width) - 1)).to_bytes(width, "little")
@@ -196,7 +194,6 @@ def relocated(file: ObjectFile, number: int, stranger: Callable[[str, bool], int
 
 
 def compiler(file: ObjectFile) -> str:
-    """Return what .comment says made the file, "" if nothing does."""
     try:
         text = file.file.section(".comment")
     except WitnessError:

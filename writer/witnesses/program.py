@@ -1,7 +1,7 @@
 """An object file as its running code sees it: sections, and stubs and objects of other files.
 
-A symbol of another file gets an address by its exact name. A symbol without a meaning gets an
-address where touching it stops the code.
+A symbol of another file gets an address by its exact name. A symbol without a known meaning gets an
+address where an access stops the code.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,17 +19,18 @@ from runstate_abi.writer.witnesses.object_file import (
 
 # fmt: off
 STUBS      = 0x2000_0000   # a function of another file: the call is noticed, and it returns
-REAL       = 0x2100_0000   # likewise, but what is there is run: nothing, a return, a register jump
+REAL       = 0x2100_0000   # the same, but its code is run: nothing, a return, a register jump
 PARAVIRT   = 0x2180_0000   # the functions that the table of paravirt calls points to
 OBJECTS    = 0x4000_0000   # the objects of other files that mean something
-STRANGERS  = 0x5000_0000   # those that mean nothing here: 4 KiB each, and not mapped
+FOREIGN  = 0x5000_0000   # those that mean nothing here: 4 KiB each, and not mapped
 # fmt: on
 SLOT, POINTER = 16, 8
-SLOTS_MAX, OBJECTS_SIZE, STRANGERS_MAX = 4096, 2 * PAGE_SIZE, 1 << 14
+SLOTS_MAX, OBJECTS_SIZE, FOREIGN_MAX = 4096, 2 * PAGE_SIZE, 1 << 14
 PARAVIRT_SLOTS = 128  # paravirt_patch_template has 50 members
-ADDRESS_MASK = (1 << 52) - 1  # what the engine keeps of an address
+ADDRESS_MASK = (1 << 52) - 1  # the bits of an address that the engine uses
 LATE_PAGES_MAX = 1024
-LOADED = (".rodata", ".data", ".bss")  # beside code, what code may read and write of its own
+# besides code, the sections of its own that code may read and write
+LOADED = (".rodata", ".data", ".bss")
 
 Handler = Callable[[], None]
 
@@ -41,7 +42,7 @@ def paravirt_table() -> bytes:
 
 
 class Program:
-    """An object file with what its code refers to. References are filled in on demand."""
+    """An object file with all that its code refers to. References are resolved on demand."""
 
     def __init__(
         self,
@@ -55,11 +56,11 @@ class Program:
         self._object_end = 0
         self._places: dict[str, int] = {}
         self._names: dict[int, str] = {}
-        self._strangers: list[str] = []
+        self._foreign: list[str] = []
         self._stubs = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
         self._real = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
         self._counts = {STUBS: 0, REAL: 0}
-        # Functions of this very file that have a meaning are played too, and not run.
+        # Functions of this file that have a known meaning are replaced too, and not executed.
         self.replaced = {
             symbol.address: name
             for name, symbol in file.by_name.items()
@@ -73,14 +74,14 @@ class Program:
         }
 
     def memory(self) -> Iterator[tuple[int, bytearray, bool]]:
-        """Yield (address, memory, is it code) of what is there besides the file's own sections."""
+        """Yield (address, memory, is it code) of everything but the file's own sections."""
         yield STUBS, self._stubs, True
         yield REAL, self._real, True
         yield PARAVIRT, bytearray(stubs.RETURN * PAGE_SIZE), True
         yield OBJECTS, self.objects, False
 
     def noticed(self) -> Iterator[tuple[int, int]]:
-        """Yield the first and the last address of what is a call to notice."""
+        """Yield the first and the last address of each range where a call is handled."""
         yield STUBS, STUBS + SLOT * SLOTS_MAX - 1
         yield PARAVIRT, PARAVIRT + PAGE_SIZE - 1
         yield from ((address, address) for address in self.replaced)
@@ -91,15 +92,16 @@ class Program:
             return f"{stubs.PARAVIRT_TABLE}+{(address - PARAVIRT) // SLOT * POINTER}"
         return self._names.get(address, "")
 
-    def stranger_at(self, address: int) -> str:
-        """Return the name of the object whose place, where nothing is mapped, this is."""
-        number = (address - STRANGERS) // PAGE_SIZE
-        return self._strangers[number] if 0 <= number < len(self._strangers) else ""
+    def foreign_at(self, address: int) -> str:
+        """Return the name of the foreign object with this unmapped address, "" if none."""
+        number = (address - FOREIGN) // PAGE_SIZE
+        return self._foreign[number] if 0 <= number < len(self._foreign) else ""
 
     def at(self, address: int) -> tuple[int, bytearray, bool] | None:
-        """Return (address, memory, is it code) of what the file has at an address, None if nothing.
+        """Return (address, memory, is it code) of the file's contents at an address, None if there
+        are none.
 
-        That is a whole section of a relocatable file, and one page of a linked file.
+        This is a whole section of a relocatable file, or one page of a linked file.
         """
         if not self.file.relocatable:
             return self._page(address & -PAGE_SIZE)
@@ -132,7 +134,7 @@ class Program:
                 memory[(address & ADDRESS_MASK) - page] = stubs.RETURN[0]
         return (page, memory, code) if found else None
 
-    # Where a symbol of another file is, made when it is first asked for.
+    # The address of a symbol of another file, chosen when it is first needed.
     def _place(self, name: str, called: bool) -> int:
         place = self._places.get(name)
         if place is None:
@@ -146,10 +148,10 @@ class Program:
             return self._slot(REAL, self._real, stubs.REAL.get(name, stubs.RETURN), name)
         if called or self._meaning(name):
             return self._slot(STUBS, self._stubs, stubs.RETURN, name)
-        if len(self._strangers) >= STRANGERS_MAX:
-            raise WitnessError(f"{self.file.source}: refers to more than {STRANGERS_MAX} objects")
-        self._strangers.append(name)
-        return STRANGERS + PAGE_SIZE * (len(self._strangers) - 1)
+        if len(self._foreign) >= FOREIGN_MAX:
+            raise WitnessError(f"{self.file.source}: refers to more than {FOREIGN_MAX} objects")
+        self._foreign.append(name)
+        return FOREIGN + PAGE_SIZE * (len(self._foreign) - 1)
 
     def _object(self, content: bytes) -> int:
         start = self._object_end

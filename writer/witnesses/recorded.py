@@ -1,6 +1,6 @@
 """Recordings of real updates: fields of their JSON records, and watchpoint traces as Steps.
 
-A recording of stores has no barriers and no locks, so the rule book does not judge those.
+A recording of stores has no barriers and no locks, so the rules about those are not judged.
 """
 
 import json
@@ -16,11 +16,11 @@ Record = dict[str, Any]
 
 
 class Malformed(Exception):
-    """A record does not say what it should: the message names the field."""
+    """A record is wrong: the message names the field."""
 
 
 def decode(text: str) -> Any:
-    """Return the JSON value of a text (Malformed; a key said twice is an error too)."""
+    """Return the JSON value of a text (Malformed; a duplicate key is an error too)."""
     try:
         return json.loads(text, object_pairs_hook=_no_twins)
     except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
@@ -39,14 +39,12 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> Record:
 
 
 def record_of(value: Any, what: str = "the line") -> Record:
-    """Return a JSON object."""
     if not isinstance(value, dict):
         raise Malformed(f"{what} is not an object")
     return value
 
 
 def field(record: Record, name: str) -> Any:
-    """Return a field that must be there."""
     if name not in record:
         raise Malformed(f"field '{name}' is missing")
     return record[name]
@@ -58,7 +56,7 @@ def number(record: Record, name: str, least: int, most: int) -> int:
 
 
 def number_of(value: Any, name: str, least: int, most: int) -> int:
-    """Return what ``value`` of field ``name`` says as an integer within bounds."""
+    """Return ``value`` of field ``name`` as an integer within bounds."""
     if isinstance(value, str):
         try:
             value = int(value, 0)
@@ -72,7 +70,6 @@ def number_of(value: Any, name: str, least: int, most: int) -> int:
 
 
 def truth(record: Record, name: str) -> bool:
-    """Return a true or false field; 1 and 0 will do."""
     value = field(record, name)
     if value not in (True, False):
         raise Malformed(f"field '{name}': {shown(value)} is neither true nor false")
@@ -80,7 +77,6 @@ def truth(record: Record, name: str) -> bool:
 
 
 def choice(record: Record, name: str, choices: tuple[str, ...]) -> str:
-    """Return a field that is one of some words."""
     value = field(record, name)
     if value not in choices:
         raise Malformed(f"field '{name}': {shown(value)} is none of {', '.join(choices)}")
@@ -88,12 +84,10 @@ def choice(record: Record, name: str, choices: tuple[str, ...]) -> str:
 
 
 def sequence(record: Record, name: str) -> list[Any]:
-    """Return an array field."""
     return list_of(field(record, name), name)
 
 
 def list_of(value: Any, name: str) -> list[Any]:
-    """Return what ``value`` of field ``name`` says as an array."""
     if not isinstance(value, list):
         raise Malformed(f"field '{name}': {shown(value)} is not an array")
     return value
@@ -113,27 +107,25 @@ def area_of(record: Record, flag: bool) -> Area:
 def steps_of_watchpoints(stores: Iterable[Sequence[Any]], offset: int) -> Steps:
     """Return the stores that a write watchpoint saw: [where, first changed byte, bytes], each.
 
-    ``offset`` is the area's in its page. What changed may be narrower than the store was, and a
-    store that changed nothing says nothing: it is left out.
+    ``offset`` is the area's in its page. The changed bytes may be fewer than the store had. A store
+    that changed nothing shows nothing and is left out.
     """
-    return tuple(_stores_of_watchpoints(stores, offset))
-
-
-def _stores_of_watchpoints(stores: Iterable[Sequence[Any]], offset: int) -> Iterator[Step]:
+    steps: list[Step] = []
     for entry in stores:
         try:
             _, first, digits = entry
             data = bytes.fromhex(digits)
             if first is not None:
-                yield from in_pages(offset + int(first), data)
+                steps += in_pages(offset + int(first), data)
             elif data:
                 raise ValueError("bytes, but no place")
         except (TypeError, ValueError) as error:
             raise WitnessError(f"store {entry!r}: {error}") from None
+    return tuple(steps)
 
 
 def in_pages(address: int, data: bytes) -> Iterator[Step]:
-    """Yield a store of ``data`` as one Copy for each page: each page has its own mapping."""
+    """Yield a store of ``data`` as one Copy for each page, because each has its own mapping."""
     while data:
         page, offset = divmod(address, PAGE_SIZE)
         size = min(len(data), PAGE_SIZE - offset)

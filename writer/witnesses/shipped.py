@@ -1,4 +1,4 @@
-"""A shipped kernel's code, and the debug info that goes with it, opened as the files are.
+"""A shipped kernel's code with its debug info, opened.
 
 kvm.ko and a vmlinux or vmlinuz, compressed or not; an xen.o and its own BTF; a raw BTF blob. The
 bytes of a file decide what it is, not its name.
@@ -26,7 +26,7 @@ CODE_MAX = 128 << 20  # what a compressed module may inflate to
 
 
 def open_code(path: str) -> ObjectFile:
-    """Open an object file to run, compressed or not (WitnessError if it is none for x86-64)."""
+    """Open an object file to execute, compressed or not (WitnessError: not for x86-64)."""
     data = memoryview(mapped(path))
     how = compression(data)
     unpacked_data = memoryview(inflate(data, how, path, CODE_MAX)) if how else data
@@ -34,8 +34,11 @@ def open_code(path: str) -> ObjectFile:
 
 
 def open_types(file: ObjectFile, path: str) -> Types:
-    """Return the debug info that goes with code: its own BTF, on top of the kernel's at ``path`` if
-    it is split; else what is at ``path``; else its own DWARF (WitnessError if there is none)."""
+    """Return the debug info for code (WitnessError if there is none).
+
+    It is its own BTF, on top of the kernel's at ``path`` if it is split; else that at ``path``;
+    else its own DWARF.
+    """
     own = _own(file.file)
     if own is not None and own.needs_base and not path:
         # Without its kernel's BTF a module may have DWARF of its own.
@@ -88,7 +91,7 @@ SITES = {
     "__jump_table":                   "static key",
     ".static_call_sites":             "static call",
     ".smp_locks":                     "lock site",
-}
+}  # section -> the printed name of its entries
 # fmt: on
 
 
@@ -132,7 +135,6 @@ class Judged:
 
     @property
     def source(self) -> str:
-        """The file, the function and what identifies them."""
         name = f"build-id {self.build_id[:12]}" if self.build_id else "no build-id"
         return f"{self.path}: {self.writer.entry.name}, {name}"
 
@@ -140,7 +142,7 @@ class Judged:
 def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judged:
     """Open a kernel's or a hypervisor's code and its debug info, with the profile for it.
 
-    WitnessError says why it cannot be judged, WrongRequest that this is no profile for it.
+    WitnessError: it cannot be judged. WrongRequest: this is no profile for it.
     """
     with unpacked(path, btf_path) as (binary, btf):
         file = open_code(binary)
@@ -177,13 +179,13 @@ def _profile(file: ObjectFile, name: str) -> Profile:
 
 
 def writer_of(file: ObjectFile, types: Types, entry: str, profile: Profile) -> Writer:
-    """Load the writer of a file: each has an emulator of its own (WitnessError)."""
+    """Load the writer of a file: each has its own emulator (WitnessError)."""
     if profile.name.startswith("xen"):
         return XenWriter(file, types, physical=profile.name == "xen-phys")
     return KvmWriter(file, types, entry)
 
 
-# vermagic=6.12.107+deb13-amd64 SMP preempt mod_unload: what a module says it was built for.
+# vermagic=6.12.107+deb13-amd64 SMP preempt mod_unload: the kernel that a module was built for.
 def _release(file: ObjectFile) -> str:
     try:
         info = bytes(file.file.section(".modinfo") or b"")

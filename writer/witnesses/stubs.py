@@ -1,13 +1,13 @@
-"""The symbols that a shipped kernel's code may call and touch: the judge's whole allow-list.
+"""The symbols that a shipped kernel's code may call and access: the complete allow-list.
 
-A call to anything else means "cannot judge". The names are exact: a pattern __tsan_* once passed
+A call to anything else means "cannot judge". The names are exact: a pattern __tsan_* once accepted
 __tsan_memcpy, which copies, together with functions that only watch.
 """
 
 from typing import NamedTuple
 
 # Instrumentation of functions, branches and accesses (ftrace, KCOV, KASAN, KCSAN), and lockdep's
-# bookkeeping: they change nothing that is judged.
+# bookkeeping: they do not change anything that is judged.
 _SIZES = ("1", "2", "4", "8", "16")
 _ASAN = (*(f"{size}_noabort" for size in (*_SIZES, "N")), *_SIZES, "N")
 # fmt: off
@@ -30,7 +30,7 @@ QUIET = frozenset((
     "preempt_count_add", "preempt_count_sub",
 ))
 
-# Copies of memory, whatever instrumentation calls them: (destination, source, size).
+# Copies of memory, also with instrumentation: (destination, source, size).
 COPIES = frozenset((
     "memcpy", "__memcpy", "memmove", "__memmove",
     "__asan_memcpy", "__asan_memmove", "__tsan_memcpy", "__tsan_memmove",
@@ -49,11 +49,9 @@ REAL = {"__x86_return_thunk": RETURN} | {
 
 # rwlock_t: what each does to the lock in its first argument.
 class LockCall(NamedTuple):
-    """One function of a lock. ``sleeps``: on PREEMPT_RT, where it leaves interrupts alone."""
-
     does: str  # "lock", "trylock", "unlock"
     irq: bool = False
-    sleeps: bool = False
+    sleeps: bool = False  # on PREEMPT_RT, where it leaves interrupts alone
 
 
 LOCKS = {
@@ -100,7 +98,7 @@ EFLAGS_IF, EFLAGS_ALWAYS = 0x200, 0x2
 STI = 0xfb  # Intel SDM, vol. 2: set interrupt flag
 # include/asm-generic/qrwlock.h: what one reader adds to the lock word.
 READER    = 0x200
-# arch/x86/include/asm/kasan.h: where the shadow is, and log2 of what a byte of it stands for.
+# arch/x86/include/asm/kasan.h: where the shadow is, and log2 of the bytes per byte of it.
 KASAN_SHADOW_OFFSET, KASAN_SHADOW_SCALE = 0xdffffc0000000000, 3
 # Xen's public ABI: VMASST_TYPE_runstate_update_flag (xen.h), XEN_DOMCTL_CDF_hvm (domctl.h). Its
 # stack is 32 KiB (STACK_SIZE), with struct cpu_info at the top: machine.py's is as large.

@@ -1,8 +1,8 @@
-"""Xen's writer, run: what update_runstate_area() of a xen-syms does to a guest's area.
+"""Xen's writer, executed: what update_runstate_area() of a xen-syms does to a guest's area.
 
-A xen-syms is a linked file with symbols, so nothing is relocated, and Xen's own copies to the guest
-run as they are. Copies to an HVM guest would need the guest's page tables and are played. As in
-machine_code.py, offsets come from the debug info, beginning at the function's own prototype.
+A xen-syms is a linked file with symbols. So nothing is relocated, and Xen's own copies to the guest
+are executed. Copies to an HVM guest would need the guest's page tables and are replaced. As in
+machine_code.py, offsets come from the debug info, starting at the function's own prototype.
 """
 
 import struct
@@ -15,8 +15,7 @@ from runstate_abi.writer.rulebook.requests import FINE, HVM, Request
 from runstate_abi.writer.vcpu import SHAPES, image
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.c_types import Entry, Types, member, zeroed
-from runstate_abi.writer.witnesses.guest_pages import GuestPages
-from runstate_abi.writer.witnesses.journal import Journal, Run
+from runstate_abi.writer.witnesses.journal import GuestPages, Journal, Run
 from runstate_abi.writer.witnesses.machine import HEADROOM, Machine
 from runstate_abi.writer.witnesses.object_file import ObjectFile
 from runstate_abi.writer.witnesses.program import Program
@@ -48,12 +47,11 @@ class Offsets(NamedTuple):
 
 
 class XenWriter:
-    """One Xen's writer of the virtual or of the physical area. It has a life: the memory."""
+    """One Xen's writer of the virtual or of the physical area, in emulated memory."""
 
     two_pages = True
 
     def __init__(self, file: ObjectFile, types: Types, physical: bool) -> None:
-        """Find the function and load it (WitnessError says why it cannot be judged)."""
         symbol, named = file.find(ENTRY), types.parameters(ENTRY)
         if symbol is None or not named:
             raise WitnessError(f"{file.source}: cannot judge: no function {ENTRY}, or no types")
@@ -71,7 +69,7 @@ class XenWriter:
             "update_guest_memory_policy": lambda: None,
         }
         self.machine = Machine(Program(file, self._meanings.get, {}), self._meanings.get)
-        # Xen copies through the guest's addresses, which are side by side; a mapping is one page.
+        # Xen copies to the guest's addresses, which are adjacent; a mapping is one page.
         self._journal = Journal(self.machine, GuestPages(adjacent=not physical))
         self.machine.map(VCPU, self._vcpu)
         self.machine.map(DOMAIN, self._domain)
@@ -80,23 +78,22 @@ class XenWriter:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """The functions of Xen that were played."""
         return tuple(sorted(self.machine.used))
 
     def takes(self, asked: Request) -> bool:
-        """Can it be asked for this? There are no caches, and a physical area has its conditions."""
+        """Does it accept this request? It has no caches; a physical area has conditions."""
         if asked.atomic or asked.scenario not in (FINE, HVM):
             return False
         return not self.physical or (asked.scenario is FINE and not phys_error(asked.area, Host()))
 
-    def observe(self, asked: Request, places: bool = False) -> Run:
+    def run(self, asked: Request, places: bool = False) -> Run:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
         self._journal.begin(places, asked.fill)
         self._fill(asked)
         self.machine.run(self.entry.address, (VCPU,), irqs_off=False)
-        return self._journal.observation(asked)
+        return self._journal.finished(asked)
 
-    # What the vCPU is, where its area is, and what its guest has asked for.
+    # Fill in the vCPU, the place of its area, and what its guest has asked for.
     def _fill(self, asked: Request) -> None:
         at, memory, native = self._at, self._vcpu, SHAPES["native"]
         address = self._journal.pages.start[1] + asked.offset

@@ -3,8 +3,7 @@ import itertools
 import pytest
 
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.memory.comparison import compare, deltas, shares, told
-from runstate_abi.tools.memory.observations import observe, worst
+from runstate_abi.tools.memory.observations import compare, deltas, observe, shares, told, worst
 
 NOW = 10_000_000_000
 OLD = {"entry": NOW, "times": (4 * 10**9, 3 * 10**9, 10**9, 10**9)}  # created at 1 s

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.tools.race import table
+from runstate_abi.tools.race import text
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer.guest import READER, READERS
 from runstate_abi.writer.race import Question, of_variant
@@ -27,7 +27,7 @@ def texts(lines):
 
 def cells(rows):
     """The summary's table: (writer, first half of the reader's name) -> cell."""
-    _, heads, _, *lines = texts(table.summary(rows, {}))
+    _, heads, _, *lines = texts(text.summary(rows, {}))
     lines = lines[: lines.index("")]
     return {
         (line.split()[0], name): cell
@@ -54,7 +54,7 @@ def test_a_cell_is_what_all_its_placements_say():
 
 def test_a_guest_without_the_flag_is_a_writer_of_its_own():
     rows = [row("safe"), row("torn", dropped=("flag",))]
-    lines = texts(table.summary(rows, {}))
+    lines = texts(text.summary(rows, {}))
     assert [line.split("  ")[0] for line in lines[3:5]] == ["upstream", "upstream (flag off)"]
 
 
@@ -67,26 +67,26 @@ def test_a_guest_without_the_flag_is_a_writer_of_its_own():
     ],
 )
 def test_a_mark_is_explained_where_it_is_used(rows, used):
-    lines = texts(table.summary(rows, {}))
-    assert {mark for mark in table.LEGEND if any(x.startswith(f"{mark}: ") for x in lines)} == used
+    lines = texts(text.summary(rows, {}))
+    assert {mark for mark in text.LEGEND if any(x.startswith(f"{mark}: ") for x in lines)} == used
 
 
 def test_the_last_line_counts():
     rows = [row("torn"), row("torn"), row("torn"), row("safe")]
     last = "4 questions: 1 safe, 3 torn"
-    assert texts(table.summary(rows, {}))[-1] == texts(table.in_full(rows, {}))[-1] == last
-    assert texts(table.in_full(rows[:1], {}))[-1] == "1 question: 0 safe, 1 torn"
+    assert texts(text.summary(rows, {}))[-1] == texts(text.in_full(rows, {}))[-1] == last
+    assert texts(text.in_full(rows[:1], {}))[-1] == "1 question: 0 safe, 1 torn"
 
 
 def test_what_could_not_be_asked_is_counted_with_the_reason():
     rows = [row("safe"), row("safe", reader="naive")]
-    for lines in (table.summary(rows, {"no page": 3}), table.in_full(rows, {"no page": 3})):
+    for lines in (text.summary(rows, {"no page": 3}), text.in_full(rows, {"no page": 3})):
         assert "not asked: 3 questions: no page" in texts(lines)
 
 
 def test_what_is_left_away_is_in_the_title():
     rows = [row("torn", dropped=("wmb-set",)), row("safe", dropped=("wmb-set",))]
-    assert texts(table.summary(rows, {}))[0].endswith("; without wmb-set")
+    assert texts(text.summary(rows, {}))[0].endswith("; without wmb-set")
 
 
 def test_every_writer_and_reader_fit_a_terminal():
@@ -96,7 +96,7 @@ def test_every_writer_and_reader_fit_a_terminal():
         for reader in READERS
         for dropped in ((), ("flag",))
     ]
-    lines = texts(table.summary(rows, {}))
+    lines = texts(text.summary(rows, {}))
     assert len(lines) > 3 + 2 * len(VARIANTS)
     assert max(map(len, lines[: lines.index("")])) <= 105
 
@@ -110,4 +110,4 @@ def test_every_writer_and_reader_fit_a_terminal():
     ],
 )
 def test_a_summary_needs_two_cells(rows, tabular):
-    assert table.is_tabular(rows) is tabular
+    assert text.is_tabular(rows) is tabular

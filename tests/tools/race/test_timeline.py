@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.tools.race import timeline
+from runstate_abi.tools.race import explanation
 from runstate_abi.writer.guest import READER
 from runstate_abi.writer.race import find_race, of_variant
 from runstate_abi.writer.racing.ordering import MODEL
@@ -17,7 +17,7 @@ def accepted(reader, **more):
         of_variant(VARIANT["upstream"]), READER[reader], MODEL["x86-tso"], Area("native", 0x1000),
         **more,
     )  # fmt: skip
-    lines = timeline.accepted(found, READER[reader])
+    lines = explanation.accepted(found, READER[reader])
     return ["".join(ink.text for ink in line) for line in lines]
 
 
@@ -51,5 +51,5 @@ def test_the_legend_explains_the_marks_that_are_there_and_no_other(reader, more)
     ],
 )
 def test_a_byte_has_the_mark_of_the_image_it_is_from(images, byte, offset, mark):
-    assert timeline.version(images, offset, byte) == mark
-    assert mark in timeline.legend(len(images))
+    assert explanation.version(images, offset, byte) == mark
+    assert mark in explanation.legend(len(images))

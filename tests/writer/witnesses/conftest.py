@@ -73,7 +73,7 @@ def _of_vector(case):
 
 def _missed(writer, case):
     """Which of (bytes at every barrier, bytes afterwards, calls) of a vector the writer misses."""
-    seen = writer.observe(_of_vector(case))
+    seen = writer.run(_of_vector(case))
     expected = case["expect"]["upstream_6_12"]
 
     def struct(window):

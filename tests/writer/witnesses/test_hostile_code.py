@@ -8,7 +8,7 @@ import time
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.judge.tallies import tally
+from runstate_abi.tools.judge.verdict import tally
 from runstate_abi.writer.rulebook.requests import parse, quick
 from runstate_abi.writer.rules import NEWEST, judge
 
@@ -37,7 +37,7 @@ def asked(tmp_path):
                 violation.rule
                 for request in requests
                 if writer.takes(request)
-                for violation in judge(writer.observe(request).book())
+                for violation in judge(writer.run(request).book())
             }
         except WitnessError as error:
             return " (two lines)" if "\n" in str(error) else str(error)
@@ -134,7 +134,7 @@ def test_what_does_not_end_is_stopped(c_writer, tmp_path, case):
     start = time.monotonic()
     why = "does more than 500" if "stores" in case else "cannot judge"
     with pytest.raises(WitnessError, match=why):
-        writer.observe(parse("native@0x100,flag"))
+        writer.run(parse("native@0x100,flag"))
     assert time.monotonic() - start < 5
 
 

@@ -49,7 +49,7 @@ def broken(writer, requests, profile="linux-6.2+"):
     known, found = {}, set()
     for request in requests:
         if writer.takes(request):
-            seen = writer.observe(request)
+            seen = writer.run(request)
             key = seen.key()
             if key not in known:
                 known[key] = judge(seen.book(), PROFILE[profile])
@@ -111,7 +111,7 @@ def test_the_machine_does_what_the_model_says(writer, calls_of, epochs_of):
             continue
         steps = tuple(model(request))
         said = of_model(steps, request.vcpu, request.area, request.atomic, request.fill)
-        seen = ours.observe(request).book().evidence
+        seen = ours.run(request).book().evidence
         assert calls_of(seen.steps) == calls_of(steps), str(request)
         assert epochs_of(seen) == epochs_of(said), str(request)
         compared += 1
@@ -143,7 +143,7 @@ def test_arguments_are_found_by_the_names_of_parameters(writer):
 
 
 def test_a_function_that_is_played_is_not_run_though_it_is_in_the_file(writer):
-    seen = writer("SWAPPED_PARAMETERS").observe(parse("native@0x100,flag,stale1"))
+    seen = writer("SWAPPED_PARAMETERS").run(parse("native@0x100,flag,stale1"))
     checks = [step for step in seen.steps() if isinstance(step, Check)]
     assert checks == [Check("gpc1", 48, False), Check("gpc1", 48, True)]
 
@@ -151,7 +151,7 @@ def test_a_function_that_is_played_is_not_run_though_it_is_in_the_file(writer):
 def test_a_copy_under_another_name_is_still_a_copy(writer):
     ours = writer("MUTE_COPY=__tsan_memcpy")
     assert broken(ours, quick()) == set()
-    copies = [s for s in ours.observe(parse("native@0xff1,flag")).steps() if isinstance(s, Copy)]
+    copies = [s for s in ours.run(parse("native@0xff1,flag")).steps() if isinstance(s, Copy)]
     assert [(copy.page, copy.offset, len(copy.data)) for copy in copies] == [
         (1, 4081, 15),
         (2, 0, 33),
@@ -166,7 +166,7 @@ def test_a_call_that_is_not_known_is_never_passed_over(writer, name):
 
 def test_a_call_that_is_not_known_matters_only_where_it_is_reached(writer):
     ours = writer("MUTE_COPY=__tsan_copy")
-    assert judge(ours.observe(parse("native@0x100,flag")).book()) == ()
+    assert judge(ours.run(parse("native@0x100,flag")).book()) == ()
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_optimised_in_another_way_it_is_the_same(writer):
 def test_locks_that_sleep_are_known_by_their_names(writer):
     names = {"_raw_read_lock", "_raw_read_trylock", "_raw_read_unlock"}
     of_rt = writer(*(f"{name}={name.replace('_raw', 'rt')}" for name in sorted(names)))
-    assert of_rt.observe(parse("native@16")).book().evidence.locks_sleep
-    assert not writer().observe(parse("native@16")).book().evidence.locks_sleep
+    assert of_rt.run(parse("native@16")).book().evidence.locks_sleep
+    assert not writer().run(parse("native@16")).book().evidence.locks_sleep
 
 
 def test_without_btf_the_dwarf_is_asked(c_writer):
@@ -266,7 +266,7 @@ def test_a_writer_with_one_cache_is_not_asked_for_two_pages(writer):
 
 
 def test_guards_on_both_sides_and_elsewhere_are_watched(writer):
-    seen = writer("COPY_ONE_TOO_MANY").observe(parse("native@0xff1,flag"))
+    seen = writer("COPY_ONE_TOO_MANY").run(parse("native@0xff1,flag"))
     evidence = seen.book().evidence
     assert [(s.page, s.offset) for s in ledger(evidence).strays] == [(2, 33)]
     assert seen.changed == ("p2+33",)
@@ -274,35 +274,35 @@ def test_guards_on_both_sides_and_elsewhere_are_watched(writer):
 
 def test_page_2_is_not_behind_page_1(writer):
     """What runs past the end of page 1 is not in page 2 by luck."""
-    seen = writer("WRITES_BEFORE_SECOND_LOCK").observe(parse("native@0xffe,flag,lost2"))
+    seen = writer("WRITES_BEFORE_SECOND_LOCK").run(parse("native@0xffe,flag,lost2"))
     assert seen.changed == ("p1+4096",)
     assert seen.after[2:] == seen.before[2:]
 
 
 def test_nothing_of_one_run_is_left_for_the_next(writer):
     ours = writer("COPY_ONE_TOO_MANY")
-    first = ours.observe(parse("native@0xff1,flag"))
-    ours.observe(parse("compat@0xff5,atomic"))
-    assert ours.observe(parse("native@0xff1,flag")) == first
+    first = ours.run(parse("native@0xff1,flag"))
+    ours.run(parse("compat@0xff5,atomic"))
+    assert ours.run(parse("native@0xff1,flag")) == first
 
 
 def test_the_stack_is_as_nobody_initialised_it_in_every_run(writer):
     """What leaks by the padding must not depend on what ran before."""
     ours = writer("NO_MEMSET")
-    first = ours.observe(parse("native@0xff1,flag"))
-    ours.observe(parse("compat@0xff5,flag"))
-    assert ours.observe(parse("native@0xff1,flag")) == first
+    first = ours.run(parse("native@0xff1,flag"))
+    ours.run(parse("compat@0xff5,flag"))
+    assert ours.run(parse("native@0xff1,flag")) == first
     assert first.after[4:8] == b"\x6b" * 4
 
 
 def test_an_unlock_that_is_inlined_is_seen_in_the_lock_word(writer):
-    steps = writer("INLINED_UNLOCK").observe(parse("native@0xff1,flag")).steps()
+    steps = writer("INLINED_UNLOCK").run(parse("native@0xff1,flag")).steps()
     assert [s for s in steps if isinstance(s, Unlock)] == [Unlock("gpc2"), Unlock("gpc1")]
 
 
 @pytest.mark.parametrize("case", ["native@0x100,flag", "compat@0xff5,flag,again"])
 def test_instructions_that_turn_interrupts_off_and_on_are_seen_in_pairs(writer, case):
-    steps = writer().observe(parse(case)).steps()
+    steps = writer().run(parse(case)).steps()
     irqs = [step for step in steps if isinstance(step, IrqSave | IrqRestore)]
     assert irqs == [IrqSave(), IrqRestore()] * (3 if "again" in case else 1)
     assert (steps[0], steps[-1]) == (IrqSave(), IrqRestore())
@@ -312,8 +312,8 @@ def test_instructions_that_turn_interrupts_off_and_on_are_seen_in_pairs(writer, 
 def test_each_failure_is_seen_by_the_code(writer, scenario):
     """A scenario that the writer does not notice would test nothing."""
     atomic = ",atomic" if scenario.busy else ""
-    seen = writer().observe(parse(f"native@0xff1,flag{atomic},{scenario.name}"))
-    fine = writer().observe(parse(f"native@0xff1,flag{atomic}"))
+    seen = writer().run(parse(f"native@0xff1,flag{atomic},{scenario.name}"))
+    fine = writer().run(parse(f"native@0xff1,flag{atomic}"))
     assert seen.steps() != fine.steps()
     if scenario.busy:
         assert seen.steps()[-2 if scenario.busy == 2 else -1] == TryLock(
@@ -324,15 +324,15 @@ def test_each_failure_is_seen_by_the_code(writer, scenario):
 
 
 def test_places_are_instructions_of_the_function(writer):
-    seen = writer().observe(parse("native@0x100,flag"), places=True)
+    seen = writer().run(parse("native@0x100,flag"), places=True)
     assert len(seen.places) == len(seen.events)
     assert all(place.startswith("kvm_xen_update_runstate_guest") for place in seen.places)
-    assert writer().observe(parse("native@0x100,flag")).places == ()
+    assert writer().run(parse("native@0x100,flag")).places == ()
 
 
 def test_runs_that_differ_in_place_alone_have_one_key_and_others_have_not(writer):
     ours = writer()
-    keys = {text: ours.observe(parse(text)).key() for text in (
+    keys = {text: ours.run(parse(text)).key() for text in (
         "native@0x6,flag", "native@0xc,flag", "native@0x7,flag", "native@0x6", "compat@0x6,flag",
         "native@0x6,flag,stale1", "native@0xff0,flag", "native@0xff1,flag",
     )}  # fmt: skip
@@ -343,7 +343,7 @@ def test_runs_that_differ_in_place_alone_have_one_key_and_others_have_not(writer
 
 def test_what_goes_wrong_outside_has_a_key_of_its_own(writer):
     ours = writer("COPY_ONE_TOO_MANY")
-    one, two = (ours.observe(parse(f"native@{at}")) for at in ("0xff4", "0xffa"))
+    one, two = (ours.run(parse(f"native@{at}")) for at in ("0xff4", "0xffa"))
     assert one.key() != two.key()
 
 
@@ -392,6 +392,6 @@ def test_a_module_without_debug_info_says_so(c_writer):
 
 def test_the_size_of_a_page_is_the_boundary(writer):
     ours = writer()
-    assert len(ours.observe(parse(f"native@{PAGE_SIZE - 48}")).steps()) < len(
-        ours.observe(parse(f"native@{PAGE_SIZE - 47}")).steps()
+    assert len(ours.run(parse(f"native@{PAGE_SIZE - 48}")).steps()) < len(
+        ours.run(parse(f"native@{PAGE_SIZE - 47}")).steps()
     )

@@ -16,11 +16,11 @@ import pytest
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.judge.tallies import judged
+from runstate_abi.tools.judge.verdict import judged
 from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, judge
 from runstate_abi.writer.vcpu import Runstate
-from runstate_abi.writer.witnesses.guest_pages import Piece
+from runstate_abi.writer.witnesses.journal import Piece
 
 pytestmark = pytest.mark.network
 
@@ -177,7 +177,7 @@ def test_every_store_of_a_running_kernel_is_seen_one_by_one(writers, tmp_path):
             record["layout"], record["off"] % PAGE_SIZE, bool(record["update_flag"]), False, vcpu,
             bytes.fromhex(record["poison"]),
         )  # fmt: skip
-        seen = ours.observe(request, places=True)
+        seen = ours.run(request, places=True)
         found = list(as_watchpoints(seen, request))
         assert found == [store[1:] for store in record["stores"]], record["off"]
         # A watchpoint stops behind the store.
@@ -266,7 +266,7 @@ def mutants_of(code, text, stores):
 def stores_of(ours):
     found = set()
     for request in quick():
-        found.update(places_inside(ours.observe(request, places=True), ours.entry.name))
+        found.update(places_inside(ours.run(request, places=True), ours.entry.name))
     return found
 
 
@@ -283,7 +283,7 @@ def verdict_of(make, offset, new, requests):
     known = {}
     try:
         for request in requests:
-            seen = ours.observe(request)
+            seen = ours.run(request)
             key = seen.key()
             if key not in known:
                 known[key] = judge(seen.book())
@@ -362,7 +362,7 @@ def test_a_shipped_xen_stores_what_a_running_one_was_seen_to_store(xen):
 
     file = open_code(xen)
     writer = XenWriter(file, open_types(file, ""), physical=False)
-    seen = writer.observe(parse("native@0x100,flag"), places=True)
+    seen = writer.run(parse("native@0x100,flag"), places=True)
     record = (DATA / "xen" / "xen_pv_stores_4.17.jsonl").read_text().splitlines()[1:]
     functions = [json.loads(line)["at"].partition("+")[0] for line in record[:8]]
     assert functions == ["update_runstate_area", *["copy_to_guest_ll"] * 6, "update_runstate_area"]

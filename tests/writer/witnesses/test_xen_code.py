@@ -56,7 +56,7 @@ def xen(tmp_path_factory):
 
 
 def asked_and_broken(writer, profile):
-    seen = [writer.observe(asked) for asked in REQUESTS if writer.takes(asked)]
+    seen = [writer.run(asked) for asked in REQUESTS if writer.takes(asked)]
     rules = {v.rule for one in seen for v in judge(one.book(), PROFILE[profile])}
     return len(seen), rules
 
@@ -106,4 +106,4 @@ REFUSED = {
 def test_a_xen_that_cannot_be_judged_has_a_reason(xen, case):
     old, new, why = REFUSED[case]
     with pytest.raises(WitnessError, match=why):
-        xen(old=old, new=new).observe(REQUESTS[0])
+        xen(old=old, new=new).run(REQUESTS[0])

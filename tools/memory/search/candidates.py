@@ -1,7 +1,7 @@
-"""Judge candidates for a runstate area: what each is likely to be, and the reasons.
+"""Judge candidates for a runstate area: what each one probably is, with reasons.
 
 Native at A and compat at A+4 are one candidate, and the bytes in front may tell which it is. A
-hypervisor keeps its own record of each vCPU, from which it copies areas and which looks the same.
+hypervisor has its own record of each vCPU, from which it copies areas and which looks the same.
 Other memory looks like an area by chance.
 """
 
@@ -14,14 +14,13 @@ from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.area import SHIFT, Values, state_name, values
-from runstate_abi.tools.memory.comparison import deltas
 from runstate_abi.tools.memory.image import Image
-from runstate_abi.tools.memory.observations import words
+from runstate_abi.tools.memory.observations import deltas, words
 
 LIKELY, COPY, POSSIBLE, UNLIKELY = "likely", "hypervisor copy", "possible", "unlikely"
 VERDICTS = (LIKELY, COPY, POSSIBLE, UNLIKELY)
 
-# x86-64 Xen has all its addresses in this range and Linux, direct map included, from
+# x86-64 Xen has all its addresses in this range; Linux, with its direct map, from
 # 0xffff880000000000 on (or 0xff11... with five levels). So a structure with such a pointer is
 # Xen's: xen/arch/x86/include/asm/config.h, Linux Documentation/arch/x86/x86_64/mm.rst.
 XEN_POINTERS = range(0xFFFF_82C0_0000_0000, 0xFFFF_8800_0000_0000)
@@ -38,39 +37,34 @@ YOUNG = 10_000_000  # ns
 ROUND = 100_000  # ns
 PRINTABLE = bytes(range(0x20, 0x7F))
 WORD = 32
-WORD_EDGE = 1 << 16  # A time's low word is so near to 0 once in 2^16.
+WORD_EDGE = 1 << 16  # the low word of a time is so near to 0 once in 2^16
 
 
 class Reason(NamedTuple):
-    """Why a candidate is more or, with a weight below 0, less likely."""
+    """Why a candidate is more likely or, with a weight below 0, less likely."""
 
     weight: int
     text: str
 
 
 class Candidate(NamedTuple):
-    """A place in memory: its layout, its numbers, and what speaks for and against it.
-
-    ``doubt`` is the address at which the other layout reads the same numbers, if nothing tells
-    which of them it is. ``points_to`` is the guest's address of the area that a hypervisor's
-    record is copied to.
-    """
+    """A place in memory that may be an area: its layout, its numbers, and the reasons."""
 
     address: int
     layout: Layout
     seen: Values
     reasons: tuple[Reason, ...]
     verdict: str
+    # where the other layout reads the same numbers, if nothing decides between them
     doubt: int | None = None
-    points_to: int | None = None
+    points_to: int | None = None  # the guest's address that a hypervisor's record is copied to
 
     @property
     def weight(self) -> int:
-        """The sum of all reasons."""
         return sum(reason.weight for reason in self.reasons)
 
     def because(self, *reasons: Reason, verdict: str = "") -> "Candidate":
-        """Return the candidate with more reasons, and another verdict if there is one."""
+        """Return the candidate with more reasons, and with another verdict if one is given."""
         return self._replace(reasons=self.reasons + reasons, verdict=verdict or self.verdict)
 
 
@@ -95,8 +89,8 @@ def candidate(image: Image, entry_address: int) -> Candidate | None:
     return _as_copy(image, found)
 
 
-# The word before the entry time is compat's state or native's padding, the one before that is
-# native's state. Where both layouts fit, zero padding and the alignment decide.
+# The word before the entry time is compat's state or native's padding; the one before that is
+# native's state. If both layouts fit, zero padding and the alignment decide.
 def _layout(image: Image, entry_address: int) -> tuple[Layout | None, int | None]:
     front = memory.before(image, entry_address, 2 * SHIFT)
     near = int.from_bytes(front[-SHIFT:], "little") if len(front) >= SHIFT else len(RUNSTATES)
@@ -123,9 +117,8 @@ def _of_values(seen: Values) -> Iterable[Reason]:
             # This is so for a young guest on an old host, and for most memory that is no area.
             yield Reason(-2, "the times are a small part of the entry time")
         elif seen.total > seen.entry // 2:
-            yield Reason(
-                1, "the times are most of the entry time: a vCPU nearly as old as its host"
-            )
+            text = "the times are most of the entry time: a vCPU nearly as old as its host"
+            yield Reason(1, text)
     if seen.entry > OLD:
         yield Reason(-4, f"the host would have been up for {words(seen.entry)}")
     yield from _of_chance(seen)
@@ -140,7 +133,7 @@ def _of_values(seen: Values) -> Iterable[Reason]:
         yield Reason(-1, f"the padding is not zero ({padding}), which only KVM leaves")
 
 
-# A clock's low bits are as good as random; those of other tables' numbers are not.
+# A clock's low bits look random; those of other numbers do not.
 def _of_chance(seen: Values) -> Iterable[Reason]:
     used = [time for time in seen.times if time]
     if len(set(used)) < len(used):
@@ -174,10 +167,10 @@ def _of_place(entry_address: int) -> Reason:
     return Reason(-3, "the entry time is not aligned, and no compiler does that")
 
 
-# In Xen's struct vcpu a pointer of Xen's comes before the runstate. Beside the runstate is the
-# handle that the guest registered, the guest's address of its area: behind it in 4.17.5, in front
-# of it in 4.17.7 and 4.20.3, the latter with two null words between (seen in Debian's builds). An
-# idle vCPU's handle is null.
+# In Xen's struct vcpu a pointer into Xen comes before the runstate. Next to the runstate is the
+# handle that the guest registered, the guest's address of its area: after it in 4.17.5, before it
+# in 4.17.7 and 4.20.3, where two null words are between (seen in Debian's builds). An idle vCPU's
+# handle is null.
 def _as_copy(image: Image, found: Candidate) -> Candidate:
     front = _pointers(memory.before(image, found.address, POINTERS_MOST * POINTER.size))
     between = list(takewhile(lambda word: not word or _is_guests(word), reversed(front)))
@@ -207,8 +200,8 @@ def _pointers(data: bytes) -> tuple[int, ...]:
 def lost(was: Candidate, image: Image) -> Candidate | None:
     """Return a candidate that only the earlier dump has, with the numbers of the later one.
 
-    A likely one was an area and stays one, whatever its numbers are now. Of a possible one most
-    of the five numbers must have grown, as an area's do; None if they have not.
+    A likely one was an area and stays one, even if its numbers do not look so now. Of a possible
+    one most of the five numbers must have grown, as in an area, or None is returned.
     """
     data = memory.available(image, was.address, was.layout.size)
     if len(data) < was.layout.size or was.verdict == UNLIKELY:
@@ -226,7 +219,7 @@ def lost(was: Candidate, image: Image) -> Candidate | None:
 
 
 def since(found: Candidate, earlier: Image) -> Candidate:
-    """Judge a candidate by what was in its place in an earlier dump."""
+    """Judge a candidate by the bytes at its place in an earlier dump."""
     data = memory.available(earlier, found.address, found.layout.size)
     if len(data) < found.layout.size:
         return found.because(Reason(0, "its place is not in the earlier dump"))

@@ -1,55 +1,161 @@
 """The whole search: an image in, judged candidates out.
 
-An image may be larger than memory, so it is searched a stride at a time. Of very many candidates
-only the best are kept.
+An image may be larger than memory, so it is searched in strides. Of very many candidates only the
+best are kept. Then they are judged by each other: which overlap, which are copies of one vCPU's
+times. A dump may have a table of a hundred thousand rows that look like areas. So no step may take
+longer than sorting them.
 """
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import chain, islice
 from operator import attrgetter
 from typing import NamedTuple
 
+from runstate_abi.layouts.abi import PAGE_SIZE
+from runstate_abi.tools.memory.area import Values
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.memory.search import candidates, kin, scan, scan_numpy
-from runstate_abi.tools.memory.search.candidates import Candidate
+from runstate_abi.tools.memory.observations import offset, words
+from runstate_abi.tools.memory.search import candidates, scan, scan_numpy
+from runstate_abi.tools.memory.search.candidates import COPY, LIKELY, UNLIKELY, Candidate, Reason
 from runstate_abi.tools.memory.search.scan import NATIVE_LEAD, TIMES
 
-# So many candidates are kept. If there are more, the search goes on with the best of them, so that
-# memory full of near misses does not hide an area behind it. JUDGED_MOST ends the search.
+APART_LEAST, ROUND = 1000, 1 << 12  # ns
+FAMILY_MOST = 5  # an area, Xen's record and a guest's copy; more are rows of some table
+
+# Candidates with the same entry time - sum, grouped by what makes them different records.
+Family = dict[tuple[bool, tuple[int, ...]], list[Candidate]]
+
+
+def together(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates, given in address order, with the reasons that depend on others."""
+    families: dict[int, Family] = defaultdict(lambda: defaultdict(list))
+    found = _apart(found)
+    for item in found:
+        if _has_kin(item):
+            families[offset(item.seen)][_distinct(item)].append(item)
+    return [
+        _with_others(item, families[offset(item.seen)]) if _has_kin(item) else item
+        for item in _repeated(found)
+    ]
+
+
+# The same numbers in several places are some other record, unless one of them is Xen's record of an
+# area.
+def _repeated(found: Sequence[Candidate]) -> list[Candidate]:
+    same: dict[Values, list[Candidate]] = defaultdict(list)
+    for item in found:
+        same[item.seen].append(item)
+    kept = []
+    for item in found:
+        alike = same[item.seen]
+        if len(alike) > 1 and all(other.verdict != COPY for other in alike[:FAMILY_MOST]):
+            other = next(other for other in alike if other is not item)
+            item = item.because(Reason(-2, f"the same numbers stand at {other.address:#x}"))
+        kept.append(item)
+    return kept
+
+
+# entry time - sum is 0 for all of KVM's areas and Xen's idle vCPUs, so it says nothing there.
+def _has_kin(item: Candidate) -> bool:
+    return offset(item.seen) != 0 and item.verdict != UNLIKELY
+
+
+# The last numbers of an area and the bytes after it may look like another area. Of two candidates
+# that overlap, the worse one is unlikely.
+def _apart(found: Sequence[Candidate]) -> list[Candidate]:
+    kept = list(found)
+    best = 0
+    for index in range(1, len(kept)):
+        if kept[index].address >= kept[best].address + kept[best].layout.size:
+            best = index
+            continue
+        ranks = [candidates.rank(kept[place])[:2] for place in (best, index)]
+        winner, loser = (best, index) if ranks[0] <= ranks[1] else (index, best)
+        text = f"it overlaps a better candidate, at {kept[winner].address:#x}"
+        kept[loser] = kept[loser].because(Reason(-8, text), verdict=UNLIKELY)
+        best = winner
+    return kept
+
+
+# Identical records, or consecutive rows of a counter table, also have the same entry time - sum. So
+# it counts only if few candidates have it, and only between records that differ or of which one is
+# Xen's.
+def _with_others(item: Candidate, family: Family) -> Candidate:
+    others = _others(item, family)
+    if not others:
+        return item
+    place = others[0].address
+    constant = words(offset(item.seen))
+    text = f"{place:#x} has the same entry time - sum, {constant}: two copies of one vCPU's times"
+    item = candidates.promoted(item.because(Reason(6, text)))
+    newest = max(others, key=lambda other: other.seen.entry)
+    if newest.seen.entry > item.seen.entry and item.verdict == LIKELY:
+        behind = words(newest.seen.entry - item.seen.entry)
+        item = item.because(Reason(0, f"stale: {newest.address:#x} is {behind} newer"))
+    for other in others:
+        # A virtual and a physical address of one place are equal within the page.
+        if other.points_to is not None and (other.points_to - item.address) % PAGE_SIZE == 0:
+            text = f"the copy at {other.address:#x} points here ({other.points_to:#x})"
+            return item.because(Reason(4, text))
+    return item
+
+
+# The others of a family; none if there are so many that it is a table. Only as many as that are
+# looked at.
+def _others(item: Candidate, family: Family) -> list[Candidate]:
+    alike = _distinct(item)
+    others = chain.from_iterable(items for times, items in family.items() if times != alike)
+    if item.verdict == COPY:
+        same = (other for other in family[alike] if other.address != item.address)
+        others = chain(others, same)
+    several = sorted(islice(others, FAMILY_MOST), key=lambda other: other.address)
+    if len(several) == FAMILY_MOST:
+        return []
+    return [other for other in several if _apart_in_time(item, other)]
+
+
+# Two records of one vCPU are some time apart, and not by a round number, because a clock counts it.
+def _apart_in_time(item: Candidate, other: Candidate) -> bool:
+    apart = abs(item.seen.entry - other.seen.entry)
+    return COPY in (item.verdict, other.verdict) or (apart >= APART_LEAST and apart % ROUND != 0)
+
+
+# What makes two records of a family different.
+def _distinct(item: Candidate) -> tuple[bool, tuple[int, ...]]:
+    return item.verdict == COPY, item.seen.times
+
+
+# This many candidates are kept. If there are more, the search continues with the best of them, so
+# that memory full of false candidates does not hide an area behind it. JUDGED_MOST ends the search.
 MOST = 50_000
 JUDGED_MOST = 40 * MOST
-# So much is searched without numpy in less time than it takes to load numpy.
-PLAIN_MOST = 1 << 20
+PLAIN_MOST = 1 << 20  # searching this much without numpy takes less time than loading numpy
 # A squeezed run of a text repeats one line, which no area does; only its ends may be in an area.
 RUN_MOST = 1 << 20
-# So much is searched between two reports of progress, and mapped at a time.
-STRIDE = 16 << 20
+STRIDE = 16 << 20  # searched between two reports of progress, and mapped at a time
 
 Progress = Callable[[int], None]
 ADDRESS = attrgetter("address")
 
 
 class Search(NamedTuple):
-    """What was found, best first; ``dropped`` counts less likely ones that were not kept.
-
-    ``cut`` says that the search ended before the image did.
-    """
-
     found: list[Candidate]
     searched: int
-    dropped: int
-    cut: bool
+    dropped: int  # less likely candidates that were not kept
+    cut: bool  # the search ended before the image did
 
 
 def find(image: Image, earlier: Image | None, progress: Progress) -> Search:
-    """Search an image, and hold what is found against an earlier dump if there is one."""
+    """Search an image, and compare the candidates with an earlier dump if there is one."""
     plain = image.size <= PLAIN_MOST or not has_numpy()
     found, judged = _kept(_judged(image, earlier, plain, progress))
     if earlier is not None:
         before, _ = _kept(_judged(earlier, None, plain, progress))
         found = sorted([*found, *_lost(before, found, image)], key=ADDRESS)
-    ended = candidates.ranked(kin.together(found))
+    ended = candidates.ranked(together(found))
     return Search(ended, image.size, max(judged - len(ended), 0), judged == JUDGED_MOST)
 
 
@@ -67,7 +173,7 @@ def _kept(judged: Iterator[Candidate]) -> tuple[list[Candidate], int]:
     return found, count
 
 
-# What was found in the earlier dump and not in the later one, under either layout.
+# The candidates in the earlier dump that are not in the later one, under either layout.
 def _lost(before: list[Candidate], found: list[Candidate], image: Image) -> Iterator[Candidate]:
     places = {place for item in found for place in (item.address, item.doubt)}
     for was in before:
@@ -87,8 +193,8 @@ def _judged(
                 yield one if earlier is None else candidates.since(one, earlier)
 
 
-# Small neighbouring pieces, as text and sparse dumps have them, are searched as one, so that an
-# area across their border is not missed.
+# Small adjacent pieces, as text and sparse dumps have them, are searched as one piece, so that an
+# area across their border is found.
 def _joined(pieces: tuple[Piece, ...]) -> Iterator[Piece]:
     held: list[Piece] = []
     for piece in pieces:
@@ -111,7 +217,7 @@ def _one(pieces: list[Piece]) -> Piece:
 def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
     """Yield each offset in the piece where an entry time may be, in order.
 
-    ``progress`` is told how many bytes have been searched since it was told last.
+    ``progress`` is called with the number of bytes searched since its last call.
     """
     look = scan.entries if plain else scan_numpy.entries
     data = piece.data
@@ -122,11 +228,10 @@ def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
             if start <= low + found < start + STRIDE:
                 yield low + found
         if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            # A mapped page counts as this process's memory until it is let go; the file keeps it.
+            # A mapped page counts as memory of this process until it is released.
             data.obj.madvise(mmap.MADV_DONTNEED)
         progress(min(STRIDE, len(data) - start))
 
 
 def has_numpy() -> bool:
-    """Tell whether the extra `scan` is installed."""
     return find_spec("numpy") is not None

@@ -1,8 +1,8 @@
-"""The filter of the search, and the search without numpy; scan_numpy.py applies it faster.
+"""The filter of the search, and the search without numpy; scan_numpy.py applies the filter faster.
 
 Both find the same places, at any alignment; candidates.py then judges each of them. Here a block of
-memory becomes one long integer: Python shifts 64 KiB as fast as memory moves, so `&` and `>>` do to
-a block what numpy does to an array. bytes.translate() turns each byte into the answer to one
+memory becomes one long integer. Python shifts 64 KiB as fast as it copies them, so `&` and `>>` do
+to a block what numpy does to an array. bytes.translate() turns each byte into the answer to one
 question, 0 or 1.
 """
 
@@ -13,20 +13,20 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.memory.decision import AGE_MOST
 
-# The filter, for a little-endian entry time at offset e and the four times behind it:
+# The filter, for a little-endian entry time at offset e and the four times after it:
 # - each is below 2^60 ns (AGE_MOST), so its top byte is below 16; the entry's may have the flag;
-# - bytes 3 to 6 of the entry time are not all zero, nor are those of all four times, because nobody
-#   asks about an area less than 17 ms after boot;
-# - a time is 0 or at least 256 ns, because no hypervisor changes a state and back in less;
-# - they are not all multiples of 256, as small numbers are that are read from the wrong byte on;
-# - below their highest bytes, the five have at most ZEROS_MOST zero bytes. A clock's bytes are as
-#   good as random: 4 of 25 are zero once in 300,000 areas. Packed small numbers have more;
-# - the times fit into the entry time, or into twice of it while the flag is set, and are more than
-#   a millionth of it: the machine was there for at least that part of the host's uptime;
+# - bytes 3 to 6 of the entry time are not all zero, nor are those of all four times: an area less
+#   than 17 ms after boot is not looked for;
+# - a time is 0 or at least 256 ns: no hypervisor changes a state and back in less;
+# - they are not all multiples of 256, as small numbers are if they are read one byte early;
+# - below their highest bytes, the five have at most ZEROS_MOST zero bytes. A clock's bytes look
+#   random: 4 of 25 are zero once in 300,000 areas. Packed small numbers have more;
+# - the sum of the times is at most the entry time (twice that while the flag is set) and at least
+#   a millionth of it: the guest exists for at least that part of the host's uptime;
 # - more than one of the four is not zero, or one of them is the entry time itself;
 # - four bytes before is a state, 0..3 (compat), or eight bytes before (native). Between native's
-#   state and the entry time is padding: zeros, unless an update is in flight or KVM left what was
-#   there, and KVM's times add up to the entry time.
+#   state and the entry time is padding: zeros, unless an update is in flight, or KVM left the old
+#   bytes there; KVM's times add up to the entry time.
 TIME_LEAST = 1 << 8
 ZEROS_MOST = 3
 LIFE_SHIFT = 20
@@ -55,7 +55,7 @@ def entries(data: memoryview) -> Iterator[int]:
             yield from _in_block(data, low, min(low + BLOCK, end))
 
 
-# Runs of pages that are not all zero, each begun so much early that a struct may begin in the page
+# Runs of pages that are not all zero. Each begins early enough for a struct that begins in the page
 # before.
 def _stretches(data: memoryview) -> Iterator[tuple[int, int]]:
     begun: int | None = None
@@ -108,8 +108,8 @@ def _answers(block: bytes, table: bytes) -> int:
     return int.from_bytes(block.translate(table), "little")
 
 
-# May these four bytes be between native's state and the numbers? Compat's state, which is what
-# compat has there, always may.
+# May these four bytes be between native's state and the numbers? Compat has its state there, which
+# always may.
 def _padding_fits(padding: bytes, entry_raw: int, times: list[int]) -> bool:
     near = int.from_bytes(padding, "little")
     return near < STATES or bool(entry_raw & XEN_RUNSTATE_UPDATE) or sum(times) == entry_raw

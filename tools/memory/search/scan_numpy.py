@@ -1,10 +1,10 @@
 """The search with numpy (extra `scan`): each byte of memory becomes a bit.
 
-Most of the filter of scan.py asks only which bytes are zero, and which are too large for a time's
-top byte. As bits, 64 bytes of memory are one word, and the next number's same byte is one byte of
-bits further on. So the whole filter costs little more than making the bits.
+Most of the filter in scan.py asks only which bytes are zero, and which are too large for a time's
+top byte. As bits, 64 bytes of memory are one word, and the same byte of the next number is one byte
+of bits further. So the whole filter costs little more than making the bits.
 
-The bits only discard what the filter would also discard; what they leave goes through the whole
+The bits only discard what the filter would also discard. What they leave goes through the whole
 filter in _judged().
 """
 
@@ -17,11 +17,11 @@ from runstate_abi.tools.memory.decision import AGE_MOST
 from runstate_abi.tools.memory.search import scan
 from runstate_abi.tools.memory.search.scan import NATIVE_LEAD, TIMES
 
-BLOCK = 1 << 20  # Its bits, and what is made of them, stay in a core's second cache.
-SPARSE = 64  # A byte of bits in so many is set: looking there costs less than the other bits do.
-RECORD = NATIVE_LEAD + TIMES  # What may be a state, one or two words of it, and five numbers.
-_WORD = 64  # Bits in a word of bits, and so bytes of memory.
-_MARGIN = _WORD  # Bits behind a block's: what the last record there still has.
+BLOCK = 1 << 20  # the bits of a block, and what is made of them, fit in a core's L2 cache
+SPARSE = 64  # if fewer than one byte of bits in so many is set, the other tests cost more
+RECORD = NATIVE_LEAD + TIMES  # one or two words that may be a state, and five numbers
+_WORD = 64  # bits in a word of bits, so bytes of memory
+_MARGIN = _WORD  # bits after a block: the rest of its last record
 _NO_FLAG = XEN_RUNSTATE_UPDATE - 1
 _NUMBER = 8  # bytes in a number
 _LARGE_BYTES = 0x00FFFFFFFF000000  # bytes 3 to 6
@@ -32,10 +32,10 @@ Array = Any  # numpy's array types say less than the names here
 
 def entries(data: memoryview) -> Iterator[int]:
     """Yield the offsets where an entry time may be, in order, each once."""
-    import numpy as np  # Handed on from here: whoever does not search does not pay for it.
+    import numpy as np  # passed on from here, so that only a search loads it
 
     every = np.frombuffer(data, dtype=np.uint8)
-    # The first few have no room for a state in front: a record begins before the data do.
+    # The first few places have no room for a state in front: their records begin before the data.
     front = np.full(NATIVE_LEAD, 0xFF, dtype=np.uint8)
     head = np.concatenate([front, every[: RECORD - 1]])
     yield from _judged(np, head, np.arange(len(head) - RECORD + 1)).tolist()
@@ -49,7 +49,7 @@ def entries(data: memoryview) -> Iterator[int]:
     yield from (found + NATIVE_LEAD).tolist()
 
 
-# Runs of pages that are not all zero, begun early by what a record may have in the page before.
+# Runs of pages that are not all zero, each begun early by the size of a record.
 def _stretches(np: Any, every: Array) -> Iterator[tuple[int, int]]:
     whole = len(every) // PAGE_SIZE * PAGE_SIZE
     words = every[:whole].view(np.uint64).reshape(-1, PAGE_SIZE // _NUMBER)
@@ -61,22 +61,27 @@ def _stretches(np: Any, every: Array) -> Iterator[tuple[int, int]]:
         yield start, min(int(last) * PAGE_SIZE, len(every))
 
 
-# Where records may begin in a block: what the bits leave, and whose times fit into the entry time.
-# (With its flag, that is larger than any four times.)
+# Where records may begin in a block: the places that the bits leave, if the times fit into the
+# entry time. (With its flag, that is larger than any four times.)
 def _in_block(np: Any, every: Array, low: int, high: int, room: Array) -> Array:
     count = -(-(high - low) // _WORD) * _WORD
     block = every[low : low + count + _MARGIN]
     if len(block) < count + _MARGIN:
         block = np.concatenate([block, np.zeros(count + _MARGIN - len(block), dtype=np.uint8)])
-    found = _places(np, _fits(np, block, count // 8, room)) + low
+    # The numbers of the bits that are set.
+    words = _fits(np, block, count // 8, room).view("<u8")
+    some = np.flatnonzero(words != 0)
+    single = np.unpackbits(words[some].view(np.uint8), bitorder="little")
+    inside = np.flatnonzero(single.view(np.bool_))
+    found = ((some * _WORD).take(inside // _WORD) + (inside & _WORD - 1)) + low
     found = found[: np.searchsorted(found, min(high, len(every) - RECORD + 1))]
     _, entry, *times = _numbers(np, every, found)
     return found[times[0] + times[1] + times[2] + times[3] <= entry]
 
 
-# ``size`` bytes of bits, set where a record may begin. A record is six lanes of eight bytes: what
-# may be a state is lane 0, the numbers are 1 to 5. byte_23 has a bit for each place: whether byte 2
-# or 3 of a number that begins there is not zero.
+# ``size`` bytes of bits, set where a record may begin. A record is six lanes of eight bytes: lane 0
+# may have the state, lanes 1 to 5 the numbers. byte_23 has a bit for each place: is byte 2 or 3 of
+# a number that begins there not zero?
 def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
     high = np.bitwise_and(
         block[_NUMBER - 1 :], scan.HIGH_BITS, out=room[: len(block) - _NUMBER + 1]
@@ -93,8 +98,8 @@ def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
     # The entry time is large enough, and not all five are multiples of 256.
     fits &= byte_34567[1 : size + 1]
     fits &= _lanes(byte_0, size, 1, 5)
-    # No time is 1 to 255 ns, and no two neighbours have two zeros each below other bytes: that is
-    # more than scan.ZEROS_MOST. Neither half of what is in front is a state: 0..3 and three zeros.
+    # Wrong: a time of 1 to 255 ns; two adjacent numbers with two zeros each below other bytes, more
+    # than scan.ZEROS_MOST; no half of lane 0 is a state (0..3 and three zeros).
     tiny = byte_0 & ~(byte_123 | byte_34567)
     holes = byte_34567 & ~byte_23
     wrong = _lanes(tiny[1:] | holes[:-1] & holes[1:], size, 1, 4)
@@ -122,15 +127,6 @@ def _lanes(bits: Array, size: int, first: int, count: int) -> Array:
     return four | bits[4:] if count > 4 else four
 
 
-# The numbers of the bits that are set.
-def _places(np: Any, bits: Array) -> Array:
-    words = bits.view("<u8")
-    some = np.flatnonzero(words != 0)
-    single = np.unpackbits(words[some].view(np.uint8), bitorder="little")
-    inside = np.flatnonzero(single.view(np.bool_))
-    return (some * _WORD).take(inside // _WORD) + (inside & _WORD - 1)
-
-
 # The six words of each record, one array for each: the state's two halves, and five numbers. numpy
 # fetches a record as fast as one number of it.
 def _numbers(np: Any, every: Array, found: Array) -> Array:
@@ -139,7 +135,7 @@ def _numbers(np: Any, every: Array, found: Array) -> Array:
     return records.view("<u8").reshape(-1, RECORD // _NUMBER).T
 
 
-# The whole filter, on the few places that are left.
+# The whole filter, for the few places that are left.
 def _judged(np: Any, every: Array, found: Array) -> Array:
     for test in (_has_state, _has_times, _has_bytes):
         if len(found):
@@ -168,8 +164,8 @@ def _has_times(np: Any, numbers: Array) -> Array:
     return answer & ((np.bitwise_or.reduce(numbers[1:]) & 0xFF) != 0)
 
 
-# Few of the bytes below the five numbers' highest ones are zero. Each byte of a word says one
-# thing of the same byte of a number, 0 or 1, and five words added up say it of five numbers.
+# Few bytes below the five numbers' highest ones are zero. Each byte of a word is the answer for the
+# same byte of a number, 0 or 1. The sum of five words is the answer for five numbers.
 def _has_bytes(np: Any, numbers: Array) -> Array:
     used = numbers[1:].copy()
     used[0] &= _NO_FLAG

@@ -1,4 +1,4 @@
-"""Clean the lines of pasted text of what a terminal, a log, a mail or a debugger puts around them.
+"""Remove what a terminal, a log, a mail or a debugger adds to the lines of pasted text.
 
 These are byte order marks, escape codes, quotes, comments, time stamps, and prompts.
 """
@@ -45,13 +45,13 @@ _IN_FRONT = re.compile(
 # fmt: on
 # A line that begins with an address has nothing in front of it.
 _DUMPED = re.compile(rf"(?:0x)?{_HEX}{{5,}}:?(?: |$)")
-_FRONT_MOST = 12  # so many of them are taken off one line
+_FRONT_MOST = 12  # so many of them are removed from one line
 
 TEXT_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
 def clean_lines(data: bytes) -> list[str]:
-    """Return the lines of a text without what is around them, also out of libvirt's JSON answer."""
+    """Return the lines of a text without these additions, also from libvirt's JSON answer."""
     text = _answered(decoded(data))
     for sign, pattern, instead in _REWRITTEN:
         if sign in text:
@@ -100,9 +100,9 @@ def _alone(line: str) -> str:
 
 
 def readable(data: bytes) -> bool:
-    """Tell whether bytes are what people paste: printable, and hardly any of them accented.
+    """Are these bytes text that people paste: printable, with hardly any accented letters?
 
-    Memory that repeats one byte above 0x7f is printable Latin-1, and no text.
+    Memory that repeats one byte above 0x7f is printable Latin-1, but not text.
     """
     text = decoded(data)
     # Latin-1 has a byte for each character; UTF-8 and UTF-16 have more, and are no chance.

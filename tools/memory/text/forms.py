@@ -1,9 +1,9 @@
-"""The forms in which tools print memory, a table with a row for each, and the bytes of their lines.
+"""The forms in which tools print memory, one row each, and the bytes of their lines.
 
-A line has an address (in some forms), groups of digits, and the characters that the bytes stand
-for. The number of digits in a group says how many bytes it is. A group is either bytes as printed
-or a little-endian number, whose bytes are reversed. The form says which, or the characters beside
-the groups, or a runstate area, which makes sense in one order only; else the user is asked.
+A line has an address (in some forms), groups of digits, and the characters for the bytes. The
+number of digits in a group says how many bytes it is. A group is either bytes as printed or a
+little-endian number, whose bytes are reversed. The form says which; or the characters; or a
+runstate area, which makes sense in one order only. Else the user is asked.
 """
 
 import re
@@ -18,36 +18,24 @@ BYTES, WORDS, EITHER = "bytes", "words", "either"
 
 
 class Form(NamedTuple):
-    """One way of printing memory.
-
-    ``order`` says what a group is: bytes as printed, a little-endian number, or either of them.
-    ``lean`` is the order if nothing else tells; if it is empty, the user is asked.
-    """
-
     name: str
     line: re.Pattern[str]
-    order: str
-    lean: str = ""
+    order: str  # of the bytes of a group: as printed, a little-endian number, or either
+    lean: str = ""  # the order if nothing else tells; "": the user is asked
 
     @property
     def addressed(self) -> bool:
-        """Whether each line begins with its address."""
         return "address" in self.line.groupindex
 
 
 class DumpLine(NamedTuple):
-    """One line of a form: its number in the text, its address as printed, groups, characters.
-
-    ``squeezed``: a ``*`` stands before it, so the line before is repeated up to this address.
-    ``filled``: the last group is shorter and stands to the right, as xxd -e prints it.
-    """
-
-    number: int
-    address: str
+    number: int  # in the text
+    address: str  # as printed
     groups: tuple[str, ...]
-    shown: str
+    shown: str  # the characters
+    # a ``*`` is before it, so the previous line is repeated up to this address
     squeezed: bool = False
-    filled: bool = False
+    filled: bool = False  # the last group is shorter and right-aligned, as xxd -e prints it
 
 
 _H = "[0-9a-f]"
@@ -79,7 +67,7 @@ def _form(name: str, line: str, order: str, lean: str = "") -> Form:
     return Form(name, re.compile(line, re.IGNORECASE), order, lean)
 
 
-# A line that fits several forms has the first of them.
+# If a line fits several forms, the first one counts.
 FORMS = (
     _form("gdb x, QEMU xp, lldb", _PLACE + _WORDS, WORDS),
     _form("xxd -b", _BITS, BYTES),
@@ -92,8 +80,8 @@ FORMS = (
 BITS, COLON, OD, CHARS, BARE = (FORMS[number] for number in (1, 2, 3, 4, 6))
 BARE_LEAST = 16  # digits of the first line: a word of prose may have fewer, "add" or "facade"
 
-# How many bytes a group is, and its base, by the number of its digits; od and hexdump alone print
-# others than hexadecimal ones.
+# The bytes of a group and the base of its digits, by the number of digits. Only od and hexdump
+# print numbers that are not hexadecimal.
 SIZES = {2: (1, 16), 4: (2, 16), 8: (4, 16), 16: (8, 16)}
 OD_SIZES = SIZES | {3: (1, 8), 6: (2, 8), 11: (4, 8), 22: (8, 8), 5: (2, 10)}
 
@@ -101,7 +89,7 @@ OD_SIZES = SIZES | {3: (1, 8), 6: (2, 8), 11: (4, 8), 22: (8, 8), 5: (2, 10)}
 BEGINS = re.compile(rf"(?:0x)?{_H}+(?:[ :-]|$)", re.IGNORECASE)
 SQUEEZED = "*"
 NO_ACCESS = re.compile(rf"(?:{_H}+: )?(?:Cannot access memory|error: memory read).*", re.IGNORECASE)
-# A line that begins as a dump's lines do but has no form: a part of it is lost.
+# A line that begins like a line of a dump but has no form: a part of it is lost.
 BROKEN = re.compile(
     rf"(?:0x)?(?=\S*\d){_H}{{6,16}}(?::\s+(?:0x)?{_H}{{2}}.*|\s+(?:0x)?{_H}{{2,16}}(?:[^\w:].*)?)",
     re.IGNORECASE,
@@ -109,7 +97,7 @@ BROKEN = re.compile(
 
 
 def read_line(form: Form, number: int, line: str, squeezed: bool = False) -> DumpLine | None:
-    """Return a line of text as a line of the form; None if it is none."""
+    """Return a line of text as a line of the form, None if it is none."""
     match = form.line.fullmatch(line)
     if match is None:
         return None
@@ -126,7 +114,7 @@ def read_line(form: Form, number: int, line: str, squeezed: bool = False) -> Dum
     return made if _fits(form, made) else None
 
 
-# xxd -e puts a last group that is not whole to the right of its column.
+# xxd -e puts an incomplete last group to the right of its column.
 def _with_tail(made: DumpLine) -> DumpLine:
     width = len(made.groups[0])
     tail = re.match(rf"( +)({_H}+)(?=  |$)", made.shown, re.IGNORECASE)
@@ -136,7 +124,7 @@ def _with_tail(made: DumpLine) -> DumpLine:
     return made._replace(groups=groups, shown=made.shown[tail.end() :], filled=True)
 
 
-# What has more characters than the line has bytes is not the bytes' characters, but more groups.
+# If there are more characters than bytes, they are not characters but more groups.
 def _fits(form: Form, made: DumpLine) -> bool:
     if form is BITS:
         return len(made.shown.strip()) <= len(made.groups)
@@ -203,7 +191,7 @@ def in_memory_order(
     return both[told or BYTES]
 
 
-# Each line says so for itself; one whose characters are all dots may be either.
+# Each line decides for itself; one whose characters are all dots fits both orders.
 def _by_characters(
     made: Sequence[DumpLine], both: dict[str, tuple[bytes, ...]], source: str
 ) -> str:
@@ -239,7 +227,7 @@ def _by_area(both: dict[str, tuple[bytes, ...]]) -> str:
     return ""
 
 
-# Somewhere in the dump times add up to an entry time. One time alone does so in either order.
+# Somewhere in the dump, times add up to an entry time. A single time does so in either order.
 def _exact(data: bytes) -> int:
     last = min(len(data), LOOKED_AT) - SMALLEST
     return EXACT * any(
@@ -261,8 +249,8 @@ def _values(data: bytes) -> Iterator[Values]:
     return (values(layout, data) for layout in LAYOUTS.values() if len(data) >= layout.size)
 
 
-# Without an option xxd prints groups of two bytes after an address of eight digits. In words it
-# never prints groups of two.
+# Without an option xxd prints groups of two bytes after an address of eight digits. It never prints
+# words in groups of two bytes.
 def _as_xxd(made: Sequence[DumpLine]) -> bool:
     pairs = all(len(group) in (2, 4) for line in made for group in line.groups)
     return pairs and all(len(line.address) == 8 for line in made)

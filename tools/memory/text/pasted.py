@@ -1,7 +1,7 @@
-"""Read memory that people paste: find what a tool printed among prompts and prose.
+"""Read memory that people paste: find the output of a tool between prompts and prose.
 
-Law of this file: no line of a dump is read in part. It is understood whole, or refused with its
-number. What is no part of a dump is passed over.
+No line of a dump is read in part: it is understood completely, or refused with its number. Lines
+that do not belong to a dump are skipped.
 """
 
 import re
@@ -17,13 +17,13 @@ from runstate_abi.tools.memory.text import cleaned, forms
 from runstate_abi.tools.memory.text.forms import FORMS, DumpLine, Form
 from runstate_abi.tools.memory.text.printed import STRUCT, printed
 
-# Nobody pastes more text than this: the image that it was printed from should be given.
+# Nobody pastes more text than this: the image should be given instead.
 TEXT_MOST = 16 << 20
 HEAD = 1 << 15  # bytes that tell whether a file is text
 LINE_MOST = 1 << 14
 PREFIX_MOST = 80
 _GAP = re.compile(r"[ :]+")
-CHOSEN_BY = 400  # lines tell the form of all
+CHOSEN_BY = 400  # so many lines decide the form
 KNOWN = (
     "xxd (-b -e -g -i -p), hexdump, od, gdb x and p, lldb, crash rd and struct, WinDbg d, QEMU xp, "
     "print_hex_dump, plain hex, arrays, bytes literals"
@@ -34,14 +34,14 @@ SAME_MOST = 1 << 20  # bytes of two readings that are compared
 
 
 class Dump(NamedTuple):
-    """The form of a text, and what stands in front of each of its lines."""
+    """The form of a text, and the prefix of each of its lines."""
 
     form: Form
     prefix: str
 
 
 def is_text(data: memoryview) -> bool:
-    """Tell whether the data are text with a dump in it, not a raw image."""
+    """Are the data text with a dump in it, and not a raw image?"""
     head = bytes(data[:HEAD])
     if not cleaned.readable(head):
         return False
@@ -59,7 +59,7 @@ def _has_memory(data: bytes) -> bool:
 
 
 def is_prose(data: memoryview) -> bool:
-    """Tell whether a small file is all printable, as a paste always is and memory hardly ever."""
+    """Is a small file all printable, as pasted text always is and memory hardly ever?"""
     return (
         len(data) <= TEXT_MOST
         and cleaned.readable(bytes(data[:HEAD]))
@@ -107,7 +107,7 @@ def _of_values(found: Sequence[bytes], kind: str, source: str) -> Image:
     return Image(source, f"{kind} text", (Piece(0, len(found[0]), memoryview(found[0])),))
 
 
-# The form that most lines have; where several have as many, the first in the table.
+# The form that most lines have; of several with as many lines, the first in the table.
 def _dump(lines: Sequence[str]) -> Dump | None:
     count: Counter[Dump] = Counter()
     left = CHOSEN_BY
@@ -117,12 +117,8 @@ def _dump(lines: Sequence[str]) -> Dump | None:
         left -= bool(dumps)
         if not left:
             break
-    for dump in sorted(
-        count, key=lambda dump: (-count[dump], len(dump.prefix), FORMS.index(dump.form))
-    ):
-        if _meant(dump, lines):
-            return dump
-    return None
+    best = sorted(count, key=lambda one: (-count[one], len(one.prefix), FORMS.index(one.form)))
+    return next((dump for dump in best if _meant(dump, lines)), None)
 
 
 def _dumps(line: str) -> Iterator[Dump]:
@@ -143,7 +139,7 @@ def _dumps(line: str) -> Iterator[Dump]:
             return
 
 
-# The lines of some forms fit other forms too; all of them together tell.
+# The lines of some forms also fit other forms; all lines together decide.
 def _meant(dump: Dump, lines: Sequence[str]) -> bool:
     rows = [made for line in lines[:CHOSEN_BY] if (made := _row_of(dump, 0, line)) and made.groups]
     if not dump.form.addressed:
@@ -153,8 +149,8 @@ def _meant(dump: Dump, lines: Sequence[str]) -> bool:
         return bool(steps) and steps[0] == len(rows[0].groups)
     if dump.form is forms.OD:
         alike = all(len(made.address) == len(made.groups[0]) for made in rows)
-        spaced = any(
-            dump.prefix + made.address + "  " in line for made in rows[:1] for line in lines
+        spaced = (
+            any(dump.prefix + rows[0].address + "  " in line for line in lines) if rows else False
         )
         sizes = [sum(map(len, made.groups)) // 2 for made in rows]
         return not alike or spaced or (len(rows) > 1 and steps == sizes[:-1])
@@ -180,8 +176,8 @@ def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[DumpLine]:
             _no_row(dump, number, line, source)
 
 
-# A line between, before or behind the dump's: prose and commands are passed over, and what may be
-# a part of it, or another dump, is not.
+# A line between, before or after those of the dump. Prose and commands are skipped, but not what
+# may be a part of the dump, or of another one.
 def _no_row(dump: Dump, number: int, line: str, source: str) -> None:
     if forms.NO_ACCESS.fullmatch(line):
         return
@@ -191,7 +187,8 @@ def _no_row(dump: Dump, number: int, line: str, source: str) -> None:
         raise WitnessError(f"{source}: line {number} is no line of {dump.form.name}: {line[:40]!r}")
 
 
-# Without addresses, prose parts one reading from the next; so does a blank line between two areas.
+# Without addresses, prose separates one reading from the next, and a blank line separates two
+# areas.
 def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -> Image:
     runs: list[list[DumpLine]] = [[]]
     for number, line in enumerate(lines, 1):
@@ -220,8 +217,8 @@ def _size(run: Sequence[DumpLine]) -> int:
     return sum(len(group) for made in run for group in made.groups) // 2
 
 
-# The stretches of memory that the lines and their bytes are, in order. Dumps print addresses in
-# several bases; the right one is that in which each line begins where the line before it ends.
+# The pieces of memory in the lines, in order. Dumps print addresses in several bases. The right one
+# is the base in which each line begins where the line before it ends.
 def _pieces(lines: Sequence[tuple[DumpLine, bytes]], source: str) -> Iterator[Piece]:
     base = next((base for base in BASES if _continuous(lines, base)), BASES[0])
     start, held = 0, bytearray()
@@ -266,7 +263,7 @@ def _continuous(lines: Sequence[tuple[DumpLine, bytes]], base: int) -> bool:
     return True
 
 
-# -1 if the digits are no number of this base.
+# -1 if the digits are no number in this base.
 def _number_of(digits: str, base: int) -> int:
     try:
         return int(digits, base)
@@ -275,7 +272,7 @@ def _number_of(digits: str, base: int) -> int:
 
 
 # No two pieces may have different bytes for one address. In address order it is enough to compare
-# each piece with that which reaches farthest so far.
+# each piece with the one that reaches farthest so far.
 def _agree(found: Iterable[Piece], source: str) -> None:
     far: Piece | None = None
     for piece in sorted(found, key=lambda piece: piece.address):

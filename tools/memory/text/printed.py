@@ -1,6 +1,6 @@
 """Read memory that is printed as a struct (debuggers), an array (xxd -i) or a bytes literal.
 
-A struct's numbers come back as native has them, with zero padding.
+The numbers of a struct are returned as native has them, with zero padding.
 """
 
 import codecs
@@ -47,14 +47,14 @@ _TYPES = (
 
 
 class Printed(NamedTuple):
-    """The form of a text, and the bytes of each value found in it."""
+    """The form of a text, and the bytes of each value in it."""
 
     kind: str
     found: tuple[bytes, ...]
 
 
 def printed(text: str, source: str) -> Printed | None:
-    """Return the struct, the array or the literal that a text prints, None if it prints none."""
+    """Return the struct, the array or the literal in a text, None if there is none."""
     if len(text) > TEXT_MOST:
         return None
     for kind, read in ((STRUCT, _structs), (LITERAL, _literals), (ARRAY, _arrays)):
@@ -64,7 +64,7 @@ def printed(text: str, source: str) -> Printed | None:
     return None
 
 
-# Each state_entry_time begins a reading: its state is the last one before it, its times are behind.
+# Each state_entry_time begins a reading: its state is the last one before it, its times follow.
 def _structs(text: str, source: str) -> Iterator[bytes]:
     entries = list(_ENTRY.finditer(text))
     states = list(_STATE.finditer(text))
@@ -86,7 +86,7 @@ def _structs(text: str, source: str) -> Iterator[bytes]:
         yield packed(Values(first % (1 << 32), entry, tuple(rest), bytes(SHIFT)))
 
 
-# gdb pads with p/z, and writes octal with p/o; a zero in front of other digits is octal in C.
+# gdb pads with p/z, and prints octal with p/o. A leading zero means octal in C.
 def _number(text: str) -> int | None:
     match = _NUMBER.fullmatch(text)
     if match is None or len(match[1]) > 40:
@@ -116,7 +116,7 @@ def _large(held: bytearray) -> Iterator[bytes]:
         yield bytes(held)
 
 
-# Escapes make a string bytes; a string of digits alone is what bytes.hex() returned.
+# Escapes make a string bytes. A string of only digits is what bytes.hex() returned.
 def _unquoted(match: re.Match[str]) -> bytes | None:
     content = match[2] if match[2] is not None else match[3]
     if match[1] or re.search(r"\\(?:x[0-9a-f]{2}|[0-7]{1,3})", content, re.I):
@@ -167,7 +167,7 @@ def _array(listed: str, declared: str, source: str) -> Iterator[bytes]:
         raise WitnessError(f"{source}: an array of {len(values)} numbers: of how many bytes each?")
 
 
-# How many bytes a number has: by its leading zeros, else its type, else so that all make an area.
+# The bytes of a number: by its leading zeros, else its type, else so that all fill an area.
 def _size(values: list[int], digits: set[int], declared: str) -> int:
     if len(digits) == 1 and (width := digits.copy().pop()) in (2, 4, 8, 16):
         return width // 2

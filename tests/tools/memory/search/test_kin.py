@@ -7,7 +7,7 @@ import pytest
 from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.tools.memory.area import values
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.memory.search import finding, kin
+from runstate_abi.tools.memory.search import finding
 from runstate_abi.tools.memory.search.candidates import COPY, LIKELY, POSSIBLE, Candidate
 
 BORN = 886_137_219
@@ -25,7 +25,7 @@ def candidate(address, running=0, verdict=POSSIBLE):
 
 
 def gained(found):
-    return [item.weight for item in kin.together(found)]
+    return [item.weight for item in finding.together(found)]
 
 
 def test_two_records_of_one_vcpu_speak_for_each_other():
