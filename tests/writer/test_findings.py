@@ -130,7 +130,7 @@ def test_finding_6_without_the_khva_fix_a_move_in_the_page_writes_at_the_old_off
     code, place, vcpu
 ):
     window = Window()
-    play(window, reconciled(vcpu, Area("native", 0x300), moved(code, 0x100, 0x300)))
+    play(window, reconciled(vcpu, Area("native", 0x300), moved(code, 0x100, 0x300), False))
     written = [offset for offset in (0x100, 0x300) if any(window.read(offset, 48))]
     assert written == [place]
 
@@ -138,7 +138,7 @@ def test_finding_6_without_the_khva_fix_a_move_in_the_page_writes_at_the_old_off
 def test_finding_6_without_the_fix_33_bytes_land_beyond_the_page(vcpu):
     window, outside = Window(), set()
     caches = moved(PFNCACHE_6_1_BROKEN, 4081, 0x100)
-    for step in reconciled(vcpu, Area("native", 0x100), caches):
+    for step in reconciled(vcpu, Area("native", 0x100), caches, False):
         try:
             apply(window, step)
         except Overrun as overrun:
@@ -156,7 +156,7 @@ def test_finding_7_a_move_right_after_the_unlock_makes_the_thread_mark_the_wrong
         caches = Caches(code=code)
         assert register_two_pages(Area("native", 256), caches) == 0
         dirty = []
-        for step in update(vcpu, Area("native", 256), caches):
+        for step in update(vcpu, Area("native", 256), caches, False):
             if isinstance(step, Dirty):
                 dirty.append(step.gfn)
             if line(step) == "unlock gpc1 irqrestore":

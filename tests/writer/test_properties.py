@@ -121,12 +121,15 @@ def test_the_struct_ends_as_the_values_say(name, area, vcpu, fill):
 
 # What can be wrong with a cache or a lock before an update, or go wrong while it runs.
 def spoil(caches, what):
+    def changed():
+        caches.host.generation += 1
+
     {
         "nothing": lambda: None,
         "gpc1 stale": lambda: caches.invalidate(0),
         "gpc2 stale": lambda: caches.invalidate(PAGE_SIZE),
-        "memslots": caches.host.memslots_changed,
-        "no slot": lambda: (caches.host.memslots_changed(), setattr(caches.host, "slot_end", 0)),
+        "memslots": changed,
+        "no slot": lambda: (changed(), setattr(caches.host, "slot_end", 0)),
         "no page": lambda: (caches.invalidate(0), caches.host.pages.update({0: 0})),
         "no page 2": lambda: (caches.invalidate(PAGE_SIZE), caches.host.pages.update({1: 0})),
         "gpc1 contended": lambda: setattr(caches.gpc1, "contended", True),

@@ -33,13 +33,14 @@ def test_a_struct_that_a_file_lacks_could_not_be_asked_unless_that_is_allowed(bl
 
 def test_a_file_that_has_neither_struct_could_not_be_asked(tmp_path, capsys):
     path = tmp_path / "nothing.btf"
-    path.write_bytes(NO_TYPES)
+    path.write_bytes(NO_STRUCT)
     assert matrix.main(["--cc", "gcc -m64", str(path)]) == 3
     assert capsys.readouterr().out.count("not asked: struct ") == 2
 
 
-# A BTF header (magic, version 1, its own length), no type at all, and one empty name.
-NO_TYPES = b"\x9f\xeb\x01\x00" + b"".join(n.to_bytes(4, "little") for n in (24, 0, 0, 0, 1)) + b"\0"
+# A BTF header (magic, version 1, its own length), one integer, and an empty name.
+WORDS = (24, 0, 16, 16, 1, 0, 1 << 24, 4, 32)
+NO_STRUCT = b"\x9f\xeb\x01\x00" + b"".join(n.to_bytes(4, "little") for n in WORDS) + b"\0"
 
 
 @pytest.fixture

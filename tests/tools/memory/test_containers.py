@@ -125,7 +125,17 @@ def zstd(data):
     return pytest.importorskip("zstandard").ZstdCompressor().compress(data)
 
 
-WAYS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstd}
+def lz4(data):
+    return pytest.importorskip("lz4.frame").compress(data)
+
+
+WAYS = {
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+    "zstd": zstd,
+    "lz4": lz4,
+}
 
 
 @pytest.mark.parametrize("pack", list(WAYS.values()), ids=WAYS)
@@ -164,10 +174,9 @@ def test_what_inflates_without_end_stops_at_the_limit(pack, told, monkeypatch):
     assert most < 40 << 20
 
 
-@pytest.mark.parametrize("magic", [b"\x04\x22\x4d\x18", b"\x89LZO\0\r\n\x1a\n"])
-def test_a_compression_that_is_not_read_is_named(magic, told):
-    code, _, err = told("find", magic + PAGE)
-    assert (code, "compressed with lz" in err) == (3, True)
+def test_a_compression_that_is_not_read_is_named(told):
+    code, _, err = told("find", b"\x89LZO\0\r\n\x1a\n" + PAGE)
+    assert (code, "compressed with lzo" in err) == (3, True)
 
 
 def test_two_bytes_of_gzip_alone_begin_raw_memory(opened):
