@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import X86_64, Abi
 from runstate_abi.layouts.conditions import KVM_SIZES
-from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
+from runstate_abi.layouts.findings import Finding, NotChecked, unchecked, unreadable
 from runstate_abi.layouts.model import Layouts, WitnessError
 from runstate_abi.layouts.structs.mirrors import AS_CLAIMED, Mirrors
 from runstate_abi.layouts.structs.runstate import (
@@ -196,9 +196,9 @@ def _with_missing(
     settings: Settings,
 ) -> list[Finding]:
     found = {layout.name for finding in findings for layout in finding.found}
-    # A file that could not be asked may have more structs.
     asked = [finding for finding in findings if finding.abi]
-    if not asked:
+    # A file that could not be asked may have what is missing: that it could not is the one cause.
+    if not asked or any(map(unreadable, findings)):
         return findings
     expected = structs_expected(asked[-1].abi)
     wanted = settings.mirrors.structs or tuple((name, name) for name in expected)

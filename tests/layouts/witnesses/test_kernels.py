@@ -170,6 +170,20 @@ def test_one_cause_is_one_line(pair):
     assert exit_code([finding]) == 3
 
 
+def test_a_struct_that_cannot_be_read_is_not_called_missing(runstate_btf, tmp_path):
+    kernel = runstate_btf()
+    kernel.runstate()
+    module = runstate_btf(base=kernel)
+    module.runstate(COMPAT.name, 44, 2, 12)  # its entry time begins within its state
+    paths = tmp_path / "kernel.btf", tmp_path / "kvm.btf"
+    for path, btf in zip(paths, (kernel, module), strict=True):
+        path.write_bytes(btf.build())
+    findings = ask(*map(str, paths))
+    (why,) = [item.why for f in findings for item in f.not_checked]
+    assert "it overlaps the row before it" in why
+    assert exit_code(findings) == 3
+
+
 @pytest.fixture
 def distilled(runstate_btf, make_elf, tmp_path):
     """Write a kernel and a module that brings a distilled base: (kernel's struct, base's types)."""
