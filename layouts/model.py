@@ -21,7 +21,7 @@ class WitnessError(Exception):
 
 
 # Why a source is refused if it has something that a Layout cannot express.
-NOT_BUILT = "bitfields and unions are not to be built"
+NOT_BUILT = "bitfields and unions are not compared"
 
 # The kinds of a member, apart from its size. Enumerations, typedefs of integers, characters and
 # _Bool are integers. An integer in the other byte order is not, because it reads as another number.

@@ -122,7 +122,7 @@ def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> M
     return Measurement(Layouts("compiler", source, layouts), target, asserted, ())
 
 
-def compiled(unit: Unit, command: str) -> bytes | str:
+def compiled(unit: Unit, command: str, stage: Sequence[str] = ("-c",)) -> bytes | str:
     """Return the object's bytes, or the compiler's complaint as text.
 
     WitnessError if the compiler cannot be run or does not end.
@@ -150,7 +150,7 @@ def compiled(unit: Unit, command: str) -> bytes | str:
         output = os.path.join(folder, "probe.o")
         try:
             done = subprocess.run(
-                [*words, *options, "-c", source, "-o", output],
+                [*words, *options, *stage, source, "-o", output],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

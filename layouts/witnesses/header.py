@@ -53,6 +53,7 @@ typedef uint64_t uint64_aligned_t __attribute__((aligned(8)));
 typedef unsigned long xen_pfn_t, xen_ulong_t;
 #define __user
 #define __packed __attribute__((packed))
+#define QEMU_PACKED __attribute__((packed))
 #define __aligned(x) __attribute__((aligned(x)))
 #define DEFINE_XEN_GUEST_HANDLE(name) struct guest_handle_##name
 #define __DEFINE_XEN_GUEST_HANDLE(name, type) struct guest_handle_##name
@@ -128,6 +129,10 @@ def observe(
         for c_type in spellings(name):
             unit = supplied.unit(header, [Subject(c_type, claimed.name, members)])
             answer = compiled(unit, command)
+            if isinstance(answer, bytes) and (macro := _undefined(unit, command, c_type)):
+                supplied = _with_macro(header, command, macro, supplied)
+                unit = supplied.unit(header, unit.subjects)
+                answer = compiled(unit, command)
             if isinstance(answer, str):
                 # The struct without its members, and our own struct, which must pass.
                 subjects = tuple(subject._replace(members=()) for subject in unit.subjects)
@@ -141,6 +146,50 @@ def observe(
             seen = _with_others(measured(unit, command, answer, abi), unit, command)
             return seen._replace(note=supplied.note)
     raise WitnessError(f"{header}: {command} finds no {' and no '.join(spellings(name))} in it")
+
+
+# `struct x { ... } __packed;` declares a variable where __packed is no macro, and without a word.
+# Returns what stands there, if it reads like a macro.
+def _undefined(unit: Unit, command: str, c_type: str) -> str:
+    text = compiled(unit, command, ("-E", "-P"))
+    tag = c_type.removeprefix("struct ").removeprefix("class ").rpartition("::")[2]
+    if isinstance(text, str):
+        return ""
+    source = text.decode(errors="replace")
+    for found in re.finditer(
+        rf"\b(typedef\s+)?(?:struct|class)\s[^;{{}}]*\b{re.escape(tag)}\b[^;{{}}]*{{", source
+    ):
+        after = _ATTRIBUTES.sub("", source[_closed(source, found.end()) :]).lstrip()
+        name = re.match(r"[A-Za-z_]\w*", after)
+        if name and not found[1] and _LIKE_A_MACRO.search(name[0]):
+            return name[0]
+    return ""
+
+
+_ATTRIBUTES = re.compile(r"^(\s*__attribute__\s*\(\(.*?\)\))+", re.DOTALL)
+_LIKE_A_MACRO = re.compile(r"^__|^[A-Z0-9_]+$|(?i:pack|align|attr)")
+
+
+# Behind the brace that closes a body, or the end.
+def _closed(text: str, at: int) -> int:
+    depth = 1
+    for brace in re.finditer("[{}]", text[at:]):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return at + brace.end()
+    return len(text)
+
+
+def _with_macro(header: str, command: str, macro: str, before: Supplied) -> Supplied:
+    said, text = PRELUDES[-1]
+    if before.said != said and f"#define {macro} " in text:
+        supplied = Supplied(said, text)
+        if isinstance(compiled(supplied.unit(header), command), bytes):
+            return supplied
+    raise WitnessError(
+        f"{header}: {macro} is behind the struct, and no macro here: include the header that has "
+        f"it, or define it: --cc '{command} \"-D{macro}=__attribute__((packed))\"'"
+    )
 
 
 # The first of PRELUDES with which the header compiles, and the headers that it does without.

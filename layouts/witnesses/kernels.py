@@ -309,9 +309,11 @@ def _why_missing(
     if name not in RUNSTATE_STRUCTS:
         return where.removesuffix(":")
     if name == NATIVE.name:
-        return f"{where} a kernel built without CONFIG_XEN does not have it"
+        return (
+            f"{where} a kernel built without CONFIG_XEN does not have it (another name: --struct)"
+        )
     if modules:
-        return f"{where} is this a module built without CONFIG_KVM_XEN?"
+        return f"{where} is this a module built without CONFIG_KVM_XEN? (--allow-missing {name})"
     return (
         f"{where} KVM declares it in arch/x86/kvm/xen.h, so it is in kvm.ko "
         "when KVM is a module; give kvm.ko too"

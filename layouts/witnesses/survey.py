@@ -44,21 +44,26 @@ def holding(
 ) -> Finding:
     """Compare every definition of a witness with the claim of its name."""
     found = tuple(layout for layout in seen.found if layout.name in claims)
-    claims = {name: mirrors.claimed(layout) for name, layout in claims.items()}
+    given, claims = claims, {name: mirrors.claimed(one) for name, one in claims.items()}
     names = dict(mirrors.members)
     results = [compare(claims[layout.name], layout, seen.source) for layout in found]
     every = [difference for result in results for difference in result.differences]
     differences = tuple(d for d in every if d.kind != SIGN)
     contradicting = {d.struct for d in differences}
+    sized = {(d.struct, d.member) for d in differences if d.kind == "element-size-mismatch"}
     signs = {name for member in mirrors.signs for name in names.get(member, (member,))}
     notes = [_other_abi(layout) for layout in found if layout.name in contradicting]
     notes += [note for layout in found for note in _in_padding(claims[layout.name], layout)]
     notes += [
         f"struct {d.struct}: {d.member} is {d.seen} here and {d.spec} in the claim: equal by bytes"
         for d in every
-        if d.kind == SIGN and d.member not in signs
+        if d.kind == SIGN and d.member not in signs and (d.struct, d.member) not in sized
     ]
-    notes += [_by_other_names(claims[layout.name], layout) for layout in found]
+    notes += [
+        _by_other_names(given[layout.name], layout)
+        for layout in found
+        if layout.name in contradicting
+    ]
     return Finding(
         witness,
         seen.source,

@@ -6,6 +6,7 @@ name.
 """
 
 import mmap
+import os
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -34,6 +35,9 @@ BOOT_SECTOR        = 512
 ZBOOT_MAGIC        = 0x04, b"zimg"
 ZBOOT_PAYLOAD      = 0x08
 # fmt: on
+
+
+_SOURCES = dict.fromkeys((".h", ".hpp", ".c"), " (a header? --header)") | {".rs": " (--rust?)"}
 
 
 class RawImage(NamedTuple):
@@ -129,7 +133,7 @@ def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
         return _from_pe(path, data, compressed)
     raise WitnessError(
         f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with "
-        f"{ascii(bytes(data[:4]))[1:]}"
+        f"{ascii(bytes(data[:4]))[1:]}{_SOURCES.get(os.path.splitext(path)[1], '')}"
     )
 
 

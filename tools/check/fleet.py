@@ -192,7 +192,10 @@ def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
         inside = [path]
         if os.path.isdir(path):
             every = (os.path.join(place, name) for place, _, n in os.walk(path) for name in n)
-            inside = _once(sorted(file for file in every if _is_candidate(file)))
+            names = sorted(every)
+            inside = _once([file for file in names if _is_candidate(file)])
+            lost = [f for f in names if packages.wanted(f) and not os.path.exists(f)]
+            complaints += [(f"{file}: a link to a file that is not there", file) for file in lost]
         if not inside:
             complaints.append((f"{path}: no kernel, kvm.ko, package or tarball in it", path))
         files |= dict.fromkeys(inside)

@@ -213,10 +213,12 @@ def _cpp_expression(name: str, promise: Promise) -> str:
         return f"{'sizeof' if promise.kind == 'size' else 'alignof'}({name})"
     member = f"{name}::{promise.member.name}"
     element = f"{member}[0]" if promise.member.count > 1 else member
+    # decltype() of an element is a reference, and a scoped enumeration has no unary +.
+    of = f"decltype(+{element})" if promise.member.count > 1 else f"decltype({member})"
     return {
         "offset": f"offsetof({name}, {promise.member.name})",
         "member-size": f"sizeof({member})",
         "element-size": f"sizeof({element})",
         # No <type_traits>: a kernel does not have it.
-        "signed": f"(static_cast<decltype(+{element})>(-1) < 1)",
+        "signed": f"(static_cast<{of}>(-1) < static_cast<{of}>(1))",
     }[promise.kind]

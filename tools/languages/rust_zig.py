@@ -31,7 +31,7 @@ def rust(reader: bool = False) -> Iterator[str]:
     yield f"pub const XEN_RUNSTATE_UPDATE: u64 = {XEN_RUNSTATE_UPDATE:#x};"
     for runstate in RUNSTATES:
         yield f"/// {sentence(runstate.meaning)}"
-        yield f"pub const {runstate.constant.upper()}: u32 = {runstate.value};"
+        yield f"pub const {runstate.constant.upper()}: i32 = {runstate.value};"
     for guest in GUESTS:
         yield ""
         yield from _rust_struct(guest)
@@ -50,7 +50,16 @@ def rust_mirrored(mirrors: Iterable[Mirror]) -> Iterator[str]:
 
 def _rust_assertions(mirrors: Iterable[Mirror]) -> Iterator[str]:
     for mirror in mirrors:
-        yield from ("", "const _: () = {", "    use core::mem::{align_of, offset_of, size_of};")
+        mirror = mirror._replace(type_name=mirror.type_name.removeprefix("struct "))
+        yield from ("", "const _: () = {", "    #[allow(unused_imports)]")
+        yield "    use core::mem::{align_of, offset_of, size_of};"
+        yield "    const fn member<T, F>(_: fn(*const T) -> *const F) -> usize { size_of::<F>() }"
+        yield "    #[allow(dead_code)]"
+        yield "    const fn element<T, F, const N: usize>("
+        yield "        _: fn(*const T) -> *const [F; N],"
+        yield "    ) -> usize {"
+        yield "        size_of::<F>()"
+        yield "    }"
         for promise in promises(mirror.layout, mirror.type_name):
             yield from _rust_assertion(mirror.type_name, promise)
         yield "};"
@@ -81,12 +90,17 @@ def _scalar(scalar: Scalar) -> str:
     return f"{'i' if scalar.signed else 'u'}{scalar.size * 8}"
 
 
-# The size of a member follows from its type, which is printed here; its offset does not.
+# What of a member is measured: where it is, its size, and that of an element. Its sign is not: in
+# Rust that would take its type, which may be an enum or atomic.
 def _rust_assertion(name: str, promise: Promise) -> Iterator[str]:
+    own = promise.member.name if promise.member else ""
+    field = f"|x: *const {name}| unsafe {{ core::ptr::addr_of!((*x).{own}) }}"
     measured = {
+        "member-size": f"member({field})",
+        "element-size": f"element({field})",
         "size": f"size_of::<{name}>()",
         "alignment": f"align_of::<{name}>()",
-        "offset": f"offset_of!({name}, {promise.member.name if promise.member else ''})",
+        "offset": f"offset_of!({name}, {own})",
     }.get(promise.kind)
     if measured:
         yield f'    assert!({measured} == {promise.number}, "{promise.sentence}");'

@@ -58,6 +58,41 @@ def test_a_header_is_read_alone_and_that_is_said(tmp_path, command, lacks):
     assert [note in said for said in how] == ([True] if note else [])
 
 
+# `struct x { ... } __packed;` compiles where __packed is no macro: as a variable of that name.
+# fmt: off
+BEHIND = {
+    "__packed":                   (True, None),
+    "QEMU_PACKED":                (True, None),
+    "__attribute__((packed))":    (True, None),
+    "the_area":                   (False, None),
+    "":                           (False, None),
+    "__packed_here":              (None, "__packed_here is behind the struct, and no macro here"),
+    "PACKED":                     (None, 'it: --cc \'gcc "-DPACKED=__attribute__((packed))"\''),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("word", BEHIND)
+@pytest.mark.parametrize("before", ["#include <stdint.h>", "#include <linux/types.h>"])
+def test_a_macro_behind_the_struct_is_never_a_variable(tmp_path, word, before):
+    packed, message = BEHIND[word]
+    text = INFO.format("uint64_t" if "stdint" in before else "__u64", f" {word}")
+    if message:
+        with pytest.raises(WitnessError) as refusal:
+            measured(tmp_path, f"{before}\n{text}")
+        assert message in str(refusal.value)
+    else:
+        finding = measured(tmp_path, f"{before}\n{text}")
+        assert [layout.size for layout in finding.found] == [44 if packed else 48]
+
+
+def test_a_macro_that_is_defined_is_none_of_ours(tmp_path):
+    text = "#define PACKED __attribute__((packed))\n" + U64 + INFO.format("u64", " PACKED")
+    finding = measured(tmp_path, text)
+    assert [layout.size for layout in finding.found] == [44]
+    assert not any("read with" in note for note in finding.notes)
+
+
 # What nobody can supply: the first thing that is still wrong is told.
 LACKING = {
     "a header": ('#include "mine.h"\n' + INFO.format("u64", ""), "mine.h"),
@@ -154,6 +189,22 @@ def test_a_struct_is_named_as_c_names_it(tmp_path, name):
     text = f"{U64}typedef struct info {{ {BODY} }} info_t;\nstruct o {{ struct info i; }};\n"
     for spelled in (f"{name}=native", f"{name}=vcpu_runstate_info"):
         assert measured(tmp_path, text, "gcc", mirrors([spelled], [], [])).differences == ()
+
+
+def test_with_wrong_names_the_right_ones_are_named(tmp_path):
+    text = f"{U64}struct info {{ int state; u64 state_entry_time; {TIMES} }};"
+    swapped = ["time=runnable,running,blocked,offline"]
+    finding = measured(tmp_path, text, "gcc", mirrors(["info=native"], swapped, []))
+    assert {d.member for d in finding.differences} == {"running", "runnable"}
+    (note,) = [note for note in finding.notes if "only names" in note]
+    assert note.endswith(f"only names differ: --member {BY_NAME}")
+
+
+def test_a_sign_beside_another_size_is_not_called_equal(tmp_path):
+    text = f"{U64}struct info {{ unsigned char state; u64 state_entry_time, time[4]; }};"
+    finding = measured(tmp_path, text, "gcc", mirrors(["info=native"], [], []))
+    assert "element-size-mismatch" in {d.kind for d in finding.differences}
+    assert not [note for note in finding.notes if "equal by bytes" in note]
 
 
 def test_a_sign_is_noted_and_can_be_allowed(tmp_path):

@@ -50,7 +50,6 @@ def test_only_what_can_be_a_kernel_is_asked(folder):
     # What a link leads to is asked once, wherever it is.
     for name in ("linux.deb", "the-same.deb"):
         os.symlink("../elsewhere/linux.deb", os.path.join(root, name))
-    os.symlink("nowhere", os.path.join(root, "vmlinuz.old"))
     os.mkfifo(os.path.join(root, "pipe"))
     assert [u for unit in grouped(root) for u in unit] == [
         "anything",
@@ -59,6 +58,14 @@ def test_only_what_can_be_a_kernel_is_asked(folder):
         "vmlinux",
         "vmlinuz-6.12",
     ]
+
+
+def test_a_link_to_nothing_is_a_complaint(folder):
+    root = folder({"vmlinuz-6.12": BZIMAGE})
+    os.symlink("nowhere", os.path.join(root, "vmlinuz.old"))
+    _, complaints = units([root])
+    path = os.path.join(root, "vmlinuz.old")
+    assert complaints == [(f"{path}: a link to a file that is not there", path)]
 
 
 def test_a_version_brings_a_kernel_and_its_module_together(folder):

@@ -141,7 +141,7 @@ MIRRORS = {
     ),
     "an anonymous union": (
         mirror(("state", I32), ("u", Entry), TIMES, _anonymous_=("u",)),
-        "class Mine: u is an anonymous union; bitfields and unions are not to be built",
+        "class Mine: u is an anonymous union; bitfields and unions are not compared",
     ),
     "a union": (Entry, "class Entry: a union"),
     "no fields": (type("Mine", (ctypes.Structure,), {}), "class Mine: it has no _fields_"),
