@@ -109,12 +109,17 @@ EQUIVALENT = {
     " (-1,) * len(problem.memory), (-1, -1)) -> start = State(0, 0, problem.memory, 0,"
     " (-1,) * len(problem.memory), (-1, -2))":
         "no value is negative: -2 says as well that the byte was not loaded yet",
+    "writer/racing/projection.py: seen.add(key) -> pass":
+        "a question that was asked is asked again: the answer is the same",
     "writer/race.py: columns = in_order(columns, len(columns[0])) or columns"
     " -> columns = in_order(columns, len(columns[-1])) or columns":
         "all columns have one value for each version",
     "writer/racing/patterns.py: coarser = islice(_coarser(columns, entry_times), 1 + also_differ)"
     " -> coarser = islice(_coarser(columns, entry_times), 2 + also_differ)":
         "the islice only ends the count as soon as it is too large",
+    "writer/racing/patterns.py: coarser = islice(_coarser(columns, entry_times), 1 + also_differ)"
+    " -> coarser = islice(_coarser(columns, entry_times), 1 - also_differ)":
+        "more patterns are asked, which differ in more bytes: `race --all` prints the same, later",
 }  # fmt: skip
 
 CPU_MOST = 400  # s of a processor; the slowest of these lists takes 110
