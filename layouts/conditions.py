@@ -40,7 +40,8 @@ class Condition(NamedTuple):
     sentence: str
 
 
-# arch/x86/kvm/xen.c, kvm_xen_update_runstate_guest(), in the order of the source since v6.2.
+# arch/x86/kvm/xen.c, kvm_xen_update_runstate_guest(), in the order of the source since v6.2. The text of
+# A13 and A14 is 6.1's: 6.12 has sizeof(uint64_t) there.
 # fmt: off
 CONDITIONS = (
     Condition("A1",  "offsetof(struct vcpu_runstate_info, state) != 0", 1, False, "state is the first member of the native struct"),

@@ -11,7 +11,6 @@ from runstate_abi.layouts.structs.runstate import (
     NATIVE,
     RUNSTATES,
     XEN_RUNSTATE_UPDATE,
-    structs_expected,
     update_byte,
 )
 from runstate_abi.tools.languages import c
@@ -125,10 +124,8 @@ def abi_table() -> Table:
     for abi in ABIS:
         claim = CLAIMS[abi.name].native
         word = next(guest.word for guest in GUESTS if guest.layout.rows == claim.rows)
-        compat = "yes" if COMPAT.name in structs_expected(abi.name) else "no"
-        rows.append((abi.name, word, str(claim.size), str(claim.alignment), compat, abi.why))
-    compat_form = "hypervisor has a compat form"
-    header = ("ABI", "layout", "size", "alignment", compat_form, "what decides it")
+        rows.append((abi.name, word, str(claim.size), str(claim.alignment), abi.why))
+    header = ("ABI", "layout", "size", "alignment", "what decides it")
     caption = "What `struct vcpu_runstate_info` is on each ABI; sizes and alignments in bytes"
     return Table(caption, header, tuple(rows), frozenset({2, 3}))
 
