@@ -132,6 +132,7 @@ class Judged:
     layouts: Layouts
     differences: tuple[Difference, ...]
     compared: int
+    types_path: str  # the file that was given for its types, if any
 
     @property
     def source(self) -> str:
@@ -166,6 +167,7 @@ def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judg
         seen,
         tuple(difference for one in held for difference in one.differences),
         sum(one.compared for one in held),
+        btf_path,
     )
 
 
