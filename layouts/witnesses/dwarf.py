@@ -165,8 +165,8 @@ def read(
 ) -> "drgn.Program":
     """Give the file to drgn (WitnessError: no drgn, or nothing that it can read).
 
-    For the lines of addresses drgn is told the file's range in ``memory``, and of a relocatable
-    file the address of each of its ``sections``.
+    For the lines of code drgn is told the file's range in ``memory``, and of a relocatable file the
+    address of each of its ``sections``.
     """
     try:
         import drgn
@@ -176,14 +176,15 @@ def read(
     program = drgn.Program()
     # Program.load_debug_info() silently skips a file without a build-id; a module that is forced to
     # use the file does not.
-    if sections and memory:
-        module = program.relocatable_module(source.path, memory[0], create=True)
-        module.section_addresses.update(sections)
-    else:
-        module = program.extra_module(source.path, create=True)
+    module: drgn.Module
     try:
         if memory:
+            # Also of a linked file: any other module would be moved to where the range begins.
+            module = program.relocatable_module(source.path, memory[0], create=True)
+            module.section_addresses.update(sections)
             module.address_range = memory
+        else:
+            module = program.extra_module(source.path, create=True)
         with _log_of_drgn(log), _file(source) as file:
             module.try_file(source.path, fd=os.dup(file.fileno()), force=True)
     except Exception as error:

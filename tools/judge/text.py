@@ -31,8 +31,8 @@ def lines(seen: "Verdict") -> Iterator[str]:
     for one in _broken(seen):
         yield from _explained(one, seen)
         yield ""
-    if seen.lines.hint:
-        yield f"lines: {seen.lines.hint}"
+    if seen.hint:
+        yield f"lines: {seen.hint}"
     prints = seen.tally.prints._asdict().items()
     yield "  ".join(f"{name} {digest}" for name, digest in prints)
     yield _verdict(seen)
@@ -110,8 +110,8 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
 def _explained(one: Broken, verdict: "Verdict") -> Iterator[str]:
     seen = verdict.shown[one.rule]
     yield f"{one.rule}: {one.request}: {one.violation.why}"
-    for number, code in enumerate(verdict.code(one.rule)):
-        yield f"  {'from' if number else 'at'} {code} in {code.function}"
+    for number, at in enumerate(verdict.code(one.rule)):
+        yield f"  {'from' if number else 'at'} {at} in {at.function}"
     steps = seen.steps()
     texts = [line(step) for step in steps]
     width = max(map(len, texts), default=0)

@@ -273,6 +273,13 @@ class Verdict:
         return self.lines.of(self.shown[rule].chains[one.violation.at])
 
     @property
+    def hint(self) -> str:
+        """Why the line of a broken rule is not known, "" if each is."""
+        if self.lines.hint or all(self.code(rule) for rule in self.shown):
+            return self.lines.hint
+        return "the debug info has none for some of these instructions"
+
+    @property
     def untested(self) -> tuple[tuple[str, str], ...]:
         """(rule, reason) of each rule that none of the updates could have broken."""
         passed_over = {name for name, _ in self.passed_over}
@@ -317,7 +324,7 @@ def verdict(
     if not found.asked:
         raise WitnessError(f"{kernel.path}: cannot judge: it takes none of these requests")
     shown = {rule: writer.run(one.request, places=True) for rule, one in found.broken.items()}
-    where = lines.opened(kernel) if shown else Lines(None)
+    where = lines.opened(kernel.file, kernel.path, kernel.types_path) if shown else Lines(None)
     return Verdict(kernel, found, not_judged(RECORDS, profile), shown, where)
 
 
@@ -336,7 +343,7 @@ def findings(seen: Verdict) -> Iterator[Finding]:
     notes = (
         f"profile {judged.profile.name}",
         f"{counted(total, 'update')}; fingerprints: {prints}",
-        *((f"lines: {seen.lines.hint}",) if seen.lines.hint else ()),
+        *((f"lines: {seen.hint}",) if seen.hint else ()),
     )
     whole = Finding(WITNESS, judged.source, X86_64.name, path=judged.path, notes=notes)
     yield whole._replace(

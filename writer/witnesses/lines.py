@@ -15,7 +15,6 @@ from runstate_abi.layouts.witnesses import dwarf, elf
 from runstate_abi.layouts.witnesses.elf import Elf
 from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.writer.witnesses.object_file import BASE, LOADED_MAX, SHF_EXECINSTR, ObjectFile
-from runstate_abi.writer.witnesses.shipped import Judged
 
 if TYPE_CHECKING:
     import drgn
@@ -41,31 +40,35 @@ class Lines:
     def _at(self, address: int) -> Iterator[CodeLine]:
         try:
             found = self.program.source_location(address) if self.program else ()
-        except LookupError:
+        except Exception:
+            # drgn has many exceptions, for an address without a line and for damaged DWARF.
             return
         for one in found:
             if one.line:
                 yield CodeLine(_from_here(one.filename), one.line, one.name())
 
 
-def opened(judged: Judged) -> Lines:
-    """Find and open the debug info of a judged file."""
+def opened(file: ObjectFile, path: str, types_path: str) -> Lines:
+    """Find and open the debug info of a judged file; ``types_path`` is where its types are."""
     hint = HINT
-    with unpacked(judged.path, judged.types_path) as (binary, types):
-        for path in dict.fromkeys(filter(None, (binary, types, *_beside(judged, binary)))):
+    with unpacked(path, types_path) as (binary, types):
+        for one in dict.fromkeys(filter(None, (binary, types, *_beside(file.file, binary)))):
             try:
-                source = dwarf.opened(path)
-                if source and (path == binary or _same_code(judged.file, source.file)):
-                    return Lines(dwarf.read(source, *_placed(judged.file)))
+                source = dwarf.opened(one)
+                if source and (one == binary or _same_code(file.file, source.file)):
+                    return Lines(dwarf.read(source, *_placed(file)))
             except WitnessError as error:
                 hint = str(error)
     return Lines(None, hint)
 
 
 # Where a debugger looks for separate debug info: by the name in the file, and by the build-id.
-def _beside(judged: Judged, binary: str) -> Iterator[str]:
-    folder, build_id = os.path.dirname(os.path.abspath(binary)), judged.build_id
-    link = bytes(elf.section_bytes(judged.file.file, ".gnu_debuglink")).partition(b"\0")[0]
+def _beside(file: Elf, binary: str) -> Iterator[str]:
+    folder, build_id = os.path.dirname(os.path.abspath(binary)), elf.build_id(file)
+    try:
+        link = bytes(file.section(".gnu_debuglink") or b"").partition(b"\0")[0]
+    except WitnessError:
+        link = b""
     for name in filter(None, (os.path.basename(os.fsdecode(link)), f"{binary}.debug")):
         for place in (folder, f"{folder}/.debug", DEBUG_FOLDER + folder):
             yield os.path.join(place, os.path.basename(name))
@@ -74,16 +77,15 @@ def _beside(judged: Judged, binary: str) -> Iterator[str]:
 
 
 # By their build-ids; without them, by the sizes of their sections of code.
-def _same_code(file: ObjectFile, other: Elf) -> bool:
-    theirs = elf.build_id(other) if any(s.size for s in other.sections) else None
-    ours = elf.build_id(file.file)
+def _same_code(file: Elf, other: Elf) -> bool:
+    ours, theirs = elf.build_id(file), elf.build_id(other)
     if ours and theirs:
         return ours == theirs
     sizes = [
         [(s.size, s.alignment) for s in one.sections if s.flags & SHF_EXECINSTR]
-        for one in (file.file, other)
+        for one in (file, other)
     ]
-    return file.file.type == other.type and sizes[0] == sizes[1]
+    return file.type == other.type and sizes[0] == sizes[1]
 
 
 # Where the file is in memory, and each section of a relocatable one, if its name is unique.
