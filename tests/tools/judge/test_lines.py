@@ -10,6 +10,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "data" / "judge" / "writer.c"
 WRITER = "kvm_xen_update_runstate_guest"
+# In one page, in two, and with a cache to be refreshed.
+CASES = [f"--case={case}" for case in ("native@0x0,flag", "native@0xff1,flag", "native@0x0,stale1")]
 
 pytest.importorskip("drgn")
 
@@ -70,7 +72,7 @@ def stripped(c_object):
 
 def code(judge, *argv):
     """Each broken rule's lines: [(file, line, function), ...]."""
-    _, out, _ = judge("--quick", *map(str, argv), "--json")
+    _, out, _ = judge(*CASES, *map(str, argv), "--json")
     found = [d for one in json.loads(out)["witnesses"] for d in one["differences"]]
     return {d["member"]: [tuple(line.values()) for line in d["code"]] for d in found}
 
@@ -106,7 +108,7 @@ def test_functions_in_sections_of_their_own_are_told_apart(judge, c_object):
 
 def test_the_text_has_the_line_in_the_row_and_the_callers_below(judge, c_object, monkeypatch):
     monkeypatch.chdir(SOURCE.parent.parent)
-    _, out, _ = judge("--quick", str(c_object("writer.o", "BODY_WITHOUT_FLAG")))
+    _, out, _ = judge(*CASES, str(c_object("writer.o", "BODY_WITHOUT_FLAG")))
     lines = [line_of(text) for text in BUGS[0][2]]
     (row,) = [line for line in out.splitlines() if line.startswith("BROKEN")]
     assert row.endswith(f", at judge/writer.c:{lines[0]}")
@@ -119,18 +121,18 @@ def test_the_text_has_the_line_in_the_row_and_the_callers_below(judge, c_object,
 
 def test_without_debug_info_one_line_says_what_would_give_the_lines(judge, stripped):
     path, _ = stripped
-    code_, out, _ = judge("--quick", str(path))
+    code_, out, _ = judge(*CASES, str(path))
     assert code_ == 1
     hint = "lines: build with -g, or give the .debug file with --btf"
     assert out.splitlines().count(hint) == 1
     assert "writer.c" not in out
     assert re.search(rf"> store p1\+8 8 \w+ +{WRITER}\+0x\w+$", out, re.MULTILINE)
-    _, out, _ = judge("--quick", str(path), "--json")
+    _, out, _ = judge(*CASES, str(path), "--json")
     assert hint in json.loads(out)["witnesses"][0]["notes"]
 
 
 def test_a_right_writer_needs_no_lines(judge, c_writer):
-    assert "lines:" not in judge("--quick", c_writer())[1]
+    assert "lines:" not in judge(*CASES, c_writer())[1]
 
 
 def test_debug_info_in_another_file_gives_the_lines(judge, stripped):
@@ -149,6 +151,19 @@ def test_debug_info_in_another_file_gives_the_lines(judge, stripped):
     linked = shutil.copy(debug, path.parent / ".debug" / "linked.debug")
     subprocess.run(["objcopy", f"--add-gnu-debuglink={linked}", path], check=True)
     assert found() == lines
+
+
+def test_a_modules_debug_file_gives_lines_and_types(judge, stripped, c_object):
+    _, debug = stripped
+    kernel = c_object("vmlinux.o", flags=("-O0",))
+    subprocess.run(["pahole", "-J", kernel], check=True)
+    subprocess.run(["objcopy", "--remove-section=.BTF", debug], check=True)
+    whole = c_object("kvm.ko", "BODY_WITHOUT_FLAG")
+    subprocess.run(["pahole", "-J", "--btf_base", kernel, whole], check=True)
+    subprocess.run(["objcopy", "--strip-debug", "--keep-section=.BTF", whole], check=True)
+    assert code(judge, whole, "--btf", kernel)["window"] == []
+    found = code(judge, whole, "--btf", debug)["window"]
+    assert [line for _, line, _ in found] == [line_of(text) for text in BUGS[0][2]]
 
 
 def test_the_debug_info_of_other_code_gives_no_lines(judge, stripped, c_object):
@@ -174,21 +189,19 @@ def test_a_linked_file_has_lines_too(judge, c_object, tmp_path):
 
 
 def test_the_formats_for_code_review_point_to_the_line(judge, c_object, monkeypatch):
-    monkeypatch.chdir(SOURCE.parent)
     path = str(c_object("writer.o", "BODY_WITHOUT_FLAG"))
     line, *callers = [line_of(text) for text in BUGS[0][2]]
-    # The folder is above, so the file is named as the compiler was told.
     monkeypatch.chdir(SOURCE.parent.parent)
 
-    _, out, _ = judge("--quick", path, "--format", "github")
+    _, out, _ = judge(*CASES, path, "--format", "github")
     (alert,) = [row for row in out.splitlines() if row.startswith("::error")]
     title = "runstate judge%3A rule window is broken"
     assert alert.startswith(f"::error file=judge/writer.c,line={line},title={title}::")
 
-    (issue,) = json.loads(judge("--quick", path, "--format", "gitlab")[1])
+    (issue,) = json.loads(judge(*CASES, path, "--format", "gitlab")[1])
     assert issue["location"] == {"path": "judge/writer.c", "lines": {"begin": line}}
 
-    (result,) = json.loads(judge("--quick", path, "--format", "sarif")[1])["runs"][0]["results"]
+    (result,) = json.loads(judge(*CASES, path, "--format", "sarif")[1])["runs"][0]["results"]
 
     def place(one):
         physical = one["physicalLocation"]
