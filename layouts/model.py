@@ -226,6 +226,17 @@ def facts(layout: Layout) -> Iterator[Fact]:
         yield Fact("signedness", row.name, row.type.signed if kind == INTEGER else kind)
 
 
+class CodeLine(NamedTuple):
+    """A line of source code; ``function`` is the function or inlined function it is in."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
 class Difference(NamedTuple):
     """A claim and a witness disagree. ``str()`` is one line that grep finds."""
 
@@ -236,6 +247,7 @@ class Difference(NamedTuple):
     spec: str
     seen: str
     source: str
+    code: tuple[CodeLine, ...] = ()  # the instruction's line, then its callers', if known
 
     @property
     def subject(self) -> str:
@@ -244,7 +256,8 @@ class Difference(NamedTuple):
         return f"{self.kind} {place} [{self.abi}]"
 
     def __str__(self) -> str:
-        return f"{self.subject} spec={self.spec} seen={self.seen} ({self.source})"
+        line = f", at {self.code[0]}" if self.code else ""
+        return f"{self.subject} spec={self.spec} seen={self.seen}{line} ({self.source})"
 
 
 class Comparison(NamedTuple):

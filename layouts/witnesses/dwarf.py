@@ -7,8 +7,9 @@ the file to drgn, an extra, which judge asks about functions.
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts import model
@@ -157,8 +158,16 @@ def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:
             yield _layout(entries, seen, name, abi)
 
 
-def read(source: Source) -> "drgn.Program":
-    """Give the file to drgn (WitnessError: no drgn, or nothing that it can read)."""
+def read(
+    source: Source,
+    memory: tuple[int, int] | None = None,
+    sections: Mapping[str, int] = MappingProxyType({}),
+) -> "drgn.Program":
+    """Give the file to drgn (WitnessError: no drgn, or nothing that it can read).
+
+    For the lines of code drgn is told the file's range in ``memory``, and of a relocatable file the
+    address of each of its ``sections``.
+    """
     try:
         import drgn
     except ImportError:
@@ -167,8 +176,15 @@ def read(source: Source) -> "drgn.Program":
     program = drgn.Program()
     # Program.load_debug_info() silently skips a file without a build-id; a module that is forced to
     # use the file does not.
-    module = program.extra_module(source.path, create=True)
+    module: drgn.Module
     try:
+        if memory:
+            # Also of a linked file: any other module would be moved to where the range begins.
+            module = program.relocatable_module(source.path, memory[0], create=True)
+            module.section_addresses.update(sections)
+            module.address_range = memory
+        else:
+            module = program.extra_module(source.path, create=True)
         with _log_of_drgn(log), _file(source) as file:
             module.try_file(source.path, fd=os.dup(file.fileno()), force=True)
     except Exception as error:

@@ -123,6 +123,9 @@ BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a 
 FILE is the vmlinux or vmlinuz it was built with, its raw BTF, or a file with its DWARF; an xen.o
 or a xen-syms may have its own.
 
+What breaks a rule is shown with its source line if there is DWARF (and drgn): in BINARY, in FILE,
+or in a .debug file beside BINARY or in /usr/lib/debug, of the same build-id or the same code.
+
 CASE is native or compat, @, the offset in the page, and any of
   flag      the guest asked for XEN_RUNSTATE_UPDATE
   atomic    the new state is runnable: it must not block. Called by the scheduler, interrupts off,

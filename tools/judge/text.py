@@ -4,6 +4,7 @@ Every broken rule is one line, so that grep finds it.
 """
 
 from collections.abc import Iterator
+from os.path import basename
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from runstate_abi.tools.judge.verdict import Broken, Prints, counted
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line
-from runstate_abi.writer.witnesses.journal import Run
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Verdict
@@ -29,8 +29,10 @@ def lines(seen: "Verdict") -> Iterator[str]:
     yield from aligned([*_rules(seen)])
     yield ""
     for one in _broken(seen):
-        yield from _explained(one, seen.shown[one.rule])
+        yield from _explained(one, seen)
         yield ""
+    if seen.hint:
+        yield f"lines: {seen.hint}"
     prints = seen.tally.prints._asdict().items()
     yield "  ".join(f"{name} {digest}" for name, digest in prints)
     yield _verdict(seen)
@@ -93,7 +95,8 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
         one = seen.tally.broken.get(rule.name)
         if one:
             count = f"{one.times} of {seen.tally.asked}"
-            yield ["BROKEN", rule.name, f"{count}, first {one.request}: {one.violation.why}"]
+            said = f"{count}, first {one.request}: {one.violation.why}"
+            yield ["BROKEN", rule.name, ", at ".join([said, *map(str, seen.code(rule.name)[:1])])]
         elif rule.name in passed_over:
             yield ["-", rule.name, f"not judged: {passed_over[rule.name]}"]
         elif rule.name in untested:
@@ -104,14 +107,20 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
             yield ["ok", rule.name, rule.sentence]
 
 
-def _explained(one: Broken, seen: Run) -> Iterator[str]:
+def _explained(one: Broken, verdict: "Verdict") -> Iterator[str]:
+    seen = verdict.shown[one.rule]
     yield f"{one.rule}: {one.request}: {one.violation.why}"
+    for number, at in enumerate(verdict.code(one.rule)):
+        yield f"  {'from' if number else 'at'} {at} in {at.function}"
     steps = seen.steps()
     texts = [line(step) for step in steps]
     width = max(map(len, texts), default=0)
-    for number, (text, place) in enumerate(zip(texts, seen.places, strict=True)):
+    rows = zip(texts, seen.places, seen.chains, strict=False)  # and the chain of the return
+    for number, (text, place, chain) in enumerate(rows):
         mark = ">" if number == one.violation.at else " "
-        yield f"  {mark} {text:<{width}}  {place}"
+        # The folders are in the lines above.
+        code = "".join(f"  {basename(str(at))}" for at in verdict.lines.of(chain)[:1])
+        yield f"  {mark} {text:<{width}}  {place}{code}"
     if one.violation.at >= len(steps):
         yield "  > return"
 

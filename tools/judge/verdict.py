@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import Finding, NotChecked
-from runstate_abi.layouts.model import Difference, WitnessError
+from runstate_abi.layouts.model import CodeLine, Difference, WitnessError
 from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
 from runstate_abi.writer.rules import (
@@ -28,7 +28,9 @@ from runstate_abi.writer.rules import (
     not_judged,
 )
 from runstate_abi.writer.steps import Copy, Store, canonical
+from runstate_abi.writer.witnesses import lines
 from runstate_abi.writer.witnesses.journal import RECORDS, Run
+from runstate_abi.writer.witnesses.lines import Lines
 from runstate_abi.writer.witnesses.shipped import Judged, Writer, WrongRequest, writer_of
 from runstate_abi.writer.witnesses.xen_code import XenWriter
 
@@ -258,11 +260,24 @@ class Verdict:
     tally: Tally
     passed_over: tuple[tuple[str, str], ...]  # (rule, reason) of each rule that was not judged
     shown: dict[str, Run]  # a run that breaks the rule, for each broken rule
+    lines: Lines  # not opened if no rule is broken
 
     @property
     def right(self) -> bool:
         """Is every rule kept, and every struct as claimed?"""
         return not self.tally.broken and not self.judged.differences
+
+    def code(self, rule: str) -> tuple[CodeLine, ...]:
+        """Return the line of the instruction that breaks a rule, then its callers' lines."""
+        one = self.tally.broken[rule]
+        return self.lines.of(self.shown[rule].chains[one.violation.at])
+
+    @property
+    def hint(self) -> str:
+        """Why the line of a broken rule is not known, "" if each is."""
+        if self.lines.hint or all(self.code(rule) for rule in self.shown):
+            return self.lines.hint
+        return "the debug info has none for some of these instructions"
 
     @property
     def untested(self) -> tuple[tuple[str, str], ...]:
@@ -309,7 +324,8 @@ def verdict(
     if not found.asked:
         raise WitnessError(f"{kernel.path}: cannot judge: it takes none of these requests")
     shown = {rule: writer.run(one.request, places=True) for rule, one in found.broken.items()}
-    return Verdict(kernel, found, not_judged(RECORDS, profile), shown)
+    where = lines.opened(kernel.file, kernel.path, kernel.types_path) if shown else Lines(None)
+    return Verdict(kernel, found, not_judged(RECORDS, profile), shown, where)
 
 
 def findings(seen: Verdict) -> Iterator[Finding]:
@@ -327,6 +343,7 @@ def findings(seen: Verdict) -> Iterator[Finding]:
     notes = (
         f"profile {judged.profile.name}",
         f"{counted(total, 'update')}; fingerprints: {prints}",
+        *((f"lines: {seen.hint}",) if seen.hint else ()),
     )
     whole = Finding(WITNESS, judged.source, X86_64.name, path=judged.path, notes=notes)
     yield whole._replace(
@@ -353,4 +370,4 @@ def _broken(seen: Verdict, rule: Rule) -> tuple[Difference, ...]:
     said = f"{count}, first {one.request}: {one.violation.why}"
     function = seen.judged.writer.entry.name
     names = ("rule-broken", function, rule.name, X86_64.name)
-    return (Difference(*names, rule.sentence, said, seen.judged.source),)
+    return (Difference(*names, rule.sentence, said, seen.judged.source, seen.code(rule.name)),)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from runstate_abi.layouts.exit_status import NOT_CHECKED
 from runstate_abi.layouts.findings import Finding, exit_code
-from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.model import Difference, WitnessError
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import SourceLine, line_in, place_of
 from runstate_abi.tools.reports.results import Result, Status, results
@@ -76,11 +76,27 @@ def _annotation(subject: str, members: Sequence[Result]) -> str:
     first = next((result for result in members if result.path), members[0])
     properties = []
     if first.path:
-        line = line_in(first.path, first.differences[0], first.names) if first.differences else 1
-        properties = [f"file={_property(os.path.relpath(first.path))},line={line}"]
-    what = "differs" if members[0].differences else "not checked"
-    properties.append(f"title={_property(f'runstate check: {subject} {what}')}")
+        place = SourceLine(first.path, 1)
+        if first.differences:
+            place = _place(first, first.differences[0])
+        properties = [f"file={_property(os.path.relpath(place.file))},line={place.line}"]
+    what, verb = "differs" if members[0].differences else "not checked", "check"
+    if first.rule == "rule-broken":
+        what, verb = "is broken", "judge"
+    properties.append(f"title={_property(f'runstate {verb}: {subject} {what}')}")
     return f"::error {','.join(properties)}::{_message(chr(10).join(texts))}"
+
+
+# The line of source code if it is known, else the line of the file that was read.
+def _place(result: Result, difference: Difference) -> SourceLine:
+    if difference.code:
+        return SourceLine(difference.code[0].file, difference.code[0].line)
+    return SourceLine(result.path, line_in(result.path, difference, result.names))
+
+
+# What was seen, without what changes from run to run: its source, and the line of code.
+def _stable(difference: Difference) -> str:
+    return str(difference._replace(code=())).partition(" (")[0]
 
 
 def _message(text: str) -> str:
@@ -112,10 +128,11 @@ def _issues(result: Result) -> Iterator[dict[str, object]]:
     # Relative: GitLab shows it beside the files of the merge request.
     path = os.path.relpath(result.path) if result.path else ""
     for difference in result.differences:
-        stable = f"{result.place} {result.name} {str(difference).partition(' (')[0]}"
+        stable = f"{result.place} {result.name} {_stable(difference)}"
         place = place_of(difference)
         if path:
-            place = SourceLine(path, line_in(result.path, difference, result.names))
+            place = _place(result, difference)
+            place = place._replace(file=os.path.relpath(place.file))
         yield _issue(difference.kind, str(difference), stable, place)
     if result.failed and not result.differences:
         place = SourceLine(path, 1) if path else CLAIMS_FILE
@@ -173,19 +190,22 @@ def _sarif_results(result: Result) -> Iterator[dict[str, object]]:
         claim = _claimed(place_of(difference))
         located = claim
         if result.path:
-            located = _in_file(result.path, line_in(result.path, difference, result.names))
+            located = _in_file(*_place(result, difference))
+        callers = [
+            {**_in_file(code.file, code.line), "message": {"text": f"from {code.function}"}}
+            for code in difference.code[1:]
+        ]
         yield {
-            **_sarif_result(difference.kind, str(difference), result),
+            **_sarif_result(difference.kind, str(difference), result, _stable(difference)),
             "locations": [located],
-            "relatedLocations": [{**claim, "message": {"text": "what the ABI says"}}],
+            "relatedLocations": [{**claim, "message": {"text": "what the ABI says"}}, *callers],
         }
     if result.status is Status.UNCHECKED:
         located = _in_file(result.path) if result.path else _claimed(CLAIMS_FILE)
         yield {**_sarif_result("not-checked", result.sentence, result), "locations": [located]}
 
 
-def _sarif_result(rule: str, text: str, result: Result) -> dict[str, object]:
-    what = text.partition(" (")[0] if result.differences else ""  # the text up to its source
+def _sarif_result(rule: str, text: str, result: Result, what: str = "") -> dict[str, object]:
     return {
         "ruleId": rule,
         "ruleIndex": list(RULES).index(rule),

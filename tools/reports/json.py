@@ -48,7 +48,10 @@ def _finding(finding: Finding) -> dict[str, object]:
         "abi_assumed": finding.assumed,
         "structs": [_struct(layout) for layout in finding.found],
         "compared": finding.compared,
-        "differences": [{**d._asdict(), "line": str(d)} for d in finding.differences],
+        "differences": [
+            {**d._asdict(), "line": str(d), "code": [line._asdict() for line in d.code]}
+            for d in finding.differences
+        ],
         "conditions": [
             {"id": e.condition.id, "text": e.condition.text, "holds": e.holds, "why": e.why}
             for e in finding.evaluations

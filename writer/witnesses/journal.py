@@ -135,6 +135,8 @@ class Run:
     irqs_off_at_return: bool = False
     locks_sleep: bool = False
     places: tuple[str, ...] = ()  # the instruction of each event, if asked for
+    # And its address, then the calls that led to it; the last entry is that of the return.
+    chains: tuple[tuple[int, ...], ...] = ()
 
     def key(self) -> Hashable:
         """Return all that the verdict on this run depends on, without the offset in the page."""
@@ -183,7 +185,7 @@ def _step(event: Piece) -> Step:
 
 
 class Journal:
-    __slots__ = ("events", "irqs_off", "machine", "odd", "pages", "places", "reads")
+    __slots__ = ("chains", "events", "irqs_off", "machine", "odd", "pages", "places", "reads")
 
     def __init__(self, machine: "Machine", pages: GuestPages) -> None:
         self.machine, self.pages = machine, pages
@@ -199,6 +201,7 @@ class Journal:
         self.reads: list[Read] = []
         self.odd: list[tuple[int, str]] = []
         self.places: list[str] | None = [] if places else None
+        self.chains: list[tuple[int, ...]] = []
 
     def finished(self, asked: Request, locks_sleep: bool = False) -> Run:
         """Return the run of the request ``asked``, and restore the pages."""
@@ -215,6 +218,7 @@ class Journal:
             not flags & stubs.EFLAGS_IF,
             locks_sleep,
             tuple(self.places or ()),
+            () if self.places is None else (*self.chains, self.machine.chain(inside=False)),
         )
 
     def add(self, event: Event, place: str = "") -> None:
@@ -249,6 +253,7 @@ class Journal:
         self.events.append(event)
         if self.places is not None:
             self.places.append(place or self.machine.caller())
+            self.chains.append(self.machine.chain(inside=place not in ("", AT_RETURN)))
         if len(self.events) > EVENTS_MAX:
             raise self.machine.stopped(f"does more than {EVENTS_MAX} things")
 

@@ -70,6 +70,7 @@ class Machine:
         self._error = unicorn.UcError
         self._ids = _register_ids(unicorn)
         self._read, self._write = self.uc.reg_read, self.uc.reg_write
+        self._calls: list[tuple[int, int]] = []  # (stack pointer, last byte of the call)
         self._kept: list[Any] = []  # the mapped memory must stay alive
         self._fault, self._mapped_late = "", 0
         self._raised: WitnessError | None = None
@@ -113,8 +114,45 @@ class Machine:
         self._handlers[address] = handler
         self.uc.hook_add(engine().UC_HOOK_CODE, self._called, None, address, address)
 
-    def run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> None:
-        """Call a function and run it until it returns (WitnessError: it did not return)."""
+    def run(
+        self, entry: int, arguments: tuple[int, ...], irqs_off: bool, follow: bool = False
+    ) -> None:
+        """Call a function and run it until it returns (WitnessError: it did not return).
+
+        ``follow`` keeps a record of calls and returns, for chain().
+        """
+        if not follow:
+            self._run(entry, arguments, irqs_off)
+            return
+        self._calls, self._end, self._last = [], 0, entry
+        hook = self.uc.hook_add(engine().UC_HOOK_BLOCK, self._block)
+        self.uc.ctl_flush_tb()  # code that is already translated would not call the hook
+        try:
+            self._run(entry, arguments, irqs_off)
+        finally:
+            self.uc.hook_del(hook)
+            self.uc.ctl_flush_tb()
+
+    # A block begins. The one before it ended with a call if the stack has the address after it.
+    def _block(self, uc: Any, address: int, size: int, data: object) -> None:
+        top = self.get("rsp")
+        self._calls = [call for call in self._calls if call[0] >= top]
+        if self._end and top < STACK + STACK_SIZE and self._return_address() == self._end:
+            self._calls.append((top, self._end - 1))
+        self._end = address + size
+        if not self.program.name_at(address):
+            self._last = self._end - 1
+
+    def chain(self, inside: bool) -> tuple[int, ...]:
+        """Return addresses in the instruction that runs, in the call of its function, and so on.
+
+        Without ``inside`` a function of the kernel runs, and its caller is the first. At a return,
+        and in a tail call, the first is the last instruction of the judged code.
+        """
+        sites = tuple(site for _, site in reversed(self._calls))
+        return (self.get("rip"), *sites) if inside else sites or (self._last,)
+
+    def _run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> None:
         stack = STACK + STACK_SIZE - HEADROOM
         self._stack[-STACK_USED:-HEADROOM] = STACK_FILL * (STACK_USED - HEADROOM)
         self._stack[-HEADROOM : -HEADROOM + 8] = RETURN_TO.to_bytes(8, "little")
@@ -164,9 +202,12 @@ class Machine:
 
     def caller(self) -> str:
         """Return the place that the current function was called from."""
-        at = self.get("rsp") - STACK
-        back = int.from_bytes(self._stack[at : at + 8], "little")
+        back = self._return_address()
         return "(tail call)" if back == RETURN_TO else self.file.place(back)
+
+    def _return_address(self) -> int:
+        at = self.get("rsp") - STACK
+        return int.from_bytes(self._stack[at : at + 8], "little")
 
     def _map_all(self) -> None:
         self._stack = bytearray(STACK_FILL * STACK_SIZE)

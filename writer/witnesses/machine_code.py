@@ -326,7 +326,7 @@ class KvmWriter:
         self._journal.begin(places, asked.fill, irqs_off=asked.irqs_off)
         self._kernel.begin(asked)
         argument = asked.vcpu.state if self.entry.accounts else int(asked.atomic)
-        self.machine.run(self.entry.address, (VCPU, argument), irqs_off=asked.irqs_off)
+        self.machine.run(self.entry.address, (VCPU, argument), asked.irqs_off, places)
         return self._journal.finished(asked, self._kernel.sleeps)
 
 

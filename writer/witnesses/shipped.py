@@ -36,8 +36,8 @@ def open_code(path: str) -> ObjectFile:
 def open_types(file: ObjectFile, path: str) -> Types:
     """Return the debug info for code (WitnessError if there is none).
 
-    It is its own BTF, on top of the kernel's at ``path`` if it is split; else that at ``path``;
-    else its own DWARF.
+    It is its own BTF, on top of the kernel's at ``path`` if it is split; else that at ``path``, or
+    the DWARF there; else its own DWARF.
     """
     own = _own(file.file)
     if own is not None and own.needs_base and not path:
@@ -48,12 +48,12 @@ def open_types(file: ObjectFile, path: str) -> Types:
             found = None
         if found is not None:
             return found
-    if own is not None and (own.split or not path):
-        base = _btf(path) if path and not own.distilled_base else None
-        return BtfTypes(vmlinuz.read_btf(own, base))
+    if own is not None and (not path or own.distilled_base):
+        return BtfTypes(vmlinuz.read_btf(own, None))
     if path:
         try:
-            return BtfTypes(_btf(path))
+            base = _btf(path)
+            return BtfTypes(vmlinuz.read_btf(own, base) if own is not None and own.split else base)
         except WitnessError as error:
             found = c_types.open_dwarf(path)
             if found is None:
@@ -132,6 +132,7 @@ class Judged:
     layouts: Layouts
     differences: tuple[Difference, ...]
     compared: int
+    types_path: str  # the file that was given for its types, if any
 
     @property
     def source(self) -> str:
@@ -166,6 +167,7 @@ def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judg
         seen,
         tuple(difference for one in held for difference in one.differences),
         sum(one.compared for one in held),
+        btf_path,
     )
 
 

@@ -330,6 +330,16 @@ def test_places_are_instructions_of_the_function(writer):
     assert writer().run(parse("native@0x100,flag")).places == ()
 
 
+def test_the_last_chain_is_the_return_instruction(writer):
+    ours = writer()
+    seen = ours.run(parse("native@0x100,flag"), places=True)
+    assert len(seen.chains) == len(seen.events) + 1
+    ((address,),) = seen.chains[-1:]
+    code = [s for s in ours.file.sections if s.address <= address < s.address + s.size]
+    assert ours.file.content(code[0])[address - code[0].address] == 0xC3  # ret
+    assert ours.run(parse("native@0x100,flag")).chains == ()
+
+
 def test_runs_that_differ_in_place_alone_have_one_key_and_others_have_not(writer):
     ours = writer()
     keys = {text: ours.run(parse(text)).key() for text in (
