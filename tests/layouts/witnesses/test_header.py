@@ -223,13 +223,14 @@ def test_a_struct_that_is_right_is_compiled_once_and_once_for_names(command, min
     commands = []
     compiled = compiler.compiled
 
-    def counted(unit, command):
-        commands.append(command)
-        return compiled(unit, command)
+    def counted(unit, command, stage=("-c",)):
+        commands.append(" ".join((command, *stage)))
+        return compiled(unit, command, stage)
 
     monkeypatch.setattr(header, "compiled", counted)
     assert seen_in(mine(RIGHT), command)[0] == []
-    assert commands == ["gcc", "gcc -gbtf"]
+    # The second looks for a macro behind the struct that is none.
+    assert commands == ["gcc -c", "gcc -E -P", "gcc -gbtf -c"]
 
 
 @pytest.mark.host64
