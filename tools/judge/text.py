@@ -93,7 +93,8 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
         one = seen.tally.broken.get(rule.name)
         if one:
             count = f"{one.times} of {seen.tally.asked}"
-            yield ["BROKEN", rule.name, f"{count}, first {one.request}: {one.violation.why}"]
+            word = "allowed" if rule.name in seen.allowed else "BROKEN"
+            yield [word, rule.name, f"{count}, first {one.request}: {one.violation.why}"]
         elif rule.name in passed_over:
             yield ["-", rule.name, f"not judged: {passed_over[rule.name]}"]
         elif rule.name in untested:
@@ -119,10 +120,12 @@ def _explained(one: Broken, seen: Run) -> Iterator[str]:
 def _verdict(seen: "Verdict") -> str:
     asked, failing = seen.tally.asked, seen.tally.failing
     silent = f", {len(seen.untested)} not asked" if seen.untested else ""
+    allowed = [one.rule for one in _broken(seen) if one.rule in seen.allowed]
+    silent += f", allowed: {', '.join(allowed)}" if allowed else ""
     if seen.right:
-        kept = len(RULES) - len(seen.passed_over) - len(seen.untested)
+        kept = len(RULES) - len(seen.passed_over) - len(seen.untested) - len(allowed)
         return f"right: {counted(kept, 'rule')} kept in {counted(asked, 'update')}{silent}"
-    broken = ", ".join(one.rule for one in _broken(seen)) or "none"
+    broken = ", ".join(one.rule for one in _broken(seen) if one.rule not in allowed) or "none"
     layout = "; the layout differs" if seen.judged.differences else ""
     verb = "breaks" if failing == 1 else "break"
     return (

@@ -15,7 +15,8 @@ from runstate_abi.writer.steps import Activate, Check, Dirty, Refresh, Steps, St
 from runstate_abi.writer.vcpu import Area, Runstate, Split, split
 
 # What a source may record besides the stores, which all of them record.
-BARRIERS, CALLS, READS = "barriers", "calls", "reads"
+# RETURN is how a function returned: its caller's registers and stack, or that it never did.
+BARRIERS, CALLS, READS, RETURN = "barriers", "calls", "reads", "the return"
 
 
 class Read(NamedTuple):
@@ -46,6 +47,8 @@ class Evidence:
     odd: tuple[tuple[int, str], ...] = ()
     locks_sleep: bool = False  # PREEMPT_RT, where a lock leaves interrupts alone
     no_slot: bool = False  # the caches have no memslot to mark dirty in
+    ended: str = ""  # why the update never returned
+    owed: tuple[str, ...] = ()  # what of the caller's was not restored at return
 
     @property
     def parts(self) -> Split:
