@@ -156,8 +156,12 @@ def _end(book: Ledger) -> int:
 def not_judged(records: frozenset[str], profile: Profile = NEWEST) -> tuple[tuple[str, str], ...]:
     """Return (rule, reason) of each rule that is not judged."""
     relaxed = {one.rule: one.why for one in profile.relaxed if one.instead is None}
+    verb = {RETURN: "is"}
     return tuple(
-        (rule.name, relaxed.get(rule.name) or f"{rule.needs} are not recorded")
+        (
+            rule.name,
+            relaxed.get(rule.name) or f"{rule.needs} {verb.get(rule.needs, 'are')} not recorded",
+        )
         for rule in RULES
         if rule.name in relaxed or (rule.needs and rule.needs not in records)
     )

@@ -142,7 +142,9 @@ and one of
   hvm               Xen only: the guest has page tables of its own
 as in native@0xff1,flag,atomic or compat@0x100,stale1. One that would change nothing is refused.
 
-A rule that none of the updates puts to the test is "not asked", and counted so.
+A rule that none of the updates puts to the test is "not asked", and counted so. With --allow RULE
+its breach is a note, and the exit status that of the other rules.
+Barriers are not judged: on x86 smp_wmb() is no instruction. What one is for: race --drop wmb-set.
 
 exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
 3 cannot judge, with the reason: a call that is not known, an access to what is not there

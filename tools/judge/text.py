@@ -114,7 +114,8 @@ def _explained(one: Broken, seen: Run) -> Iterator[str]:
         mark = ">" if number == one.violation.at else " "
         yield f"  {mark} {text:<{width}}  {place}"
     if one.violation.at >= len(steps):
-        yield "  > return"
+        after = f", after {seen.places[-1]}" if seen.places else ""
+        yield "  > never returned" if seen.ended else f"  > return{after}"
 
 
 def _verdict(seen: "Verdict") -> str:

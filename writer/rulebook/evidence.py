@@ -16,7 +16,7 @@ from runstate_abi.writer.vcpu import Area, Runstate, Split, split
 
 # What a source may record besides the stores, which all of them record.
 # RETURN is how a function returned: its caller's registers and stack, or that it never did.
-BARRIERS, CALLS, READS, RETURN = "barriers", "calls", "reads", "the return"
+BARRIERS, CALLS, READS, RETURN = "barriers", "calls", "reads", "how it returns"
 
 
 class Read(NamedTuple):
@@ -38,7 +38,7 @@ class Evidence:
     before: bytes  # the bytes of the area, as many as its struct has
     steps: Steps
     # what the source records; CALLS are locks, checks and dirty pages
-    records: frozenset[str] = frozenset((BARRIERS, CALLS, READS))
+    records: frozenset[str] = frozenset((BARRIERS, CALLS, READS, RETURN))
     reads: tuple[Read, ...] = ()
     irqs_off: bool = False  # interrupts at entry
     irqs_off_at_return: bool | None = None  # as measured; None: not measured, the steps tell

@@ -323,5 +323,5 @@ class Journal:
 
     def _read(self, uc: Any, kind: int, address: int, size: int, value: int, data: Any) -> None:
         if len(self.reads) > EVENTS_MAX:
-            raise self.machine.stopped(f"reads guest memory more than {EVENTS_MAX} times")
+            raise self.machine.ended(f"it reads guest memory more than {EVENTS_MAX} times")
         self.reads.append(Read(len(self.events), *self.pages.place(address), size))
