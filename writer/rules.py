@@ -12,7 +12,7 @@ from typing import NamedTuple
 from runstate_abi.writer.rulebook import evidence
 from runstate_abi.writer.rulebook import guest_rules as guest
 from runstate_abi.writer.rulebook import host_rules as host
-from runstate_abi.writer.rulebook.evidence import CALLS, READS, Breach, Ledger
+from runstate_abi.writer.rulebook.evidence import CALLS, READS, RETURN, Breach, Ledger
 
 Judge = Callable[[Ledger], Iterator[Breach]]
 
@@ -50,6 +50,8 @@ RULES = (
     Rule("atomic",     "Where it must not block (called from the scheduler) it neither sleeps nor spins.",                      host.atomic,      CALLS, evidence.is_atomic,         "an update by the scheduler (native@0x100,atomic)",                   "fcb732d8f8cf; bbe17c625d68"),
     Rule("refused",    "What cannot be written is not begun: every early return is before the first store.",                    host.refused,     CALLS, evidence.is_refused,        "an update that is refused (native@0x100,lost1)",                     _GPC),
     Rule("dirty",      "Each page written is marked dirty after its last store, under its lock; no other page is.",             host.dirty,       CALLS, evidence.marks_dirty,       _WRITTEN,                                                             "4438355ec6e1, 78b74638eb6d"),
+    Rule("ends",       "An update returns: no stack overwritten, no endless retry, no BUG().",                                  host.ends,        RETURN, evidence.always,           "",                                                                   "5ec3289b31ab (in v6.2): a retry follows each activation that succeeds"),
+    Rule("caller",     "At return the caller's registers, stack and direction flag are as they were.",                          host.caller,      RETURN, evidence.always,           "",                                                                   "System V AMD64 psABI 1.0, 3.2"),
     Rule("calls",      "A cache is checked under its lock before a store, and set up anew with no lock held, for the right bytes.", host.calls,       CALLS, evidence.uses_caches,       "an update that gets as far as a cache (native@0x100)",               "5ec3289b31ab (in v6.2)"),
 )
 # fmt: on
@@ -125,6 +127,10 @@ def judges(profile: Profile) -> Iterator[tuple[Rule, Judge | None]]:
         yield rule, instead.get(rule.name, rule.judge)
 
 
+# Rules that a step can break, whatever follows: an update that never returned is judged by these.
+AT_ONCE = frozenset(("set-first", "outside", "no-flag", "read", "locks", "irqs", "atomic", "calls"))
+
+
 def judge(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
     """Return the first breach of each rule, in the order of RULES; none for a correct update.
 
@@ -135,16 +141,27 @@ def judge(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
         if look is None or (rule.needs and rule.needs not in book.evidence.records):
             continue
         breach = min(look(book), default=None)
+        ended = book.evidence.ended and rule.name != "ends"
+        if ended and (rule.name not in AT_ONCE or not breach or breach.at >= _end(book)):
+            continue
         if breach:
             found.append(Violation(rule.name, *breach))
     return tuple(found)
 
 
+def _end(book: Ledger) -> int:
+    return len(book.evidence.steps)
+
+
 def not_judged(records: frozenset[str], profile: Profile = NEWEST) -> tuple[tuple[str, str], ...]:
     """Return (rule, reason) of each rule that is not judged."""
     relaxed = {one.rule: one.why for one in profile.relaxed if one.instead is None}
+    verb = {RETURN: "is"}
     return tuple(
-        (rule.name, relaxed.get(rule.name) or f"{rule.needs} are not recorded")
+        (
+            rule.name,
+            relaxed.get(rule.name) or f"{rule.needs} {verb.get(rule.needs, 'are')} not recorded",
+        )
         for rule in RULES
         if rule.name in relaxed or (rule.needs and rule.needs not in records)
     )

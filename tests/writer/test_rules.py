@@ -15,6 +15,7 @@ from runstate_abi.writer.rulebook.evidence import (
     BARRIERS,
     CALLS,
     READS,
+    RETURN,
     Evidence,
     Read,
     ledger,
@@ -255,6 +256,9 @@ BROKEN = {
     "set up at another address":           (put(SPLIT, 0, Activate("gpc2", 0, 33, 0)),             {"calls"}),
     "set up for the wrong size":           (put(SPLIT, 0, Activate("gpc2", 4096, 48, 0)),          {"calls"}),
     "set up although another is locked":   (put(SPLIT, at(SPLIT, Store), Refresh("gpc1", 15, 0)),  {"calls"}),
+    "it never returns":                    (replace(NATIVE, ended="it runs into ud2"),             {"ends"}),
+    "it never returns from a store outside": (replace(put(without(NATIVE, FLAG_DOWN), STATE, BYTE), ended="it runs into ud2"), {"outside", "ends"}),
+    "a register is lost":                  (replace(NATIVE, owed=("rbx is not as it was at entry",)), {"caller"}),
     "something that no step is a word for": (replace(NATIVE, odd=((3, "a strange memslot"),)),     {"calls"}),
 }
 # fmt: on
@@ -322,9 +326,11 @@ def test_a_rule_that_needs_what_is_not_recorded_is_not_judged_and_that_is_said()
     bare = replace(without(NATIVE, at(NATIVE, Check)), records=frozenset())
     assert judge(bare) == ()
     assert dict(not_judged(frozenset())) == {
-        rule.name: f"{rule.needs} are not recorded" for rule in RULES if rule.needs
+        rule.name: f"{rule.needs} {'is' if rule.needs == RETURN else 'are'} not recorded"
+        for rule in RULES
+        if rule.needs
     }
-    assert not_judged(frozenset((CALLS, READS, BARRIERS))) == ()
+    assert not_judged(frozenset((CALLS, READS, BARRIERS, RETURN))) == ()
 
 
 def test_without_recorded_barriers_the_order_of_stores_is_all_there_is():

@@ -9,9 +9,9 @@ from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.findings import unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
-from runstate_abi.tools.options import count, new_parser
+from runstate_abi.tools.options import count, nearest, new_parser
 from runstate_abi.writer.rulebook.requests import Request, parse
-from runstate_abi.writer.rules import NEWEST, PROFILE
+from runstate_abi.writer.rules import NEWEST, PROFILE, RULE
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Verdict
@@ -46,7 +46,8 @@ def _judge(options: argparse.Namespace) -> int:
             judged = _opened(options, path, number)
             asked = _requests(options, judged)
             with output.Bar(len(asked), "judging") as bar:
-                seen.append(verdict.verdict(judged, asked, options.jobs, bar.at))
+                allowed = frozenset(options.allow)
+                seen.append(verdict.verdict(judged, asked, options.jobs, bar.at, allowed))
         except WitnessError as error:
             if form == "text":
                 raise
@@ -106,7 +107,12 @@ def _trace(options: argparse.Namespace) -> int:
         if len(requests) > 1:
             print(f"# {request}")
         if judged.writer.takes(request):
-            sys.stdout.write(canonical(judged.writer.run(request).steps()))
+            seen = judged.writer.run(request)
+            sys.stdout.write(canonical(seen.steps()))
+            if seen.lost:
+                raise seen.lost
+            if seen.ended:
+                print(f"# never returned: {seen.ended}")
         else:
             print("# not asked: this writer cannot be")
     return EQUAL
@@ -129,7 +135,7 @@ or in a .debug file beside BINARY or in /usr/lib/debug, of the same build-id or 
 CASE is native or compat, @, the offset in the page, and any of
   flag      the guest asked for XEN_RUNSTATE_UPDATE
   atomic    the new state is runnable: it must not block. Called by the scheduler, interrupts off,
-  ioctl     or, with atomic, by RUNSTATE_CURRENT, with interrupts on (not asked by default)
+  ioctl     or, with atomic, by RUNSTATE_CURRENT, with interrupts on
 and one of
   stale1, stale2    the cache of page 1 or 2 is invalid and has to be refreshed first
   lost1, lost2      the same, and the refresh fails
@@ -139,7 +145,9 @@ and one of
   hvm               Xen only: the guest has page tables of its own
 as in native@0xff1,flag,atomic or compat@0x100,stale1. One that would change nothing is refused.
 
-A rule that none of the updates puts to the test is "not asked", and counted so.
+A rule that none of the updates puts to the test is "not asked", and counted so. With --allow RULE
+its breach is a note, and the exit status that of the other rules.
+Barriers are not judged: on x86 smp_wmb() is no instruction. What one is for: race --drop wmb-set.
 
 exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
 3 cannot judge, with the reason: a call that is not known, an access to what is not there
@@ -167,6 +175,8 @@ def parser() -> argparse.ArgumentParser:
     form = "text, or a report as check writes it: json, junit, sarif, ..."
     add("--format", metavar="FORMAT[=FILE]", default="text", help=form)
     add("--json", dest="format", action="store_const", const="json", help="as --format json")
+    allow = "a rule whose breach is a note (repeatable): irqs"
+    add("--allow", metavar="RULE", action="append", default=[], help=allow)
     rules = "print the rule book (of --profile) and stop"
     add("--rules", action="store_true", help=rules)
     return made
@@ -185,6 +195,9 @@ def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
     if options.profile and options.profile not in PROFILE:
         parser.error(f"--profile {options.profile}: there are {', '.join(PROFILE)}")
+    for rule in options.allow:
+        if rule not in RULE:
+            parser.error(f"--allow {rule}: no such rule{nearest(rule, RULE)}")
     if options.binary is None and not options.rules:
         parser.error("which BINARY?")
     if "-" in (options.binary, options.against, *options.btf):

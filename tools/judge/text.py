@@ -96,7 +96,8 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
         if one:
             count = f"{one.times} of {seen.tally.asked}"
             said = f"{count}, first {one.request}: {one.violation.why}"
-            yield ["BROKEN", rule.name, ", at ".join([said, *map(str, seen.code(rule.name)[:1])])]
+            said = ", at ".join([said, *map(str, seen.code(rule.name)[:1])])
+            yield ["allowed" if rule.name in seen.allowed else "BROKEN", rule.name, said]
         elif rule.name in passed_over:
             yield ["-", rule.name, f"not judged: {passed_over[rule.name]}"]
         elif rule.name in untested:
@@ -122,16 +123,19 @@ def _explained(one: Broken, verdict: "Verdict") -> Iterator[str]:
         code = "".join(f"  {basename(str(at))}" for at in verdict.lines.of(chain)[:1])
         yield f"  {mark} {text:<{width}}  {place}{code}"
     if one.violation.at >= len(steps):
-        yield "  > return"
+        after = f", after {seen.places[-1]}" if seen.places else ""
+        yield "  > never returned" if seen.ended else f"  > return{after}"
 
 
 def _verdict(seen: "Verdict") -> str:
     asked, failing = seen.tally.asked, seen.tally.failing
     silent = f", {len(seen.untested)} not asked" if seen.untested else ""
+    allowed = [one.rule for one in _broken(seen) if one.rule in seen.allowed]
+    silent += f", allowed: {', '.join(allowed)}" if allowed else ""
     if seen.right:
-        kept = len(RULES) - len(seen.passed_over) - len(seen.untested)
+        kept = len(RULES) - len(seen.passed_over) - len(seen.untested) - len(allowed)
         return f"right: {counted(kept, 'rule')} kept in {counted(asked, 'update')}{silent}"
-    broken = ", ".join(one.rule for one in _broken(seen)) or "none"
+    broken = ", ".join(one.rule for one in _broken(seen) if one.rule not in allowed) or "none"
     layout = "; the layout differs" if seen.judged.differences else ""
     verb = "breaks" if failing == 1 else "break"
     return (

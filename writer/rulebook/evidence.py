@@ -15,7 +15,8 @@ from runstate_abi.writer.steps import Activate, Check, Dirty, Refresh, Steps, St
 from runstate_abi.writer.vcpu import Area, Runstate, Split, split
 
 # What a source may record besides the stores, which all of them record.
-BARRIERS, CALLS, READS = "barriers", "calls", "reads"
+# RETURN is how a function returned: its caller's registers and stack, or that it never did.
+BARRIERS, CALLS, READS, RETURN = "barriers", "calls", "reads", "how it returns"
 
 
 class Read(NamedTuple):
@@ -37,7 +38,7 @@ class Evidence:
     before: bytes  # the bytes of the area, as many as its struct has
     steps: Steps
     # what the source records; CALLS are locks, checks and dirty pages
-    records: frozenset[str] = frozenset((BARRIERS, CALLS, READS))
+    records: frozenset[str] = frozenset((BARRIERS, CALLS, READS, RETURN))
     reads: tuple[Read, ...] = ()
     irqs_off: bool = False  # interrupts at entry
     irqs_off_at_return: bool | None = None  # as measured; None: not measured, the steps tell
@@ -46,6 +47,8 @@ class Evidence:
     odd: tuple[tuple[int, str], ...] = ()
     locks_sleep: bool = False  # PREEMPT_RT, where a lock leaves interrupts alone
     no_slot: bool = False  # the caches have no memslot to mark dirty in
+    ended: str = ""  # why the update never returned
+    owed: tuple[str, ...] = ()  # what of the caller's was not restored at return
 
     @property
     def parts(self) -> Split:

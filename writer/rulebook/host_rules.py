@@ -68,13 +68,14 @@ def irqs(book: Ledger) -> Breaches:
                 off, held = evidence.irqs_off if irqrestore else off, held - 1
             # Sleeping with interrupts off at entry is for atomic(), under a lock for calls().
             case Refresh(cache) | Activate(cache) if off and held <= 0 and not evidence.irqs_off:
-                yield Breach(index, f"{cache} is set up anew, which sleeps, with interrupts off")
+                yield Breach(index, f"{cache} is refreshed, which sleeps, with interrupts off")
         if held > 0 and not off and not evidence.locks_sleep:
             yield Breach(index, "interrupts are on while a lock is held")
     measured = evidence.irqs_off_at_return
     if (off if measured is None else measured) != evidence.irqs_off:
-        state = "off" if evidence.irqs_off else "on"
-        yield Breach(len(evidence.steps), f"interrupts are not {state} again at return")
+        now, then = ("on", "off") if evidence.irqs_off else ("off", "on")
+        why = f"interrupts are {now} at return, and were {then} at entry"
+        yield Breach(len(evidence.steps), why)
 
 
 def _never_released(evidence: Evidence) -> int:
@@ -95,7 +96,7 @@ def never_sleeps(book: Ledger) -> Breaches:
     """If it must not block, it does not sleep."""
     for index, step in enumerate(book.evidence.steps):
         if book.evidence.atomic and isinstance(step, Refresh | Activate):
-            yield Breach(index, f"{step.cache} is set up anew, which sleeps, and it must not block")
+            yield Breach(index, f"{step.cache} is refreshed, which sleeps, and it must not block")
 
 
 def refused(book: Ledger) -> Breaches:
@@ -140,6 +141,18 @@ def dirty_at_last(book: Ledger) -> Breaches:
             yield Breach(at, f"frame {gfn:+d} is marked dirty, and nothing is stored in it")
 
 
+def ends(book: Ledger) -> Breaches:
+    """The update returns."""
+    if book.evidence.ended:
+        yield Breach(len(book.evidence.steps), book.evidence.ended)
+
+
+def caller(book: Ledger) -> Breaches:
+    """At return the caller's registers, stack and direction flag are as they were."""
+    for what in book.evidence.owed:
+        yield Breach(len(book.evidence.steps), what)
+
+
 def strange(book: Ledger) -> Breaches:
     """Nothing else is done: no store into the hypervisor's own structs."""
     for at, what in book.evidence.odd:
@@ -163,16 +176,19 @@ def calls(book: Ledger) -> Breaches:
                 if cache not in held:
                     yield Breach(index, f"{cache} is checked without its lock")
                 if size != sizes.get(cache):
-                    yield Breach(
-                        index, f"{cache} is checked for {size} bytes of {sizes.get(cache)}"
-                    )
+                    yield Breach(index, f"{cache} is checked for {_bytes(size, sizes[cache])}")
                 checked.update({cache} if good else ())
             case Refresh(cache, size) | Activate(cache, _, size):
                 if held:
-                    yield Breach(index, f"{cache} is set up anew while {held[-1]} is locked")
+                    yield Breach(index, f"{cache} is refreshed while {held[-1]} is locked")
                 if size != sizes.get(cache):
-                    yield Breach(index, f"{cache} is set up for {size} bytes of {sizes.get(cache)}")
+                    yield Breach(index, f"{cache} is refreshed for {_bytes(size, sizes[cache])}")
                 if isinstance(step, Activate) and step.gpa != offset + parts.first:
-                    yield Breach(index, f"{cache} is set up at {step.gpa}, not where page 2 begins")
+                    place = f"byte {step.gpa - offset} of the area, not where page 2 begins"
+                    yield Breach(index, f"{cache} is activated at {place}")
             case _ if isinstance(step, Write) and f"gpc{step.page}" not in checked:
                 yield _unguarded(index, step, f"before gpc{step.page} is checked")
+
+
+def _bytes(size: int, right: int) -> str:
+    return f"{size} byte{'s'[: size != 1]}, not {right}"

@@ -137,6 +137,10 @@ def quick() -> Iterator[Request]:
             # Only a trylock notices that a lock is busy.
             if atomic or not scenario.busy:
                 yield request(abi, offset, flag, atomic, scenario)
+            if atomic:
+                yield replace(request(abi, offset, flag, atomic, scenario), ioctl=True)
+        for offset in boundaries(shape) if atomic else ():
+            yield replace(request(abi, offset, flag, atomic), ioctl=True)
         for vcpu, fill in product(_odd(atomic), (b"\x00", b"\xff")):
             for offset in (PAGE_SIZE // 16, PAGE_SIZE - shape.update_byte):
                 yield Request(abi, offset, flag, atomic, vcpu, fill)

@@ -8,17 +8,26 @@ addresses, so for Xen the pages are adjacent. A third page stands for a mapping 
 the guest's.
 """
 
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.rulebook.evidence import CALLS, READS, Evidence, Ledger, Read, ledger
+from runstate_abi.writer.rulebook.evidence import (
+    CALLS,
+    READS,
+    RETURN,
+    Evidence,
+    Ledger,
+    Read,
+    ledger,
+)
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Copy, IrqRestore, IrqSave, Step, Steps, Store
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import stubs
+from runstate_abi.writer.witnesses.machine import Ended
 
 if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.machine import Machine
@@ -114,7 +123,7 @@ WIDEST = 8  # bytes of a store that the engine reports in one piece
 
 Event = Piece | Step
 # no BARRIERS: x86 keeps stores in order, so smp_wmb() is no instruction
-RECORDS = frozenset((CALLS, READS))
+RECORDS = frozenset((CALLS, READS, RETURN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,9 @@ class Run:
     places: tuple[str, ...] = ()  # the instruction of each event, if asked for
     # And its address, then the calls that led to it; the last entry is that of the return.
     chains: tuple[tuple[int, ...], ...] = ()
+    ended: str = ""  # why it never returned
+    owed: tuple[str, ...] = ()  # what of the caller's was not restored
+    lost: WitnessError | None = None  # it could not be followed further
 
     def key(self) -> Hashable:
         """Return all that the verdict on this run depends on, without the offset in the page."""
@@ -153,7 +165,7 @@ class Run:
         return (
             asked.abi, asked.flag, asked.atomic, asked.ioctl, first, asked.vcpu, events,
             self.before, self.after, self.irqs_off_at_return, self.locks_sleep,
-            asked.scenario.no_slot,
+            asked.scenario.no_slot, self.ended, self.owed,
             # With any of these, the place is part of what is wrong.
             (asked.offset, self.reads, self.changed, self.odd)
             if self.reads or self.changed or self.odd else None,
@@ -171,7 +183,7 @@ class Run:
         found = ledger(Evidence(
             asked.area, asked.vcpu, asked.atomic, self.before, self.steps(), RECORDS,
             self.reads, asked.irqs_off, self.irqs_off_at_return, self.changed, self.odd,
-            self.locks_sleep, asked.scenario.no_slot,
+            self.locks_sleep, asked.scenario.no_slot, self.ended, self.owed,
         ))  # fmt: skip
         if (found.landed[-1].after if found.landed else self.before) != self.after:
             what = "the stores that were seen do not make the bytes that were found"
@@ -202,6 +214,20 @@ class Journal:
         self.odd: list[tuple[int, str]] = []
         self.places: list[str] | None = [] if places else None
         self.chains: list[tuple[int, ...]] = []
+
+    def run(
+        self, asked: Request, entry: int, arguments: tuple[int, ...], sleeps: Callable[[], bool]
+    ) -> Run:
+        """Call the writer and return its run; one that ends early has what it did until then."""
+        ended, owed, lost = "", tuple[str, ...](), None
+        try:
+            owed = self.machine.run(entry, arguments, asked.irqs_off, self.places is not None)
+        except Ended as error:
+            ended = str(error)
+        except WitnessError as error:
+            ended, lost = str(error), error
+        made = self.finished(asked, sleeps())
+        return replace(made, ended=ended, owed=owed, lost=lost)
 
     def finished(self, asked: Request, locks_sleep: bool = False) -> Run:
         """Return the run of the request ``asked``, and restore the pages."""
@@ -255,13 +281,13 @@ class Journal:
             self.places.append(place or self.machine.caller())
             self.chains.append(self.machine.chain(inside=place not in ("", AT_RETURN)))
         if len(self.events) > EVENTS_MAX:
-            raise self.machine.stopped(f"does more than {EVENTS_MAX} things")
+            raise self.machine.ended(f"it does more than {EVENTS_MAX} things")
 
     def strange(self, what: str) -> None:
         """Record something that no kind of step describes (WitnessError: too many)."""
         self.odd.append((len(self.events), what))
         if len(self.odd) > EVENTS_MAX:
-            raise self.machine.stopped(f"does more than {EVENTS_MAX} strange things, as {what}")
+            raise self.machine.ended(f"it does more than {EVENTS_MAX} strange things, as {what}")
 
     def memcpy(self) -> int:
         """Do memcpy(), whose arguments are in registers, record it, and return its result."""
@@ -302,5 +328,5 @@ class Journal:
 
     def _read(self, uc: Any, kind: int, address: int, size: int, value: int, data: Any) -> None:
         if len(self.reads) > EVENTS_MAX:
-            raise self.machine.stopped(f"reads guest memory more than {EVENTS_MAX} times")
+            raise self.machine.ended(f"it reads guest memory more than {EVENTS_MAX} times")
         self.reads.append(Read(len(self.events), *self.pages.place(address), size))

@@ -27,6 +27,7 @@ RETURN_TO  = 0x2200_0000
 GS_BASE    = 0x0800_0000   # per-CPU data is the image's data, this much higher
 # fmt: on
 STACK_SIZE, STACK_USED, HEADROOM = 0x8000, 0x2000, 0x400
+CALLER_FRAME = 0x80  # bytes above the return address, which are the caller's
 INSTRUCTIONS_MAX = 20_000  # an update takes 200, and 3000 with every sanitizer there is
 STACK_FILL = b"\x6b"  # uninitialised stack
 HLT = b"\xf4"
@@ -54,6 +55,10 @@ def _require_room(source: str) -> None:
             f"{source}: cannot judge: the emulator needs {ENGINE_SIZE >> 20} MiB of address space "
             "(see ulimit -v)"
         ) from None
+
+
+class Ended(WitnessError):
+    """The judged code will never return; what it did until then can be judged."""
 
 
 class Machine:
@@ -116,19 +121,20 @@ class Machine:
 
     def run(
         self, entry: int, arguments: tuple[int, ...], irqs_off: bool, follow: bool = False
-    ) -> None:
-        """Call a function and run it until it returns (WitnessError: it did not return).
+    ) -> tuple[str, ...]:
+        """Call a function, and return what of its caller's it did not restore.
+
+        Ended: it does not return. WitnessError: it cannot be followed.
 
         ``follow`` keeps a record of calls and returns, for chain().
         """
         if not follow:
-            self._run(entry, arguments, irqs_off)
-            return
+            return self._run(entry, arguments, irqs_off)
         self._calls, self._end, self._last = [], 0, entry
         hook = self.uc.hook_add(engine().UC_HOOK_BLOCK, self._block)
         self.uc.ctl_flush_tb()  # code that is already translated would not call the hook
         try:
-            self._run(entry, arguments, irqs_off)
+            return self._run(entry, arguments, irqs_off)
         finally:
             self.uc.hook_del(hook)
             self.uc.ctl_flush_tb()
@@ -152,7 +158,7 @@ class Machine:
         sites = tuple(site for _, site in reversed(self._calls))
         return (self.get("rip"), *sites) if inside else sites or (self._last,)
 
-    def _run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> None:
+    def _run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> tuple[str, ...]:
         stack = STACK + STACK_SIZE - HEADROOM
         self._stack[-STACK_USED:-HEADROOM] = STACK_FILL * (STACK_USED - HEADROOM)
         self._stack[-HEADROOM : -HEADROOM + 8] = RETURN_TO.to_bytes(8, "little")
@@ -160,6 +166,10 @@ class Machine:
         for register, value in zip(stubs.ARGUMENTS, arguments, strict=False):
             write(ids[register], value)
         write(ids["rsp"], stack)
+        for register, value in stubs.PRESERVED.items():
+            write(ids[register], value)
+        above = slice(-HEADROOM + 8, -HEADROOM + 8 + CALLER_FRAME)
+        self._stack[above] = STACK_FILL * CALLER_FRAME
         write(ids["eflags"], stubs.EFLAGS_ALWAYS | (0 if irqs_off else stubs.EFLAGS_IF))
         self._fault, self._raised = "", None
         try:
@@ -167,17 +177,32 @@ class Machine:
         except self._error as error:
             if self._raised:
                 raise self._raised from None
+            if self._fault == stubs.BUG:
+                raise self.ended(self._fault) from None
             raise self.stopped(self._fault or f"{error}".split(" (")[0].lower()) from None
         if self._read(ids["rip"]) != RETURN_TO:
-            raise self.stopped(f"did not return after {INSTRUCTIONS_MAX} instructions")
+            raise self.ended(f"it has not returned after {INSTRUCTIONS_MAX} instructions")
+        registers = [r for r, value in stubs.PRESERVED.items() if self._read(ids[r]) != value]
         if self._read(ids["rsp"]) != stack + 8:
-            raise self.stopped("returned with another stack than it was called with")
+            registers.append("rsp")
+        owed = [f"{register} is not as it was at entry" for register in registers]
+        if self._read(ids["eflags"]) & stubs.EFLAGS_DF:
+            owed.append("the direction flag is set at return")
+        if self._stack[above] != STACK_FILL * CALLER_FRAME:
+            owed.append("the caller's stack is overwritten")
+        return tuple(owed)
 
     def stopped(self, why: str) -> WitnessError:
         """Return the error that says why the code cannot be judged, and where it was."""
+        return WitnessError(f"{self.file.source}: cannot judge: {why}, at {self._where()}")
+
+    def ended(self, why: str) -> Ended:
+        """Return the error that says why the code will never return, and where it was."""
+        return Ended(f"{why}, at {self._where()}")
+
+    def _where(self) -> str:
         rip = self.get("rip")
-        where = self.program.name_at(rip) or self.file.place(rip)
-        return WitnessError(f"{self.file.source}: cannot judge: {why}, at {where}")
+        return self.program.name_at(rip) or self.file.place(rip)
 
     def here(self) -> str:
         return self.file.place(self.get("rip"))
@@ -285,7 +310,7 @@ class Machine:
         raise self.stopped(f"raises exception {number}")
 
     def _illegal(self, uc: Any, data: object) -> bool:
-        self._fault = "runs into an instruction that stops it (ud2: a BUG or an assertion)"
+        self._fault = stubs.BUG
         return False
 
 

@@ -216,7 +216,7 @@ class KvmKernel:
         self.machine.put("rax", self._asked.vcpu.entry_time)
 
     def _smashed(self) -> None:
-        raise self.machine.stopped("finds its own stack overwritten (__stack_chk_fail)")
+        raise self.machine.ended("it finds its own stack overwritten (__stack_chk_fail)")
 
     def stored_in_kernel(
         self, uc: Any, kind: int, address: int, size: int, value: int, data: Any
@@ -326,8 +326,8 @@ class KvmWriter:
         self._journal.begin(places, asked.fill, irqs_off=asked.irqs_off)
         self._kernel.begin(asked)
         argument = asked.vcpu.state if self.entry.accounts else int(asked.atomic)
-        self.machine.run(self.entry.address, (VCPU, argument), asked.irqs_off, places)
-        return self._journal.finished(asked, self._kernel.sleeps)
+        arguments = VCPU, argument
+        return self._journal.run(asked, self.entry.address, arguments, lambda: self._kernel.sleeps)
 
 
 # Where in the writer an sti may be. A byte inside another instruction is never run as one.

@@ -91,6 +91,13 @@ CANARY  = bytes.fromhex("00c0fe5adec0fe5a")
 GUARDS  = ("__stack_chk_guard", "__ref_stack_chk_guard")
 CANARY_AT_GS  = 0x28          # AMD64 kernel ABI: gcc's -mstack-protector-guard=tls
 SMASHED = "__stack_chk_fail"
+BUG = "it runs into an instruction that stops it (ud2: a BUG or an assertion)"
+# What a function restores (System V AMD64 psABI 1.0, 3.2.1), and what is in it at entry.
+PRESERVED = {
+    name: 0x5AFE_0000_0000_0001 + number
+    for number, name in enumerate(("rbx", "rbp", "r12", "r13", "r14", "r15"))
+}
+EFLAGS_DF = 1 << 10
 
 # System V AMD64 psABI: integer arguments, in order. EFLAGS.IF: Intel SDM, vol. 1, 3.4.3.
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")

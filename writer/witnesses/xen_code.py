@@ -90,8 +90,7 @@ class XenWriter:
         """Run one update (WitnessError); ``places`` asks for the instruction of each event too."""
         self._journal.begin(places, asked.fill)
         self._fill(asked)
-        self.machine.run(self.entry.address, (VCPU,), False, places)
-        return self._journal.finished(asked)
+        return self._journal.run(asked, self.entry.address, (VCPU,), lambda: False)
 
     # Fill in the vCPU, the place of its area, and what its guest has asked for.
     def _fill(self, asked: Request) -> None:

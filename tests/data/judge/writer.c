@@ -95,6 +95,17 @@ static void COPY(u8 *to, const u8 *from, u64 size)
 }
 #endif
 
+#ifdef UNKNOWN_CALL_AFTER_BREACH
+void unknown_call(void);
+#endif
+
+/* gcc does not save a register that is a variable. */
+#ifdef CLOBBERS_RBX
+register u64 clobbered __asm__("rbx");
+#elif defined(CLOBBERS_R12)
+register u64 clobbered __asm__("r12");
+#endif
+
 static u8 *update_byte(struct area *area)
 {
 	u64 at = area->entry_time + 7;
@@ -196,6 +207,15 @@ static void write_area(struct area *area, struct kvm_vcpu_xen *xen, bool flag)
 	for (;;)
 		barrier();
 #endif
+#ifdef ENDLESS_AFTER_BREACH
+	area->first[area->size] = 1;
+	for (;;)
+		barrier();
+#endif
+#ifdef UNKNOWN_CALL_AFTER_BREACH
+	area->first[area->size] = 1;
+	unknown_call();
+#endif
 #ifdef STRAY
 	*(volatile u32 *)0xdead0000 = 1;
 #endif
@@ -281,8 +301,12 @@ void kvm_xen_update_runstate_guest(struct kvm_vcpu *v, bool atomic)
 	second = area.size - area.in_first;
 again:
 	flags = irq_save();
-	if (!take(&one->lock, atomic))
+	if (!take(&one->lock, atomic)) {
+#ifdef LOSES_IRQRESTORE_WHEN_BUSY
+		return;
+#endif
 		goto out;
+	}
 #ifdef NO_CHECK
 	;
 #elif defined(CHECK_TOO_SHORT)
@@ -377,6 +401,15 @@ unlock_one:
 #endif
 out:
 	irq_restore(flags);
+#if defined(CLOBBERS_RBX) || defined(CLOBBERS_R12)
+	clobbered = 1;
+#endif
+#ifdef DIRECTION_FLAG
+	__asm__ volatile("std");
+#endif
+#ifdef OVERWRITES_CALLERS_STACK
+	((volatile u64 *)__builtin_frame_address(0))[2] = 0; /* [1] is the return address */
+#endif
 }
 
 #ifdef INLINED

@@ -37,7 +37,7 @@ def test_it_says_what_was_judged(judge, c_writer):
     assert re.fullmatch(r"kvm_xen_update_runstate_guest, \d+ bytes", said["function"])
     assert said["layout"] == "native 48 (0/8/16), compat 44 (0/4/12) from BTF"
     assert "_raw_read_trylock" in said["called"]
-    assert said["asked"].startswith("692 updates, profile linux-6.2+ (")
+    assert said["asked"].startswith("1004 updates, profile linux-6.2+ (")
 
 
 def test_a_broken_rule_exits_1_with_the_smallest_case_and_the_instruction(judge, c_writer):
@@ -45,7 +45,7 @@ def test_a_broken_rule_exits_1_with_the_smallest_case_and_the_instruction(judge,
     assert code == 1
     (row,) = [line for line in out.splitlines() if line.startswith("BROKEN")]
     assert re.fullmatch(
-        r"BROKEN  window      \d+ of 692, first native@0x0,flag: the flag goes down here, .*", row
+        r"BROKEN  window      \d+ of 1004, first native@0x0,flag: the flag goes down here, .*", row
     )
     (bad,) = [line for line in out.splitlines() if line.startswith("  >")]
     assert re.fullmatch(
@@ -57,7 +57,8 @@ def test_a_broken_rule_exits_1_with_the_smallest_case_and_the_instruction(judge,
 def test_what_is_missing_at_the_end_is_marked_at_the_return(judge, c_writer):
     _, out, _ = judge(c_writer("LOCKS_SECOND_ALWAYS"), "--quick")
     assert "gpc2 is still locked at return" in out
-    assert "  > return" in out.splitlines()
+    (row,) = [row for row in out.splitlines() if row.startswith("  > return, after ")]
+    assert re.fullmatch(r"  > return, after kvm_xen_update_runstate_guest\+0x[0-9a-f]+", row)
 
 
 def test_a_call_that_is_not_known_exits_3_naming_it(judge, c_writer):
@@ -167,6 +168,35 @@ def test_an_ioctl_that_makes_a_vcpu_runnable_calls_with_interrupts_on(judge, c_w
         assert (ended, "(irqs)" in out) == (code, bool(code))
     code, _, err = judge(c_writer(), "--case", "native@0x100,ioctl")
     assert (code, "ioctl is for atomic" in err) == (2, True)
+
+
+def test_a_lost_irqrestore_is_told_by_both_states_and_allowed_if_asked(judge, c_writer):
+    writer = c_writer("LOSES_IRQRESTORE_WHEN_BUSY")
+    code, out, _ = judge(writer, "--quick")
+    assert code == 1
+    (row,) = [line for line in out.splitlines() if line.startswith("BROKEN")]
+    said = "first native@0xfd0,atomic,ioctl,busy1: interrupts are off at return, and were on at"
+    assert row.split()[1] == "irqs"
+    assert said in row.replace(row[row.index("@") : row.index(",atomic")], "@0xfd0", 1)
+    code, out, _ = judge(writer, "--quick", "--allow", "irqs")
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("allowed")] == ["irqs"]
+    assert out.splitlines()[-1].endswith("updates, allowed: irqs")
+    code, out, _ = judge(writer, "--quick", "--allow", "irqs", "--format", "ktap")
+    assert (code, "not ok" in out) == (0, False)
+    assert judge(c_writer("NO_SET"), "--quick", "--allow", "irqs")[0] == 1
+    code, _, err = judge(writer, "--allow", "irq")
+    assert (code, "--allow irq: no such rule" in err) == (2, True)
+
+
+def test_what_never_returns_is_judged_by_what_it_did(judge, c_writer):
+    code, out, _ = judge(c_writer("ENDLESS_AFTER_BREACH"), "--case", "native@0x100")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("WRONG: 1 of 1 update breaks a rule (outside, ends)")
+    assert "  > never returned" in out.splitlines()
+    code, out, err = judge(c_writer("UNKNOWN_CALL_AFTER_BREACH"), "--case", "native@0x100")
+    assert (code, err) == (1, "")
+    assert out.splitlines()[-1].startswith("WRONG: 1 of 1 update breaks a rule (outside)")
 
 
 def test_a_report_says_what_was_not_asked(judge, c_writer):
