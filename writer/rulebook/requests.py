@@ -130,6 +130,11 @@ def failures(shape: Shape) -> Iterator[tuple[int, Scenario]]:
 
 def quick() -> Iterator[Request]:
     """Yield the boundaries, the failures and the odd values, each atomic and not."""
+    yield from _quick()
+    yield from _by_ioctl()
+
+
+def _quick() -> Iterator[Request]:
     for (abi, shape), flag, atomic in product(SHAPES.items(), (True, False), (False, True)):
         for offset in boundaries(shape):
             yield request(abi, offset, flag, atomic)
@@ -137,13 +142,17 @@ def quick() -> Iterator[Request]:
             # Only a trylock notices that a lock is busy.
             if atomic or not scenario.busy:
                 yield request(abi, offset, flag, atomic, scenario)
-            if atomic:
-                yield replace(request(abi, offset, flag, atomic, scenario), ioctl=True)
-        for offset in boundaries(shape) if atomic else ():
-            yield replace(request(abi, offset, flag, atomic), ioctl=True)
         for vcpu, fill in product(_odd(atomic), (b"\x00", b"\xff")):
             for offset in (PAGE_SIZE // 16, PAGE_SIZE - shape.update_byte):
                 yield Request(abi, offset, flag, atomic, vcpu, fill)
+
+
+# Last, so that the fingerprints of the updates before do not depend on them.
+def _by_ioctl() -> Iterator[Request]:
+    for (abi, shape), flag in product(SHAPES.items(), BOTH):
+        places = [(offset, FINE) for offset in boundaries(shape)]
+        for offset, scenario in (*places, *failures(shape)):
+            yield replace(request(abi, offset, flag, True, scenario), ioctl=True)
 
 
 # All zeros, all ones, and the update flag in the entry time itself, which should not occur.
@@ -156,9 +165,10 @@ def _odd(atomic: bool) -> Iterator[Runstate]:
 
 def everything() -> Iterator[Request]:
     """Yield quick()'s requests and then every offset, each atomic and not."""
-    yield from quick()
+    yield from _quick()
     for abi, flag, atomic, offset in product(SHAPES, BOTH, BOTH, range(PAGE_SIZE)):
         yield request(abi, offset, flag, atomic)
+    yield from _by_ioctl()
 
 
 def without_caches(boundaries_only: bool = False) -> Iterator[Request]:
