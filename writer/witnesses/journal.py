@@ -27,7 +27,6 @@ from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Copy, IrqRestore, IrqSave, Step, Steps, Store
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import stubs
-from runstate_abi.writer.witnesses.machine import Ended
 
 if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.machine import Machine
@@ -222,7 +221,7 @@ class Journal:
         ended, owed, lost = "", tuple[str, ...](), None
         try:
             owed = self.machine.run(entry, arguments, asked.irqs_off, self.places is not None)
-        except Ended as error:
+        except stubs.Ended as error:
             ended = str(error)
         except WitnessError as error:
             ended, lost = str(error), error

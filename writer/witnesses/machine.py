@@ -57,10 +57,6 @@ def _require_room(source: str) -> None:
         ) from None
 
 
-class Ended(WitnessError):
-    """The judged code will never return; what it did until then can be judged."""
-
-
 class Machine:
     """One processor with one program: registers, memory, and the functions that were called."""
 
@@ -196,9 +192,9 @@ class Machine:
         """Return the error that says why the code cannot be judged, and where it was."""
         return WitnessError(f"{self.file.source}: cannot judge: {why}, at {self._where()}")
 
-    def ended(self, why: str) -> Ended:
+    def ended(self, why: str) -> stubs.Ended:
         """Return the error that says why the code will never return, and where it was."""
-        return Ended(f"{why}, at {self._where()}")
+        return stubs.Ended(f"{why}, at {self._where()}")
 
     def _where(self) -> str:
         rip = self.get("rip")

@@ -6,6 +6,8 @@ __tsan_memcpy, which copies, together with functions that only watch.
 
 from typing import NamedTuple
 
+from runstate_abi.layouts.model import WitnessError
+
 # Instrumentation of functions, branches and accesses (ftrace, KCOV, KASAN, KCSAN), and lockdep's
 # bookkeeping: they do not change anything that is judged.
 _SIZES = ("1", "2", "4", "8", "16")
@@ -90,6 +92,10 @@ COUNTS  = {"__preempt_count": b"\1\0\0\0\0\0\0\0"}
 CANARY  = bytes.fromhex("00c0fe5adec0fe5a")
 GUARDS  = ("__stack_chk_guard", "__ref_stack_chk_guard")
 CANARY_AT_GS  = 0x28          # AMD64 kernel ABI: gcc's -mstack-protector-guard=tls
+class Ended(WitnessError):
+    """The judged code will never return; what it did until then can be judged."""
+
+
 SMASHED = "__stack_chk_fail"
 BUG = "it runs into an instruction that stops it (ud2: a BUG or an assertion)"
 # What a function restores (System V AMD64 psABI 1.0, 3.2.1), and what is in it at entry.
