@@ -92,10 +92,6 @@ COUNTS  = {"__preempt_count": b"\1\0\0\0\0\0\0\0"}
 CANARY  = bytes.fromhex("00c0fe5adec0fe5a")
 GUARDS  = ("__stack_chk_guard", "__ref_stack_chk_guard")
 CANARY_AT_GS  = 0x28          # AMD64 kernel ABI: gcc's -mstack-protector-guard=tls
-class Ended(WitnessError):
-    """The judged code will never return; what it did until then can be judged."""
-
-
 SMASHED = "__stack_chk_fail"
 BUG = "it runs into an instruction that stops it (ud2: a BUG or an assertion)"
 # What a function restores (System V AMD64 psABI 1.0, 3.2.1), and what is in it at entry.
@@ -117,3 +113,7 @@ KASAN_SHADOW_OFFSET, KASAN_SHADOW_SCALE = 0xdffffc0000000000, 3
 # stack is 32 KiB (STACK_SIZE), with struct cpu_info at the top: machine.py's is as large.
 VMASST_RUNSTATE_UPDATE_FLAG, CDF_HVM = 5, 0x1
 # fmt: on
+
+
+class Ended(WitnessError):
+    """The judged code will never return; what it did until then can be judged."""
