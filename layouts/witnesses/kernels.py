@@ -17,12 +17,16 @@ from runstate_abi.layouts.structs.runstate import (
     KVM_VCPU_XEN,
     NATIVE,
     RUNSTATE_STRUCTS,
-    claim,
     structs_expected,
 )
 from runstate_abi.layouts.witnesses import btf, btf_header, elf, vmlinuz
 from runstate_abi.layouts.witnesses.compressed import sha256
-from runstate_abi.layouts.witnesses.survey import evaluate_what_is_there, holding, judged
+from runstate_abi.layouts.witnesses.survey import (
+    claims_for,
+    evaluate_what_is_there,
+    holding,
+    judged,
+)
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 
 if TYPE_CHECKING:
@@ -262,7 +266,7 @@ def _asked(info: DebugInfo, settings: Settings) -> Finding:
         return settings.unchecked(path, str(error), witness)
     mirrors, claimed = settings.mirrors, dict(settings.names())
     seen = seen._replace(found=tuple(x._replace(name=claimed[x.name]) for x in seen.found))
-    claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
+    claims = claims_for(seen.found, abi)
     assumed = info.abi is None and settings.abi is None
     finding = holding(witness, seen, claims, abi, assumed, mirrors)
     names = tuple((claimed, name) for name, claimed in mirrors.structs if name != claimed)

@@ -232,6 +232,17 @@ def _as_guests_get_it(finding: Finding) -> Finding:
     return finding._replace(notes=(*finding.notes, note))
 
 
+def claims_for(found: Iterable[Layout], abi: Abi) -> dict[str, Layout]:
+    """Return the claims by name. Both ways to declare the compat form are in use: where what was
+    found is aligned as Xen aligns it, that is the claim, and KVM's packed one otherwise.
+    """
+    claims = CLAIMS[abi.name]
+    expected = claims.by_name()
+    if any(x.name == COMPAT.name and x.alignment == claims.compat_xen.alignment for x in found):
+        expected[COMPAT.name] = claims.compat_xen
+    return expected
+
+
 def asked_of_header(
     command: str, header: str, mirrors: Mirrors, abi: Abi | None, is_rust: bool = False
 ) -> Finding:
@@ -245,13 +256,8 @@ def asked_of_header(
         observe(header, name, forms[claimed], command, abi) for name, claimed in mirrors.structs
     ]
     found_abi = seen[0].abi
-    claims = CLAIMS[found_abi.name]
     found = tuple(layout for observed in seen for layout in observed.layouts.found)
-    expected = claims.by_name()
-    # Two alignments of the compat form are in use. Xen's is compared with Xen's claim, any other
-    # with KVM's.
-    if any(x.name == COMPAT.name and x.alignment == claims.compat_xen.alignment for x in found):
-        expected[COMPAT.name] = claims.compat_xen
+    expected = claims_for(found, found_abi)
     names = ", ".join(name for name, _ in mirrors.structs)
     layouts = Layouts("compiler", f"{header}: {names}; {seen[0].layouts.source}", found)
     finding = holding(command, layouts, expected, found_abi, mirrors=mirrors)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.structs.runstate import NATIVE, RUNSTATE_STRUCTS, claim
-from runstate_abi.layouts.witnesses import dwarf, dwarf_entries, elf
+from runstate_abi.layouts.witnesses import dwarf, dwarf_entries, elf, kernels, survey
 from runstate_abi.layouts.witnesses.kernels import identity
 
 TEXT = """
@@ -304,6 +304,19 @@ def test_no_change_of_its_bytes_does_more_than_fail(built, tmp_path, changes):
     assert "\n" not in str(seen)
 
 
+def test_a_compat_struct_aligned_as_xen_does_is_right(tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc: not installed")
+    text = "typedef unsigned long long u __attribute__((aligned(4)));\n"
+    text += "struct compat_vcpu_runstate_info { int state; u state_entry_time, time[4]; } "
+    (tmp_path / "a.c").write_text(text + "__attribute__((aligned(4))) a;\n")
+    subprocess.run(["gcc", "-m64", "-g", "-c", "a.c", "-o", "a.o"], cwd=tmp_path, check=True)
+    allowed = frozenset({"vcpu_runstate_info"})
+    (finding,) = kernels.asked_of_files([str(tmp_path / "a.o")], kernels.Settings(allowed=allowed))
+    assert [layout.alignment for layout in finding.found] == [4]
+    assert (finding.differences, finding.compared) == ((), 14)
+
+
 @pytest.mark.network
 def test_xens_own_dwarf_has_both_structs(debian):
     (path,) = debian.package("sid", "xen-hypervisor-4.20-amd64-dbg", [r"xen-syms.*"])
@@ -312,8 +325,10 @@ def test_xens_own_dwarf_has_both_structs(debian):
         ("vcpu_runstate_info", 48),
         ("compat_vcpu_runstate_info", 44),
     ]
+    claims = survey.claims_for(seen.found, X86_64)
+    assert claims["compat_vcpu_runstate_info"].alignment == 4
     for layout in seen.found:
-        assert differences(claim(layout.name, "x86_64"), layout, "") == ()
+        assert differences(claims[layout.name], layout, "") == ()
 
 
 # Debug kernels of 300 MB, of which 80 are streamed: run by hand, with -m rarely.
