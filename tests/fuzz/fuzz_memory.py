@@ -36,7 +36,7 @@ def unpacked(data, source):
 
 def anything(data, source):
     """A file of any kind."""
-    return sources._of_kind(data, source, 0, None)
+    return sources.of_kind(data, source, 0, None)
 
 
 def words(data, source):

@@ -53,6 +53,11 @@ def opened(name: str, base: int = 0, as_raw: bool = False, order: str | None = N
         known = containers.compressed_by(data)
         if known is not None:
             data = containers.inflated(data, known, source)
+    return of_kind(data, source, base, order)
+
+
+def of_kind(data: memoryview, source: str, base: int, order: str | None) -> Image:
+    """Return the memory in data that are not compressed, of whatever kind (WitnessError)."""
     if data[: len(elf.MAGIC)] == elf.MAGIC:
         return elfcore.image(data, source)
     if data[: len(containers.LIME_MAGIC)] == containers.LIME_MAGIC:
