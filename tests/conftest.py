@@ -25,6 +25,7 @@ settings.load_profile("untimed")
 os.environ.setdefault("LLVM_OBJCOPY", "objcopy")
 
 HERE = Path(__file__).parent
+X86 = bool(re.fullmatch(r"x86_64|i[3-6]86", os.uname().machine))
 
 # What brings a program that tests run: the Debian package, where it has another name.
 # fmt: off
@@ -45,7 +46,19 @@ PACKAGES = {
     "xz":                      "xz-utils",
 }
 # fmt: on
+LIBRARIES_32 = ("bits/", "cannot find")  # what gcc misses where there is no 32-bit libc
 REASONS_MAX = 12  # lines at the end of a run
+# What CI could not install, as words; there a skip for any other reason fails, because a test that
+# is always skipped does not exist. What only the machine decides may be skipped everywhere.
+LACKS = os.environ.get("RUNSTATE_LACKS")
+OF_THE_MACHINE = (
+    "a 32-bit host",
+    "an x86 host",
+    "needs two CPUs",
+    "this machine's kernel shows no BTF",
+    "Unreachable",  # a mirror that does not have what its index lists
+    "pip reaches no package index",
+)
 NOT_THERE = re.compile(r"(?:could not import '([\w.]+)'|(.+?):? (?:is )?not installed)")
 
 
@@ -53,21 +66,52 @@ def pytest_runtest_setup(item):
     """Skip a test marked ``needs(PROGRAM, ...)`` or ``host64`` where that is not so."""
     if item.get_closest_marker("host64") and ctypes.alignment(ctypes.c_uint64) != 8:
         pytest.skip("a 32-bit host: neither its ctypes nor its compiler makes the native struct")
-    for program in (name for marker in item.iter_markers("needs") for name in marker.args):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program}: not installed")
+    if item.get_closest_marker("x86") and not X86:
+        pytest.skip("needs an x86 host: other gcc's have no -m32")
+    for marker in item.iter_markers("needs"):
+        _require(*marker.args)
+
+
+def _require(*commands):
+    """Skip where the program of a command line (``gcc -m32``) is not installed."""
+    for command in commands:
+        if shutil.which(command.split()[0]) is None:
+            pytest.skip(f"{command}: not installed")
+
+
+@pytest.fixture(scope="session")
+def installed():
+    """Return a function that skips where the program of a command line is not installed."""
+    return _require
+
+
+def _skipped(reporter):
+    return [_reason(report.longrepr[2]) for report in reporter.stats.get("skipped", ())]
+
+
+def _is_undue(reason):
+    known = (*OF_THE_MACHINE, *LACKS.split()) if LACKS is not None else ()
+    return LACKS is not None and not any(word in reason for word in known)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    """Fail where CI skipped what it has all programs for."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and not session.exitstatus and any(map(_is_undue, _skipped(reporter))):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter):
     """Say what was skipped, a line for each reason, and what would run it."""
-    skipped = terminalreporter.stats.get("skipped", ())
-    counts = Counter(_reason(report.longrepr[2]) for report in skipped).most_common()
+    counts = Counter(_skipped(terminalreporter)).most_common()
     if not counts:
         return
     kept = counts if len(counts) <= REASONS_MAX else counts[: REASONS_MAX - 1]
     terminalreporter.write_sep("-", "skipped, and what would run it")
     for reason, count in kept:
-        terminalreporter.write_line(f"{count} {reason}")
+        undue = "UNDUE: " if _is_undue(reason) else ""
+        terminalreporter.write_line(f"{undue}{count} {reason}")
     if rest := counts[len(kept) :]:
         reasons = "; ".join(reason for reason, _ in rest)
         terminalreporter.write_line(f"{sum(count for _, count in rest)} {reasons}")
@@ -106,16 +150,25 @@ def tool():
     """Return a function that runs a program to its end, or skips: it is not installed."""
 
     def run(*words, fails=False, **options):
-        if shutil.which(str(words[0])) is None:
-            pytest.skip(f"{words[0]}: not installed")
+        _require(str(words[0]))
         done = subprocess.run(
             [str(word) for word in words], capture_output=True, text=True, timeout=110, **options
         )
         said = done.stdout + done.stderr
+        if "-m32" in words and any(missing in said for missing in LIBRARIES_32):
+            pytest.skip("gcc -m32: not installed")
         assert bool(done.returncode) == fails, said
         return said if fails else done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def offset_of(tool):
+    """Skip where rustc is older than 1.77, which has offset_of!: Debian 12's newer is rustc-web."""
+    version = tool("rustc", "--version").split()[1]
+    if tuple(map(int, version.split(".")[:2])) < (1, 77):
+        pytest.skip(f"rustc {version}: older than 1.77, which offset_of! needs")
 
 
 @pytest.fixture(scope="session")
@@ -177,9 +230,7 @@ WRITER_FLAGS = (
 @pytest.fixture(scope="session")
 def c_writer(tmp_path_factory):
     """Return a function (*defines, source, btf, flags) -> path of an object, each made once."""
-    for tool in ("gcc", "pahole"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool}: not installed")
+    _require("gcc", "pahole")
     pytest.importorskip("unicorn")
     folder, made = tmp_path_factory.mktemp("writers"), {}
 
@@ -208,7 +259,7 @@ COMPAT = (
 )
 KVM = "struct kvm_vcpu_xen { unsigned current_runstate; u64 last_steal; u64 runstate_times[4]; };"
 # A 32-bit x86 host's gcc makes 64-bit objects only if asked; others have no such option.
-M64 = ["-m64"] if re.fullmatch(r"x86_64|i[3-6]86", os.uname().machine) else []
+M64 = ["-m64"] if X86 else []
 SOURCES = {"NATIVE": NATIVE, "COMPAT": COMPAT, "KVM": KVM}
 
 
@@ -229,9 +280,7 @@ def kernel_object(tmp_path):
 
     The DWARF that the BTF was made from goes, as it does from a kernel that is shipped.
     """
-    for tool in ("gcc", "pahole"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool}: not installed")
+    _require("gcc", "pahole")
 
     def build(name, declarations, base=None, flags=(), keep_dwarf=False):
         output = compiled(tmp_path, name, declarations, flags)
@@ -247,8 +296,7 @@ def kernel_object(tmp_path):
 @pytest.fixture
 def compiled_object(tmp_path):
     """Return a function that makes an object with DWARF and no BTF: (name, declarations)."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc: not installed")
+    _require("gcc")
     return lambda name, declarations: str(compiled(tmp_path, name, declarations))
 
 

@@ -11,7 +11,7 @@ from runstate_abi.layouts.model import LayoutError
 from runstate_abi.layouts.structs import mirrors
 from runstate_abi.layouts.structs.runstate import COMPAT, claim
 from runstate_abi.tools import output
-from runstate_abi.tools.options import new_parser
+from runstate_abi.tools.options import add_mirrors, new_parser
 
 if TYPE_CHECKING:
     from runstate_abi.tools.languages.c import Macro
@@ -44,7 +44,8 @@ LANGUAGES = (
 # fmt: on
 LANGUAGE = {language.word: language for language in LANGUAGES}
 WITH_MACROS = ("c", "c-reader")
-MIRRORED = ("c", "cpp", "rust")
+# Languages that can assert about a struct of somebody else's, and the function that yields it.
+MIRRORED = {"c": "mirrored", "cpp": "cpp_mirrored", "rust": "rust_mirrored"}
 # A type's name, and nothing that would end the assertion that it stands in.
 _TYPE = re.compile(r"((struct|class) )?[a-zA-Z_]\w*(::\w+)*|typeof\([\w\s()*.>&-]+\)", re.ASCII)
 
@@ -88,15 +89,7 @@ def parser() -> argparse.ArgumentParser:
     add("language", metavar="LANGUAGE", choices=list(LANGUAGE), help="one of the above")
     names = ", ".join(f"{macro.name} ({macro.whose})" for macro in MACROS)
     add("--macro", choices=[m.name for m in MACROS], metavar="NAME", help=f"for C: {names}")
-    add(
-        "--struct",
-        dest="structs",
-        action="append",
-        metavar="NAME[=CLAIM]",
-        help=f"your own struct, and which of {mirrors.CHOICES} it mirrors",
-    )
-    names = "what a member is called there: time=running,runnable,blocked,offline"
-    add("--member", dest="members", action="append", metavar="MEMBER=NAME,...", help=names)
+    add_mirrors(made)
     abis = f"of --struct (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), default="x86_64", metavar="ABI", help=abis)
     output.add_delivery(made)
@@ -106,7 +99,6 @@ def parser() -> argparse.ArgumentParser:
 def _lines(options: argparse.Namespace) -> Iterator[str]:
     from runstate_abi.tools.languages import c
     from runstate_abi.tools.languages.promises import Mirror
-    from runstate_abi.tools.languages.rust_zig import rust_mirrored
 
     macro = c.MACRO[options.macro] if options.macro else c.MACROS[0]
     if not options.structs:
@@ -116,14 +108,17 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
         layout = options.mirrors.claimed(claim(claimed, options.abi))
         layout = layout._replace(alignment=None) if claimed == COMPAT.name else layout
         mirrored.append(Mirror(name, layout))
-    if options.language == "c":
-        return c.mirrored(mirrored, macro)
-    return c.cpp_mirrored(mirrored) if options.language == "cpp" else rust_mirrored(mirrored)
+    asserted = _function(options.language, MIRRORED[options.language])
+    return asserted(mirrored, macro) if options.language in WITH_MACROS else asserted(mirrored)
 
 
 def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
     """Yield the lines of one language; ``macro`` is how C asserts (KeyError: no such language)."""
-    language = LANGUAGE[word]
-    module = import_module(f"runstate_abi.tools.languages.{language.module}")
-    function: Callable[..., Iterator[str]] = getattr(module, language.function)
+    function = _function(word, LANGUAGE[word].function)
     return function(macro) if macro and word in WITH_MACROS else function()
+
+
+def _function(word: str, name: str) -> Callable[..., Iterator[str]]:
+    module = import_module(f"runstate_abi.tools.languages.{LANGUAGE[word].module}")
+    function: Callable[..., Iterator[str]] = getattr(module, name)
+    return function

@@ -49,6 +49,15 @@ def add_format(parser: argparse.ArgumentParser, *choices: str) -> None:
     add("--json", dest="format", action="store_const", const="json", help="as --format json")
 
 
+def add_mirrors(parser: argparse.ArgumentParser) -> None:
+    """Add --struct and --member, which structs/mirrors.py reads."""
+    which = "your own struct, and which it mirrors, native or compat (repeatable)"
+    names = "what a member is called there: time=running,runnable,blocked,offline (repeatable)"
+    add = parser.add_argument
+    add("--struct", dest="structs", action="append", metavar="NAME[=CLAIM]", help=which)
+    add("--member", dest="members", action="append", metavar="MEMBER=NAME,...", help=names)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``: did you mean NAME?``, or all known names if none is similar."""
     import difflib

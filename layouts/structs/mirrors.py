@@ -10,7 +10,6 @@ from runstate_abi.layouts.model import Field, Layout, LayoutError
 from runstate_abi.layouts.structs.runstate import COMPAT, MEMBERS, NATIVE, RUNSTATE_STRUCTS
 
 CLAIM_NAMES = {"native": NATIVE.name, "compat": COMPAT.name} | {n: n for n in RUNSTATE_STRUCTS}
-CHOICES = " or ".join(RUNSTATE_STRUCTS)
 Names = tuple[str, ...]
 
 

@@ -107,7 +107,7 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Measurement:
 
 def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Measurement:
     """Return what stands in the object that ``command`` made of ``unit`` (WitnessError)."""
-    seen = read_object(data, command, len(unit.subjects))
+    seen = _read_object(data, command, len(unit.subjects))
     target = (abi or seen.machine) if isinstance(seen.machine, str) else seen.machine
     if isinstance(target, str):
         raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
@@ -127,12 +127,7 @@ def compiled(unit: Unit, command: str, stage: Sequence[str] = ("-c",)) -> bytes 
 
     WitnessError if the compiler cannot be run or does not end.
     """
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise WitnessError(f"the compiler's command line: {command}: {error}") from None
-    if not words:
-        raise WitnessError("the compiler's command line is empty")
+    words = command_words(command)
     asked_in = probe.language(command)
     options = list(asked_in.options)
     if not unit.assertions:  # each that is refused has an error of its own
@@ -148,24 +143,48 @@ def compiled(unit: Unit, command: str, stage: Sequence[str] = ("-c",)) -> bytes 
                 file.write(text)
         source = os.path.join(folder, probe.PROBE + asked_in.suffix)
         output = os.path.join(folder, "probe.o")
-        try:
-            done = subprocess.run(
-                [*words, *options, *stage, source, "-o", output],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=TIMEOUT_S,
-                check=False,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-        except subprocess.TimeoutExpired:
-            raise WitnessError(f"{command}: still compiling after {TIMEOUT_S} s") from None
-        except OSError as error:
-            raise WitnessError(f"{command}: cannot run {words[0]}: {error.strerror}") from None
-        if done.returncode or not os.path.exists(output):
-            return done.stdout.decode(errors="replace") or f"exit status {done.returncode}"
+        status, said = ran([*words, *options, *stage, source, "-o", output], command)
+        if status or not os.path.exists(output):
+            return said
         with open(output, "rb") as object_file:
             return object_file.read()
+
+
+def command_words(command: str) -> list[str]:
+    """Return the words of a compiler's command line (WitnessError: it has none)."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise WitnessError(f"the compiler's command line: {command}: {error}") from None
+    if not words:
+        raise WitnessError("the compiler's command line is empty")
+    return words
+
+
+def ran(
+    words: Sequence[str], command: str, text: bytes = b"", folder: str | None = None
+) -> tuple[int, str]:
+    """Run a compiler with ``text`` as its input; return its exit status and what it said.
+
+    WitnessError if it cannot be run or does not end.
+    """
+    try:
+        done = subprocess.run(
+            words,
+            input=text,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        raise WitnessError(f"{command}: still compiling after {TIMEOUT_S} s") from None
+    except OSError as error:
+        raise WitnessError(f"{command}: cannot run {words[0]}: {error.strerror}") from None
+    said = done.stdout.decode(errors="replace")
+    return done.returncode, said or f"exit status {done.returncode}"
 
 
 def does_not_compile(command: str, complaint: str) -> WitnessError:
@@ -187,8 +206,7 @@ class _Object(NamedTuple):
     images: tuple[bytes, ...]  # of each subject, every integer 1; empty where all have its order
 
 
-def read_object(data: bytes, command: str, subjects: int) -> _Object:
-    """Return the answers in an ELF or COFF object file (WitnessError)."""
+def _read_object(data: bytes, command: str, subjects: int) -> _Object:
     images = (f"{probe.IMAGE_SECTION}{number}" for number in range(subjects))
     names = (probe.SECTION, probe.VERSION_SECTION, *images)
     coff = pe.MACHINES.get(pe.machine(memoryview(data)))

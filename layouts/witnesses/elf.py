@@ -5,7 +5,7 @@ Every field is checked against the file's length before it is used.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from runstate_abi.layouts.abi import Abi, abi_of_elf
@@ -155,14 +155,14 @@ def _names(view: memoryview, source: str, sections: tuple[Section, ...], index: 
     return view[sections[index].offset : sections[index].offset + sections[index].size]
 
 
-# Compared in place: names are not cut out, so an unterminated name costs nothing.
 def _named(elf: Elf, name: str) -> list[Section]:
+    return [section for section in elf.sections if _is_named(elf, section, name)]
+
+
+# Compared in place: names are not cut out, so an unterminated name costs nothing.
+def _is_named(elf: Elf, section: Section, name: str) -> bool:
     wanted = name.encode() + b"\0"
-    return [
-        section
-        for section in elf.sections
-        if elf.names[section.name_offset : section.name_offset + len(wanted)] == wanted
-    ]
+    return elf.names[section.name_offset : section.name_offset + len(wanted)] == wanted
 
 
 def build_id(elf: Elf) -> str | None:
@@ -194,28 +194,29 @@ def section_bytes(file: Elf, name: str) -> Any:
     Sections of one name (an object's types) are joined. Empty if there is none. WitnessError if
     they cannot be read.
     """
-    zipped = name.replace(".debug", ".zdebug")
+    relocations: dict[int, list[Section]] = {}
+    for row in file.sections if file.type == ET_REL else ():
+        if row.type in (SHT_RELA, SHT_REL):
+            relocations.setdefault(row.info, []).append(row)
     found = [
-        _of_section(file, number, called)
-        for called in dict.fromkeys((name, zipped))
+        _of_section(file, row, called, relocations.get(number, ()))
+        for called in dict.fromkeys((name, name.replace(".debug", ".zdebug")))
         for number, row in enumerate(file.sections)
-        if row.type != SHT_NOBITS and row in _named(file, called)
+        if row.type != SHT_NOBITS and _is_named(file, row, called)
     ]
     return found[0] if len(found) == 1 else b"".join(found)
 
 
-def _of_section(file: Elf, number: int, name: str) -> Any:
-    row = file.sections[number]
+def _of_section(file: Elf, row: Section, name: str, relocations: Sequence[Section]) -> Any:
     data: Any = file.data[row.offset : row.offset + row.size]
     if row.flags & SHF_COMPRESSED or name.startswith(".zdebug"):
-        # It follows an Elf64_Chdr, an Elf32_Chdr, or the older "ZLIB" and 8 bytes of size.
+        # Behind an Elf64_Chdr, an Elf32_Chdr, or the older "ZLIB" and 8 bytes of size.
         data = data[24 if row.flags & SHF_COMPRESSED and file.elf_class == 64 else 12 :]
         data = inflate(data, compression(data) or ZLIB, f"{file.source}: {name}")
     if file.type == ET_REL:
         data = bytearray(data)
-        for relocations in file.sections:
-            if relocations.type in (SHT_RELA, SHT_REL) and relocations.info == number:
-                _relocate(data, file, relocations)
+        for one in relocations:
+            _relocate(data, file, one)
     return data
 
 

@@ -5,15 +5,19 @@ debug info. What needs a crate of its own is compiled by Cargo, and its object i
 """
 
 import os
-import shlex
-import subprocess
 import tempfile
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.witnesses import dwarf, elf
-from runstate_abi.layouts.witnesses.compiler import TIMEOUT_S, Measurement, does_not_compile
+from runstate_abi.layouts.witnesses.compiler import (
+    Measurement,
+    command_words,
+    does_not_compile,
+    ran,
+)
 
+COMMANDS = ("rustc",)
 EDITIONS = ("2021", "2015")  # `async` is a word of one and a name of the other
 OPTIONS = ("--crate-type=lib", "--emit=obj", "-g", "-Cpanic=abort", "-Awarnings", "-")
 KEPT = """
@@ -33,9 +37,9 @@ def observe(
     except OSError as error:
         raise WitnessError(f"{path}: {error.strerror}") from None
     folder = os.path.dirname(os.path.abspath(path))
-    first = ""
+    words, first = command_words(command), ""
     for edition in EDITIONS:
-        answer = _compiled([*shlex.split(command), f"--edition={edition}"], text, folder)
+        answer = _compiled([*words, f"--edition={edition}"], command, text, folder)
         if isinstance(answer, bytes):
             break
         first = first or answer
@@ -49,35 +53,18 @@ def observe(
     if not seen.found:
         raise WitnessError(f"{path}: {command} finds no struct {name} in it")
     found = tuple(layout._replace(name=claimed.name) for layout in seen.found)
-    version = _said([*shlex.split(command), "--version"]).removeprefix("rustc ").split(" ")[0]
+    _, said = ran([*words, "--version"], command)
+    version = said.removeprefix("rustc ").split(" ")[0]
     layouts = seen._replace(source=f"{command}, {version}", found=found)
     return Measurement(layouts, target, (), ())
 
 
-def _compiled(words: list[str], text: bytes, folder: str) -> bytes | str:
+def _compiled(words: list[str], command: str, text: bytes, folder: str) -> bytes | str:
     with tempfile.TemporaryDirectory(prefix="runstate-") as place:
         output = os.path.join(place, "probe.o")
         # From standard input, so that `mod name;` finds its file beside the user's.
-        said = _said([*words, "-o", output, *OPTIONS], text, folder)
-        if not os.path.exists(output):
-            return said or "no object file"
+        status, said = ran([*words, "-o", output, *OPTIONS], command, text, folder)
+        if status or not os.path.exists(output):
+            return said
         with open(output, "rb") as file:
             return file.read()
-
-
-def _said(words: list[str], text: bytes = b"", folder: str | None = None) -> str:
-    try:
-        done = subprocess.run(
-            words,
-            input=text,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise WitnessError(f"{words[0]}: still compiling after {TIMEOUT_S} s") from None
-    except OSError as error:
-        raise WitnessError(f"cannot run {words[0]}: {error.strerror} (Debian: rustc)") from None
-    return done.stdout.decode(errors="replace")

@@ -4,7 +4,8 @@ What a witness could not be asked is in its Finding, as NotChecked.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import ABIS, X86_64, Abi, c_layout
 from runstate_abi.layouts.conditions import (
@@ -32,6 +33,9 @@ from runstate_abi.layouts.structs.runstate import (
     RUNSTATE_STRUCTS,
     claim,
 )
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.witnesses.compiler import Measurement
 
 
 def holding(
@@ -243,29 +247,30 @@ def claims_for(found: Iterable[Layout], abi: Abi) -> dict[str, Layout]:
     return expected
 
 
-def asked_of_header(
-    command: str, header: str, mirrors: Mirrors, abi: Abi | None, is_rust: bool = False
+def asked_of_source(
+    observe: "Callable[..., Measurement]",
+    command: str,
+    path: str,
+    mirrors: Mirrors,
+    abi: Abi | None,
 ) -> Finding:
-    """Return a compiler's layouts of the user's own structs (WitnessError)."""
-    from runstate_abi.layouts.witnesses import header as headers
-    from runstate_abi.layouts.witnesses import rust
+    """Return a compiler's layouts of the user's own structs (WitnessError).
 
-    observe = rust.observe if is_rust else headers.observe
+    ``observe`` is that of header.py or of rust.py, as the language of the file is.
+    """
     forms = {NATIVE.name: mirrors.claimed(NATIVE), COMPAT.name: mirrors.claimed(COMPAT)}
-    seen = [
-        observe(header, name, forms[claimed], command, abi) for name, claimed in mirrors.structs
-    ]
+    seen = [observe(path, name, forms[claimed], command, abi) for name, claimed in mirrors.structs]
     found_abi = seen[0].abi
     found = tuple(layout for observed in seen for layout in observed.layouts.found)
     expected = claims_for(found, found_abi)
     names = ", ".join(name for name, _ in mirrors.structs)
-    layouts = Layouts("compiler", f"{header}: {names}; {seen[0].layouts.source}", found)
+    layouts = Layouts("compiler", f"{path}: {names}; {seen[0].layouts.source}", found)
     finding = holding(command, layouts, expected, found_abi, mirrors=mirrors)
     finding = _as_guests_get_it(finding)
     unrecorded = [text for observed in seen for text in observed.unrecorded]
     notes = [observed.note for observed in seen if observed.note]
     finding = finding._replace(
-        path=header,
+        path=path,
         names=tuple((claimed, name) for name, claimed in mirrors.structs),
         unrecorded=tuple(dict.fromkeys((*finding.unrecorded, *unrecorded))),
         notes=tuple(dict.fromkeys((*finding.notes, *notes))),

@@ -16,16 +16,14 @@ ALIGNED, LINE = 8, 60
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory):
+def program(tmp_path_factory, installed):
     """The program, built here; skipped where it could not mean anything."""
     if os.uname().machine != "x86_64" or len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two CPUs of an x86-64 machine")
+    installed("gcc")
     path = tmp_path_factory.mktemp("concurrent") / "race"
     command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", path, SOURCE]
-    try:
-        subprocess.run(command, check=True)
-    except FileNotFoundError:
-        pytest.skip("gcc: not installed")
+    subprocess.run(command, check=True)
     return path
 
 

@@ -55,7 +55,7 @@ def pe_file(path):
     data = memoryview(Path(path).read_bytes())
     pe.as_elf(data, path)
     list(kernels.asked_of_files([path], SETTINGS))
-    compiler.read_object(bytes(data), path, 2)
+    compiler.measured(compiler.OURS, path, bytes(data))
 
 
 READERS = (image, image, archive, archive, settings, golden, image, image, pe_file, pe_file)

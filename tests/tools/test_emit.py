@@ -1,6 +1,5 @@
 """runstate emit: the verb; what the languages make is tried in tests/tools/languages/."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -124,10 +123,13 @@ WIDE, NARROW = {"rust": "u64"}, {"rust": "[u16; 4]"}
 
 @pytest.mark.host64
 @pytest.mark.parametrize("language", BUILDS)
-def test_emitted_assertions_hold_a_right_mirror_and_no_other(language, capsys, tmp_path):
+def test_emitted_assertions_hold_a_right_mirror_and_no_other(
+    language, capsys, tmp_path, installed, request
+):
     text, struct, command = BUILDS[language]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]}: not installed")
+    installed(command[0])
+    if language == "rust":
+        request.getfixturevalue("offset_of")
     options = ["--struct", struct, "--member", "state_entry_time=entered"]
     assert emit.main([language.split(",")[0], *options]) == 0
     asserted = capsys.readouterr().out

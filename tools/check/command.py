@@ -3,8 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.findings import (
@@ -60,10 +59,8 @@ def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     abi = ABI.get(options.abi)
-    if options.header:
-        yield from _of_header(options)
-    elif options.rust:
-        yield from _of_rust(options)
+    if options.header or options.rust:
+        yield from _of_source(options)
     elif options.cc:
         yield from survey.asked_of_compilers(options.cc, named=True, abi=abi)
     if options.files:
@@ -75,36 +72,24 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield from _of_this_kernel(options)
 
 
-def _of_header(options: argparse.Namespace) -> Iterator[Finding]:
-    from runstate_abi.layouts.witnesses import header
+# Of a header or a Rust file. Where no compiler is named, the first that takes the file is asked.
+def _of_source(options: argparse.Namespace) -> Iterator[Finding]:
+    from runstate_abi.layouts.witnesses import header, rust
 
-    for command in options.cc or ["gcc"]:
+    path = options.header or options.rust
+    observe = header.observe if options.header else rust.observe
+    known = header.commands(path) if options.header else rust.COMMANDS
+    for commands in [[one] for one in options.cc] if options.cc else [known]:
         for group in _apart(options.mirrors):
-            ask = partial(survey.asked_of_header, mirrors=group, abi=ABI.get(options.abi))
-            try:
-                yield ask(command, options.header)
-            except WitnessError as error:
-                if not options.cc and header.looks_like_cxx(options.header):
-                    yield from _or_unchecked("g++", options.header, ask)
-                else:
-                    yield unchecked(command, options.header, str(error))
-
-
-def _of_rust(options: argparse.Namespace) -> Iterator[Finding]:
-    for command in options.cc or ["rustc"]:
-        for group in _apart(options.mirrors):
-            abi = ABI.get(options.abi)
-            ask = partial(survey.asked_of_header, mirrors=group, abi=abi, is_rust=True)
-            yield from _or_unchecked(command, options.rust, ask)
-
-
-def _or_unchecked(
-    command: str, header: str, ask: Callable[[str, str], Finding]
-) -> Iterator[Finding]:
-    try:
-        yield ask(command, header)
-    except WitnessError as error:
-        yield unchecked(command, header, str(error))
+            for command in commands:
+                try:
+                    finding = survey.asked_of_source(
+                        observe, command, path, group, ABI.get(options.abi)
+                    )
+                    break
+                except WitnessError as error:
+                    finding = unchecked(command, path, str(error))
+            yield finding
 
 
 # Two structs that mirror one claim are asked apart; a native and a compat one are asked together,

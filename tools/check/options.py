@@ -6,7 +6,7 @@ from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import LayoutError
 from runstate_abi.layouts.structs import mirrors
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
-from runstate_abi.tools.options import count, nearest, new_parser
+from runstate_abi.tools.options import add_mirrors, count, nearest, new_parser
 from runstate_abi.tools.reports.formats import COVERAGE, FORMATS
 
 PROJECT = "pyproject.toml"
@@ -41,10 +41,7 @@ def parser() -> argparse.ArgumentParser:
     _repeatable(parser, "--cc", "COMMAND", "a compiler: 'gcc -m32'")
     add("--header", metavar="FILE", help="measure structs of this C or C++ header with --cc")
     add("--rust", metavar="FILE", help="measure structs of this Rust file with rustc, or with --cc")
-    which = "a struct of the header or files, and which it mirrors, native or compat"
-    _repeatable(parser, "--struct", "NAME[=CLAIM]", which, "structs")
-    names = "what a member is called there: time=running,runnable,blocked,offline"
-    _repeatable(parser, "--member", "MEMBER=NAME,...", names, "members")
+    add_mirrors(parser)
     _repeatable(parser, "--allow", "sign:MEMBER", "do not say that its sign differs")
     _report_options(parser)
     add("-j", "--jobs", type=count, metavar="N", help="processes for many files (all cores)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools.judge.verdict import Broken, Prints, counted
+from runstate_abi.tools.judge.tallies import Broken, Prints, counted
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
 from runstate_abi.writer.steps import line

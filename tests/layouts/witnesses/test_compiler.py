@@ -1,8 +1,5 @@
 """Real compilers, for every ABI that has a claim, and what happens when one cannot be asked."""
 
-import shlex
-import shutil
-
 import pytest
 
 from runstate_abi.layouts.abi import ABI, ABIS
@@ -33,10 +30,9 @@ COMMANDS = {
 
 
 @pytest.fixture
-def command(request):
+def command(request, installed):
     """A command line whose compiler is installed: CI installs them all."""
-    if shutil.which(shlex.split(request.param)[0]) is None:
-        pytest.skip(f"{request.param}: not installed")
+    installed(request.param)
     return request.param
 
 

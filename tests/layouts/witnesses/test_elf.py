@@ -1,6 +1,5 @@
 """The section finder: right on what compilers make, and never more than an error on the rest."""
 
-import shutil
 import struct
 import subprocess
 
@@ -28,34 +27,40 @@ COMPILERS = (
 # fmt: on
 
 
-def compiled(tmp_path, command, source, *options):
-    (tmp_path / "unit.c").write_text(source)
-    out = tmp_path / "unit.o"
-    words = [*command.split(), "-c", *options, "-o", str(out), str(tmp_path / "unit.c")]
-    if not shutil.which(words[0]):
-        pytest.skip(f"{words[0]} is not installed")
-    result = subprocess.run(words, capture_output=True, text=True, check=False)
-    if result.returncode:
-        pytest.skip(f"{command}: {result.stderr.splitlines()[0]}")
-    return out.read_bytes()
+@pytest.fixture
+def compiled(tmp_path, installed):
+    """Return a function (command, source, *options) -> the bytes of an object."""
+
+    def compile_(command, source, *options):
+        installed(command)
+        (tmp_path / "unit.c").write_text(source)
+        words = [*command.split(), "-c", *options, "-o", tmp_path / "unit.o", tmp_path / "unit.c"]
+        subprocess.run(words, check=True)
+        return (tmp_path / "unit.o").read_bytes()
+
+    return compile_
 
 
-@pytest.mark.parametrize(("command", "elf_class", "machine", "abi"), COMPILERS)
-def test_an_object_tells_its_class_machine_and_abi(tmp_path, command, elf_class, machine, abi):
-    seen = elf.parse(compiled(tmp_path, command, "int x;"), "unit.o")
+ROWS = [
+    pytest.param(*row, marks=pytest.mark.x86 if "gcc -m" in row[0] else ()) for row in COMPILERS
+]
+
+
+@pytest.mark.parametrize(("command", "elf_class", "machine", "abi"), ROWS)
+def test_an_object_tells_its_class_machine_and_abi(compiled, command, elf_class, machine, abi):
+    seen = elf.parse(compiled(command, "int x;"), "unit.o")
     assert (seen.elf_class, seen.machine, seen.abi) == (elf_class, machine, ABI[abi])
 
 
-def test_a_section_of_an_object_has_the_bytes_that_were_put_there(tmp_path):
+def test_a_section_of_an_object_has_the_bytes_that_were_put_there(compiled):
     source = '__attribute__((section("mine"))) const char text[] = "runstate";'
-    seen = elf.parse(compiled(tmp_path, "gcc", source), "unit.o")
+    seen = elf.parse(compiled("gcc", source), "unit.o")
     assert bytes(seen.section("mine")) == b"runstate\0"
 
 
-def test_every_section_is_where_readelf_says(tmp_path):
-    if not shutil.which("readelf"):
-        pytest.skip("readelf is not installed")
-    data = compiled(tmp_path, "gcc", "int a = 1; int f(void) { return a; }", "-g")
+@pytest.mark.needs("readelf")
+def test_every_section_is_where_readelf_says(tmp_path, compiled):
+    data = compiled("gcc", "int a = 1; int f(void) { return a; }", "-g")
     listed = subprocess.run(
         ["readelf", "-SW", tmp_path / "unit.o"], capture_output=True, text=True, check=True
     ).stdout
@@ -127,10 +132,9 @@ def test_another_note_is_no_build_id(make_elf):
     assert elf.build_id(elf.parse(make_elf({".notes": OTHER_NOTE}), "file")) is None
 
 
-def test_the_build_id_is_what_readelf_says(tmp_path):
-    if not shutil.which("readelf"):
-        pytest.skip("readelf is not installed")
-    compiled(tmp_path, "gcc", "int main(void) { return 0; }")
+@pytest.mark.needs("readelf")
+def test_the_build_id_is_what_readelf_says(tmp_path, compiled):
+    compiled("gcc", "int main(void) { return 0; }")
     out = tmp_path / "unit"
     command = ["gcc", "-Wl,--build-id", "-o", out, tmp_path / "unit.o"]
     subprocess.run(command, check=True)

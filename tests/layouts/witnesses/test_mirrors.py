@@ -1,13 +1,11 @@
 """Headers as people have them: read alone, in C++, with other names for the members."""
 
-import shutil
-
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.mirrors import Mirrors, mirrors
 from runstate_abi.layouts.structs.runstate import NATIVE
-from runstate_abi.layouts.witnesses import survey
+from runstate_abi.layouts.witnesses import header, survey
 
 pytestmark = pytest.mark.host64
 
@@ -18,7 +16,7 @@ XEN = INFO.format("uint64_t", "") + (
     "DEFINE_XEN_GUEST_HANDLE(vcpu_runstate_info_t);\n"
     "struct area { union { XEN_GUEST_HANDLE(vcpu_runstate_info_t) h; uint64_t p; } addr; };\n"
 )
-ALONE = "the integer types and guest handle macros of Xen's and Linux's headers"
+ALONE = "the integer types and macros of Xen's and Linux's headers"
 # How a header stands alone: its text, and what is said of how it was read.
 # fmt: off
 TAKEN_FOR_GRANTED = {
@@ -36,19 +34,24 @@ COMPILERS = ("gcc", "clang", "g++", "clang++", "aarch64-linux-gnu-gcc", "clang -
 # fmt: on
 
 
-def measured(folder, text, command="gcc", given=None, name="vcpu.h"):
-    if shutil.which(command.split()[0]) is None:
-        pytest.skip(f"{command.split()[0]}: not installed")
-    (folder / name).write_text(text)
-    given = given or Mirrors(((NATIVE.name, NATIVE.name),))
-    return survey.asked_of_header(command, str(folder / name), given, None)
+@pytest.fixture
+def measured(tmp_path, installed):
+    """Return a function that asks a compiler about a header of this text."""
+
+    def measure(text, command="gcc", given=None, name="vcpu.h"):
+        installed(command)
+        (tmp_path / name).write_text(text)
+        given = given or Mirrors(((NATIVE.name, NATIVE.name),))
+        return survey.asked_of_source(header.observe, command, str(tmp_path / name), given, None)
+
+    return measure
 
 
 @pytest.mark.parametrize("lacks", TAKEN_FOR_GRANTED)
 @pytest.mark.parametrize("command", COMPILERS)
-def test_a_header_is_read_alone_and_that_is_said(tmp_path, command, lacks):
+def test_a_header_is_read_alone_and_that_is_said(measured, command, lacks):
     text, note = TAKEN_FOR_GRANTED[lacks]
-    finding = measured(tmp_path, text, command)
+    finding = measured(text, command)
     packed = "__packed" in lacks
     assert {d.kind for d in finding.differences} == (
         {"size-mismatch", "alignment-mismatch", "offset-mismatch"} if packed else set()
@@ -74,21 +77,21 @@ BEHIND = {
 
 @pytest.mark.parametrize("word", BEHIND)
 @pytest.mark.parametrize("before", ["#include <stdint.h>", "#include <linux/types.h>"])
-def test_a_macro_behind_the_struct_is_never_a_variable(tmp_path, word, before):
+def test_a_macro_behind_the_struct_is_never_a_variable(measured, word, before):
     packed, message = BEHIND[word]
     text = INFO.format("uint64_t" if "stdint" in before else "__u64", f" {word}")
     if message:
         with pytest.raises(WitnessError) as refusal:
-            measured(tmp_path, f"{before}\n{text}")
+            measured(f"{before}\n{text}")
         assert message in str(refusal.value)
     else:
-        finding = measured(tmp_path, f"{before}\n{text}")
+        finding = measured(f"{before}\n{text}")
         assert [layout.size for layout in finding.found] == [44 if packed else 48]
 
 
-def test_a_macro_that_is_defined_is_none_of_ours(tmp_path):
+def test_a_macro_that_is_defined_is_none_of_ours(measured):
     text = "#define PACKED __attribute__((packed))\n" + U64 + INFO.format("u64", " PACKED")
-    finding = measured(tmp_path, text)
+    finding = measured(text)
     assert [layout.size for layout in finding.found] == [44]
     assert not any("read with" in note for note in finding.notes)
 
@@ -107,10 +110,10 @@ LACKING = {
 
 @pytest.mark.parametrize("lacks", LACKING)
 @pytest.mark.parametrize("command", ["gcc", "clang"])
-def test_what_a_header_still_lacks_is_told(tmp_path, command, lacks):
+def test_what_a_header_still_lacks_is_told(measured, command, lacks):
     text, wanted = LACKING[lacks]
     with pytest.raises(WitnessError, match=f"does not compile: .*{wanted}"):
-        measured(tmp_path, text, command)
+        measured(text, command)
 
 
 # C++: the text, the name, and the members that differ.
@@ -133,10 +136,10 @@ CXX = {
 
 @pytest.mark.parametrize("text", CXX)
 @pytest.mark.parametrize("command", ["g++", "clang++", "g++ -m32", "clang -x c++"])
-def test_a_struct_of_cxx_is_measured(tmp_path, command, text):
+def test_a_struct_of_cxx_is_measured(measured, command, text):
     name, differing = CXX[text]
     given = Mirrors(((name, NATIVE.name),))
-    finding = measured(tmp_path, U64 + text, command, given, "info.hpp")
+    finding = measured(U64 + text, command, given, "info.hpp")
     members = {d.member for d in finding.differences if not d.member.startswith("_vptr")}
     assert " ".join(sorted(members - {""})) == differing
 
@@ -158,14 +161,14 @@ NAMED = {
 
 @pytest.mark.parametrize("body", NAMED)
 @pytest.mark.parametrize("command", ["gcc", "clang", "g++"])
-def test_members_of_other_names_are_compared_by_those(tmp_path, command, body):
+def test_members_of_other_names_are_compared_by_those(measured, command, body):
     options, differing = NAMED[body]
     text = f"{U64}struct info {{ {body} }};"
-    finding = measured(tmp_path, text, command, mirrors(["info=native"], options, []))
+    finding = measured(text, command, mirrors(["info=native"], options, []))
     assert " ".join(sorted({d.member for d in finding.differences if d.member})) == differing
     assert finding.compared >= 14
     # Without the options each differs, and where the bytes are the same, they are named.
-    bare = measured(tmp_path, text, command, mirrors(["info=native"], [], []))
+    bare = measured(text, command, mirrors(["info=native"], [], []))
     assert {d.kind for d in bare.differences} >= {"missing-member", "extra-member"}
     named = " ".join(f"--member {option}" for option in options)
     equal = [note for note in bare.notes if "equal by bytes" in note]
@@ -174,44 +177,44 @@ def test_members_of_other_names_are_compared_by_those(tmp_path, command, body):
     )
 
 
-def test_both_structs_are_judged_by_the_conditions_whatever_their_names(tmp_path):
+def test_both_structs_are_judged_by_the_conditions_whatever_their_names(measured):
     text = (
         f"{U64}struct a {{ int st; u64 state_entry_time; {TIMES} }};\n"
         f"struct b {{ int st; u64 state_entry_time; {TIMES} }} __attribute__((packed));\n"
     )
     given = mirrors(["a=native", "struct b=compat"], ["state=st", BY_NAME], [])
-    finding = measured(tmp_path, text, "gcc", given)
+    finding = measured(text, "gcc", given)
     assert (len(finding.evaluations), finding.differences) == (16, ())
 
 
 @pytest.mark.parametrize("name", ["struct info", "info_t", "typeof(((struct o *)0)->i)"])
-def test_a_struct_is_named_as_c_names_it(tmp_path, name):
+def test_a_struct_is_named_as_c_names_it(measured, name):
     text = f"{U64}typedef struct info {{ {BODY} }} info_t;\nstruct o {{ struct info i; }};\n"
     for spelled in (f"{name}=native", f"{name}=vcpu_runstate_info"):
-        assert measured(tmp_path, text, "gcc", mirrors([spelled], [], [])).differences == ()
+        assert measured(text, "gcc", mirrors([spelled], [], [])).differences == ()
 
 
-def test_with_wrong_names_the_right_ones_are_named(tmp_path):
+def test_with_wrong_names_the_right_ones_are_named(measured):
     text = f"{U64}struct info {{ int state; u64 state_entry_time; {TIMES} }};"
     swapped = ["time=runnable,running,blocked,offline"]
-    finding = measured(tmp_path, text, "gcc", mirrors(["info=native"], swapped, []))
+    finding = measured(text, "gcc", mirrors(["info=native"], swapped, []))
     assert {d.member for d in finding.differences} == {"running", "runnable"}
     (note,) = [note for note in finding.notes if "only names" in note]
     assert note.endswith(f"only names differ: --member {BY_NAME}")
 
 
-def test_a_sign_beside_another_size_is_not_called_equal(tmp_path):
+def test_a_sign_beside_another_size_is_not_called_equal(measured):
     text = f"{U64}struct info {{ unsigned char state; u64 state_entry_time, time[4]; }};"
-    finding = measured(tmp_path, text, "gcc", mirrors(["info=native"], [], []))
+    finding = measured(text, "gcc", mirrors(["info=native"], [], []))
     assert "element-size-mismatch" in {d.kind for d in finding.differences}
     assert not [note for note in finding.notes if "equal by bytes" in note]
 
 
-def test_a_sign_is_noted_and_can_be_allowed(tmp_path):
+def test_a_sign_is_noted_and_can_be_allowed(measured):
     text = f"{U64}struct vcpu_runstate_info {{ unsigned st; u64 state_entry_time, time[4]; }};"
     given = mirrors(["native"], ["state=st"], [])
-    (note,) = measured(tmp_path, text, "gcc", given).notes
+    (note,) = measured(text, "gcc", given).notes
     assert "st is unsigned here" in note
     allowed = mirrors(["native"], ["state=st"], ["sign:state"])
-    finding = measured(tmp_path, text, "gcc", allowed)
+    finding = measured(text, "gcc", allowed)
     assert (finding.notes, finding.differences) == ((), ())

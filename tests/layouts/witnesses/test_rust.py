@@ -1,13 +1,12 @@
 """Structs of a Rust file, as rustc lays them out; and structs by the namespace they are in."""
 
-import shutil
 import subprocess
 
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.mirrors import mirrors
-from runstate_abi.layouts.witnesses import kernels, survey
+from runstate_abi.layouts.witnesses import kernels, rust, survey
 
 pytestmark = pytest.mark.host64
 
@@ -37,13 +36,12 @@ FILES = {
 
 
 def asked(folder, text, struct, members=(), command="rustc"):
-    if shutil.which("rustc") is None:
-        pytest.skip("rustc: not installed")
     (folder / "info.rs").write_text(text)
     given = mirrors([struct], members, [])
-    return survey.asked_of_header(command, str(folder / "info.rs"), given, None, is_rust=True)
+    return survey.asked_of_source(rust.observe, command, str(folder / "info.rs"), given, None)
 
 
+@pytest.mark.needs("rustc")
 @pytest.mark.parametrize("text", FILES)
 def test_a_struct_of_rust_is_measured(tmp_path, text):
     struct, differing = FILES[text]
@@ -53,12 +51,14 @@ def test_a_struct_of_rust_is_measured(tmp_path, text):
     assert finding.compared >= 13
 
 
+@pytest.mark.needs("rustc")
 def test_another_file_of_the_crate_is_found_beside_it(tmp_path):
     (tmp_path / "xen.rs").write_text(f"{C} Info {{ {BODY} }}")
     finding = asked(tmp_path, "mod xen;", "xen::Info=native")
     assert (finding.differences, finding.compared) == ((), 14)
 
 
+@pytest.mark.needs("rustc")
 def test_members_of_other_names(tmp_path):
     text = f"{C} Info {{ st: i32, state_entry_time: u64, r: u64, w: u64, b: u64, o: u64 }}"
     finding = asked(tmp_path, text, "Info=native", ["state=st", "time=r,w,b,o"])
@@ -78,6 +78,7 @@ REFUSED = {
 # fmt: on
 
 
+@pytest.mark.needs("rustc")
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_cannot_be_measured_is_one_line(tmp_path, text):
     with pytest.raises(WitnessError) as refusal:
@@ -109,14 +110,13 @@ ASKED = {
 # fmt: on
 
 
+@pytest.mark.needs("g++")
 @pytest.mark.parametrize("name", ASKED)
 @pytest.mark.parametrize("is_linked", [True, False])
 @pytest.mark.parametrize(
     "flags", ["-g", "-gdwarf-4 -fdebug-types-section", "-g -fdebug-types-section -gz"]
 )
 def test_a_namespace_tells_structs_of_one_name_apart(tmp_path, name, flags, is_linked):
-    if shutil.which("g++") is None:
-        pytest.skip("g++: not installed")
     (tmp_path / "a.cc").write_text(SEVERAL)
     built = tmp_path / "a.o"
     how = [*flags.split(), *(["-shared"] if is_linked else ["-c"])]

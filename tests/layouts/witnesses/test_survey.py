@@ -124,8 +124,8 @@ def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tm
     btf, dwarf = kernels.asked_of_files([binary], kernels.Settings())
     header = tmp_path / "mine.h"
     header.write_text(f"typedef unsigned long long u64;\n{struct}\n")
-    compiled = survey.asked_of_header(
-        command, str(header), Mirrors(((NATIVE.name, NATIVE.name),)), None
+    compiled = survey.asked_of_source(
+        headers.observe, command, str(header), Mirrors(((NATIVE.name, NATIVE.name),)), None
     )
     said = [
         ([str(d._replace(source="")) for d in f.differences if "alignment" not in d.kind], f.notes)
@@ -153,10 +153,10 @@ def test_members_that_nobody_can_name_are_not_recorded(tmp_path, monkeypatch):
         pytest.skip("gcc: not installed")
     header = tmp_path / "mine.h"
     header.write_text("struct mine { int state; unsigned long long state_entry_time, time[4]; };")
-    asked = ("gcc", str(header), Mirrors((("mine", NATIVE.name),)), None)
-    assert survey.asked_of_header(*asked).unrecorded == ()
+    asked = (headers.observe, "gcc", str(header), Mirrors((("mine", NATIVE.name),)), None)
+    assert survey.asked_of_source(*asked).unrecorded == ()
     monkeypatch.setattr(headers, "DEBUG_INFO", ())
-    assert survey.asked_of_header(*asked).unrecorded == ("other members",)
+    assert survey.asked_of_source(*asked).unrecorded == ("other members",)
 
 
 def test_a_layout_of_no_abi_is_not_explained_away():

@@ -1,6 +1,5 @@
 """Small inputs made after public bug reports: what `check` and the pytest fixture say of each."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -55,14 +54,13 @@ BY_THE_HOST = (
     "01-xen-public-header-no-stdint/vcpu.h",
     "08-selftest-packed-native/m.h",
 )
-NEEDS = {"12-coff-x64/vcpu.h": "clang", "13-thousands-of-errors/many.h": "gcc"}
+NEEDS = {"12-coff-x64/vcpu.h": ["clang"], "13-thousands-of-errors/many.h": ["gcc"]}
 
 
 @pytest.mark.parametrize("case", [on_64_bits(c) if c in BY_THE_HOST else c for c in CASES])
-def test_a_reported_input_has_the_right_answer(data, capsys, case):
+def test_a_reported_input_has_the_right_answer(data, capsys, installed, case):
     options, code, text = CASES[case]
-    if shutil.which(NEEDS.get(case, "sh")) is None:
-        pytest.skip(f"{NEEDS[case]}: not installed")
+    installed(*NEEDS.get(case, ()))
     if "lz4" in case:
         pytest.importorskip("lz4.block")
     path = str(data / "cases" / case)

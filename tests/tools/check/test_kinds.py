@@ -17,6 +17,7 @@ from runstate_abi.layouts.findings import exit_code, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.mirrors import Mirrors
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.witnesses import header as headers
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.layouts.witnesses.kernels import Settings, asked_of_files
 from runstate_abi.tools.pytest import assertions
@@ -139,7 +140,7 @@ def asked(kind, witness, folder, monkeypatch):
         header.write_text(_START + text)
         try:
             structs = Mirrors(((NATIVE.name, NATIVE.name),))
-            return [survey.asked_of_header(compiler, str(header), structs, None)]
+            return [survey.asked_of_source(headers.observe, compiler, str(header), structs, None)]
         except WitnessError as error:
             return [unchecked(compiler, str(header), str(error))]
     if witness in ("DWARF", "BTF"):

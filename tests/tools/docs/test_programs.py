@@ -60,7 +60,7 @@ long hypercall(unsigned int number, unsigned long first, unsigned long second, c
 
 int main(void)
 {
-	char area[8] = "leftover";
+	char area[] = "leftover";
 
 	long failed = runstate_register(3, area, sizeof(area));
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from runstate_abi.tools import cli, output
-from runstate_abi.tools.judge import verdict
+from runstate_abi.tools.judge import tallies
 from runstate_abi.writer.rulebook.requests import SCENARIO, everything, parse, quick
 from runstate_abi.writer.rules import PROFILE, RULES
 
@@ -259,7 +259,7 @@ def test_two_right_writers_with_two_contracts_exit_1_as_well():
     from runstate_abi.tools.judge.command import _exit_code
 
     def right(contract):
-        prints = verdict.Prints(contract, "s", "c")
+        prints = tallies.Prints(contract, "s", "c")
         return SimpleNamespace(right=True, tally=SimpleNamespace(prints=prints))
 
     assert _exit_code([right("a"), right("a")]) == 0

@@ -44,12 +44,11 @@ BUGS = [
 
 
 @pytest.fixture
-def c_object(c_writer, tmp_path):
+def c_object(c_writer, installed, tmp_path):
     """A function (name, *defines, flags, compiler) -> a copy of an object with DWARF."""
 
     def build(name, *defines, flags=("-O2",), compiler="gcc"):
-        if shutil.which(compiler) is None:
-            pytest.skip(f"{compiler}: not installed")
+        installed(compiler)
         made = c_writer(*defines, btf=False, flags=("-g", *flags), compiler=compiler)
         return shutil.copy(made, tmp_path / name)
 
@@ -59,8 +58,6 @@ def c_object(c_writer, tmp_path):
 @pytest.fixture
 def stripped(c_object):
     """An object without its DWARF, and that DWARF in a file of its own, elsewhere."""
-    if shutil.which("pahole") is None:
-        pytest.skip("pahole: not installed")
     path = c_object("writer.o", "BODY_WITHOUT_FLAG")
     subprocess.run(["pahole", "-J", path], check=True)
     (path.parent / "elsewhere").mkdir()

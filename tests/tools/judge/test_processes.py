@@ -2,11 +2,11 @@
 
 import re
 
-from runstate_abi.tools.judge import verdict
+from runstate_abi.tools.judge import tallies
 
 
 def test_processes_change_nothing(judge, c_writer, monkeypatch):
-    monkeypatch.setattr(verdict, "CHUNK", 50)  # so that both processes have some of the 1004
+    monkeypatch.setattr(tallies, "CHUNK", 50)  # so that both processes have some of the 1004
     _, one, _ = judge(c_writer("WRONG_PAGE_OF_UPDATE_BYTE"), "--quick")
     _, two, _ = judge(c_writer("WRONG_PAGE_OF_UPDATE_BYTE"), "--quick", "-j", "2")
     assert one == two

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runstate_abi.tools.judge import verdict
+from runstate_abi.tools.judge import tallies
 from runstate_abi.writer.rulebook.requests import parse, quick
 from runstate_abi.writer.rules import NEWEST, RULES
 
@@ -22,27 +22,27 @@ def writer(c_writer):
 
 def test_a_fingerprint_does_not_depend_on_the_chunks_done_first(writer):
     made, requests = writer(), list(quick())
-    whole = verdict.judged(lambda: made, requests, NEWEST)
-    assert whole == verdict.judged(lambda: made, requests, NEWEST)
-    fewer = verdict.judged(lambda: made, requests[1:], NEWEST)
+    whole = tallies.judged(lambda: made, requests, NEWEST)
+    assert whole == tallies.judged(lambda: made, requests, NEWEST)
+    fewer = tallies.judged(lambda: made, requests[1:], NEWEST)
     assert fewer.prints != whole.prints
     # An ioctl's update writes nothing else than the scheduler's: it is in no fingerprint.
     assert requests[-1].ioctl
-    fewer = verdict.judged(lambda: made, requests[:-1], NEWEST)
+    fewer = tallies.judged(lambda: made, requests[:-1], NEWEST)
     assert fewer.prints == whole.prints
 
 
 def test_the_smallest_case_is_told_whatever_comes_first(writer):
     made = writer("NO_SET")
     for requests in (list(quick()), list(quick())[::-1]):
-        tally = verdict.judged(lambda: made, requests, NEWEST)
+        tally = tallies.judged(lambda: made, requests, NEWEST)
         assert str(tally.broken["set-first"].request) == "native@0x0,flag"
 
 
 def test_each_rule_has_the_number_of_updates_that_asked_about_it(writer):
     cases = ["native@0x100,flag", "native@0x200,flag", "compat@0x100,atomic"]
     cases += ["native@0x100,atomic,busy1"]
-    tally = verdict.judged(writer, [parse(case) for case in cases], NEWEST)
+    tally = tallies.judged(writer, [parse(case) for case in cases], NEWEST)
     every = {rule.name: tally.tested[rule.name] for rule in RULES}
     assert every == {
         "set-first": 2, "window": 2, "complete": 3, "clear-last": 2, "final": 3, "outside": 4,
@@ -53,14 +53,14 @@ def test_each_rule_has_the_number_of_updates_that_asked_about_it(writer):
 
 def test_chunks_add_up(writer, monkeypatch):
     made, requests = writer(), list(quick())[:100]
-    whole = verdict.judged(lambda: made, requests, NEWEST)
-    monkeypatch.setattr(verdict, "CHUNK", 7)
-    assert verdict.judged(lambda: made, requests, NEWEST).tested == whole.tested
+    whole = tallies.judged(lambda: made, requests, NEWEST)
+    monkeypatch.setattr(tallies, "CHUNK", 7)
+    assert tallies.judged(lambda: made, requests, NEWEST).tested == whole.tested
 
 
 def test_no_rule_is_broken_more_often_than_it_was_asked_about(writer):
     for name in ("NO_SET", "BODY_WITHOUT_FLAG", "LOCKS_SECOND_ALWAYS"):
-        tally = verdict.judged(lambda name=name: writer(name), list(quick()), NEWEST)
+        tally = tallies.judged(lambda name=name: writer(name), list(quick()), NEWEST)
         assert tally.broken
         for rule, one in tally.broken.items():
             assert one.times <= tally.tested[rule], (name, rule)

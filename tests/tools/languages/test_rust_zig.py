@@ -4,11 +4,8 @@ import pytest
 
 
 @pytest.fixture
-def rustc(tool, tmp_path):
-    """Return a function that compiles a library; offset_of! needs rustc 1.77."""
-    words = tool("rustc", "--version").split()
-    if tuple(map(int, words[1].split(".")[:2])) < (1, 77):
-        pytest.skip(f"rustc {words[1]}: older than 1.77, which offset_of! needs")
+def rustc(tool, offset_of, tmp_path):
+    """Return a function that compiles a library."""
 
     def compile_(text, fails=False, *flags):
         source = tmp_path / "runstate.rs"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.judge.verdict import tally
+from runstate_abi.tools.judge.tallies import tally
 from runstate_abi.writer.rulebook.requests import parse, quick
 from runstate_abi.writer.rules import NEWEST
 

@@ -8,7 +8,7 @@ import pytest
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.judge.verdict import tally
+from runstate_abi.tools.judge.tallies import tally
 from runstate_abi.writer.rulebook.evidence import ledger
 from runstate_abi.writer.rulebook.requests import (
     SCENARIOS,

@@ -16,7 +16,7 @@ import pytest
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.tools.judge.verdict import judged
+from runstate_abi.tools.judge.tallies import judged
 from runstate_abi.writer.rulebook.requests import Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NEWEST, PROFILE, judge
 from runstate_abi.writer.vcpu import Runstate

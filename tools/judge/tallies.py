@@ -1,0 +1,246 @@
+"""A shipped writer is run for every request, each run is judged by the rules, and it is counted.
+
+Runs that differ only in the place of the area are judged once. Work is cut into chunks of a fixed
+size, so that a fingerprint does not depend on the number of processes.
+"""
+
+import hashlib
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, NamedTuple
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
+from runstate_abi.writer.rulebook.requests import Request
+from runstate_abi.writer.rules import Profile, Violation, could_break, judge
+from runstate_abi.writer.steps import Copy, Store, canonical
+from runstate_abi.writer.witnesses.journal import Run
+
+if TYPE_CHECKING:
+    from runstate_abi.writer.witnesses.shipped import Writer
+
+CHUNK = 1024
+KNOWN_MAX = 100_000  # events of judged runs that are remembered; a correct writer has 10 000
+
+
+class Broken(NamedTuple):
+    """A broken rule: how often, the smallest request that breaks it, and how."""
+
+    rule: str
+    times: int
+    request: Request
+    violation: Violation
+
+
+class Prints(NamedTuple):
+    """Three digests over all requests: bytes per epoch, every single store, every call."""
+
+    contract: str
+    stores: str
+    calls: str
+
+
+class Tally(NamedTuple):
+    asked: int
+    skipped: int
+    failing: int  # how many of them break any rule
+    broken: dict[str, Broken]
+    prints: Prints
+    tested: Counter[str]  # how many of them could have broken each rule
+    used: tuple[str, ...] = ()  # the kernel's functions that were replaced
+
+
+class _Known(NamedTuple):
+    violations: tuple[Violation, ...]
+    prints: tuple[bytes, bytes, bytes]
+    tested: frozenset[str]
+
+
+def tally(writer: "Writer", requests: Iterable[Request], profile: Profile) -> Tally:
+    """Ask for each update and judge it (WitnessError: this writer cannot be judged)."""
+    known: dict[Hashable, _Known] = {}
+    digests = [hashlib.sha256() for _ in Prints._fields]
+    asked = skipped = failing = remembered = 0
+    broken: dict[str, Broken] = {}
+    tested: Counter[str] = Counter()
+    for request in requests:
+        if not writer.takes(request):
+            skipped += 1
+            continue
+        asked += 1
+        seen = writer.run(request)
+        key = seen.key()
+        verdict = known.get(key)
+        if verdict is None:
+            verdict = known[key] = _judged(seen, profile)
+            remembered += len(seen.events)
+            if remembered > KNOWN_MAX:
+                known.clear()
+                remembered = 0
+        # An ioctl's update is the scheduler's with interrupts on: it writes nothing else.
+        for digest, part in zip(digests, () if request.ioctl else verdict.prints, strict=False):
+            digest.update(part)
+        failing += bool(verdict.violations)
+        tested.update(verdict.tested)
+        for violation in verdict.violations:
+            _count(broken, Broken(violation.rule, 1, request, violation))
+    prints = Prints(*(digest.hexdigest() for digest in digests))
+    return Tally(asked, skipped, failing, broken, prints, tested, writer.used)
+
+
+def _judged(seen: Run, profile: Profile) -> _Known:
+    try:
+        book = seen.book()
+    except WitnessError as error:
+        raise WitnessError(f"cannot judge: {error}") from None
+    violations = judge(book, profile)
+    if seen.lost:
+        # What it did until then is wrong all the same; nobody knows what would have followed.
+        violations = tuple(one for one in violations if one.rule != "ends")
+        if not violations:
+            raise seen.lost
+    digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
+    prints = digests[0], digests[1], digests[2]
+    return _Known(violations, prints, could_break(book))
+
+
+# The bytes of the struct that a barrier makes visible: after the flag is set, before it is cleared,
+# at the end. The order of the stores in between is not fixed.
+def _epochs(book: Ledger) -> bytes:
+    landed = book.landed
+    if not landed:
+        return b""
+    if not book.evidence.area.update_flag:
+        return landed[-1].after
+    return landed[0].after + landed[-1].before + landed[-1].after
+
+
+# The stores as lines, with offsets from the area's start in page 1; and all other steps.
+def _texts(evidence: Evidence) -> tuple[bytes, bytes]:
+    offset = evidence.area.offset
+    stores = (step for step in evidence.steps if isinstance(step, Store | Copy))
+    places = [f"{s.page}+{s.offset - offset * (s.page == 1)} {s.data.hex()}" for s in stores]
+    calls = canonical(step for step in evidence.steps if not isinstance(step, Store | Copy))
+    return "\n".join(places).encode(), calls.encode()
+
+
+def _count(broken: dict[str, Broken], one: Broken) -> None:
+    old = broken.get(one.rule)
+    if old is None:
+        broken[one.rule] = one
+        return
+    first = one if _size(one.request) < _size(old.request) else old
+    broken[one.rule] = first._replace(times=old.times + one.times)
+
+
+# The simplest request first: no failure, not atomic, the lowest offset.
+def _size(request: Request) -> tuple[bool, bool, bool, int, bool]:
+    harm = bool(request.scenario.name), request.atomic, request.ioctl
+    return *harm, request.offset, request.abi != "native"
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def together(tallies: Sequence[Tally]) -> Tally:
+    broken: dict[str, Broken] = {}
+    digests = [hashlib.sha256() for _ in Prints._fields]
+    for one in tallies:
+        for rule in one.broken.values():
+            _count(broken, rule)
+        for digest, part in zip(digests, one.prints, strict=True):
+            digest.update(bytes.fromhex(part))
+    return Tally(
+        sum(one.asked for one in tallies),
+        sum(one.skipped for one in tallies),
+        sum(one.failing for one in tallies),
+        broken,
+        Prints(*(digest.hexdigest()[:10] for digest in digests)),
+        sum((one.tested for one in tallies), Counter()),
+        tuple(sorted({name for one in tallies for name in one.used})),
+    )
+
+
+def judged(
+    make: Callable[[], "Writer"],
+    requests: Sequence[Request],
+    profile: Profile,
+    jobs: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Tally:
+    """Judge all requests in ``jobs`` processes, each with its own writer.
+
+    ``progress`` gets the number of requests done. WitnessError: this writer cannot be judged.
+    """
+    parts = [requests[start : start + CHUNK] for start in range(0, len(requests), CHUNK)]
+    if jobs > 1:
+        return together(_in_processes(make, parts, profile, jobs, progress))
+    writer, found, done = make(), list[Tally](), 0
+    for part in parts:
+        found.append(tally(writer, part, profile))
+        done += len(part)
+        progress(done)
+    return together(found)
+
+
+Make = Callable[[], "Writer"]
+Chunks = Sequence[Sequence[Request]]
+
+
+# The tally of each chunk, in order. The processes are forked here, because a pool of the standard
+# library would have to pickle ``make``.
+def _in_processes(
+    make: Make, chunks: Chunks, profile: Profile, jobs: int, progress: Callable[[int], None]
+) -> list[Tally]:
+    context = multiprocessing.get_context("fork")
+    pipes: list[Connection] = []
+    workers = []
+    for number in range(min(jobs, len(chunks))):
+        ours, theirs = context.Pipe(duplex=False)
+        mine = range(number, len(chunks), jobs)
+        worker = context.Process(target=_work, args=(make, chunks, mine, profile, theirs))
+        worker.start()
+        theirs.close()
+        workers.append(worker)
+        pipes.append(ours)
+    try:
+        return _gathered(pipes, chunks, progress)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _work(make: Make, chunks: Chunks, mine: range, profile: Profile, pipe: Connection) -> None:
+    number = mine.start
+    try:
+        writer = make()
+        for number in mine:
+            pipe.send((number, tally(writer, chunks[number], profile)))
+    except WitnessError as error:
+        pipe.send((number, str(error)))
+    pipe.close()
+
+
+def _gathered(
+    pipes: list[Connection], chunks: Chunks, progress: Callable[[int], None]
+) -> list[Tally]:
+    found: dict[int, Tally] = {}
+    while pipes:
+        for pipe in wait(pipes):
+            assert isinstance(pipe, Connection)
+            try:
+                number, answer = pipe.recv()
+            except EOFError:
+                pipes.remove(pipe)
+                continue
+            if isinstance(answer, str):
+                raise WitnessError(answer)
+            found[number] = answer
+            progress(sum(len(chunks[one]) for one in found))
+    if len(found) < len(chunks):
+        raise WitnessError(f"a process ended early: {len(found)} of {len(chunks)} chunks judged")
+    return [found[number] for number in range(len(chunks))]
