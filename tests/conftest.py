@@ -55,6 +55,9 @@ OF_THE_MACHINE = (
     "a 32-bit host",
     "an x86 host",
     "needs two CPUs",
+    "older than",
+    "binutils without",
+    "on this Python",
     "this machine's kernel shows no BTF",
     "Unreachable",  # a mirror that does not have what its index lists
     "pip reaches no package index",
