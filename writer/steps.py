@@ -117,9 +117,9 @@ def line(step: Step) -> str:
     """Return the canonical line of one step, without its line end."""
     match step:
         case Store(page, offset, data):
-            return f"store p{page}+{offset} {len(data)} {data.hex()}"
+            return f"store p{page}{offset:+d} {len(data)} {data.hex()}"
         case Copy(page, offset, data):
-            return f"copy p{page}+{offset} {len(data)} {data.hex()}"
+            return f"copy p{page}{offset:+d} {len(data)} {data.hex()}"
         case Barrier():
             return "wmb"
         case Lock(cache, irqsave):

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from runstate_abi.tools.judge import text, verdict
+    from runstate_abi.tools.judge import against, text, verdict
 
     form, _, file = options.format.partition("=")
     paths = [path for path in (options.binary, options.against) if path]
@@ -54,9 +54,9 @@ def _judge(options: argparse.Namespace) -> int:
             return _deliver(seen, (path, str(error)), form, file)
     if form != "text" or file:
         return _deliver(seen, None, form, file)
-    shown = [line for one in seen for line in text.lines(one)]
+    shown = [line for one in seen for line in text.lines(one, options.verbose)]
     if options.against:
-        shown += ["", *text.compared(*seen)]
+        shown += ["", *against.compared(seen, asked)]
     output.write(output.plain(shown))
     return _exit_code(seen)
 
@@ -177,6 +177,8 @@ def parser() -> argparse.ArgumentParser:
     add("--json", dest="format", action="store_const", const="json", help="as --format json")
     allow = "a rule whose breach is a note (repeatable): irqs"
     add("--allow", metavar="RULE", action="append", default=[], help=allow)
+    verbose = "every store of an update, and an update for each broken rule"
+    add("-v", "--verbose", action="store_true", help=verbose)
     rules = "print the rule book (of --profile) and stop"
     add("--rules", action="store_true", help=rules)
     return made

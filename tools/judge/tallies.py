@@ -7,15 +7,15 @@ size, so that a fingerprint does not depend on the number of processes.
 import hashlib
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.rulebook.evidence import Evidence, Ledger
+from runstate_abi.writer.rulebook.evidence import Ledger
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.rules import Profile, Violation, could_break, judge
-from runstate_abi.writer.steps import Copy, Store, canonical
+from runstate_abi.writer.steps import Copy, Store, line
 from runstate_abi.writer.witnesses.journal import Run
 
 if TYPE_CHECKING:
@@ -95,35 +95,63 @@ def _judged(seen: Run, profile: Profile) -> _Known:
         book = seen.book()
     except WitnessError as error:
         raise WitnessError(f"cannot judge: {error}") from None
-    violations = judge(book, profile)
-    if seen.lost:
-        # What it did until then is wrong all the same; nobody knows what would have followed.
-        violations = tuple(one for one in violations if one.rule != "ends")
-        if not violations:
-            raise seen.lost
-    digests = [hashlib.sha256(part).digest() for part in (_epochs(book), *_texts(book.evidence))]
-    prints = digests[0], digests[1], digests[2]
-    return _Known(violations, prints, could_break(book))
+    found = violations(seen, book, profile)
+    if seen.lost and not found:
+        raise seen.lost
+    return _Known(found, _prints(book), could_break(book))
 
 
-# The bytes of the struct that a barrier makes visible: after the flag is set, before it is cleared,
-# at the end. The order of the stores in between is not fixed.
-def _epochs(book: Ledger) -> bytes:
-    landed = book.landed
+def violations(seen: Run, book: Ledger, profile: Profile) -> tuple[Violation, ...]:
+    """Return the first breach of each rule in a run whose Ledger is ``book``."""
+    found = judge(book, profile)
+    # What it did until it was lost is wrong all the same; nobody knows what would have followed.
+    return tuple(one for one in found if one.rule != "ends") if seen.lost else found
+
+
+class Epoch(NamedTuple):
+    """The struct's bytes at a point of an update, which the first ``until`` writes have made."""
+
+    when: str
+    struct: bytes
+    until: int
+
+
+def epochs(book: Ledger) -> tuple[Epoch, ...]:
+    """Return the bytes of the struct that a barrier makes visible; () if nothing is written.
+
+    The order of the stores between two barriers is not fixed.
+    """
+    landed, count = book.landed, len(book.landed)
     if not landed:
-        return b""
+        return ()
+    end = Epoch("at the end", landed[-1].after, count)
     if not book.evidence.area.update_flag:
-        return landed[-1].after
-    return landed[0].after + landed[-1].before + landed[-1].after
+        return (end,)
+    up = Epoch("after the first store", landed[0].after, 1)
+    return up, Epoch("before the last store", landed[-1].before, count - 1), end
 
 
-# The stores as lines, with offsets from the area's start in page 1; and all other steps.
-def _texts(evidence: Evidence) -> tuple[bytes, bytes]:
-    offset = evidence.area.offset
-    stores = (step for step in evidence.steps if isinstance(step, Store | Copy))
-    places = [f"{s.page}+{s.offset - offset * (s.page == 1)} {s.data.hex()}" for s in stores]
-    calls = canonical(step for step in evidence.steps if not isinstance(step, Store | Copy))
-    return "\n".join(places).encode(), calls.encode()
+def stores(book: Ledger) -> Iterator[tuple[str, int]]:
+    """Yield each store as text, with offsets from the area's start in page 1, and its number."""
+    offset = book.evidence.area.offset
+    for at, step in enumerate(book.evidence.steps):
+        if isinstance(step, Store | Copy):
+            place = step.offset - offset * (step.page == 1)
+            yield f"{step.page}+{place} {step.data.hex()}", at
+
+
+def calls(book: Ledger) -> Iterator[tuple[str, int]]:
+    """Yield each other step as text, and its number."""
+    for at, step in enumerate(book.evidence.steps):
+        if not isinstance(step, Store | Copy):
+            yield line(step), at
+
+
+def _prints(book: Ledger) -> tuple[bytes, bytes, bytes]:
+    contract = b"".join(one.struct for one in epochs(book))
+    texts = "\n".join(text for text, _ in stores(book)), "".join(f"{t}\n" for t, _ in calls(book))
+    digests = [hashlib.sha256(part).digest() for part in (contract, *map(str.encode, texts))]
+    return digests[0], digests[1], digests[2]
 
 
 def _count(broken: dict[str, Broken], one: Broken) -> None:
@@ -131,12 +159,12 @@ def _count(broken: dict[str, Broken], one: Broken) -> None:
     if old is None:
         broken[one.rule] = one
         return
-    first = one if _size(one.request) < _size(old.request) else old
+    first = one if simplicity(one.request) < simplicity(old.request) else old
     broken[one.rule] = first._replace(times=old.times + one.times)
 
 
-# The simplest request first: no failure, not atomic, the lowest offset.
-def _size(request: Request) -> tuple[bool, bool, bool, int, bool]:
+def simplicity(request: Request) -> tuple[bool, bool, bool, int, bool]:
+    """Return a key that sorts the simplest request first: no failure, not atomic, at offset 0."""
     harm = bool(request.scenario.name), request.atomic, request.ioctl
     return *harm, request.offset, request.abi != "native"
 

@@ -4,16 +4,15 @@ Every broken rule is one line, so that grep finds it.
 """
 
 from collections.abc import Iterator
-from os.path import basename
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
-from runstate_abi.tools.judge.tallies import Broken, Prints, counted
+from runstate_abi.tools.judge import story
+from runstate_abi.tools.judge.tallies import Broken, counted
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
-from runstate_abi.writer.steps import line
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Verdict
@@ -23,13 +22,14 @@ WIDTH = 100
 SHORT = {NATIVE.name: "native", COMPAT.name: "compat"}
 
 
-def lines(seen: "Verdict") -> Iterator[str]:
+def lines(seen: "Verdict", verbose: bool = False) -> Iterator[str]:
+    """Yield a verdict as text; ``verbose`` shows every store, and an update for each rule."""
     yield from _head(seen)
     yield ""
     yield from aligned([*_rules(seen)])
     yield ""
-    for one in _broken(seen):
-        yield from _explained(one, seen)
+    for one in story.each(seen) if verbose else story.stories(seen):
+        yield from story.told(one, seen, verbose)
         yield ""
     if seen.hint:
         yield f"lines: {seen.hint}"
@@ -108,25 +108,6 @@ def _rules(seen: "Verdict") -> Iterator[list[str]]:
             yield ["ok", rule.name, rule.sentence]
 
 
-def _explained(one: Broken, verdict: "Verdict") -> Iterator[str]:
-    seen = verdict.shown[one.rule]
-    yield f"{one.rule}: {one.request}: {one.violation.why}"
-    for number, at in enumerate(verdict.code(one.rule)):
-        yield f"  {'from' if number else 'at'} {at} in {at.function}"
-    steps = seen.steps()
-    texts = [line(step) for step in steps]
-    width = max(map(len, texts), default=0)
-    rows = zip(texts, seen.places, seen.chains, strict=False)  # and the chain of the return
-    for number, (text, place, chain) in enumerate(rows):
-        mark = ">" if number == one.violation.at else " "
-        # The folders are in the lines above.
-        code = "".join(f"  {basename(str(at))}" for at in verdict.lines.of(chain)[:1])
-        yield f"  {mark} {text:<{width}}  {place}{code}"
-    if one.violation.at >= len(steps):
-        after = f", after {seen.places[-1]}" if seen.places else ""
-        yield "  > never returned" if seen.ended else f"  > return{after}"
-
-
 def _verdict(seen: "Verdict") -> str:
     asked, failing = seen.tally.asked, seen.tally.failing
     silent = f", {len(seen.untested)} not asked" if seen.untested else ""
@@ -141,13 +122,6 @@ def _verdict(seen: "Verdict") -> str:
     return (
         f"WRONG: {failing} of {counted(asked, 'update')} {verb} a rule ({broken}){layout}{silent}"
     )
-
-
-def compared(first: "Verdict", second: "Verdict") -> Iterator[str]:
-    yield f"{first.judged.path} and {second.judged.path}:"
-    pairs = zip(Prints._fields, first.tally.prints, second.tally.prints, strict=True)
-    rows = [[name, "the same" if a == b else "DIFFERENT", a, b] for name, a, b in pairs]
-    yield from (f"  {text}" for text in aligned(rows))
 
 
 def _kept(relaxed: Relaxed | None) -> str:

@@ -4,7 +4,8 @@ A rule is a function that yields each breach it finds in a Ledger. RULES in writ
 sentence that is printed for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from runstate_abi.writer.rulebook.evidence import BARRIERS, Breach, Landed, Ledger
 from runstate_abi.writer.steps import Barrier, Store
@@ -67,9 +68,10 @@ def complete(book: Ledger) -> Breaches:
         return
     last = book.landed[-1]
     # The clear may also store the rest of the update byte: one byte cannot tear.
-    missing = _wrong_member(book, last.before, but_for=0xFF)
-    if missing:
-        yield Breach(last.at, f"the flag goes down, and {missing} is not in place")
+    wrong = _first_wrong(book, last.before, but_for=0xFF)
+    if wrong:
+        why = f"the flag goes down, and {wrong.member} is not in place"
+        yield Breach(_stored_wrong(book.landed[:-1], wrong, last.at), why)
     elif not _barrier_between(book, -2, -1):
         yield Breach(last.at, "no barrier keeps this store behind the ones before it")
 
@@ -79,7 +81,9 @@ def clear_last(book: Ledger) -> Breaches:
     if not book.evidence.area.update_flag or not book.landed:
         return
     last, update_byte = book.landed[-1], book.evidence.area.shape.update_byte
-    if not _takes_down(book, last):
+    if last.after[update_byte] & FLAG:
+        yield Breach(len(book.evidence.steps), "nothing takes the flag down")
+    elif not last.covers(update_byte):
         yield Breach(last.at, "the last store does not take the flag down")
     elif _without(last.before, update_byte) != _without(last.after, update_byte):
         yield Breach(last.at, "the store that takes the flag down changes other bytes too")
@@ -87,12 +91,16 @@ def clear_last(book: Ledger) -> Breaches:
 
 def final(book: Ledger) -> Breaches:
     """After the update the struct has the hypervisor's values, and the flag is clear."""
-    if book.landed:
-        # If bit 63 is set in the entry time itself, a guest without the flag may see it.
-        asked = book.evidence.area.update_flag
-        wrong = _wrong_member(book, book.landed[-1].after, but_for=0 if asked else FLAG)
-        if wrong:
-            yield Breach(len(book.evidence.steps), f"{wrong} is wrong at the end")
+    if not book.landed:
+        return
+    struct, end = book.landed[-1].after, len(book.evidence.steps)
+    # If bit 63 is set in the entry time itself, a guest without the flag may see it.
+    wrong = _first_wrong(book, struct, but_for=FLAG)
+    if wrong:
+        at = _stored_wrong(book.landed, wrong, end)
+        yield Breach(at, f"{wrong.member} is wrong at the end")
+    elif book.evidence.area.update_flag and struct[book.evidence.area.shape.update_byte] & FLAG:
+        yield Breach(end, "the flag is up at the end")
 
 
 def outside(book: Ledger) -> Breaches:
@@ -172,8 +180,13 @@ def _barrier_between(book: Ledger, first: int, second: int) -> bool:
     return any(isinstance(step, Barrier) for step in between)
 
 
-# The first member with a wrong value, "" if none. Bits ``but_for`` of the update byte may be wrong.
-def _wrong_member(book: Ledger, struct: bytes, but_for: int = 0) -> str:
+class _Wrong(NamedTuple):
+    member: str  # time[2]
+    offsets: Sequence[int]  # of its wrong bytes, in the struct
+
+
+# The first member with a wrong value. Bits ``but_for`` of the update byte may be wrong.
+def _first_wrong(book: Ledger, struct: bytes, but_for: int = 0) -> _Wrong | None:
     evidence = book.evidence
     shape, entry_time = evidence.area.shape, evidence.vcpu.entry_time
     if evidence.area.update_flag:
@@ -182,9 +195,17 @@ def _wrong_member(book: Ledger, struct: bytes, but_for: int = 0) -> str:
     seen = struct[shape.update_byte] & but_for
     wanted[shape.update_byte] = wanted[shape.update_byte] & ~but_for | seen
     for row in shape.layout.members:
-        if struct[row.offset : row.end] != wanted[row.offset : row.end]:
-            return row.name
-    return ""
+        for at in range(row.offset, row.end):
+            if struct[at] != wanted[at]:
+                member, element = shape.layout.element_at(at)
+                return _Wrong(member, [at for at in element if struct[at] != wanted[at]])
+    return None
+
+
+# The last step that stored a wrong byte; ``otherwise`` if they were not stored at all.
+def _stored_wrong(writes: Sequence[Landed], wrong: _Wrong, otherwise: int) -> int:
+    stored = (write.at for write in writes if any(map(write.covers, wrong.offsets)))
+    return max(stored, default=otherwise)
 
 
 def _without(struct: bytes, offset: int) -> bytes:

@@ -89,7 +89,12 @@ void MUTE_COPY(void *to, const void *from, u64 size);
 static void COPY(u8 *to, const u8 *from, u64 size)
 {
 	while (size--) {
+#ifdef COPY_BACKWARDS
+		/* Harmless. */
+		((volatile u8 *)to)[size] = from[size];
+#else
 		*(volatile u8 *)to++ = *from++;
+#endif
 		barrier();
 	}
 }
