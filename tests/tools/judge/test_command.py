@@ -11,7 +11,6 @@ import pytest
 
 from runstate_abi.tools import cli, output
 from runstate_abi.tools.judge import tallies
-from runstate_abi.tools.judge.tallies import Prints
 from runstate_abi.writer.rulebook.requests import SCENARIO, everything, parse, quick
 from runstate_abi.writer.rules import PROFILE, RULES
 
