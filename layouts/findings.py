@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from runstate_abi.layouts.model import Difference, Layout
 
 
+MACHINE_CODE = "machine-code"  # the witness of judge; those of check are layouts'
+
+
 class NotChecked(NamedTuple):
     """Something that could not be compared.
 

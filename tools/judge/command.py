@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.layouts.findings import unchecked
+from runstate_abi.layouts.findings import MACHINE_CODE, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
 from runstate_abi.tools.options import count, nearest, new_parser
@@ -90,7 +90,7 @@ def _deliver(
 
     findings = [one for each in seen for one in verdict.findings(each)]
     if failed:
-        findings.append(unchecked(verdict.WITNESS, *failed))
+        findings.append(unchecked(MACHINE_CODE, *failed))
         print(f"runstate: {failed[1]}", file=sys.stderr)
     formats.deliver(findings, [(form, file or "-")])
     if failed:

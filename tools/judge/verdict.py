@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runstate_abi.layouts.abi import X86_64
-from runstate_abi.layouts.findings import Finding, NotChecked
+from runstate_abi.layouts.findings import MACHINE_CODE, Finding, NotChecked
 from runstate_abi.layouts.model import CodeLine, Difference, WitnessError
 from runstate_abi.tools.judge.tallies import Tally, counted, judged
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
@@ -17,8 +17,6 @@ from runstate_abi.writer.witnesses.journal import RECORDS, Run
 from runstate_abi.writer.witnesses.lines import Lines
 from runstate_abi.writer.witnesses.shipped import Judged, Writer, WrongRequest, writer_of
 from runstate_abi.writer.witnesses.xen_code import XenWriter
-
-WITNESS = "machine-code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def findings(seen: Verdict) -> Iterator[Finding]:
         f"{counted(total, 'update')}; fingerprints: {prints}",
         *((f"lines: {seen.hint}",) if seen.hint else ()),
     )
-    whole = Finding(WITNESS, judged.source, X86_64.name, path=judged.path, notes=notes)
+    whole = Finding(MACHINE_CODE, judged.source, X86_64.name, path=judged.path, notes=notes)
     yield whole._replace(
         found=judged.layouts.found,
         compared=judged.compared,

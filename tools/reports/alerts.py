@@ -16,7 +16,7 @@ from runstate_abi.layouts.findings import Finding, exit_code
 from runstate_abi.layouts.model import Difference, WitnessError
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import SourceLine, line_in, place_of
-from runstate_abi.tools.reports.results import Result, Status, results
+from runstate_abi.tools.reports.results import Result, Status, command, results
 
 ANNOTATIONS_MAX = 10  # GitHub shows at most ten annotations of a kind for a step
 LINES_MAX = 20
@@ -57,19 +57,20 @@ def github(findings: Sequence[Finding]) -> str:
     for result in found:
         if result.failed:
             groups.setdefault(result.subject or result.witness, []).append(result)
-    lines = [_annotation(subject, members) for subject, members in groups.items()]
+    title = command(findings)
+    lines = [_annotation(title, subject, members) for subject, members in groups.items()]
     if len(lines) > ANNOTATIONS_MAX:
         rest = len(lines) - ANNOTATIONS_MAX + 1
-        more = f"::error title=runstate check::and {rest} more: see the step's summary"
+        more = f"::error title={title}::and {rest} more: see the step's summary"
         lines[ANNOTATIONS_MAX - 1 :] = [more]
     skipped = [result for result in found if result.status is Status.NOT_ASKED]
     if skipped:
         text = _message("\n".join(result.sentence for result in skipped))
-        lines.append(f"::notice title=runstate check%3A {len(skipped)} not asked::{text}")
+        lines.append(f"::notice title={title}%3A {len(skipped)} not asked::{text}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _annotation(subject: str, members: Sequence[Result]) -> str:
+def _annotation(title: str, subject: str, members: Sequence[Result]) -> str:
     texts = [f"{result.name}: {line}" for result in members for line in result.lines]
     if len(texts) > LINES_MAX:
         texts[LINES_MAX - 1 :] = [f"and {len(texts) - LINES_MAX + 1} more lines"]
@@ -80,10 +81,10 @@ def _annotation(subject: str, members: Sequence[Result]) -> str:
         if first.differences:
             place = _place(first, first.differences[0])
         properties = [f"file={_property(os.path.relpath(place.file))},line={place.line}"]
-    what, verb = "differs" if members[0].differences else "not checked", "check"
+    what = "differs" if members[0].differences else "not checked"
     if first.rule == "rule-broken":
-        what, verb = "is broken", "judge"
-    properties.append(f"title={_property(f'runstate {verb}: {subject} {what}')}")
+        what = "is broken"
+    properties.append(f"title={_property(f'{title}: {subject} {what}')}")
     return f"::error {','.join(properties)}::{_message(chr(10).join(texts))}"
 
 

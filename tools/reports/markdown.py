@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
 from runstate_abi.layouts.findings import Finding, exit_code
-from runstate_abi.tools.reports.results import Result, Status, counted, results
+from runstate_abi.tools.reports.results import Result, Status, command, counted, results
 
 SIZE_MAX = 900 << 10  # bytes; a step may have written something before
 
@@ -25,7 +25,7 @@ def render(findings: Sequence[Finding]) -> str:
     found = results(findings)
     verdict = VERDICTS.get(exit_code(findings), "not everything could be checked")
     counts = ", ".join(f"{counted(found, status)} {status.value}" for status in Status)
-    head = [f"### runstate check: {verdict}", "", counts, ""]
+    head = [f"### {command(findings)}: {verdict}", "", counts, ""]
     # Failures first: they must survive the limit.
     rows = sorted(found, key=lambda result: not result.failed)
     lines = [*head, *_table(rows), *_details(rows)]

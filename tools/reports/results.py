@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from runstate_abi.layouts.exit_status import EQUAL
-from runstate_abi.layouts.findings import Finding, NotChecked, exit_code
+from runstate_abi.layouts.findings import MACHINE_CODE, Finding, NotChecked, exit_code
 from runstate_abi.layouts.model import Difference
 
 
@@ -63,6 +63,12 @@ class Result(NamedTuple):
 
 
 CONDITIONS = "conditions"
+
+
+def command(findings: Sequence[Finding]) -> str:
+    """Return the name of the command that found this, for a title."""
+    judged = any(finding.witness == MACHINE_CODE for finding in findings)
+    return "runstate judge" if judged else "runstate check"
 
 
 def results(findings: Sequence[Finding]) -> list[Result]:

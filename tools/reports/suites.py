@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 
 from runstate_abi.layouts.findings import Finding
-from runstate_abi.tools.reports.results import Result, Status, counted, results
+from runstate_abi.tools.reports.results import Result, Status, command, counted, results
 
 
 def ktap(findings: Sequence[Finding]) -> str:
@@ -42,7 +42,7 @@ def junit(findings: Sequence[Finding]) -> str:
         suites.setdefault((result.witness, result.path or result.source), []).append(result)
     # Jenkins' schema has no count of the skipped for the whole.
     counts = {name: count for name, count in _counts(found).items() if name != "skipped"}
-    root = ElementTree.Element("testsuites", {"name": "runstate check", **counts})
+    root = ElementTree.Element("testsuites", {"name": command(findings), **counts})
     for (witness, source), members in suites.items():
         names = {"name": _printable(f"{witness} {source}".strip())}
         suite = ElementTree.SubElement(root, "testsuite", {**names, **_counts(members)})

@@ -193,3 +193,11 @@ def test_the_formats_for_code_review_point_to_the_line(judge, c_object, monkeypa
 
     assert [*map(place, result["locations"])] == [("judge/writer.c", line)]
     assert [place(one)[1] for one in result["relatedLocations"][1:]] == callers
+
+
+@pytest.mark.parametrize("form", ["github", "md", "junit"])
+def test_a_report_is_titled_by_judge(judge, c_writer, form):
+    for bug in ((), ("NO_CLEAR",), ("MUTE_COPY=unknown",)):
+        _, out, _ = judge(CASES[0], c_writer(*bug), "--format", form)
+        assert "runstate judge" in out
+        assert "runstate check" not in out
