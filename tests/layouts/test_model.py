@@ -161,6 +161,16 @@ def test_a_difference_is_one_line_that_names_it(case):
     assert all(text.endswith("(gcc 12.2, file.o)") and "\n" not in text for text in lines)
 
 
+@pytest.mark.parametrize(
+    ("case", "compared"),
+    [("a missing member", 11), ("a member beyond the end", 15), ("a renamed member", 12)],
+)
+def test_a_member_that_only_one_of_them_has_is_one_fact(case, compared):
+    """Of 14 facts four are about time[]."""
+    assert compare(NATIVE, NATIVE, "x").compared == 14
+    assert compare(NATIVE, DIFFERENT[case][0], "x").compared == compared
+
+
 def test_an_integer_in_place_of_a_floating_type_is_told_as_well():
     floating = _with(NATIVE, "time", type=Scalar("double", 8, None, kind="floating"))
     result = compare(floating, NATIVE, "x")

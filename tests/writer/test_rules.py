@@ -239,6 +239,7 @@ BROKEN = {
     "interrupts stay off":                 (changed(NATIVE, at(NATIVE, Unlock), irqrestore=False), {"irqs"}),
     "interrupts stay off, as measured":    (replace(NATIVE, irqs_off_at_return=True),              {"irqs"}),
     "interrupts are never off":            (changed(NATIVE, at(NATIVE, Lock), irqsave=False),      {"irqs"}),
+    "interrupts are never off, trylock":   (replace(without(ATOMIC, 0), irqs_off=False),                    {"irqs"}),
     "interrupts come back too early":      (changed(SPLIT, at(SPLIT, Unlock), irqrestore=True),    {"irqs"}),
     "it sleeps with interrupts off":       (put(NATIVE, 0, IrqSave(), Refresh("gpc1", 48, 0), IrqRestore()), {"irqs"}),
     "it spins":                            (put(ATOMIC, at(ATOMIC, TryLock), Lock("gpc1"), instead=1), {"atomic"}),

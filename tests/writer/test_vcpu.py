@@ -1,5 +1,7 @@
 """What the hypervisor knows and where it must write it."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from runstate_abi.layouts import constructs, ctypes_structs
@@ -19,6 +21,13 @@ from runstate_abi.writer.vcpu import (
 )
 
 NATIVE, COMPAT = SHAPES["native"], SHAPES["compat"]
+
+
+def test_a_runstate_is_a_value():
+    one, same = (Runstate(0, 10, (1, 2, 3, 4)) for _ in range(2))
+    assert {one: "it"}[same] == "it"
+    with pytest.raises(FrozenInstanceError):
+        one.state = 1
 
 
 @pytest.mark.parametrize(

@@ -861,10 +861,14 @@ def test_a_kernel_with_other_strings_is_refused_at_once(runstate_btf):
 def test_a_kernel_with_other_types_is_refused_when_ids_matter(runstate_btf, spoil):
     kernel, module = pair(runstate_btf)
     built = module.build()
+    right = Btf(kernel.build(), source="vmlinux")
+    own = Btf(built, right, "kvm.ko").end_id() - right.end_id()
     spoil(kernel)
     btf = Btf(built, Btf(kernel.build(), source="vmlinux"), "kvm.ko")
-    with pytest.raises(WitnessError, match=r"^kvm.ko: vmlinux is the wrong base"):
+    with pytest.raises(WitnessError, match=r"^kvm.ko: vmlinux is the wrong base") as refused:
         btf.end_id()
+    if spoil is fewer_types:
+        assert re.search(rf"it refers to type \d+ of {own}\)", str(refused.value))
 
 
 def test_a_distilled_base_numbers_types_but_defines_nothing(runstate_btf):

@@ -91,9 +91,11 @@ def test_a_difference_that_moved_is_wrong(make):
     assert "moved by -4 ns" in found[0].text
 
 
-def test_a_time_that_went_backwards_is_wrong_and_named(make):
-    found = compare(*pair(make, entry=NOW + 5, times=(4 * 10**9 + 10, 3 * 10**9, 10**9 - 5, 10**9)))
-    assert "time[2] blocked went backwards by 5 ns" in [i.text for i in found if i.kind == "wrong"]
+@pytest.mark.parametrize("back", [5, 1])
+def test_a_time_that_went_backwards_is_wrong_and_named(make, back):
+    times = (4 * 10**9 + 5 + back, 3 * 10**9, 10**9 - back, 10**9)
+    found = [i.text for i in compare(*pair(make, entry=NOW + 5, times=times)) if i.kind == "wrong"]
+    assert f"time[2] blocked went backwards by {back} ns" in found
 
 
 def test_dumps_in_the_wrong_order_are_asked_about(make):

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.tools import cli
-from runstate_abi.tools.memory.area import LAYOUTS
+from runstate_abi.tools.memory.area import LAYOUTS, excerpt
+from runstate_abi.tools.memory.sources import raw_image
 
 SPLITS = [
     (abi, offset) for abi, known in LAYOUTS.items() for offset in range(4097 - known.size, 4096)
@@ -219,6 +220,8 @@ def test_an_area_in_two_pages_far_apart_is_put_together(run, tmp_path, abi, offs
     together = value(run(path, "--pages", "0x1000,0x3000", "--at", offset, *common))[1]
     apart = value(run(path, "--at", at, "--second-page", f"{path}:0x3000", *common))[1]
     assert together["bytes"] == apart["bytes"] == area.hex()
+    seen = excerpt(raw_image(memoryview(bytes(image)), "image"), at, 0x3000)
+    assert sum(len(span.data) for span in seen.spans) == max(one.size for one in LAYOUTS.values())
     edge = [(e["offset"], e["address"]) for e in together["edges"] if e["page"]]
     assert edge == [(here, 0x3000)]
 

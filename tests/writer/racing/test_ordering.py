@@ -6,7 +6,9 @@ import pytest
 
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.writer.guest import READER, Load
+from runstate_abi.writer.racing.execution import _Stage
 from runstate_abi.writer.racing.ordering import MODEL, is_whole, phases, sights
+from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Barrier, Copy, Store
 
 X86, WEAK, RECORDED = MODEL["x86-tso"], MODEL["weak"], MODEL["program-order"]
@@ -51,6 +53,18 @@ def test_stores_to_a_byte_keep_their_order_and_so_does_what_comes_before_them():
     steps = (Store(1, 8, b"a"), Store(1, 8, b"bcdefghi"), Store(1, 15, b"j"), Store(1, 0, b"k"))
     (phase,) = phases(steps, WEAK, NATIVE, 0)
     assert phase.after == (0b0, 0b1, 0b11, 0b0)
+
+
+def test_an_execution_makes_the_stores_that_come_before_one_first():
+    steps = (Store(1, 8, b"a"), Store(1, 0, b"k"), Store(1, 8, b"bcdefghi"), Store(1, 15, b"j"))
+    images = bytes(NATIVE.size), b"k".ljust(8, b"\0") + b"bcdefghj" + bytes(NATIVE.size - 16)
+    stage = _Stage(Case(NATIVE, 0, images, steps), READER["linux-64"], WEAK)
+    stage.store(0, 3)
+    assert [event.data for event in stage.events] == [b"a", b"bcdefghi", b"j"]
+    assert stage.memory[8:16] == b"bcdefghj"
+    stage.store(0, 2)  # has been made
+    stage.store(0, 1)
+    assert bytes(stage.memory) == images[1]
 
 
 def test_a_second_page_is_the_rest_of_the_struct():

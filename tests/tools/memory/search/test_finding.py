@@ -7,8 +7,10 @@ import pytest
 
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.memory import sources
+from runstate_abi.tools.memory.area import Values
 from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.search import finding
+from runstate_abi.tools.memory.search.candidates import LIKELY, UNLIKELY, Candidate, Reason
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,51 @@ def test_numpy_is_loaded_only_for_an_image_that_is_worth_it(monkeypatch, size, i
 
 def test_fifty_thousand_are_kept_and_two_million_judged():
     assert (finding.MOST, finding.JUDGED_MOST) == (50_000, 2_000_000)
+
+
+def judged(address, entry=10**12, times=(1, 2, 3, 4), weight=0, verdict=LIKELY):
+    seen = Values(0, entry, times, b"")
+    return Candidate(address, NATIVE, seen, (Reason(weight, "a reason"),), verdict)
+
+
+def said(item):
+    return [reason.text for reason in item.reasons[1:]]
+
+
+@pytest.mark.parametrize("first", [0, 400])
+def test_of_candidates_in_a_chain_each_is_held_against_the_better_of_those_before(first):
+    """The first ends before the last begins, and the one between them is better than both."""
+    chain = [judged(first, weight=1), judged(first + 40, weight=9), judged(first + 80, weight=5)]
+    alone = [judged(first - 100)] if first else []
+    for number, item in enumerate(chain):
+        chain[number] = item._replace(seen=item.seen._replace(state=number + 1))
+    *_, one, best, last = finding.together([*alone, *chain])
+    text = f"it overlaps a better candidate, at {first + 40:#x}"
+    assert [item.verdict for item in (one, best, last)] == [UNLIKELY, LIKELY, UNLIKELY]
+    assert (said(one), said(best), said(last)) == ([text], [], [text])
+
+
+# Both are 10^11 ns ahead of their sums.
+@pytest.mark.parametrize(
+    ("apart", "kin"),
+    [(999, False), (1000, True), (4095, True), (4096, False), (8192, False), (6144, True)],
+)
+def test_two_records_of_one_vcpu_are_some_time_apart_and_not_a_round_one(apart, kin):
+    times = (10**9, 10**9, 10**9, 10**9)
+    was = judged(0, sum(times) + 10**11, times)
+    now = judged(100, sum(times) + apart + 10**11, (times[0] + apart, *times[1:]))
+    found = finding.together([was, now])
+    assert [bool(said(item)) for item in found] == [kin, kin]
+
+
+def test_the_older_of_two_records_is_stale_and_weighs_what_it_did():
+    times = (10**9, 10**9, 10**9, 10**9)
+    was = judged(0, sum(times) + 10**11, times)
+    now = judged(100, sum(times) + 5000 + 10**11, (times[0] + 5000, *times[1:]))
+    older, newer = finding.together([was, now])
+    assert said(older)[1:] == ["stale: 0x64 is 5 us newer"]
+    assert said(newer)[1:] == []
+    assert older.weight == newer.weight == 6
 
 
 APART = 128  # bytes from one area to the next
