@@ -4,11 +4,12 @@ A kernel package has 100 MB, of which a test wants 12: the package is read as a 
 xz or zstd, then tar) and left at the last member wanted. Names are resolved through the package
 index, because versions come and go; the index and the members are kept in a cache folder.
 
-Law of this file: the mirror is the one that this machine's own apt knows, and the name of no host
+The mirror is the one that this machine's own apt knows, and the name of no host
 is written here. Index not reached: Unreachable, and so is a file that the index has and the mirror
 has not, as while it changes. A package or a member that is not there at all is an error.
 """
 
+import fcntl
 import lzma
 import os
 import re
@@ -74,6 +75,14 @@ def _holders(names, members):
 def _apt(suite, architecture):
     root = CACHE / f"apt-{suite}-{architecture}"
     config = root / "apt.conf"
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in several processes.
+        _update(root, config, suite, architecture)
+    return config
+
+
+def _update(root, config, suite, architecture):
     fresh = config.exists() and time.time() - config.stat().st_mtime < INDEX_AGE_MAX
     if not fresh:
         for folder in ("lists/partial", "cache/archives/partial", "parts"):
@@ -91,7 +100,6 @@ def _apt(suite, architecture):
         except subprocess.CalledProcessError as error:
             config.unlink()
             raise Unreachable(f"apt-get update ({suite}): {_last_line(error.stderr)}") from None
-    return config
 
 
 # Where this machine's own sources have Debian itself (and not its security or other archives).
@@ -156,7 +164,7 @@ def opened(apt, address):
     except urllib.error.HTTPError as error:
         if error.code != 404:
             raise
-    apt.unlink()  # The next run asks for a newer index.
+    apt.unlink(missing_ok=True)  # The next run asks for a newer index.
     raise Unreachable(f"the mirror lists {os.path.basename(address)} and does not have it")
 
 
@@ -172,7 +180,7 @@ def _extracted(response, folder, members):
             name = os.path.basename(entry.name)
             member = next((known for known in wanted if re.fullmatch(known, name)), None)
             if member and entry.isfile():
-                part = folder / f".{name}.part"
+                part = folder / f".{name}.{os.getpid()}.part"
                 part.write_bytes(archive.extractfile(entry).read())
                 found[member] = part.rename(folder / name)
                 wanted.remove(member)
