@@ -133,14 +133,6 @@ class Layout(_Layout):
             raise KeyError(f"struct {self.name} has no element {path}")
         return row.offset + element * row.type.size
 
-    def element_at(self, offset: int) -> tuple[str, range]:
-        """Return the path of the element that has the byte at ``offset``, and all its bytes."""
-        row = next(row for row in self.rows if row.offset <= offset < row.end)
-        number = (offset - row.offset) // row.type.size
-        start = row.offset + number * row.type.size
-        path = row.name if row.count == 1 else f"{row.name}[{number}]"
-        return path, range(start, start + row.type.size)
-
 
 def _check_rows(layout: Layout) -> None:
     names = [row.name for row in layout.rows]

@@ -68,16 +68,6 @@ def test_offsetof_takes_a_member_or_an_element():
     assert COMPAT.offsetof("time[3]") == 36
 
 
-@pytest.mark.parametrize("layout", [NATIVE, COMPAT], ids=["native", "compat"])
-def test_element_at_is_the_way_back_from_every_byte(layout):
-    for row in layout.rows:
-        for number in range(row.count):
-            path = row.name if row.count == 1 else f"{row.name}[{number}]"
-            start, size = layout.offsetof(path), row.type.size
-            for byte in range(start, start + size):
-                assert layout.element_at(byte) == (path, range(start, start + size))
-
-
 @pytest.mark.parametrize("path", ["nosuch", "time[4]", "time[-1]", "nosuch[0]"])
 def test_offsetof_refuses_what_is_not_there(path):
     with pytest.raises(KeyError):

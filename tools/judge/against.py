@@ -12,6 +12,7 @@ from runstate_abi.tools.judge.tallies import Epoch, Prints, calls, epochs, store
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rulebook.evidence import Ledger
 from runstate_abi.writer.rulebook.requests import Request
+from runstate_abi.writer.vcpu import elements
 from runstate_abi.writer.witnesses import lines
 
 if TYPE_CHECKING:
@@ -97,16 +98,15 @@ def _in_contract(first: Ledger, second: Ledger) -> Parting | None:
         sides = [Side("writes" if one else "writes nothing", NOTHING) for one in both]
         return Parting("only one of them writes", *sides)
     for a, b in zip(*both, strict=True):
-        for at, (x, y) in enumerate(zip(a.struct, b.struct, strict=True)):
-            if x != y:
-                member, element = first.evidence.area.shape.layout.element_at(at)
-                sides = [_side(first, a, element), _side(second, b, element)]
-                return Parting(f"{a.when}, {member} (byte {element.start})", *sides)
+        for name, places in elements(first.evidence.area.shape.layout):
+            if any(a.struct[at] != b.struct[at] for at in places):
+                sides = [_side(first, a, places), _side(second, b, places)]
+                return Parting(f"{a.when}, {name} (byte {places.start})", *sides)
     return None
 
 
-# The bytes of an element, and which write stored one of them last.
-def _side(book: Ledger, epoch: Epoch, element: range) -> Side:
-    writes = [one.at for one in book.landed[: epoch.until] if any(map(one.covers, element))]
-    text = epoch.struct[element.start : element.stop].hex()
+# The bytes at some offsets of the struct, and which write stored one of them last.
+def _side(book: Ledger, epoch: Epoch, places: range) -> Side:
+    writes = [one.at for one in book.landed[: epoch.until] if any(map(one.covers, places))]
+    text = epoch.struct[places.start : places.stop].hex()
     return Side(text, writes[-1]) if writes else Side(f"{text}, not stored", NOTHING)

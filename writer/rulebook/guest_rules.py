@@ -12,6 +12,7 @@ from runstate_abi.writer.steps import Barrier, Store
 from runstate_abi.writer.vcpu import (
     ENTRY_TIME_SIZE,
     FLAG,
+    elements,
     entry_bytes,
     flagged,
     image,
@@ -194,11 +195,11 @@ def _first_wrong(book: Ledger, struct: bytes, but_for: int = 0) -> _Wrong | None
     wanted = bytearray(image(shape, evidence.vcpu, entry_time))
     seen = struct[shape.update_byte] & but_for
     wanted[shape.update_byte] = wanted[shape.update_byte] & ~but_for | seen
-    for row in shape.layout.members:
-        for at in range(row.offset, row.end):
-            if struct[at] != wanted[at]:
-                member, element = shape.layout.element_at(at)
-                return _Wrong(member, [at for at in element if struct[at] != wanted[at]])
+    padding = {row.name for row in shape.layout.padding}
+    for name, places in elements(shape.layout):
+        wrong = [at for at in places if struct[at] != wanted[at]]
+        if wrong and name not in padding:
+            return _Wrong(name, wrong)
     return None
 
 
