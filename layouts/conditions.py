@@ -1,9 +1,9 @@
 """The kernel's assertions about the two structs, in its own words, and what nobody asserts.
 
 KVM's writer begins with BUILD_BUG_ON conditions. Each is a row here, verbatim except for white
-space. The text of a row is its only encoding: evaluate() replaces sizeof(), offsetof() and
-sizeof_field() by the numbers of a witness and does the arithmetic. Compilers get the same text as a
-_Static_assert. A condition that needs an unknown number is None, "not checked", and never True.
+space. evaluate() puts a witness's numbers in the place of sizeof(), offsetof() and sizeof_field(),
+and does the arithmetic; compilers get the same text as a _Static_assert. A condition of which a
+number is not known is None, "not checked", and never True.
 """
 
 import re

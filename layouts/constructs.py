@@ -1,8 +1,9 @@
 """The two structs as Construct definitions, written by hand: names and types, no offsets.
 
-Nothing here may come from structs/. No other module may import construct: it has no types, and
-importing it costs more than reading a kernel's BTF. Construct puts fields end to end, so the
-padding is a field. It is a named Bytes, because parse and build lose the bytes of an anonymous one.
+Nothing here may be taken from structs/, or a comparison with it would prove nothing. Only this
+module may import construct: it has no types, and its import takes longer than reading a kernel's
+BTF. Construct puts fields end to end, so the padding is a field. It needs a name, because parse and
+build drop the bytes of a field without one.
 """
 
 from typing import Any
@@ -36,10 +37,7 @@ _C_NAMES = {(1, False): "uint8_t", (4, True): "int", (8, False): "uint64_t"}
 
 
 def parse(name: str, image: bytes) -> dict[str, Any]:
-    """Return the fields of ``struct name`` (padding as bytes) in ``image``, its bytes.
-
-    ValueError if the image is not exactly as long as the struct.
-    """
+    """Return the fields in the bytes of ``struct name``, padding too (ValueError: another size)."""
     struct = STRUCTS[name]
     if len(image) != struct.sizeof():
         raise ValueError(f"struct {name} has {struct.sizeof()} bytes, not {len(image)}")

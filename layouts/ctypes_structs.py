@@ -1,7 +1,7 @@
 """The two structs as ctypes structures, written by hand: names and types, no offsets.
 
-Nothing here may come from structs/. ctypes lays out structs as the host's C compiler does, so it is
-a witness only for the layouts of the host's ABI. For others observe() raises WitnessError.
+Nothing here may be taken from structs/. ctypes lays out structs as the host's C compiler does, so
+it is a witness for the host's ABI only. On other hosts observe() raises WitnessError.
 """
 
 import ctypes
@@ -43,18 +43,12 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
 
 def observe(names: tuple[str, ...], abi: str) -> Layouts:
     """Return ctypes' layouts of the structures (WitnessError if the host cannot express them)."""
-    _refuse_other_hosts()
+    # On an i386 host the native struct would silently be wrong from its second member on.
+    if ctypes.sizeof(ctypes.c_int32) != 4 or ctypes.alignment(ctypes.c_uint64) != 8:
+        why = "this machine's ABI does not align a 64-bit integer to 8"
+        raise WitnessError(f"ctypes: {why}, so it cannot express the native struct")
     found = tuple(layout_of(STRUCTS[name], name, abi) for name in names)
     return Layouts("ctypes", "layouts/ctypes_structs.py", found)
-
-
-# On an i386 host the native struct would silently be wrong from its second member on.
-def _refuse_other_hosts() -> None:
-    if ctypes.sizeof(ctypes.c_int32) != 4 or ctypes.alignment(ctypes.c_uint64) != 8:
-        raise WitnessError(
-            "ctypes: this machine's ABI does not align a 64-bit integer to 8, "
-            "so it cannot express the native struct"
-        )
 
 
 def layout_of(struct: Any, name: str, abi: str) -> Layout:

@@ -20,7 +20,7 @@ class WitnessError(Exception):
     """A source could not be read. The message names it, what was wanted and what failed."""
 
 
-# Why a source is refused if it has something that a Layout cannot express.
+# The end of the message if a source has something that a Layout cannot express.
 NOT_BUILT = "bitfields and unions are not compared"
 
 # The kinds of a member, apart from its size. Enumerations, typedefs of integers, characters and
@@ -73,6 +73,20 @@ class Field(NamedTuple):
         return self.name if self.count == 1 else f"{self.name}[{self.count}]"
 
 
+class Element(NamedTuple):
+    """One number of a struct, or one run of padding: ``time[2]`` is number 2 of its row."""
+
+    name: str
+    row: Field
+    number: int
+    offset: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
 class _Layout(NamedTuple):
     name: str
     abi: str
@@ -94,8 +108,7 @@ class Layout(_Layout):
         cls, name: str, abi: str, size: int, alignment: int | None, rows: tuple[Field, ...]
     ) -> Self:
         layout = super().__new__(cls, name, abi, size, alignment, rows)
-        _check_rows(layout)
-        _check_alignment(layout)
+        _check(layout)
         return layout
 
     @classmethod
@@ -122,6 +135,14 @@ class Layout(_Layout):
                 return row
         raise KeyError(f"struct {self.name} has no member {name!r}")
 
+    def elements(self) -> Iterator[Element]:
+        """Yield the numbers and the runs of padding in offset order."""
+        for row in self.rows:
+            size = row.size if row.padding else row.type.size
+            for number in range(row.size // size):
+                name = row.name if row.size == size else f"{row.name}[{number}]"
+                yield Element(name, row, number, row.offset + number * size, size)
+
     def offsetof(self, path: str) -> int:
         """Return the offset in bytes of a member or of one element: ``time``, ``time[3]``."""
         name, bracket, index = path.partition("[")
@@ -134,42 +155,34 @@ class Layout(_Layout):
         return row.offset + element * row.type.size
 
 
-def _check_rows(layout: Layout) -> None:
+def _check(layout: Layout) -> None:
     names = [row.name for row in layout.rows]
     reached = 0
     for row in layout.rows:
+        where = f"{layout.name}.{row.name}:"
         if not row.name:
             raise LayoutError(f"{layout.name}: a row without a name")
         if row.padding and row.name.startswith("_"):
             # Construct leaves names that begin with "_" out of comparison and printing.
-            raise LayoutError(f"{layout.name}.{row.name}: the name of padding begins with _")
+            raise LayoutError(f"{where} the name of padding begins with _")
         if names.count(row.name) > 1:
-            raise LayoutError(f"{layout.name}.{row.name}: two rows have this name")
+            raise LayoutError(f"{where} two rows have this name")
         if row.size <= 0:
-            raise LayoutError(f"{layout.name}.{row.name}: a row of {row.size} bytes")
+            raise LayoutError(f"{where} a row of {row.size} bytes")
         if row.offset != reached:
             fault = "overlaps the row before it" if row.offset < reached else "leaves a gap"
-            raise LayoutError(
-                f"{layout.name}.{row.name}: at offset {row.offset:#x}, but the row before it "
-                f"ends at {reached:#x}: it {fault}"
-            )
+            ends = f"but the row before it ends at {reached:#x}"
+            raise LayoutError(f"{where} at offset {row.offset:#x}, {ends}: it {fault}")
         reached = row.end
+    where, alignment = f"{layout.name}:", layout.alignment
     if reached != layout.size:
-        raise LayoutError(
-            f"{layout.name}: the rows end at {reached:#x}, but the struct ends at {layout.size:#x}"
-        )
-
-
-def _check_alignment(layout: Layout) -> None:
-    alignment = layout.alignment
-    if alignment is None:
-        return
-    if alignment < 1 or alignment & (alignment - 1):
-        raise LayoutError(f"{layout.name}: alignment {alignment} is not a power of two")
-    if layout.size % alignment:
-        raise LayoutError(
-            f"{layout.name}: {layout.size} bytes is not a multiple of its alignment {alignment}"
-        )
+        ends = f"but the struct ends at {layout.size:#x}"
+        raise LayoutError(f"{where} the rows end at {reached:#x}, {ends}")
+    if alignment is not None and (alignment < 1 or alignment & (alignment - 1)):
+        raise LayoutError(f"{where} alignment {alignment} is not a power of two")
+    if alignment is not None and layout.size % alignment:
+        fault = f"is not a multiple of its alignment {alignment}"
+        raise LayoutError(f"{where} {layout.size} bytes {fault}")
 
 
 _BYTE = Scalar("uint8_t", 1, False)
@@ -191,6 +204,16 @@ def tiled(
     return Layout(name, abi, size, alignment, tuple(rows))
 
 
+def witnessed(
+    refused: str, name: str, abi: str, size: int, alignment: int | None, rows: Iterable[Field]
+) -> Layout:
+    """Return the Layout of the rows that have bytes (WitnessError, beginning with ``refused``)."""
+    try:
+        return tiled(name, abi, size, alignment, [row for row in rows if row.size])
+    except LayoutError as error:
+        raise WitnessError(f"{refused}{error}") from None
+
+
 def _hole(start: int, end: int) -> Field:
     return Field(start, f"pad_{start:02x}", _BYTE, end - start, padding=True)
 
@@ -207,15 +230,15 @@ class Layouts(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """One comparable statement: ("offset", "time", 16). A value of None is not known."""
+    """One value of a struct that can be compared: ("offset", "time", 16). None is not known."""
 
     kind: str
     member: str
-    value: int | bool | str | None  # a signedness is True, False or the kind of what has none
+    value: int | bool | str | None  # a signedness: True, False, or the kind of what is no integer
 
 
 def facts(layout: Layout) -> Iterator[Fact]:
-    """Yield the facts about a layout's struct and each member; padding is what is left over."""
+    """Yield what is compared: size, alignment, and four facts of each member, none of padding."""
     yield Fact("size", "", layout.size)
     yield Fact("alignment", "", layout.alignment)
     for row in layout.members:
@@ -269,7 +292,7 @@ class Comparison(NamedTuple):
 
 
 def compare(claim: Layout, seen: Layout, source: str) -> Comparison:
-    """Compare ``seen`` with ``claim`` by bytes: a named pad in the place of a hole is equal."""
+    """Compare ``seen`` with ``claim``. A member where the claim has padding is no difference."""
     observed = {(fact.kind, fact.member): fact.value for fact in facts(seen)}
     compared = 0
     found: list[Difference] = []

@@ -26,8 +26,13 @@ class Mirrors(NamedTuple):
 
     def claimed(self, claim: Layout) -> Layout:
         """Return a claim with the members' names there (LayoutError: two of one name)."""
-        names = dict(self.members)
-        rows = [part for row in claim.rows for part in _parts(row, names.get(row.name, ()))]
+        names, rows = dict(self.members), list[Field]()
+        for row in claim.rows:
+            there = names.get(row.name, (row.name,))
+            each = row.count // len(there)
+            places = range(row.offset, row.end, each * row.type.size)
+            parts = zip(places, there, strict=True)
+            rows += (row._replace(offset=at, name=name, count=each) for at, name in parts)
         return claim._replace(rows=tuple(rows))
 
     def named_as_claimed(self, seen: Layout) -> Layout:
@@ -44,17 +49,6 @@ class Mirrors(NamedTuple):
 
 
 AS_CLAIMED = Mirrors()
-
-
-def _parts(row: Field, names: Names) -> list[Field]:
-    if not names:
-        return [row]
-    each = row.count // len(names)
-    size = each * row.type.size
-    return [
-        row._replace(offset=row.offset + number * size, name=name, count=each)
-        for number, name in enumerate(names)
-    ]
 
 
 def struct(text: str) -> tuple[str, str]:
@@ -97,10 +91,9 @@ def sign(text: str) -> str:
 
 def mirrors(structs: Iterable[str], members: Iterable[str], allowed: Iterable[str]) -> Mirrors:
     """Return what the options ``--struct``, ``--member`` and ``--allow`` say (LayoutError)."""
-    found = Mirrors(
-        tuple(map(struct, structs)), tuple(map(member, members)), tuple(map(sign, allowed))
-    )
-    if len({claimed for claimed, _ in found.members}) < len(found.members):
+    renamed = tuple(map(member, members))
+    found = Mirrors(tuple(map(struct, structs)), renamed, tuple(map(sign, allowed)))
+    if len(dict(renamed)) < len(renamed):
         raise LayoutError("--member: a member is named twice")
     found.claimed(NATIVE)
     return found

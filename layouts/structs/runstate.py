@@ -6,7 +6,7 @@ same independently. None may be derived from another, or comparing them would pr
 
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Field, Layout, Member, Scalar
+from runstate_abi.layouts.model import Element, Field, Layout, Member, Scalar
 
 INT = Scalar("int", 4, signed=True)
 UINT64 = Scalar("uint64_t", 8, signed=False)
@@ -65,10 +65,11 @@ RUNSTATES = (
 )
 # fmt: on
 
-# The structs that the claims know, and what else the 16 conditions ask the debug info for.
+# The structs that are claimed.
 RUNSTATE_STRUCTS = (NATIVE.name, COMPAT.name)
-# The name of Xen's compat struct where KVM's is named too.
+# Xen's compat struct has the name of KVM's; where both are meant, it is called this.
 XEN_COMPAT = f"xen_{COMPAT.name}"
+# KVM keeps a state and times in this struct. Two of the conditions are about their sizes.
 KVM_VCPU_XEN = "kvm_vcpu_xen"
 
 
@@ -76,6 +77,13 @@ def update_byte(layout: Layout) -> int:
     """Return the offset of the byte that holds XEN_RUNSTATE_UPDATE on a little-endian machine."""
     flag_bit = XEN_RUNSTATE_UPDATE.bit_length() - 1
     return layout.offsetof("state_entry_time") + flag_bit // 8
+
+
+def label(element: Element) -> str:
+    """Return the name of an element, for a time with its state: ``time[2] blocked``."""
+    if element.row.padding or element.row.count == 1:
+        return element.name
+    return f"{element.name} {RUNSTATES[element.number].name}"
 
 
 class AbiClaims(NamedTuple):
@@ -95,8 +103,8 @@ def _on(abi: str, layout: Layout, alignment: int, name: str = "") -> Layout:
     return layout._replace(name=name or layout.name, abi=abi, alignment=alignment)
 
 
-# Sizes are 48 and 44 bytes; which ABI has which was measured with compilers for every row. Only
-# x86 kernels and Xen have a compat form at all; the other rows say what the same C text gives.
+# Each row was measured with a compiler for its ABI. Only x86 kernels and Xen have a compat struct;
+# for the other ABIs, a row says what a compiler makes of the same declarations.
 # fmt: off
 CLAIMS = {
     #                         vcpu_runstate_info                   KVM's compat: packed         Xen's compat: aligned(4)

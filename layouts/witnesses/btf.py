@@ -1,8 +1,7 @@
 """The kernel's own debug info as a witness: what its BTF says about a struct.
 
-BTF is what `pahole` and BPF programs read: names, offsets, sizes. It does not record alignments,
-nor the size of a pointer, which comes from the ABI. A struct with something that a Layout cannot
-express (a bitfield, a union) is refused.
+BTF has names, offsets and sizes. It has no alignments, and no size of a pointer, which the ABI
+tells. A struct with something that a Layout cannot express (a bitfield, a union) is refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,10 @@ from runstate_abi.layouts.model import (
     NOT_BUILT,
     Field,
     Layout,
-    LayoutError,
     Layouts,
     Scalar,
     WitnessError,
-    tiled,
+    witnessed,
 )
 from runstate_abi.layouts.witnesses import btf_header as form
 from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
@@ -47,7 +45,7 @@ INT_ENCODING_SHIFT, INT_SIGNED, INT_OFFSET, INT_BITS = 24, 1, 0xFF0000, 0xFF
 
 
 class Wanted(NamedTuple):
-    """The struct to read, for which ABI, and the labels of the members ``seen`` so far."""
+    """The struct that is looked for, the ABI, and the names of the members read so far."""
 
     btf: Btf
     name: str
@@ -61,60 +59,43 @@ class Wanted(NamedTuple):
 def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
     """Return what BTF says about each ``struct name``: every definition, the base's before its own.
 
-    The name of a typedef is accepted. A forward declaration is no definition. Members without bytes
+    A typedef's name is accepted. A forward declaration is no definition. Members without bytes
     (``char data[];``) have no row. WitnessError for a struct with bitfields or unions.
     """
-    found: list[Layout] = []
-    missing: list[str] = []
-    for name in names:
-        layouts = [
-            _layout(record, Wanted(btf, name, abi, [])) for record in _definitions(btf, name)
-        ]
-        found += layouts
-        missing += [] if layouts else [name]
+    found = [_layout(record, Wanted(btf, n, abi, [])) for n in names for record in _named(btf, n)]
+    missing = tuple(name for name in names if name not in {layout.name for layout in found})
     if missing:
         # "missing" is true only if the blob can be read to its end.
         btf.end_id()
-    return Layouts("btf", btf.source, tuple(found), tuple(missing))
+    return Layouts("btf", btf.source, tuple(found), missing)
 
 
-# The structs with this name, or that a typedef of this name stands for, each once.
-def _definitions(btf: Btf, name: str) -> list[Record]:
+# The structs of this name, and those that a typedef of this name means, each once.
+def _named(btf: Btf, name: str) -> list[Record]:
     found: dict[tuple[bool, int], Record] = {}
-    named = [record for record in btf.named(name) if record.kind in DEFINING or _unknown(record)]
+    unknown = len(form.KINDS)
+    named = [x for x in btf.named(name) if x.kind in DEFINING or x.kind >= unknown]
     if len(named) > DEFINITIONS_MAX:
         raise WitnessError(f"{btf.source}: {name} has more than {DEFINITIONS_MAX} definitions")
     for record in named:
-        if _unknown(record):
-            raise WitnessError(
-                f"{btf.source}: {name} is BTF type {record.id} of {record.kind_name}, which is "
-                "not known"
-            )
+        if record.kind >= unknown:
+            why = f"BTF type {record.id} of {record.kind_name}, which is not known"
+            raise WitnessError(f"{btf.source}: {name} is {why}")
         if record.kind == form.TYPEDEF:
             record = _resolved(btf, record.size)[0]
         if record.kind in (form.STRUCT, form.UNION):
-            # The base's ids come before the module's; the module's need not be computed for that.
+            # In the order of ids, which are the base's first. To compute those of a module, the
+            # whole base would have to be walked.
             found.setdefault((record.blob is btf, record.number), record)
     return [found[place] for place in sorted(found)]
-
-
-def _unknown(record: Record) -> bool:
-    return record.kind >= len(form.KINDS)
 
 
 def _layout(record: Record, wanted: Wanted) -> Layout:
     if record.kind == form.UNION:
         raise wanted.refused(f"it is a union; {NOT_BUILT}")
-    members = [row for row in _members(record, 0, 0, wanted) if row.size]
-    for row in members:
-        if row.end > record.size:
-            raise wanted.refused(
-                f"member {row.name} ends at {row.end:#x}, the struct at {record.size:#x}"
-            )
-    try:
-        return tiled(wanted.name, wanted.abi.name, record.size, None, members)
-    except LayoutError as error:
-        raise wanted.refused(str(error)) from None
+    rows = _members(record, 0, 0, wanted)
+    refused = str(wanted.refused(""))
+    return witnessed(refused, wanted.name, wanted.abi.name, record.size, None, rows)
 
 
 # The members of a struct that begins at byte `start`, with those of anonymous structs.
@@ -140,7 +121,8 @@ def _members(record: Record, start: int, depth: int, wanted: Wanted) -> Iterator
             yield from _members(target, start + byte, depth + 1, wanted)
 
 
-# A type without its typedefs, qualifiers and array dimensions: (type, outermost typedef, count).
+# Follow typedefs, qualifiers and array dimensions to the type behind them. Returns that type, the
+# outermost typedef's name ("" if there is none) and the number of elements.
 def _resolved(btf: Btf, id_: int) -> tuple[Record, str, int]:
     typedef, count = "", 1
     for _ in range(HOPS_MAX):
@@ -176,9 +158,8 @@ def _scalar(record: Record, typedef: str, member: str, wanted: Wanted) -> Scalar
     if record.kind == form.PTR:
         pointer = typedef or _pointer(record, 0)
         return Scalar(pointer, wanted.abi.pointer_size, None, kind=model.POINTER)
-    raise wanted.refused(
-        f"member {member} is of BTF type {record.id}, {record.kind_name}, which has no size"
-    )
+    why = f"is of BTF type {record.id}, {record.kind_name}, which has no size"
+    raise wanted.refused(f"member {member} {why}")
 
 
 # ``struct foo *``. What it points to does not matter for a layout.

@@ -1,9 +1,8 @@
 """A BTF blob: its strings, and where the record of each type begins.
 
-A kernel's BTF is 5 MB: 130 000 records of different lengths, one after the other, without an index.
-Making objects of all of them takes 50 ms. This reader searches for bytes instead, and then walks
-from record to record only as far as needed, remembering where every 64th begins. A place that was
-found by its bytes counts only if the walk confirms that a record begins there.
+A kernel's BTF has 130,000 records of different lengths and no index; making objects of them all
+takes 50 ms. So this reader searches for bytes, and walks from record to record only to find out
+whether a record begins where they were found. It remembers where every 64th record begins.
 """
 
 import re
@@ -13,16 +12,15 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
-
-if TYPE_CHECKING:
-    from runstate_abi.layouts.witnesses.compressed import Buffer
+from runstate_abi.layouts.witnesses.compressed import Buffer, starts
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
 NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512
+GIVE_BASE = "give the vmlinux (or its BTF) that this module was built against"
 RECORD = 3  # words of a record before what its kind adds: name_off, info, size or type
 STRIDE = 64
 
@@ -83,11 +81,7 @@ class Btf:
     """
 
     def __init__(
-        self,
-        data: "Buffer",
-        base: "Btf | None" = None,
-        source: str = "BTF",
-        distilled: bool = False,
+        self, data: Buffer, base: "Btf | None" = None, source: str = "BTF", distilled: bool = False
     ) -> None:
         """Check the header, the strings and whether the base fits (WitnessError)."""
         if len(data) > SIZE_MAX:
@@ -104,8 +98,9 @@ class Btf:
         _check_strings(self)
         self.first_string: int = base.first_string + len(base.strings) if base else 0
         self._first_id = None if base else 1
-        if base:
-            self._check_base_strings(base)
+        for record in self._sample() if base else ():
+            if base and not self.begins_string(record.name_offset):
+                raise self._no_fit(base, f"no name begins at {record.name_offset:#x}")
 
     @property
     def first_id(self) -> int:
@@ -167,14 +162,15 @@ class Btf:
     # (offsets of the name among the strings seen so far, types of that name)
     def _named(self, name: bytes) -> tuple[set[int], list[Record]]:
         offsets, records = self.base._named(name) if self.base else (set(), [])
-        offsets |= self._string_offsets(name)
+        # A string may be the tail of another, so every occurrence counts.
+        offsets |= {self.first_string + at for at in starts(re.escape(name), self.strings)}
         if not self.distilled:
             places = self._places(offsets) if len(offsets) <= FEW_STRINGS else None
             if places is None:
-                starts = ((n, at) for n, at in self.starts() if self.words[at] in offsets)
+                found = ((n, at) for n, at in self.starts() if self.words[at] in offsets)
             else:
-                starts = ((n, at) for at in places if (n := self._number_at(at)) is not None)
-            records += [self._record(number, at) for number, at in starts]
+                found = ((n, at) for at in places if (n := self._number_at(at)) is not None)
+            records += [self._record(number, at) for number, at in found]
         return offsets, records
 
     def starts(self) -> Iterator[tuple[int, int]]:
@@ -188,11 +184,6 @@ class Btf:
     def _sample(self) -> Iterator[Record]:
         every = max(1, self._counted() // SAMPLES)
         return (self._record(number, at) for number, at in islice(self.starts(), 0, None, every))
-
-    def _check_base_strings(self, base: "Btf") -> None:
-        for record in self._sample():
-            if not self.begins_string(record.name_offset):
-                raise self._no_fit(base, f"no name begins at {record.name_offset:#x}")
 
     # The base has been walked to its end.
     def _check_base_types(self, base: "Btf") -> None:
@@ -225,39 +216,24 @@ class Btf:
         return lacking
 
     def _no_fit(self, base: "Btf", why: str) -> WitnessError:
-        return WitnessError(
-            f"{self.source}: {base.source} is the wrong base ({why}): give the vmlinux (or its "
-            "BTF) that this module was built against"
-        )
+        return WitnessError(f"{self.source}: {base.source} is the wrong base ({why}): {GIVE_BASE}")
 
     # The number of types in this blob alone. This walks it to its end.
     def _counted(self) -> int:
         self._walk(sys.maxsize, 0)
         return self._count
 
-    # A string may be the tail of another, so every occurrence counts.
-    def _string_offsets(self, wanted: bytes) -> set[int]:
-        offsets = set[int]()
-        start = self.strings.find(wanted)
-        while start >= 0:
-            offsets.add(self.first_string + start)
-            start = self.strings.find(wanted, start + 1)
-        return offsets
-
     # Words where a record with one of these names may begin; None if they are too many.
     def _places(self, offsets: set[int]) -> list[int] | None:
         places: list[int] = []
         for offset in offsets:
             # bytes.find() takes four times as long: it looks for the last byte first, a zero.
-            wanted = re.compile(re.escape(struct.pack(self.order + "I", offset)))
-            hit = wanted.search(self.types)
-            while hit:
-                at, rest = divmod(hit.start(), form.WORD)
+            for start in starts(re.escape(struct.pack(self.order + "I", offset)), self.types):
+                at, rest = divmod(start, form.WORD)
                 if not rest and at + 1 < len(self.words) and self.words[at + 1] > form.VLEN:
                     places.append(at)
                 if len(places) > FEW:
                     return None
-                hit = wanted.search(self.types, hit.start() + 1)
         return sorted(places)
 
     # The number of the record that begins at word `at`, None if that is inside a record.
@@ -298,17 +274,19 @@ class Btf:
                     self._learn(words[info], info - 1)
                     info = marks[-1] + 1
         except IndexError:
-            self._finish()
+            # There are no more words: the last record must end where they do.
+            at, number = self._step(len(marks) - 1, len(words) - 1)
+            if at != len(words):
+                raise self._overrun(number - (at > len(words))) from None
+            self._count = number
 
     # A hostile blob may have a new info word in every record: it must not fill the memory.
     def _learn(self, info: int, at: int) -> int:
         kind = info >> form.KIND_SHIFT & form.KIND
         if kind == form.UNKN or kind >= len(self.kinds):
             _, number = self._step(len(self._marks) - 1, at)
-            raise WitnessError(
-                f"{self.source}: BTF type {self.first_id + number} is of kind {kind}, which is not "
-                "known, and no layout section says how long it is"
-            )
+            where = f"{self.source}: BTF type {self.first_id + number} is of kind {kind}"
+            raise WitnessError(f"{where}, which is not known, and no layout section describes it")
         if len(self._lengths) > FEW:
             self._lengths.clear()
         _, once, each = self.kinds[kind]
@@ -323,17 +301,9 @@ class Btf:
             number += 1
         return here, number
 
-    # The walk has run out of words: the last record must end where they do.
-    def _finish(self) -> None:
-        here, number = self._step(len(self._marks) - 1, len(self.words) - 1)
-        if here != len(self.words):
-            raise self._overrun(number - (here > len(self.words)))
-        self._count = number
-
     def _overrun(self, number: int) -> WitnessError:
-        return WitnessError(
-            f"{self.source}: BTF type {self.first_id + number} ends behind the type section"
-        )
+        type_ = f"BTF type {self.first_id + number}"
+        return WitnessError(f"{self.source}: {type_} ends behind the type section")
 
 
 # A view can be cast to words of this machine's byte order, if it is not empty.
@@ -350,10 +320,7 @@ def _words(types: memoryview, order: str) -> "memoryview[int] | array[int]":
 def _check_strings(blob: Btf) -> None:
     split = blob.strings[:1] != b"\0"
     if split and blob.base is None:
-        raise WitnessError(
-            f"{blob.source}: split BTF: give the vmlinux (or its BTF) that this module was built "
-            "against"
-        )
+        raise WitnessError(f"{blob.source}: split BTF: {GIVE_BASE}")
     if blob.base and not split:
         raise WitnessError(f"{blob.source}: not split BTF: it builds on no other")
     if blob.base and blob.base.order != blob.order:

@@ -1,7 +1,7 @@
-"""The header of a BTF blob: byte order, sections, and the length of each kind.
+"""The header of a BTF blob: byte order, sections, and the length of each kind of record.
 
-A kind that is neither known here nor described by the blob is an error: with a guessed length every
-record after it would be wrong.
+A kind that is unknown here and not described in the blob is an error: its length is needed to find
+the next record.
 """
 
 import struct
@@ -88,10 +88,9 @@ def header(data: "Buffer", source: str) -> Header:
         raise WitnessError(f"{source}: BTF version {version}: only version {VERSION} is known")
     if not HEADER.size <= length <= len(view):
         raise WitnessError(f"{source}: a BTF header of {length} bytes in {len(view)} bytes of data")
-    if length >= HEADER.size + HEADER_LAYOUT.size:
-        places += struct.unpack_from(order + HEADER_LAYOUT.format, view, HEADER.size)
-    else:
-        places += (0, 0)
+    newer = length >= HEADER.size + HEADER_LAYOUT.size
+    more = struct.Struct(order + HEADER_LAYOUT.format)
+    places += more.unpack_from(view, HEADER.size) if newer else (0, 0)
     spans = [(length + places[n], length + sum(places[n : n + 2])) for n in (0, 2, 4)]
     _check(spans, len(view), source)
     return Header(order, *spans)
@@ -100,9 +99,8 @@ def header(data: "Buffer", source: str) -> Header:
 def _check(spans: list[tuple[int, int]], size: int, source: str) -> None:
     for name, (start, end) in zip(Header._fields[1:], spans, strict=True):
         if end > size:
-            raise WitnessError(
-                f"{source}: its BTF {name} section ends at {end:#x}, the data at {size:#x}"
-            )
+            where = f"{source}: its BTF {name} section"
+            raise WitnessError(f"{where} ends at {end:#x}, the data at {size:#x}")
         if name != "strings" and (start % WORD or end % WORD):
             raise WitnessError(f"{source}: its BTF {name} section is not aligned to {WORD} bytes")
     reached = 0
@@ -129,8 +127,7 @@ def kinds(data: "Buffer", header: Header, source: str) -> tuple[Kind, ...]:
         if number >= len(KINDS):
             found.append(Kind(f"kind {number}", once, each))
         elif number != UNKN and (once, each) != KINDS[number][1:]:
-            raise WitnessError(
-                f"{source}: says that BTF kind {KINDS[number].name} has parts of {once} and "
-                f"{each} bytes; they are {KINDS[number].once} and {KINDS[number].each}"
-            )
+            known = KINDS[number]
+            said = f"says that BTF kind {known.name} has parts of {once} and {each} bytes"
+            raise WitnessError(f"{source}: {said}; they are {known.once} and {known.each}")
     return tuple(found)

@@ -1,9 +1,8 @@
-"""What a real compiler makes of the structs, for whatever target its command line selects.
+"""What a compiler makes of the structs, for the target of its command line.
 
-The compiler turns constants (sizeof, offsetof, ...) into data of an object file, and they are read
-out of it; nothing is executed, so a cross compiler is as good a witness as the host's own. No
-system header is needed: the types come from the compiler's own __UINT64_TYPE__. The C text is
-probe.py's.
+The compiler writes constants (sizeof, offsetof, ...) into an object file, which is read and never
+executed, so a cross compiler will do. No system header is needed: the types come from the
+compiler's own __UINT64_TYPE__. The C text is in probe.py.
 """
 
 import os
@@ -21,12 +20,11 @@ from runstate_abi.layouts.conditions import CONDITIONS, Condition, applies
 from runstate_abi.layouts.model import (
     Field,
     Layout,
-    LayoutError,
     Layouts,
     Member,
     Scalar,
     WitnessError,
-    tiled,
+    witnessed,
 )
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
 from runstate_abi.layouts.witnesses import elf, pe, probe
@@ -107,26 +105,30 @@ def observe(unit: Unit, command: str, abi: Abi | None = None) -> Measurement:
 
 def measured(unit: Unit, command: str, data: bytes, abi: Abi | None = None) -> Measurement:
     """Return what stands in the object that ``command`` made of ``unit`` (WitnessError)."""
-    seen = _read_object(data, command, len(unit.subjects))
-    target = (abi or seen.machine) if isinstance(seen.machine, str) else seen.machine
-    if isinstance(target, str):
-        raise WitnessError(f"{command}: compiles for {target}, an ABI without a claim (see --abi)")
-    order = "<" if seen.order == "little" else ">"
-    values = list(struct.unpack(f"{order}{len(seen.numbers) // 8}Q", seen.numbers))
+    view = memoryview(data)
+    coff = pe.MACHINES.get(pe.machine(view))
+    file = (pe.as_elf if coff else elf.parse)(view, f"the object of {command}")
+    images = (f"{probe.IMAGE_SECTION}{number}" for number in range(len(unit.subjects)))
+    names = (probe.SECTION, probe.VERSION_SECTION, *images)
+    numbers, version, *found = (bytes(file.section(name) or b"") for name in names)
+    if not numbers or not version:
+        raise WitnessError(f"{command}: no section {names[0]} in its object file (built for LTO?)")
+    target = ABI[coff] if coff else file.abi or abi
+    if target is None:
+        why = f"compiles for {file.description}, an ABI without a claim (see --abi)"
+        raise WitnessError(f"{command}: {why}")
+    values = list(struct.unpack(f"{file.order}{len(numbers) // 8}Q", numbers))
     layouts = tuple(
-        _layout(subject, values, image, seen.order, target, command)
-        for subject, image in zip(unit.subjects, seen.images, strict=True)
+        _layout(subject, values, image, file.byteorder, target, command)
+        for subject, image in zip(unit.subjects, found, strict=True)
     )
     asserted = tuple(c for c in unit.assertions if applies(c, target.name))
-    source = f"{command}, {seen.version}"
+    source = f"{command}, {version.split(bytes(1))[0].decode(errors='replace')}"
     return Measurement(Layouts("compiler", source, layouts), target, asserted, ())
 
 
 def compiled(unit: Unit, command: str, stage: Sequence[str] = ("-c",)) -> bytes | str:
-    """Return the object's bytes, or the compiler's complaint as text.
-
-    WitnessError if the compiler cannot be run or does not end.
-    """
+    """Return the object's bytes, or the complaint as text (WitnessError: it cannot be run)."""
     words = command_words(command)
     asked_in = probe.language(command)
     options = list(asked_in.options)
@@ -142,12 +144,7 @@ def compiled(unit: Unit, command: str, stage: Sequence[str] = ("-c",)) -> bytes 
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)
         source = os.path.join(folder, probe.PROBE + asked_in.suffix)
-        output = os.path.join(folder, "probe.o")
-        status, said = ran([*words, *options, *stage, source, "-o", output], command)
-        if status or not os.path.exists(output):
-            return said
-        with open(output, "rb") as object_file:
-            return object_file.read()
+        return made([*words, *options, *stage, source], command, os.path.join(folder, "probe.o"))
 
 
 def command_words(command: str) -> list[str]:
@@ -161,13 +158,21 @@ def command_words(command: str) -> list[str]:
     return words
 
 
+def made(
+    words: Sequence[str], command: str, output: str, text: bytes = b"", folder: str | None = None
+) -> bytes | str:
+    """Return the bytes of the file that a compiler makes, or what it said (WitnessError)."""
+    status, said = ran([*words, "-o", output], command, text, folder)
+    if status or not os.path.exists(output):
+        return said
+    with open(output, "rb") as file:
+        return file.read()
+
+
 def ran(
     words: Sequence[str], command: str, text: bytes = b"", folder: str | None = None
 ) -> tuple[int, str]:
-    """Run a compiler with ``text`` as its input; return its exit status and what it said.
-
-    WitnessError if it cannot be run or does not end.
-    """
+    """Run a compiler on ``text``; return its status and what it said (WitnessError: it cannot)."""
     try:
         done = subprocess.run(
             words,
@@ -198,27 +203,7 @@ def does_not_compile(command: str, complaint: str) -> WitnessError:
     return WitnessError(f"{command}: does not compile: {first}")
 
 
-class _Object(NamedTuple):
-    order: ByteOrder
-    machine: Abi | str  # what the object is for; a name where there is no Abi
-    numbers: bytes
-    version: str
-    images: tuple[bytes, ...]  # of each subject, every integer 1; empty where all have its order
-
-
-def _read_object(data: bytes, command: str, subjects: int) -> _Object:
-    images = (f"{probe.IMAGE_SECTION}{number}" for number in range(subjects))
-    names = (probe.SECTION, probe.VERSION_SECTION, *images)
-    coff = pe.MACHINES.get(pe.machine(memoryview(data)))
-    file = (pe.as_elf if coff else elf.parse)(memoryview(data), f"the object of {command}")
-    machine = ABI[coff] if coff else file.abi or file.description
-    numbers, version, *found = (bytes(file.section(name) or b"") for name in names)
-    if not numbers or not version:
-        raise WitnessError(f"{command}: no section {names[0]} in its object file (built for LTO?)")
-    text = version.split(b"\0")[0].decode(errors="replace")
-    return _Object(file.byteorder, machine, numbers, text, tuple(found))
-
-
+# ``image``: the bytes of the subject with 1 in every integer; empty if all have the object's order.
 def _layout(
     subject: Subject, values: list[int], image: bytes, order: ByteOrder, abi: Abi, command: str
 ) -> Layout:
@@ -227,21 +212,12 @@ def _layout(
     if type_class != probe.STRUCT:
         what = "a union" if type_class == probe.UNION else "no struct"
         raise WitnessError(f"{command}: {subject.c_type} is {what}; a layout is a struct's")
-    # A member without bytes (``uint64_t time[0];``) has no row.
     rows = [
-        Field(
-            seen.offset,
-            member.name,
-            _scalar(member, seen, image, order),
-            seen.whole // seen.element,
-        )
-        for member, seen in zip(subject.members, numbers, strict=True)
-        if seen.whole
+        Field(seen.offset, m.name, _scalar(m, seen, image, order), seen.whole // seen.element)
+        for m, seen in zip(subject.members, numbers, strict=True)
+        if seen.whole  # ``uint64_t time[0];`` has no element
     ]
-    try:
-        return tiled(subject.name, abi.name, size, alignment, rows)
-    except LayoutError as error:
-        raise WitnessError(f"{command}: {error}") from None
+    return witnessed(f"{command}: ", subject.name, abi.name, size, alignment, rows)
 
 
 # What a class that is no integer's is called here: the compiler gives no names of types.

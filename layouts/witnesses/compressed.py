@@ -1,11 +1,12 @@
 """The bytes of a file, inflated if they are compressed: gzip, xz, zstd, bzip2, lzma, lz4.
 
-Nothing here may inflate without a limit: a hostile megabyte of zstd inflates to terabytes. Only the
+Nothing may be inflated without a limit: one megabyte of zstd can inflate to terabytes. Only the
 decompressor that a file needs is imported.
 """
 
 import mmap
 import os
+import re
 import stat
 from collections.abc import Callable, Generator, Iterable, Iterator
 from importlib import import_module
@@ -34,16 +35,20 @@ class Compression(NamedTuple):
     opened: Callable[[], Any] | None
 
 
-class Contents(NamedTuple):
-    data: memoryview
-    compressed: str  # the name of the compression, "" if there was none
-
-
-def contents(path: str) -> Contents:
-    """Return the bytes of a regular file (WitnessError: they cannot be read)."""
+def contents(path: str) -> tuple[memoryview, str]:
+    """Return the bytes of a regular file, and how it was compressed or "" (WitnessError)."""
     data = memoryview(mapped(path))
     how = compression(data)
-    return Contents(inflate(data, how, path), how.name) if how else Contents(data, "")
+    return (inflate(data, how, path), how.name) if how else (data, "")
+
+
+def starts(pattern: bytes, data: Buffer) -> Iterator[int]:
+    """Yield where a pattern matches. Matches may overlap, which those of re.finditer() do not."""
+    search = re.compile(pattern, re.DOTALL).search
+    hit = search(data)
+    while hit:
+        yield hit.start()
+        hit = search(data, hit.start() + 1)
 
 
 def mapped(path: str) -> mmap.mmap | bytes:
@@ -109,9 +114,8 @@ def unpacked(
         raise WitnessError(f"{source}: truncated: its {how.name} data ends early") from None
     except ImportError:
         before = "Python before 3.14 needs " if how.name == "zstd" else ""
-        raise WitnessError(
-            f"{source}: compressed with {how.name}: {before}pip install 'runstate-abi[{how.name}]'"
-        ) from None
+        needs = f"{before}pip install 'runstate-abi[{how.name}]'"
+        raise WitnessError(f"{source}: compressed with {how.name}: {needs}") from None
     except (WitnessError, MemoryError):
         raise
     except Exception as error:

@@ -1,8 +1,8 @@
 """A compiler's full debug info as a witness: what DWARF says about a struct.
 
-The file is a vmlinux, a kvm.ko or another relocatable object, xen-syms, or the user's own .o: DWARF
-2 to 5, split or not. C compilers record no alignment. observe() uses dwarf_entries.py. read() gives
-the file to drgn, an extra, which judge asks about functions.
+The file is a vmlinux, a kvm.ko, xen-syms, or any object file, with DWARF 2 to 5, split or not. C
+compilers record no alignment. observe() reads it with dwarf_entries.py. read() gives the file to
+drgn (an extra), which `judge` asks about functions.
 """
 
 import os
@@ -19,11 +19,10 @@ from runstate_abi.layouts.model import (
     NOT_BUILT,
     Field,
     Layout,
-    LayoutError,
     Layouts,
     Scalar,
     WitnessError,
-    tiled,
+    witnessed,
 )
 from runstate_abi.layouts.witnesses import dwarf_entries as form
 from runstate_abi.layouts.witnesses import elf, pe
@@ -71,16 +70,15 @@ def opened(path: str) -> Source | None:
         file = pe.as_elf(data, path)
     else:
         return None
-    source = Source(path, file, compressed)
-    return source if any(_has_bytes(source.file, name) for name in SECTIONS) else None
-
-
-# If the debug info was separated, the file has the section's header but not its bytes.
-def _has_bytes(file: elf.Elf, name: str) -> bool:
-    try:
-        return bool(file.section(name))
-    except WitnessError:
-        return True  # it is compressed, or in parts: section_bytes() reads those
+    for name in SECTIONS:
+        try:
+            # If the debug info was separated, the file has the section's header but not its bytes.
+            has_bytes = bool(file.section(name))
+        except WitnessError:
+            has_bytes = True  # it is compressed, or in parts: section_bytes() reads those
+        if has_bytes:
+            return Source(path, file, compressed)
+    return None
 
 
 def description(source: Source) -> str:
@@ -113,16 +111,13 @@ def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
         other = opened(path)
         halves += [Entries(other.file, path)] if other else []
         lost += [] if other else [path]
-    found: list[Layout] = []
-    missing: list[str] = []
-    for name in names:
-        layouts = dict.fromkeys(layout for half in halves for layout in _named(half, name, abi))
-        found += layouts
-        missing += [] if layouts else [name]
+    every = (layout for name in names for half in halves for layout in _named(half, name, abi))
+    found = tuple(dict.fromkeys(every))
     # The units that are missing may define more.
     if lost:
         raise WitnessError(f"{source.path}: split DWARF file {lost[0]} not found")
-    return Layouts("dwarf", source.path, tuple(found), tuple(missing))
+    missing = tuple(name for name in names if name not in {layout.name for layout in found})
+    return Layouts("dwarf", source.path, found, missing)
 
 
 # The file that dwz moved common entries to. gdb and drgn look for it by its path and its build-id.
@@ -152,10 +147,13 @@ def _debug_sup(file: elf.Elf) -> tuple[bool, bytes, bytes]:
 
 
 def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:
+    refuse = f"{entries.path}: struct {name}: "
     for found in entries.named(name):
         seen, _, _ = _resolved(entries, found)
         if seen and seen.tag in STRUCTS and not seen.get(form.DECLARATION):
-            yield _layout(entries, seen, name, abi)
+            rows = _rows(entries, seen, 0, 0, refuse)
+            size, alignment = seen.get(form.BYTE_SIZE) or 0, seen.get(form.ALIGNMENT)
+            yield witnessed(refuse, name, abi.name, size, alignment, rows)
 
 
 def read(
@@ -227,16 +225,6 @@ def _file(source: Source) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _layout(entries: Entries, seen: Entry, name: str, abi: Abi) -> Layout:
-    refuse = f"{entries.path}: struct {name}: "
-    try:
-        rows = [row for row in _rows(entries, seen, 0, 0, refuse) if row.size]
-        size, alignment = seen.get(form.BYTE_SIZE) or 0, seen.get(form.ALIGNMENT)
-        return tiled(name, abi.name, size, alignment, rows)
-    except LayoutError as error:
-        raise WitnessError(f"{refuse}{error}") from None
-
-
 # The members of a struct that begins at byte `start`, with those of anonymous structs and of base
 # classes.
 def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) -> Iterator[Field]:
@@ -257,9 +245,8 @@ def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) ->
             continue
         inner, _, _ = _resolved(entries, entries.type_of(member))
         if inner is None or inner.tag not in STRUCTS:
-            raise WitnessError(
-                f"{refuse}the member at byte {offset} is an anonymous union; {NOT_BUILT}"
-            )
+            what = f"the member at byte {offset} is an anonymous union"
+            raise WitnessError(f"{refuse}{what}; {NOT_BUILT}")
         yield from _rows(entries, inner, offset, depth + 1, refuse)
 
 
@@ -278,7 +265,8 @@ def _offset(member: Entry, name: str, refuse: str) -> int:
     return form.uleb(place, 1)[0]
 
 
-# A type without its typedefs, qualifiers and array dimensions: (type, outermost typedef, count).
+# Follow typedefs, qualifiers and array dimensions to the type behind them. Returns that type (None
+# is void), the outermost typedef's name ("" if there is none) and the number of elements.
 def _resolved(entries: Entries, seen: Entry | None) -> tuple[Entry | None, str, int]:
     typedef, count = "", 1
     for _ in range(HOPS_MAX):
@@ -307,7 +295,7 @@ def _elements(entries: Entries, array: Entry) -> int:
 
 def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -> Field:
     seen, typedef, count = _resolved(entries, entries.type_of(member))
-    if seen and _language(entries, seen) == RUST:
+    if seen and entries.entry(seen.unit, seen.unit.first).get(form.LANGUAGE) == RUST:
         seen = _transparent(entries, seen)
     if count > COUNT_MAX:
         raise WitnessError(f"{refuse}member {name} has {count} elements")
@@ -317,13 +305,8 @@ def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -
     if seen is None or not isinstance(size, int):
         raise WitnessError(f"{refuse}member {name} is of a type that has no size")
     kind, signed = _kind(entries, member, seen)
-    return Field(
-        offset, name, Scalar(typedef or entries.name(seen), size, signed, kind=kind), count
-    )
-
-
-def _language(entries: Entries, seen: Entry) -> int:
-    return int(entries.entry(seen.unit, seen.unit.first).get(form.LANGUAGE) or 0)
+    scalar = Scalar(typedef or entries.name(seen), size, signed, kind=kind)
+    return Field(offset, name, scalar, count)
 
 
 # Rust lays a struct of one member out as that member: AtomicU64 is a cell of a cell of an integer.
@@ -353,13 +336,8 @@ def _kind(entries: Entries, member: Entry, seen: Entry) -> tuple[str, bool | Non
     big = BIG in orders or (entries.byteorder == "big" and LITTLE not in orders)
     signed = encoding in SIGNED
     if seen.tag == form.ENUMERATION and encoding is None:
-        signed = _is_signed_enumeration(entries, seen)
+        # clang names the integer type; with older compilers the values decide.
+        integer, _, _ = _resolved(entries, entries.type_of(seen))
+        values = (one.get(form.CONST_VALUE) or 0 for one in entries.children(seen))
+        signed = integer.get(form.ENCODING) in SIGNED if integer else min(values, default=0) < 0
     return (model.BIG_ENDIAN if big else model.INTEGER), signed
-
-
-# clang names the integer type; with older compilers the values decide.
-def _is_signed_enumeration(entries: Entries, seen: Entry) -> bool:
-    integer, _, _ = _resolved(entries, entries.type_of(seen))
-    if integer:
-        return integer.get(form.ENCODING) in SIGNED
-    return any((value.get(form.CONST_VALUE) or 0) < 0 for value in entries.children(seen))

@@ -1,11 +1,9 @@
 """DWARF's entries, as far as a struct needs them: found by name, and read one at a time.
 
-A kernel's .debug_info is 300 MB, and a struct's name is in few of its units. This reader searches
-for references to the name's place in the string section, and then walks the entries of the units
-that have one. Only an entry that is found so, and has that name, counts. It reads DWARF 2 to 5, 32
-and 64 bits, both byte orders, compressed sections, relocatable files and .dwo files.
-
-A form that is not known is an error if a struct needs it: its length must not be guessed.
+A kernel's .debug_info is 300 MB, and few of its units mention the struct. This reader searches for
+references to the name's place in the string section, and walks only the units that have one. It
+reads DWARF 2 to 5, 32 and 64 bits, both byte orders, compressed sections, relocatable files and
+.dwo files. A form that it does not know is an error if a struct needs it: nothing tells its length.
 """
 
 import os
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses.compressed import starts
 
 # Limits that no honest file comes near, so that a hostile one costs no more.
 UNITS_MAX, PLACES_MAX, ENTRIES_MAX = 1 << 17, 1 << 16, 1 << 22
@@ -216,7 +215,8 @@ class Entries:
         if entry.unit.owner is not self:
             return entry.unit.owner.text(entry, attribute)
         if form in INDEXED:
-            value = self._string_offset(entry.unit, value)
+            place = self._base(entry.unit) + value * entry.unit.width
+            value = self._number(self.str_offsets, place, entry.unit.width)
         data = self.info if form == STRING else self.str
         if form in SUPPLEMENTARY_STRINGS and self.supplement:
             data = self.supplement.str
@@ -330,9 +330,6 @@ class Entries:
             return default
         return self.entry(unit, unit.first).get(STR_OFFSETS_BASE) or default
 
-    def _string_offset(self, unit: Unit, index: int) -> int:
-        return self._number(self.str_offsets, self._base(unit) + index * unit.width, unit.width)
-
     def _number(self, data: Any, at: int, width: int) -> int:
         return int(struct.unpack_from(self.order + WORDS[width], data, at)[0])
 
@@ -379,19 +376,6 @@ def _size(unit: Unit, form: int) -> int | None:
     if form == SECTION_REFERENCE:
         return unit.address if unit.version == 2 else unit.width
     return unit.address if form == 0x01 else FIXED.get(form)
-
-
-def starts(pattern: bytes, data: Any) -> Iterator[int]:
-    """Yield where a pattern matches, with overlaps.
-
-    re.finditer() continues after a match: four zero bytes inside two numbers would hide the number
-    0.
-    """
-    search = re.compile(pattern, re.DOTALL).search
-    hit = search(data)
-    while hit:
-        yield hit.start()
-        hit = search(data, hit.start() + 1)
 
 
 _NUL = re.compile(b"\0")

@@ -64,9 +64,7 @@ class Elf(NamedTuple):
 
     @property
     def abi(self) -> Abi | None:
-        """The ABI of this class and machine, None if ABIS has none. All of ABIS are
-        little-endian.
-        """
+        """The ABI of this class and machine; None if ABIS has none, and for big-endian files."""
         return abi_of_elf(self.elf_class, self.machine) if self.byteorder == "little" else None
 
     @property
@@ -115,7 +113,12 @@ def parse(data: Buffer, source: str) -> Elf:
         raise WitnessError(f"{source}: truncated: {len(view)} bytes are not a whole ELF header")
     type_, machine, *table = header.unpack_from(view, 16)
     sections = _sections(view, source, struct.Struct(order + SECTION[elf_class]), *table[:3])
-    names = _names(view, source, sections, table[3])
+    names = view[:0]
+    if sections:
+        index = table[3]
+        if index >= len(sections) or sections[index].type in (0, SHT_NOBITS):
+            raise WitnessError(f"{source}: ELF header: section {index} has no names of sections")
+        names = view[sections[index].offset :][: sections[index].size]
     byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
     return Elf(source, view, elf_class, byteorder, type_, machine, sections, names)
 
@@ -127,32 +130,19 @@ def _sections(
     if offset == 0:
         return ()
     if count == 0 or entry != row.size:
-        raise WitnessError(
-            f"{source}: ELF header: {count} sections of {entry} bytes each; expected some of "
-            f"{row.size} bytes"
-        )
+        found = f"{count} sections of {entry} bytes each"
+        raise WitnessError(f"{source}: ELF header: {found}; expected some of {row.size} bytes")
+    truncated, at = f"{source}: truncated:", f"ends at {offset + entry * count:#x}"
     if offset + entry * count > len(view):
-        raise WitnessError(
-            f"{source}: truncated: the section table ends at {offset + entry * count:#x}, "
-            f"the file at {len(view):#x}"
-        )
+        raise WitnessError(f"{truncated} the section table {at}, the file at {len(view):#x}")
     table = view[offset : offset + entry * count]
     sections = tuple(Section(*fields) for fields in row.iter_unpack(table))
     for number, section in enumerate(sections):
-        if section.type not in (0, SHT_NOBITS) and section.offset + section.size > len(view):
-            raise WitnessError(
-                f"{source}: truncated: section {number} ends at "
-                f"{section.offset + section.size:#x}, the file at {len(view):#x}"
-            )
+        end = section.offset + section.size
+        if section.type not in (0, SHT_NOBITS) and end > len(view):
+            at = f"section {number} ends at {end:#x}"
+            raise WitnessError(f"{truncated} {at}, the file at {len(view):#x}")
     return sections
-
-
-def _names(view: memoryview, source: str, sections: tuple[Section, ...], index: int) -> memoryview:
-    if not sections:
-        return view[:0]
-    if index >= len(sections) or sections[index].type in (0, SHT_NOBITS):
-        raise WitnessError(f"{source}: ELF header: no section {index} to hold the sections' names")
-    return view[sections[index].offset : sections[index].offset + sections[index].size]
 
 
 def _named(elf: Elf, name: str) -> list[Section]:
@@ -167,24 +157,19 @@ def _is_named(elf: Elf, section: Section, name: str) -> bool:
 
 def build_id(elf: Elf) -> str | None:
     """Return the linker's build-id in hex: in a module's own note, or in a vmlinux's .notes."""
-    for name in (".note.gnu.build-id", ".notes"):
-        notes = elf.section(name)
-        if notes is not None and (found := _build_id(notes, elf.order)):
-            return found
-    return None
-
-
-# A note is three words, a name and a description, each padded to four bytes.
-def _build_id(notes: memoryview, order: str) -> str | None:
-    header = struct.Struct(order + "III")
-    position = 0
-    while position + header.size <= len(notes):
-        name_size, size, kind = header.unpack_from(notes, position)
-        name = position + header.size
-        start = name + (name_size + 3 & ~3)
-        if kind == NT_GNU_BUILD_ID and bytes(notes[name : name + len(GNU)]) == GNU:
-            return bytes(notes[start : start + size]).hex() or None
-        position = start + (size + 3 & ~3)
+    header = struct.Struct(elf.order + "III")
+    for section in (".note.gnu.build-id", ".notes"):
+        notes = elf.section(section) or memoryview(b"")
+        position = 0
+        # A note is three words, a name and a description, each padded to four bytes.
+        while position + header.size <= len(notes):
+            name_size, size, kind = header.unpack_from(notes, position)
+            name = position + header.size
+            start = name + (name_size + 3 & ~3)
+            found = notes[start : start + size]
+            if kind == NT_GNU_BUILD_ID and notes[name : name + len(GNU)] == GNU and found:
+                return found.hex()
+            position = start + (size + 3 & ~3)
     return None
 
 

@@ -1,35 +1,26 @@
-"""What a compiler makes of a struct in a user's own header, whatever that struct looks like.
+"""What a compiler makes of a struct in a user's own header.
 
-A compiler answers about a member that is there, and refuses the whole unit for one that is not. So
-where it refuses, each member is asked for alone: what compiles shows what is missing, never the
-words of a complaint. Before a member counts as absent, a struct of our own must have passed the
-same questions. The names of other members come out of the debug info that the compiler can make;
-where that cannot be read, they are unrecorded.
+A compiler refuses the whole unit if the struct lacks one member. Then each member is asked for
+alone, and what does not compile is absent. (The text of the error is not looked at.) To exclude
+other causes, the same questions must compile for a struct of our own. Members that the claim does
+not name are read from the debug info that the compiler makes; without it they are "unrecorded".
 
-A header that counts on what others declare is read with a prelude, and the Measurement says so.
+If a header needs what others declare, it is read with a prelude, and the Measurement says so.
 """
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import (
     NOT_BUILT,
-    Field,
     Layout,
     LayoutError,
     Member,
     WitnessError,
     tiled,
 )
-from runstate_abi.layouts.witnesses import btf, dwarf, elf, prelude, probe
-from runstate_abi.layouts.witnesses.compiler import (
-    Measurement,
-    compiled,
-    does_not_compile,
-    measured,
-)
+from runstate_abi.layouts.witnesses import btf, compiler, dwarf, elf, prelude, probe
 from runstate_abi.layouts.witnesses.probe import Subject, Unit
 
 # What may be asked for; clang leaves out a struct of C++ that the unit does not need.
@@ -56,16 +47,9 @@ def commands(header: str) -> tuple[str, ...]:
 
 
 def observe(
-    header: str,
-    name: str,
-    claimed: Layout,
-    command: str,
-    abi: Abi | None = None,
-) -> Measurement:
-    """Measure ``name`` of a header, a struct's tag, a typedef or typeof(), by the claim's members.
-
-    WitnessError if the header does not compile, has no such struct, or one with bitfields.
-    """
+    header: str, name: str, claimed: Layout, command: str, abi: Abi | None = None
+) -> compiler.Measurement:
+    """Measure a struct (tag, typedef, typeof()) of a header, by the claim's members."""
     members = tuple(Member(row.name, row.type, row.count) for row in claimed.members)
     for first in (True, False):
         # To find out what it lacks takes several compilations, which most headers do not need.
@@ -73,34 +57,30 @@ def observe(
         for c_type in spellings(name):
             subject = Subject(c_type, claimed.name, members)
             answer = _answered(given.unit(header, [subject]), command, header)
-            if answer and (macro := prelude.undefined_macro(answer.unit, command, c_type)):
+            if answer and (macro := prelude.undefined_macro(answer[0], command, c_type)):
                 given = prelude.with_macro(header, command, macro, given)
                 answer = _answered(given.unit(header, [subject]), command, header)
             if answer:
-                seen = measured(answer.unit, command, answer.data, abi)
-                return _with_others(seen, answer.unit, command)._replace(note=given.note)
+                unit, data = answer
+                seen = compiler.measured(unit, command, data, abi)
+                return _with_others(seen, unit, command)._replace(note=given.note)
     raise WitnessError(f"{header}: {command} finds no {' and no '.join(spellings(name))} in it")
 
 
-class _Answer(NamedTuple):
-    unit: Unit  # without the members that are absent
-    data: bytes  # the object
-
-
-# None if the unit has no such struct.
-def _answered(unit: Unit, command: str, header: str) -> _Answer | None:
-    answer = compiled(unit, command)
+# The unit without the members that are absent, and its object; None if it has no such struct.
+def _answered(unit: Unit, command: str, header: str) -> tuple[Unit, bytes] | None:
+    answer = compiler.compiled(unit, command)
     if isinstance(answer, str):
         # The struct without its members, and our own struct, which must pass.
         subjects = tuple(subject._replace(members=()) for subject in unit.subjects)
         alone = unit._replace(subjects=subjects, asked=probe.CONTROL)
-        if isinstance(compiled(alone, command), str):
+        if isinstance(compiler.compiled(alone, command), str):
             return None
         unit = _without_the_absent(unit, command, header)
-        answer = compiled(unit, command)
+        answer = compiler.compiled(unit, command)
     if isinstance(answer, str):
-        raise does_not_compile(command, answer)
-    return _Answer(unit, answer)
+        raise compiler.does_not_compile(command, answer)
+    return unit, answer
 
 
 def _without_the_absent(unit: Unit, command: str, header: str) -> Unit:
@@ -108,58 +88,52 @@ def _without_the_absent(unit: Unit, command: str, header: str) -> Unit:
     there = []
     for member in subject.members:
         alone = subject._replace(members=(member,))
-        answer = compiled(unit._replace(subjects=(alone,)), command)
+        answer = compiler.compiled(unit._replace(subjects=(alone,)), command)
         if isinstance(answer, bytes):
             there.append(member)
         elif _has_bytes(unit, command, header, member.name):
-            raise does_not_compile(command, answer)
+            raise compiler.does_not_compile(command, answer)
     return unit._replace(subjects=(subject._replace(members=tuple(there)),))
 
 
-# Tells whether a member that cannot be measured is one that should have a row.
+# Is a member that cannot be measured one that should have a row?
 def _has_bytes(unit: Unit, command: str, header: str, member: str) -> bool:
     (subject,) = unit.subjects
 
     def compiles(question: str) -> bool:
-        asked = unit._replace(subjects=(), asked=(question,))
-        return isinstance(compiled(asked, command), bytes)
+        asked = question.format(c_type=subject.c_type, member=member)
+        unit_ = unit._replace(subjects=(), asked=(asked,))
+        return isinstance(compiler.compiled(unit_, command), bytes)
 
-    if not compiles(probe.has_member(subject.c_type, member)):
+    if not compiles(probe.HAS_MEMBER):
         return False
-    if not compiles(probe.has_address(subject.c_type, member)):
-        raise WitnessError(
-            f"{header}: {subject.c_type}: member {member} is a bitfield; {NOT_BUILT}"
-        )
-    return compiles(probe.has_size(subject.c_type, member))
+    if not compiles(probe.HAS_ADDRESS):
+        where = f"{header}: {subject.c_type}: member {member}"
+        raise WitnessError(f"{where} is a bitfield; {NOT_BUILT}")
+    return compiles(probe.HAS_SIZE)
 
 
-# Adds the members that are not the claim's, or says that they are not known.
-def _with_others(seen: Measurement, unit: Unit, command: str) -> Measurement:
+# Add the members that the claim does not have, or say that they are not known.
+def _with_others(seen: compiler.Measurement, unit: Unit, command: str) -> compiler.Measurement:
     (subject,), (layout,) = unit.subjects, seen.layouts.found
+    names = {row.name for row in layout.members}
     for flag in DEBUG_INFO:
         for found in _in_debug_info(unit, subject, f"{command} {flag}", seen.abi):
-            merged = _merged(layout, found)
-            if merged:
-                return seen._replace(layouts=seen.layouts._replace(found=(merged,)))
+            if found.size != layout.size:
+                continue  # another type of the same name
+            rows = [*layout.members, *(row for row in found.members if row.name not in names)]
+            try:
+                merged = tiled(layout.name, layout.abi, layout.size, layout.alignment, rows)
+            except LayoutError:
+                continue
+            return seen._replace(layouts=seen.layouts._replace(found=(merged,)))
     return seen._replace(unrecorded=(UNRECORDED,))
-
-
-def _merged(layout: Layout, found: Layout) -> Layout | None:
-    names = {row.name for row in layout.members}
-    others = [row for row in found.members if row.name not in names]
-    if found.size != layout.size:
-        return None  # another type of the same name
-    rows: list[Field] = [*layout.members, *others]
-    try:
-        return tiled(layout.name, layout.abi, layout.size, layout.alignment, rows)
-    except LayoutError:
-        return None
 
 
 # The definitions in an object that has debug info; none where that cannot be made or read.
 def _in_debug_info(unit: Unit, subject: Subject, command: str, abi: Abi) -> Iterator[Layout]:
     kept = f"static {subject.c_type} *rs_kept __attribute__((used));\n"
-    data = compiled(Unit(unit.declarations + kept, (), stubs=unit.stubs), command)
+    data = compiler.compiled(Unit(unit.declarations + kept, (), stubs=unit.stubs), command)
     if isinstance(data, str):
         return
     name = subject.c_type.removeprefix("struct ")

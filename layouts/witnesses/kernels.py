@@ -1,11 +1,12 @@
 """Kernel files as witnesses: which belong together, what each says, what all of them lack.
 
-A vmlinux and the kvm.ko built with it are asked together: the module's BTF is split and continues
-the kernel's, and KVM's compat struct is only in the module. Files with DWARF and without BTF
-(xen-syms, a compiler's object) are asked together too. A file with both is asked for both.
+A vmlinux and the kvm.ko built with it are asked together: the module's BTF continues the kernel's,
+and KVM's compat struct may be in the module only. Files that have DWARF and no BTF (xen-syms, a
+compiler's object) are one group. A file that has both is asked twice.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import X86_64, Abi
@@ -19,14 +20,8 @@ from runstate_abi.layouts.structs.runstate import (
     RUNSTATE_STRUCTS,
     structs_expected,
 )
-from runstate_abi.layouts.witnesses import btf, btf_header, elf, vmlinuz
+from runstate_abi.layouts.witnesses import btf, btf_header, elf, survey, vmlinuz
 from runstate_abi.layouts.witnesses.compressed import sha256
-from runstate_abi.layouts.witnesses.survey import (
-    claims_for,
-    evaluate_what_is_there,
-    holding,
-    judged,
-)
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 
 if TYPE_CHECKING:
@@ -34,6 +29,7 @@ if TYPE_CHECKING:
 
 WITNESS = "btf"
 DWARF = "dwarf"
+Paths = Sequence[str]
 
 
 class Settings(NamedTuple):
@@ -87,8 +83,13 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
             continue
         except WitnessError as error:
             complaint = str(error)
-        # Not inside the except: the exception keeps all inflated data alive.
-        source = _dwarf_alone(path)
+        # Not inside the except: the exception keeps all inflated data alive. A file whose DWARF
+        # cannot be read had no readable BTF either, which is reported.
+        from runstate_abi.layouts.witnesses.dwarf import opened
+
+        source = None
+        with suppress(WitnessError):
+            source = opened(path)
         # Damaged BTF is reported even if the file has DWARF too.
         if source is None or has_btf:
             unread[path] = complaint
@@ -113,26 +114,22 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
             yield from _asked_of_group(group, list(unread), settings)
 
 
-# If a file is unreadable for DWARF, it was unreadable for BTF, which is reported.
-def _dwarf_alone(path: str) -> "dwarf.Source | None":
-    from runstate_abi.layouts.witnesses import dwarf
-
-    try:
-        return dwarf.opened(path)
-    except WitnessError:
-        return None
-
-
 def _groups(
     images: Sequence[KernelImage], given_base: KernelImage | None, settings: Settings
 ) -> Iterator[Group | Finding]:
     whole: list[Group] = []
-    for image in images:
-        if not image.split:
-            try:
-                _add(whole, image, vmlinuz.read_btf(image))
-            except WitnessError as error:
-                yield settings.unchecked(image.path, str(error))
+    for image in (image for image in images if not image.split):
+        try:
+            reading = vmlinuz.read_btf(image)
+        except WitnessError as error:
+            yield settings.unchecked(image.path, str(error))
+            continue
+        # A build tree has a vmlinux and the bzImage made of it: two files, one kernel, one BTF.
+        blob = bytes(image.btf)
+        same = (n for n, group in enumerate(whole) if bytes(group.images[0].btf) == blob)
+        place = next(same, len(whole))
+        whole += [Group((), ())] * (place == len(whole))
+        whole[place] = whole[place].with_(image, reading)
     bases = [Group((), (vmlinuz.read_btf(given_base),))] if given_base else list(whole)
     served = dict(enumerate(bases))
     for image in images:
@@ -145,16 +142,6 @@ def _groups(
             served[place] = served.get(place, Group((), ())).with_(image, reading)
     yield from (whole if given_base else ())
     yield from (group for group in served.values() if group.images)
-
-
-# A build tree has a vmlinux and the bzImage made of it: two files, one kernel, one BTF.
-def _add(groups: list[Group], image: KernelImage, reading: btf.Btf) -> None:
-    for place, group in enumerate(groups):
-        other = group.images[0]
-        if len(other.btf) == len(image.btf) and bytes(other.btf) == bytes(image.btf):
-            groups[place] = group.with_(image, reading)
-            return
-    groups.append(Group((image,), (reading,)))
 
 
 # A module fits one base. With any other its names and type ids are wrong, which btf detects.
@@ -193,11 +180,7 @@ def _asked_of_group(group: Group, unread: Sequence[str], settings: Settings) -> 
 
 # Structs missing from all files are reported once, on the last Finding.
 def _with_missing(
-    findings: list[Finding],
-    paths: Sequence[str],
-    modules: Sequence[str],
-    unread: Sequence[str],
-    settings: Settings,
+    findings: list[Finding], paths: Paths, modules: Paths, unread: Paths, settings: Settings
 ) -> list[Finding]:
     found = {layout.name for finding in findings for layout in finding.found}
     asked = [finding for finding in findings if finding.abi]
@@ -266,19 +249,19 @@ def _asked(info: DebugInfo, settings: Settings) -> Finding:
         return settings.unchecked(path, str(error), witness)
     mirrors, claimed = settings.mirrors, dict(settings.names())
     seen = seen._replace(found=tuple(x._replace(name=claimed[x.name]) for x in seen.found))
-    claims = claims_for(seen.found, abi)
+    claims = survey.claims_for(seen.found, abi)
     assumed = info.abi is None and settings.abi is None
-    finding = holding(witness, seen, claims, abi, assumed, mirrors)
+    finding = survey.holding(witness, seen, claims, abi, assumed, mirrors)
     names = tuple((claimed, name) for name, claimed in mirrors.structs if name != claimed)
     source = f"{path}: {info.kind}, {identity(path, info.build_id)}"
     notes = (*finding.notes, *filter(None, [info.note]))
     finding = finding._replace(source=source, path=path, base=info.base, names=names, notes=notes)
     found = [mirrors.named_as_claimed(layout) for layout in finding.found]
-    if not evaluate_what_is_there(found, abi.name, KVM_SIZES):
+    if not survey.evaluate_what_is_there(found, abi.name, KVM_SIZES):
         return finding
     copies, note = _kvm_copies(info, abi)
     for kvm_sizes in copies:
-        finding = judged(finding, evaluate_what_is_there(found, abi.name, kvm_sizes))
+        finding = survey.judged(finding, survey.evaluate_what_is_there(found, abi.name, kvm_sizes))
     return finding._replace(notes=(*finding.notes, note)) if note else finding
 
 
@@ -295,27 +278,21 @@ def _kvm_copies(info: DebugInfo, abi: Abi) -> tuple[list[dict[str, int]], str]:
         seen = info.observe((KVM_VCPU_XEN,), abi).found
     except WitnessError as error:
         return [KVM_SIZES], f"{declared}{error}"
-    ways = {
-        tuple((row.name, row.size) for row in layout.members if row.name in KVM_SIZES)
-        for layout in seen
-    }
+    sized = [[(r.name, r.size) for r in x.members if r.name in KVM_SIZES] for x in seen]
+    ways = set(map(tuple, sized))
     if not ways:
         return [KVM_SIZES], f"{declared}there is no struct {KVM_VCPU_XEN} here"
     return [dict(way) for way in sorted(ways)], ""
 
 
-def _why_missing(
-    name: str, paths: Sequence[str], modules: Sequence[str], unread: Sequence[str]
-) -> str:
+def _why_missing(name: str, paths: Paths, modules: Paths, unread: Paths) -> str:
     where = f"not in {', '.join(paths)}:"
     if unread:
         return f"{where} {', '.join(unread)} could not be read"
     if name not in RUNSTATE_STRUCTS:
         return where.removesuffix(":")
     if name == NATIVE.name:
-        return (
-            f"{where} a kernel built without CONFIG_XEN does not have it (another name: --struct)"
-        )
+        return f"{where} a kernel built without CONFIG_XEN does not have it (else: --struct)"
     if modules:
         return f"{where} is this a module built without CONFIG_KVM_XEN? (--allow-missing {name})"
     return (

@@ -1,9 +1,8 @@
 """Kernels in Debian packages and tarballs, streamed: only the wanted files are written to disk.
 
-A kernel package has 100 MB and more, of which the kernel and kvm.ko are 12. ar, then xz, zstd or
-gzip, then tar are read as a stream, to its end, because there may be a second kernel.
-
-Every length has a limit, and a name from an archive never becomes a path.
+Of a kernel package's 100 MB, the kernel and kvm.ko are 12. The archive (ar, compression, tar) is
+read to its end, because there may be a second kernel. Every length has a limit, and a name from an
+archive never becomes a path.
 """
 
 import os
@@ -44,9 +43,7 @@ class Extracted(NamedTuple):
 
 
 def is_archive(path: str) -> bool:
-    """Recognise a package or a tarball by its first bytes; a compressed or damaged one by its
-    name.
-    """
+    """Recognise a package or tarball by its first bytes; if compressed or damaged, by its name."""
     if not os.path.isfile(path):
         return False
     start = first_bytes(path)
@@ -65,10 +62,7 @@ def first_bytes(path: str) -> bytes:
 
 
 def begins_like_a_kernel(start: bytes) -> bool:
-    """Recognise a kernel image or a BTF blob of any name by its first START bytes.
-
-    ELF files are not recognised, or every program would count as a kernel.
-    """
+    """Recognise a kernel image or raw BTF by its first START bytes; ELF could be any program."""
     if start[: len(elf.MAGIC)] == elf.MAGIC or compression(start):
         return False
     boot = (start[0x202:0x206], start[0x38:0x3C], start[0x04:0x08])
@@ -88,7 +82,11 @@ def extract(path: str, folder: str) -> list[Extracted]:
     found: list[Extracted] = []
     try:
         with open(path, "rb") as file:
-            for member, size, stream in _members(_tar_stream(file, path), path):
+            start = file.read(len(AR_MAGIC))
+            file.seek(0)
+            length = _data_of_package(file, path) if start == AR_MAGIC else None
+            tar = Stream(inflated(_pieces(file, length), path), path)
+            for member, size, stream in _members(tar, path):
                 start = stream.exactly(min(size, START)) if size <= FILE_MAX else b""
                 named = not UNWANTED.fullmatch(member) and begins_like_a_kernel(start)
                 if named or wanted(member):
@@ -118,13 +116,6 @@ def _kept(
             out.write(piece)
             size -= len(piece)
     return Extracted(one_line(member), target)
-
-
-def _tar_stream(file: IO[bytes], path: str) -> Stream:
-    start = file.read(len(AR_MAGIC))
-    file.seek(0)
-    size = _data_of_package(file, path) if start == AR_MAGIC else None
-    return Stream(inflated(_pieces(file, size), path), path)
 
 
 # A .deb is an ar archive: go to its data.tar and return its size.

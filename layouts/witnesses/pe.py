@@ -45,12 +45,14 @@ def sections(data: memoryview) -> Iterator[Section]:
     _, count, symbols, number, optional = HEADER.unpack_from(data, at)
     names = symbols + number * SYMBOL if symbols else len(data)
     for row in range(count):
-        name, used, size, start = SECTION.unpack_from(
-            data, at + HEADER.size + optional + row * SECTION.size
-        )
+        place = at + HEADER.size + optional + row * SECTION.size
+        name, used, size, start = SECTION.unpack_from(data, place)
         size = min(size, used) if used else size  # in an image, the rest is filled up
+        text = name.rstrip(b"\0")
+        if text[:1] == b"/" and text[1:].isdigit():
+            text = bytes(data[names + int(text[1:]) :][:64]).partition(b"\0")[0]
         if 0 < size <= len(data) - start:
-            yield Section(_name(data, name, names), start, size)
+            yield Section(text.decode("ascii", "replace"), start, size)
 
 
 def as_elf(data: memoryview, source: str) -> elf.Elf:
@@ -73,11 +75,3 @@ def _header(data: memoryview) -> int:
     if data[:2] != DOS or len(data) < SIGNATURE_AT + 4:
         return 0
     return int.from_bytes(data[SIGNATURE_AT : SIGNATURE_AT + 4], "little") + 4
-
-
-def _name(data: memoryview, name: bytes, table: int) -> str:
-    text = name.rstrip(b"\0").decode("ascii", "replace")
-    if not text[1:].isdigit() or text[0] != "/":
-        return text
-    start = table + int(text[1:])
-    return bytes(data[start : start + 64]).partition(b"\0")[0].decode("ascii", "replace")

@@ -1,7 +1,7 @@
-"""What a C header counts on that it does not declare, supplied so that it compiles.
+"""Declarations that a C header needs and does not have, put in front of it so that it compiles.
 
-Xen's vcpu.h has no #include <stdint.h>, and its own xen.h may not be beside it. What was supplied
-is said: some of it, like __packed, decides where a member is.
+Xen's vcpu.h does not include <stdint.h>, and Xen's xen.h may not be there. The user is told what
+was added, because some of it, such as __packed, decides where a member is.
 """
 
 import os
@@ -117,10 +117,7 @@ def with_macro(header: str, command: str, macro: str, before: Supplied) -> Suppl
 
 
 def supplied(header: str, command: str) -> Supplied:
-    """Return the first of PRELUDES with which the header compiles, and the headers that it lacks.
-
-    WitnessError if it does not compile with any.
-    """
+    """Return the first of PRELUDES that makes the header compile (WitnessError: none does)."""
     complaints = []
     for said, text in PRELUDES:
         found = Supplied(said, text)

@@ -1,10 +1,9 @@
-"""The C text that a compiler is asked with: constants about structs, as data of its object file.
+"""The C text that a compiler gets: constants about structs, as data of its object file.
 
-It is two files. The declarations stand in the first, where the compiler complains as its command
-line says (-Wall -Werror -pedantic-errors); the questions stand in the second, which declares
-itself a system header, so that no flag of the user's turns our own expressions into errors. A
-question may need nothing of a struct but the members that it names. C and C++ are asked the same,
-by macros of their own.
+It is two files. The first has the user's declarations, with the user's warning options in force.
+The second has the questions. It is marked as a system header, so that -Werror does not apply to our
+expressions. A question may need no more of a struct than the members that it names. C and C++ have
+different macros for the same questions.
 """
 
 import os
@@ -98,7 +97,10 @@ def _questions(unit: Unit, asked_in: Language) -> Iterator[str]:
     yield _MACROS + asked_in.macros
     if unit.assertions:
         yield _assertion_names()
-        yield from map(_assertion, unit.assertions)
+        for condition in unit.assertions:
+            message = f"{condition.id}: {condition.sentence}"
+            text = f'_Static_assert(!({condition.text}), "{message}");'
+            yield f"#ifdef CONFIG_X86_64\n{text}\n#endif" if condition.x86_64_only else text
     for number, subject in enumerate(unit.subjects):
         yield from _types(subject, f"rs_{number}")
     yield f'__attribute__((section("{SECTION}"), used))'
@@ -111,7 +113,12 @@ def _questions(unit: Unit, asked_in: Language) -> Iterator[str]:
     for number, subject in enumerate(unit.subjects):
         if subject.members and asked_in.braces:  # without members, it may be no struct at all
             yield f'__attribute__((section("{IMAGE_SECTION}{number}"), used))'
-            ones = ", ".join(_ones(subject, f"rs_{number}"))
+            # Zero in braces initialises whatever is no integer.
+            types = (f"of_type_(rs_{number}_{n}_{DIMENSIONS})" for n in range(len(subject.members)))
+            ones = ", ".join(
+                f".{member.name} = {{ __builtin_choose_expr(is_integer_({type_}), 1, 0) }}"
+                for member, type_ in zip(subject.members, types, strict=True)
+            )
             yield f"static const {subject.c_type} rs_image_{number} = {{ {ones} }};"
     yield "#endif"
     yield f'__attribute__((section("{VERSION_SECTION}"), used))'
@@ -167,24 +174,17 @@ C = Language(".c", (), _C_MACROS, True)
 CXX = Language(".cc", ("-fno-access-control",), _CXX_MACROS, False)
 
 
-def has_member(c_type: str, member: str) -> str:
-    """Return a constant that compiles if the struct has the member, whatever it is."""
-    return f"sizeof((void)(({c_type} *)0)->{member}, 1)"
+# Constants that compile if the struct has the member; if it also is no bitfield; if it also has a
+# size, which ``time[]`` has not.
+HAS_MEMBER = "sizeof((void)(({c_type} *)0)->{member}, 1)"
+HAS_ADDRESS = "sizeof(&(({c_type} *)0)->{member})"
+HAS_SIZE = "sizeof_field_({c_type}, {member})"
 
 
-def has_address(c_type: str, member: str) -> str:
-    """Return a constant that compiles if the member is not a bitfield either."""
-    return f"sizeof(&(({c_type} *)0)->{member})"
-
-
-def has_size(c_type: str, member: str) -> str:
-    """Return a constant that compiles if the member has a size: ``time[]`` has none."""
-    return f"sizeof_field_({c_type}, {member})"
-
-
-# A struct of our own: a compiler that refuses these says nothing by refusing others.
+# Asked about a struct of our own: a compiler that refuses it says nothing by refusing others.
 CONTROL = tuple(
-    question("struct rs_control", "there") for question in (has_member, has_address, has_size)
+    question.format(c_type="struct rs_control", member="there")
+    for question in (HAS_MEMBER, HAS_ADDRESS, HAS_SIZE)
 )
 
 
@@ -211,14 +211,6 @@ def _expressions(subject: Subject, prefix: str) -> Iterator[str]:
         )
 
 
-# Zero in braces initialises whatever is no integer.
-def _ones(subject: Subject, prefix: str) -> Iterator[str]:
-    for number, member in enumerate(subject.members):
-        element = f"of_type_({prefix}_{number}_{DIMENSIONS})"
-        one = f"__builtin_choose_expr(is_integer_({element}), 1, 0)"
-        yield f".{member.name} = {{ {one} }}"
-
-
 # The names that the kernel's conditions use. vx is struct kvm_vcpu_xen *, of which two members
 # count; CONFIG_X86_64 is an x86-64 kernel, which x32 programs are not.
 def _assertion_names() -> str:
@@ -233,8 +225,3 @@ def _assertion_names() -> str:
         "#define vx ((struct kvm_copies *)0)\n"
         "#if defined(__x86_64__) && defined(__LP64__)\n#define CONFIG_X86_64 1\n#endif"
     )
-
-
-def _assertion(condition: Condition) -> str:
-    text = f'_Static_assert(!({condition.text}), "{condition.id}: {condition.sentence}");'
-    return f"#ifdef CONFIG_X86_64\n{text}\n#endif" if condition.x86_64_only else text

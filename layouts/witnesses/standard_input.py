@@ -1,7 +1,7 @@
 """Standard input as a file, for ``runstate check -``.
 
-The readers map files and read them more than once. So the bytes of a pipe are kept in memory, never
-on disk, under a path that they can open. This path must not appear in a finding.
+The readers need a file to map. So the bytes of a pipe are kept in memory, not on disk, under a path
+that can be opened. This path must not appear in a finding.
 """
 
 import os
@@ -19,10 +19,7 @@ NAME = "standard input"
 
 @contextmanager
 def as_file() -> Iterator[str]:
-    """Read standard input to its end and give the path of a file in memory (WitnessError).
-
-    In a WitnessError that mentions the path, it is replaced by NAME.
-    """
+    """Give the path of a file in memory that has all of standard input (WitnessError)."""
     if not hasattr(os, "memfd_create"):
         raise WitnessError(f"{NAME}: it cannot be kept in memory here: give the file by its name")
     with open(os.memfd_create(NAME), "wb") as file:
@@ -30,9 +27,8 @@ def as_file() -> Iterator[str]:
         while piece := sys.stdin.buffer.read(min(PIECE, left + 1)):
             left -= len(piece)
             if left < 0:
-                raise WitnessError(
-                    f"{NAME}: more than {FILE_MAX >> 20} MiB: give the file by its name"
-                )
+                most = f"{FILE_MAX >> 20} MiB"
+                raise WitnessError(f"{NAME}: more than {most}: give the file by its name")
             file.write(piece)
         file.flush()
         # With this process's number, because a worker is another process.

@@ -1,20 +1,14 @@
-"""Ask witnesses about the structs and compare their answers with the claims: a Finding for each.
+"""Ask witnesses about the structs, and compare their answers with the claims, a Finding for each.
 
-What a witness could not be asked is in its Finding, as NotChecked.
+What could not be asked is in the Finding, as NotChecked.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from runstate_abi.layouts import conditions
 from runstate_abi.layouts.abi import ABIS, X86_64, Abi, c_layout
-from runstate_abi.layouts.conditions import (
-    CONDITIONS,
-    KVM_SIZES,
-    UNASSERTED,
-    Evaluation,
-    evaluate_all,
-)
 from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.model import (
     Difference,
@@ -57,17 +51,23 @@ def holding(
     sized = {(d.struct, d.member) for d in differences if d.kind == "element-size-mismatch"}
     signs = {name for member in mirrors.signs for name in names.get(member, (member,))}
     notes = [_other_abi(layout) for layout in found if layout.name in contradicting]
-    notes += [note for layout in found for note in _in_padding(claims[layout.name], layout)]
+    # Equality is by bytes, so a member in the place of padding is no difference. But an update that
+    # clears or copies the padding changes that member.
+    notes += [
+        f"struct {layout.name} has a member {row.declaration} at offset {row.offset}, "
+        f"size {row.size}, where the claim has padding: equal by bytes"
+        for layout in found
+        for row in layout.members
+        if claims[layout.name].hides(row)
+        and row.name not in {r.name for r in claims[layout.name].rows}
+    ]
     notes += [
         f"struct {d.struct}: {d.member} is {d.seen} here and {d.spec} in the claim: equal by bytes"
         for d in every
         if d.kind == SIGN and d.member not in signs and (d.struct, d.member) not in sized
     ]
-    notes += [
-        _by_other_names(given[layout.name], layout)
-        for layout in found
-        if layout.name in contradicting
-    ]
+    wrong = [layout for layout in found if layout.name in contradicting]
+    notes += [_by_other_names(given[layout.name], layout) for layout in wrong]
     return Finding(
         witness,
         seen.source,
@@ -83,18 +83,6 @@ def holding(
 
 # a sign changes no byte, and KVM's selftest has an unsigned state: so only a note
 SIGN = "signedness-mismatch"
-
-
-# Equality is by bytes, so a member in the place of padding is no difference. But an update that
-# clears or copies the padding changes that member.
-def _in_padding(claimed: Layout, seen: Layout) -> Iterator[str]:
-    known = {row.name for row in claimed.rows}
-    for row in seen.members:
-        if row.name not in known and claimed.hides(row):
-            yield (
-                f"struct {seen.name} has a member {row.declaration} at offset {row.offset}, "
-                f"size {row.size}, where the claim has padding: equal by bytes"
-            )
 
 
 # The --member options that make a layout equal: where the claim has a member, there are integers of
@@ -119,34 +107,28 @@ def _other_abi(seen: Layout) -> str:
     if seen.name not in RUNSTATE_STRUCTS:
         return ""
     bytes_only = seen._replace(alignment=None)
-    fitting = [
-        abi for abi in CLAIMS if not compare(claim(seen.name, abi), bytes_only, "").differences
-    ]
+    fitting = [x for x in CLAIMS if not compare(claim(seen.name, x), bytes_only, "").differences]
     if not fitting or seen.abi in fitting:
         return ""
     return f"struct {seen.name} here is what it is on {', '.join(fitting)} (see --abi)"
 
 
-def judged(finding: Finding, evaluations: Iterable[Evaluation], fails: bool = True) -> Finding:
+def judged(
+    finding: Finding, evaluations: Iterable[conditions.Evaluation], fails: bool = True
+) -> Finding:
     """Add evaluated conditions: a false one is a difference, one not evaluated is not checked."""
-    evaluations = tuple(evaluations)
-    false = tuple(_false(e, finding) for e in evaluations if e.holds is False)
-    unknown = tuple(
-        NotChecked(f"condition {e.condition.id}", e.why, fails)
-        for e in evaluations
-        if e.holds is None
-    )
+    false, unknown, every = [], [], tuple(evaluations)
+    for condition, holds, numbers, why in every:
+        if holds is None:
+            unknown.append(NotChecked(f"condition {condition.id}", why, fails))
+        elif not holds:
+            where = (finding.abi, f"BUILD_BUG_ON({condition.text})", numbers, finding.source)
+            false.append(Difference("condition-false", condition.id, "", *where))
     return finding._replace(
-        evaluations=finding.evaluations + evaluations,
-        differences=finding.differences + false,
-        not_checked=finding.not_checked + unknown,
+        evaluations=finding.evaluations + every,
+        differences=(*finding.differences, *false),
+        not_checked=(*finding.not_checked, *unknown),
     )
-
-
-def _false(evaluation: Evaluation, finding: Finding) -> Difference:
-    text = f"BUILD_BUG_ON({evaluation.condition.text})"
-    where = (finding.abi, text, evaluation.numbers, finding.source)
-    return Difference("condition-false", evaluation.condition.id, "", *where)
 
 
 def encodings() -> Iterator[Finding]:
@@ -168,17 +150,20 @@ def encodings() -> Iterator[Finding]:
     for abi_name in ("x86_64", "i386"):
         claims = {name: claim(name, abi_name) for name in RUNSTATE_STRUCTS}
         table = Finding("conditions", "layouts/structs/runstate.py", abi_name)
-        yield judged(table, evaluate_all((*CONDITIONS, *UNASSERTED), claims, abi_name))
+        yield judged(
+            table,
+            conditions.evaluate_all(
+                (*conditions.CONDITIONS, *conditions.UNASSERTED), claims, abi_name
+            ),
+        )
 
 
 def c_rule() -> Finding:
     """Lay out the members by each ABI's C rule, natural and packed, and compare: one Finding."""
     findings = []
     for abi in ABIS:
-        found = (
-            c_layout(NATIVE.name, MEMBERS, abi),
-            c_layout(COMPAT.name, MEMBERS, abi, packed=True),
-        )
+        native = c_layout(NATIVE.name, MEMBERS, abi)
+        found = (native, c_layout(COMPAT.name, MEMBERS, abi, packed=True))
         claims = {name: claim(name, abi.name) for name in RUNSTATE_STRUCTS}
         findings.append(holding("", Layouts("C rule", "layouts/abi.py", found), claims, abi))
     return Finding(
@@ -218,7 +203,9 @@ def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) ->
         yield judged(
             finding,
             (
-                Evaluation(c, c.id not in refused, "refused" if c.id in refused else "asserted")
+                conditions.Evaluation(
+                    c, c.id not in refused, "refused" if c.id in refused else "asserted"
+                )
                 for c in observed.asserted
             ),
         )
@@ -254,10 +241,7 @@ def asked_of_source(
     mirrors: Mirrors,
     abi: Abi | None,
 ) -> Finding:
-    """Return a compiler's layouts of the user's own structs (WitnessError).
-
-    ``observe`` is that of header.py or of rust.py, as the language of the file is.
-    """
+    """Return a compiler's layouts of the user's structs; ``observe``: header.py's or rust.py's."""
     forms = {NATIVE.name: mirrors.claimed(NATIVE), COMPAT.name: mirrors.claimed(COMPAT)}
     seen = [observe(path, name, forms[claimed], command, abi) for name, claimed in mirrors.structs]
     found_abi = seen[0].abi
@@ -276,14 +260,14 @@ def asked_of_source(
         notes=tuple(dict.fromkeys((*finding.notes, *notes))),
     )
     as_claimed = map(mirrors.named_as_claimed, found)
-    return judged(finding, evaluate_what_is_there(as_claimed, found_abi.name, KVM_SIZES))
+    return judged(finding, evaluate_what_is_there(as_claimed, found_abi.name, conditions.KVM_SIZES))
 
 
 def evaluate_what_is_there(
     found: Iterable[Layout], abi: str, kvm_sizes: Mapping[str, int]
-) -> tuple[Evaluation, ...]:
+) -> tuple[conditions.Evaluation, ...]:
     """Evaluate the kernel's conditions on the layouts found; none if one of the two is absent."""
     layouts = {layout.name: layout for layout in found}
     if not set(RUNSTATE_STRUCTS) <= set(layouts):
         return ()
-    return evaluate_all(CONDITIONS, layouts, abi, kvm_sizes)
+    return conditions.evaluate_all(conditions.CONDITIONS, layouts, abi, kvm_sizes)

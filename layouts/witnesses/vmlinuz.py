@@ -1,8 +1,7 @@
 """Kernel images as they are shipped, opened to get the BTF in them.
 
-A raw BTF blob, a vmlinux or module (ELF, plain or compressed), an x86 bzImage, an arm64 or riscv
-Image, an EFI zboot image, a unified kernel image. The bytes decide the kind of a file, never its
-name.
+They are raw BTF, a vmlinux or module (ELF, plain or compressed), a bzImage, an arm64 or riscv
+Image, an EFI zboot image, a unified kernel image. A file's kind is told by its bytes alone.
 """
 
 import mmap
@@ -131,10 +130,8 @@ def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
             raise WitnessError(f"{path}: {name}, which is not read: give its vmlinux, or its BTF")
     if pe.is_pe(data):
         return _from_pe(path, data, compressed)
-    raise WitnessError(
-        f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with "
-        f"{ascii(bytes(data[:4]))[1:]}{_SOURCES.get(os.path.splitext(path)[1], '')}"
-    )
+    begin = ascii(bytes(data[:4]))[1:] + _SOURCES.get(os.path.splitext(path)[1], "")
+    raise WitnessError(f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with {begin}")
 
 
 def _has(data: memoryview, offset: int, magic: bytes) -> bool:
@@ -221,10 +218,8 @@ def _payload(
     path: str, data: memoryview, start: int, size: int, name: str
 ) -> tuple[memoryview, str]:
     if not 0 < size <= len(data) - start:
-        raise WitnessError(
-            f"{path}: truncated: the payload of this {name} ends at {start + size:#x}, the file "
-            f"at {len(data):#x}"
-        )
+        where = f"the payload of this {name} ends at {start + size:#x}, the file at {len(data):#x}"
+        raise WitnessError(f"{path}: truncated: {where}")
     payload = data[start : start + size]
     how = compression(payload)
     if how is None:

@@ -274,7 +274,7 @@ def test_members_that_overlap_are_refused(assembler):
 def test_a_member_behind_the_end_of_its_struct_is_refused(runstate_btf):
     btf = runstate_btf()
     btf.runstate(size=40)
-    refused(btf, "vcpu_runstate_info", "member time ends at 0x30, the struct at 0x28")
+    refused(btf, "vcpu_runstate_info", "the rows end at 0x30, but the struct ends at 0x28")
 
 
 @pytest.mark.parametrize("kind", ["FWD", "FUNC_PROTO", "FUNC", "VAR", "DATASEC", "DECL_TAG"])

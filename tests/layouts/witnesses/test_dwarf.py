@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.structs.runstate import NATIVE, RUNSTATE_STRUCTS, claim
-from runstate_abi.layouts.witnesses import dwarf, dwarf_entries, elf, kernels, survey
+from runstate_abi.layouts.witnesses import compressed, dwarf, elf, kernels, survey
 from runstate_abi.layouts.witnesses.kernels import identity
 
 TEXT = """
@@ -353,7 +353,7 @@ def test_a_32_bit_kernels_dwarf_has_the_size_of_its_abi(debian, abi):
 def test_a_number_is_found_where_another_match_overlaps_it():
     # A table of string offsets: its length, its version 5, padding, then the offsets 0 and 7.
     table = struct.pack("<IHHII", 12, 5, 0, 0, 7)
-    assert 8 in dwarf_entries.starts(struct.pack("<I", 0), table)
+    assert 8 in compressed.starts(struct.pack("<I", 0), table)
 
 
 # What dwz makes of two files: entries that both have are moved to a third.

@@ -155,8 +155,8 @@ LIES = (
     ("rows of another size",     0x3a,  b"\x28\x00",          "sections of 40 bytes each"),
     ("no rows",                  0x3c,  b"\x00\x00",          "0 sections"),
     ("too many rows",            0x3c,  b"\xff\xff",          "truncated: the section table"),
-    ("names in no section",      0x3e,  b"\x09\x00",          "no section 9"),
-    ("names in section 0",       0x3e,  b"\x00\x00",          "no section 0"),
+    ("names in no section",      0x3e,  b"\x09\x00",          "section 9 has no names"),
+    ("names in section 0",       0x3e,  b"\x00\x00",          "section 0 has no names"),
 )
 # fmt: on
 

@@ -228,7 +228,7 @@ def test_a_struct_that_is_right_is_compiled_once_and_once_for_names(command, min
         commands.append(" ".join((command, *stage)))
         return compiled(unit, command, stage)
 
-    for module in (header, prelude):
+    for module in (compiler, prelude):
         monkeypatch.setattr(module, "compiled", counted)
     assert seen_in(mine(RIGHT), command)[0] == []
     # The second looks for a macro behind the struct that is none.
