@@ -16,6 +16,8 @@ from runstate_abi.layouts.model import WitnessError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from runstate_abi.layouts.model import Element
+
 CHOICES = ("auto", "always", "never")
 DIFF_LINES = 20
 BAR_AFTER_S, BAR_EVERY_S = 0.25, 0.1
@@ -51,6 +53,15 @@ STYLES = {
     "normal":    "green",
 }
 # fmt: on
+
+
+def style_of(element: "Element") -> str:
+    """Return the style of an element's bytes: ``state``, ``padding``, ``entry``, ``time2``."""
+    if element.row.padding:
+        return "padding"
+    if element.row.count > 1:
+        return f"time{element.number}"
+    return "entry" if element.size == 8 else "state"
 
 
 def plain(texts: Iterable[str]) -> Iterator[Line]:
@@ -209,13 +220,18 @@ def deliver(lines: Iterable[str], output: str, check: str | None, command: str) 
         return 1
     if output == "-":
         sys.stdout.write(text)
-        return 0
+    else:
+        save(output, text)
+    return 0
+
+
+def save(path: str, text: str, mode: str = "w") -> None:
+    """Write a text file, or add to it with mode "a" (WitnessError)."""
     try:
-        with open(output, "w", encoding="utf-8", newline="\n") as file:
+        with open(path, mode, encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
-        raise WitnessError(f"{output}: cannot be written: {error.strerror}") from None
-    return 0
+        raise WitnessError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _read(path: str) -> str:

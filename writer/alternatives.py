@@ -22,7 +22,6 @@ from runstate_abi.writer.vcpu import (
     SHAPES,
     Area,
     Runstate,
-    Split,
     entry_bytes,
     image,
     split,
@@ -41,11 +40,10 @@ def embedded_struct(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) ->
     guest the copy begins at byte 4, where the 64-bit struct has padding and the compat struct has
     state.
     """
-    parts = split(caches.gpc1.gpa, area.shape.size)
     stored = area.shape if area.host == "i386" else SHAPES["native"]
     struct = image(stored, vcpu, vcpu.entry_time)[stored.size - area.shape.size :]
-    if (yield from hold(caches, parts, atomic, trylock=atomic)):
-        yield from newest(vcpu, area, caches, copy_struct(caches, parts, struct))
+    if (yield from hold(caches, area, atomic, trylock=atomic)):
+        yield from newest(vcpu, area, caches, copy_struct(caches, area, struct))
 
 
 def split_helper(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
@@ -54,16 +52,15 @@ def split_helper(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Up
     Unlike Woodhouse's draft of this (split-memcpy), it stores the whole entry time with the flag,
     in the order of the struct.
     """
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    if (yield from hold(caches, parts, atomic, trylock=atomic)):
-        yield from newest(vcpu, area, caches, _field_by_field(vcpu, area, caches, parts))
+    if (yield from hold(caches, area, atomic, trylock=atomic)):
+        yield from newest(vcpu, area, caches, _field_by_field(vcpu, area, caches))
 
 
-def _field_by_field(vcpu: Runstate, area: Area, caches: Caches, parts: Split) -> Update:
+def _field_by_field(vcpu: Runstate, area: Area, caches: Caches) -> Update:
     shape, entry_time = area.shape, entry_bytes(stored_entry_time(vcpu, area))
-    yield from copy_split(caches, parts, shape.state, state_bytes(vcpu))
-    yield from copy_split(caches, parts, shape.entry_time, entry_time)
-    yield from copy_split(caches, parts, shape.time, times_bytes(vcpu))
+    yield from copy_split(caches, area, shape.state, state_bytes(vcpu))
+    yield from copy_split(caches, area, shape.entry_time, entry_time)
+    yield from copy_split(caches, area, shape.time, times_bytes(vcpu))
 
 
 def gpc_lock(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update:
@@ -73,15 +70,15 @@ def gpc_lock(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Update
     the refresh. Here gpc2 is refreshed, which sleeps, under gpc1's lock with interrupts off. And a
     gpc2 that was never activated needs activate(): refresh() returns -EINVAL.
     """
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    if not (yield from kvm_gpc_lock(caches.gpc1, parts.first, irqsave=True, atomic=atomic)):
+    first, second = caches.split(area)
+    if not (yield from kvm_gpc_lock(caches.gpc1, first, irqsave=True, atomic=atomic)):
         return
-    if parts.second:
-        both = yield from kvm_gpc_lock(caches.gpc2, parts.second, irqsave=False, atomic=atomic)
+    if second:
+        both = yield from kvm_gpc_lock(caches.gpc2, second, irqsave=False, atomic=atomic)
         if not both:
             yield from caches.gpc1.unlock(irqrestore=True)
             return
-    body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
+    body = store_struct(caches, area, vcpu, stored_entry_time(vcpu, area))
     yield from newest(vcpu, area, caches, body)
 
 

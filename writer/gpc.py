@@ -20,6 +20,7 @@ from runstate_abi.writer.host import (
 )
 from runstate_abi.writer.patches import KHVA_FIX, NO_REINIT, ONE_DEACTIVATE, UP_TO_6_1, UP_TO_6_2
 from runstate_abi.writer.steps import Activate, Check, Lock, Refresh, Step, TryLock, Unlock
+from runstate_abi.writer.vcpu import Area, Split, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,7 @@ class Gpc:
         if self.code.modern:
             if gpa == INVALID_GPA:
                 self._event("WARN")
-                return -EINVAL
-            if not self._fits(gpa, size):
+            if gpa == INVALID_GPA or not self._fits(gpa, size):
                 return -EINVAL
             self._event("mutex_lock")
             self._set_active()
@@ -151,13 +151,11 @@ class Gpc:
             self._unmap(old)
             self._event("mutex_unlock")
             return result
-        if not self.active:
-            if NO_REINIT in self.code.patches:
-                if self.valid:  # KVM_BUG_ON()
-                    return -EIO
-            else:
-                self.khva = self.pfn = self.uhva = None
-                self.valid = False
+        if not self.active and NO_REINIT not in self.code.patches:
+            self.khva = self.pfn = self.uhva = None
+            self.valid = False
+        elif not self.active and self.valid:  # KVM_BUG_ON()
+            return -EIO
         self._set_active()
         return self.refresh_now(size, gpa)
 
@@ -315,6 +313,10 @@ class Caches:
         self.host.invalidations += 1
         for gpc in (self.gpc1, self.gpc2):
             gpc.invalidate(start, start + PAGE_SIZE)
+
+    def split(self, area: Area) -> Split:
+        """Return how many bytes of the area are in gpc1's page, and how many in gpc2's."""
+        return split(self.gpc1.gpa, area.shape.size)
 
     def held(self) -> dict[str, int]:
         return {gpc.name: gpc.readers for gpc in (self.gpc1, self.gpc2)}

@@ -53,8 +53,8 @@ class Reader:
 _PARTS = {"t": "entry", "l": "low", "h": "high"}
 
 
-# Entry time; rmb; copy; rmb; entry time again. "t" is one load of it, "lh" the low half, then the
-# high half.
+# The entry time, a barrier, the copy, a barrier, the entry time again. A letter is one load of the
+# entry time: t of all of it, l of its low half, h of its high half.
 def _twice(first: str, second: str, whole: bool = True) -> tuple[Op, ...]:
     return (*_read(first, 1, whole), RMB_COPY, COPY, RMB_REREAD, *_read(second, 2, whole))
 
@@ -83,7 +83,7 @@ def _fenced(program: tuple[Op, ...]) -> tuple[Op, ...]:
 _LINUX = "Linux drivers/xen/time.c, xen_get_runstate_snapshot_cpu_delta() (read in 5.14 to 7.3)"
 _GET64 = "Linux drivers/xen/time.c, get64() of a 32-bit guest (read in 5.14 to 7.3)"
 _STOLEN = "Linux drivers/xen/time.c, xen_vcpu_stolen() (read in 5.14 to 7.3)"
-_MADE = "no guest known: what the others' orders are for"
+_MADE = "no known guest; it shows which order of the halves is safe"
 
 # fmt: off
 READERS = (
@@ -95,7 +95,7 @@ READERS = (
     Reader("split-hl-hl", _twice("hl", "hl"),          "two halves: high then low, high then low",          _MADE),
     Reader("split-lh-hl", _twice("lh", "hl"),          "two halves: low then high, high then low",          _MADE),
     Reader("split-hl-lh", _twice("hl", "lh"),          "two halves: high then low, low then high",          _MADE),
-    Reader("plain-64",    _twice("t", "t", False),     "linux-64, its load whole only where the address makes it so", "linux-64 at an address that Linux's own alignment never gives"),
+    Reader("plain-64",    _twice("t", "t", False),     "linux-64, its load torn where it is not aligned", "linux-64 at an address that Linux's own alignment never gives"),
     Reader("copied-time", _twice("t", "t"),            "linux-64, but it believes the copy's entry time",   _LINUX + ": *res is the copy", uses=("state", "state_entry_time", "time")),
     Reader("state",       (Load("state", "state", 0, whole=False),), "one load of state alone",             _STOLEN, bit_check=False, uses=("state",)),
 )
@@ -114,9 +114,8 @@ def drop(reader: Reader, name: str) -> Reader:
     if name == "reread":
         program = tuple(op for op in program if not (isinstance(op, Load) and op.read > 1))
     elif name != "bit-check":
-        program = tuple(
-            op for op in program if not (isinstance(op, ReadBarrier) and op.drop == name)
-        )
+        left = (op for op in program if not isinstance(op, ReadBarrier) or op.drop != name)
+        program = tuple(left)
     bit_check = reader.bit_check and name != "bit-check"
     if (program, bit_check) == (reader.program, reader.bit_check):
         raise CannotDrop(f"reader {reader.name} has no {name}")

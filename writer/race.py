@@ -19,7 +19,7 @@ from runstate_abi.writer.racing.drops import WRITER_DROPS, without
 from runstate_abi.writer.racing.execution import Event
 from runstate_abi.writer.racing.ordering import Model
 from runstate_abi.writer.racing.patterns import A_B_A, INCREASING, Column, in_order
-from runstate_abi.writer.racing.projection import Answer, Found, solve
+from runstate_abi.writer.racing.projection import Answer, solve
 from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Step, Steps, Write
 from runstate_abi.writer.variants import Variant, update
@@ -132,8 +132,13 @@ def race(question: Question, answer: Answer) -> Race:
     found = words or answer.found
     assert found is not None
     area, reader = _without(question)
-    columns = _columns(found, question.entry_times)
-    runstates = _versions(area.shape, question.updates, columns)
+    offsets = [offset for offset, _ in found.pattern]
+    columns = tuple(column for _, column in found.pattern)
+    if question.entry_times == INCREASING and columns:
+        # Renumbered so that time increases.
+        columns = in_order(columns, len(columns[0])) or columns
+    by_offset = dict(zip(offsets, columns, strict=True))
+    runstates = _versions(area.shape, question.updates, by_offset)
     case = case_of(question.writer, area, runstates, _of_writer(question.dropped))
     told = execution.tell(case, reader, (coarse if words else question).model, found)
     return Race(answer, bool(words), runstates, case, told.events, told.accepted, found.witness)
@@ -206,15 +211,6 @@ def _versions(
 
 def _bytes(versions: Iterable[int], digit: int) -> int:
     return int.from_bytes(bytes((version + 1) << 4 | digit for version in versions), "little")
-
-
-# The columns of the pattern, renumbered so that time increases if that is asked for.
-def _columns(found: Found, entry_times: str) -> dict[int, Column]:
-    offsets = [offset for offset, _ in found.pattern]
-    columns = tuple(column for _, column in found.pattern)
-    if entry_times == INCREASING and columns:
-        columns = in_order(columns, len(columns[0])) or columns
-    return dict(zip(offsets, columns, strict=True))
 
 
 def of_recording(name: str, steps: Steps, area: Area) -> Writer:

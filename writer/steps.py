@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """kvm_gpc_refresh(): 0 or -errno. ``inner``: events inside the call, not part of the trace."""
+    """kvm_gpc_refresh(), which returned 0 or -errno. ``inner``: events in it, not printed."""
 
     cache: str
     size: int
@@ -63,7 +63,7 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Activate:
-    """kvm_gpc_activate() at guest address ``gpa``, relative to page 1's frame: 0 or -errno."""
+    """kvm_gpc_activate(), which returned 0 or -errno; ``gpa`` counts from page 1's first byte."""
 
     cache: str
     gpa: int
@@ -76,8 +76,8 @@ class Activate:
 class Store:
     """One C assignment: 1, 4 or 8 bytes, at an offset of a host page.
 
-    ``keep`` makes it a read-modify-write: these bits keep their value in memory. ``data`` is then
-    what the writer knows, and memory.apply() returns the step with the bytes as stored.
+    With ``keep``, a mask, it is a read-modify-write: memory keeps these bits, and ``data`` has the
+    others. memory.apply() returns the step with the bytes that it stored.
     """
 
     page: int
@@ -148,9 +148,7 @@ def canonical(steps: Iterable[Step]) -> str:
 
 
 def writes(steps: Iterable[Step]) -> Iterator[Write]:
-    for step in steps:
-        if isinstance(step, Store | Copy):
-            yield step
+    return (step for step in steps if isinstance(step, Write))
 
 
 def barriers(steps: Iterable[Step]) -> int:
@@ -163,7 +161,7 @@ def epochs(steps: Iterable[Step]) -> tuple[tuple[Write, ...], ...]:
     for step in steps:
         if isinstance(step, Barrier):
             found.append([])
-        elif isinstance(step, Store | Copy):
+        elif isinstance(step, Write):
             found[-1].append(step)
     if not found[-1]:
         found.pop()

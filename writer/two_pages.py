@@ -17,11 +17,9 @@ from runstate_abi.writer.vcpu import (
     Area,
     Runstate,
     Shape,
-    Split,
     entry_bytes,
     flagged,
     image,
-    split,
     state_bytes,
     times_bytes,
     top_byte,
@@ -46,31 +44,30 @@ def split_memcpy(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> 
     refreshed, which fails: after a switch from 32 to 64 bits nothing is written.
     """
     shape = area.shape
-    parts = split(caches.gpc1.gpa, shape.size)
-    if not (yield from hold(caches, parts, atomic, activate=False)):
+    if not (yield from hold(caches, area, atomic, activate=False)):
         return
-    update = place_in(caches, parts, shape.update_byte)
+    update = place_in(caches, area, shape.update_byte)
     flag = top_byte(flagged(0))
     yield Store(*update, flag, keep=bytes([flag[0] ^ 0xFF]))
     yield Barrier()
     below_top = entry_bytes(vcpu.entry_time)[: shape.update_byte - shape.entry_time]
-    yield from copy_split(caches, parts, shape.state, state_bytes(vcpu))
-    yield from copy_split(caches, parts, shape.time, times_bytes(vcpu))
-    yield from copy_split(caches, parts, shape.entry_time, below_top)
+    yield from copy_split(caches, area, shape.state, state_bytes(vcpu))
+    yield from copy_split(caches, area, shape.time, times_bytes(vcpu))
+    yield from copy_split(caches, area, shape.entry_time, below_top)
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
-    yield from _release(caches, parts, irqrestore=True)
+    yield from _release(caches, area, irqrestore=True)
 
 
 def two_paths(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
-    """The pre-image of the thread's diff: stores into the page itself, or via the stack if split.
+    """The code that the thread's diff changes: stores into the page, or a struct copied from the
+    stack if the area is split.
 
-    Patch 2/4 as posted clears the padding on the stack in another way, which no byte shows.
+    Patch 2/4 as posted clears the padding on the stack in another way, with the same bytes.
     """
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    if parts.second:
-        body = copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+    if caches.split(area).second:
+        body = copy_struct(caches, area, _stack_of_pre_image(vcpu, area))
     else:
         body = _assign(caches.gpc1, area.shape, vcpu, flagged(vcpu.entry_time))
     yield from _always_flagged(vcpu, area, caches, atomic, body)
@@ -82,19 +79,17 @@ def single_path(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> U
     It always takes gpc2's lock, but releases it only if the area is split. After an update in one
     page it returns with the lock held, and the next writer of gpc2 waits for ever.
     """
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    body = copy_struct(caches, parts, _stack_of_pre_image(vcpu, area))
+    body = copy_struct(caches, area, _stack_of_pre_image(vcpu, area))
     yield from _always_flagged(vcpu, area, caches, atomic, body, always_second=True)
 
 
 def reconciled(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Woodhouse's reconciliation: one path, but two places in which the struct is built."""
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    body = store_struct(caches, parts, area.shape, vcpu, flagged(vcpu.entry_time))
+    body = store_struct(caches, area, vcpu, flagged(vcpu.entry_time))
     yield from _always_flagged(vcpu, area, caches, atomic, body)
 
 
-# The code around the body in these three. The body runs only if both caches are locked and valid.
+# What these three do around a body. The body runs only if both caches are locked and valid.
 def _always_flagged(
     vcpu: Runstate,
     area: Area,
@@ -103,36 +98,31 @@ def _always_flagged(
     body: Update,
     always_second: bool = False,
 ) -> Update:
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    if not (yield from hold(caches, parts, atomic, always_second=always_second)):
+    if not (yield from hold(caches, area, atomic, always_second=always_second)):
         return
-    update = place_in(caches, parts, area.shape.update_byte)
+    update = place_in(caches, area, area.shape.update_byte)
     yield Store(*update, top_byte(flagged(vcpu.entry_time)))
     yield Barrier()
     yield from body
     yield Barrier()
     yield Store(*update, top_byte(vcpu.entry_time))
     yield Barrier()
-    yield from _release(caches, parts)
+    yield from _release(caches, area)
 
 
 def linux_6_2(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """As merged: the flag only if the guest asked, trylock where it must not spin."""
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    if not (yield from hold(caches, parts, atomic, trylock=atomic)):
-        return
-    body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
-    yield from _merged_body(vcpu, area, caches, parts, body)
-    yield from _release(caches, parts)
+    if (yield from hold(caches, area, atomic, trylock=atomic)):
+        body = store_struct(caches, area, vcpu, stored_entry_time(vcpu, area))
+        yield from _merged_body(vcpu, area, caches, body)
+        yield from _release(caches, area)
 
 
 def upstream(vcpu: Runstate, area: Area, caches: "Caches", atomic: bool) -> Update:
     """Newest: each page is marked dirty under its lock, when its cache cannot move."""
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    if not (yield from hold(caches, parts, atomic, trylock=atomic)):
-        return
-    body = store_struct(caches, parts, area.shape, vcpu, stored_entry_time(vcpu, area))
-    yield from newest(vcpu, area, caches, body)
+    if (yield from hold(caches, area, atomic, trylock=atomic)):
+        body = store_struct(caches, area, vcpu, stored_entry_time(vcpu, area))
+        yield from newest(vcpu, area, caches, body)
 
 
 def stored_entry_time(vcpu: Runstate, area: Area) -> int:
@@ -141,23 +131,20 @@ def stored_entry_time(vcpu: Runstate, area: Area) -> int:
 
 
 def newest(vcpu: Runstate, area: Area, caches: "Caches", body: Update) -> Update:
-    """Yield what upstream does while it holds the locks, around a body."""
-    parts = split(caches.gpc1.gpa, area.shape.size)
-    yield from _merged_body(vcpu, area, caches, parts, body)
-    if parts.second:
+    """Do what upstream does under the locks: ``body`` between the flag's stores, then unlock."""
+    yield from _merged_body(vcpu, area, caches, body)
+    if caches.split(area).second:
         yield Dirty(frame_of(caches.gpc2.gpa))
         yield from caches.gpc2.unlock()
     yield Dirty(frame_of(caches.gpc1.gpa))
     yield from caches.gpc1.unlock(irqrestore=True)
 
 
-# The stores of 6.2 and later. The clear masks the flag. So a bit 63 in the entry time itself, which
-# should never occur, no longer stays set.
-def _merged_body(
-    vcpu: Runstate, area: Area, caches: "Caches", parts: Split, body: Update
-) -> Update:
+# The stores of 6.2 and later. They clear the flag even if bit 63 was set in the vCPU's own entry
+# time, which should never happen; older versions store that bit, and the flag stays set.
+def _merged_body(vcpu: Runstate, area: Area, caches: "Caches", body: Update) -> Update:
     entry_time = stored_entry_time(vcpu, area)
-    update = place_in(caches, parts, area.shape.update_byte)
+    update = place_in(caches, area, area.shape.update_byte)
     if area.update_flag:
         yield Store(*update, top_byte(entry_time))
         yield Barrier()
@@ -171,24 +158,25 @@ def _merged_body(
 # Take the locks and make the caches valid. False: nothing was written, and the update is over.
 def hold(
     caches: "Caches",
-    parts: Split,
+    area: Area,
     atomic: bool,
     trylock: bool = False,
     always_second: bool = False,
     activate: bool = True,
 ) -> Generator[Step, None, bool]:
     gpc1, gpc2 = caches.gpc1, caches.gpc2
+    first, second = caches.split(area)
     while True:
-        if not (yield from _hold_first(gpc1, parts.first, atomic, trylock)):
+        if not (yield from _hold_first(gpc1, first, atomic, trylock)):
             return False
-        if not parts.second and not always_second:
+        if not second and not always_second:
             return True
         if not trylock:
             yield from gpc2.lock()
         elif not (yield from gpc2.trylock()):
             yield from gpc1.unlock(irqrestore=True)
             return False
-        if not parts.second or (yield from gpc2.check(parts.second)):
+        if not second or (yield from gpc2.check(second)):
             return True
         yield from gpc2.unlock()
         yield from gpc1.unlock(irqrestore=True)
@@ -197,11 +185,12 @@ def hold(
         # Not refresh: a guest that registered in 32-bit mode may reach the second page only now,
         # as a 64-bit guest. Then gpc2 was never activated.
         if activate:
-            error = yield from gpc2.activate(gpc1.gpa + parts.first, parts.second)
+            error = yield from gpc2.activate(gpc1.gpa + first, second)
         else:
-            error = yield from gpc2.refresh(parts.second)
+            error = yield from gpc2.refresh(second)
         if error:
             return False
+        # gpc1's lock was dropped, so both caches must be checked again.
         # gpc1's lock was dropped, so both caches must be checked again.
 
 
@@ -225,20 +214,22 @@ def _hold_first(gpc1: "Gpc", size: int, atomic: bool, trylock: bool) -> Generato
 
 # The pages are marked dirty after the unlocks, when another thread may have changed the addresses.
 # upstream() fixes that.
-def _release(caches: "Caches", parts: Split, irqrestore: bool = False) -> Update:
-    if parts.second:
+def _release(caches: "Caches", area: Area, irqrestore: bool = False) -> Update:
+    second = caches.split(area).second
+    if second:
         yield from caches.gpc2.unlock(irqrestore)
     yield from caches.gpc1.unlock(irqrestore=True)
     yield Dirty(frame_of(caches.gpc1.gpa))
-    if parts.second:
+    if second:
         yield Dirty(frame_of(caches.gpc2.gpa))
 
 
 # The place of a byte of the struct: in the first or in the second page.
-def place_in(caches: "Caches", parts: Split, offset: int) -> Place:
-    if offset < parts.first:
+def place_in(caches: "Caches", area: Area, offset: int) -> Place:
+    first = caches.split(area).first
+    if offset < first:
         return _khva(caches.gpc1).plus(offset)
-    return _khva(caches.gpc2).plus(offset - parts.first)
+    return _khva(caches.gpc2).plus(offset - first)
 
 
 def _khva(gpc: "Gpc") -> Place:
@@ -246,13 +237,11 @@ def _khva(gpc: "Gpc") -> Place:
     return gpc.khva
 
 
-def store_struct(
-    caches: "Caches", parts: Split, shape: Shape, vcpu: Runstate, entry_time: int
-) -> Update:
-    if parts.second:
-        yield from copy_struct(caches, parts, image(shape, vcpu, entry_time))
+def store_struct(caches: "Caches", area: Area, vcpu: Runstate, entry_time: int) -> Update:
+    if caches.split(area).second:
+        yield from copy_struct(caches, area, image(area.shape, vcpu, entry_time))
     else:
-        yield from _assign(caches.gpc1, shape, vcpu, entry_time)
+        yield from _assign(caches.gpc1, area.shape, vcpu, entry_time)
 
 
 # Three assignments in the guest's own struct: the padding keeps the guest's bytes.
@@ -264,24 +253,26 @@ def _assign(gpc: "Gpc", shape: Shape, vcpu: Runstate, entry_time: int) -> Update
 
 
 # Two memcpy() of a struct built on the stack; its padding is cleared so that nothing leaks.
-def copy_struct(caches: "Caches", parts: Split, struct: bytes) -> Update:
-    yield Copy(*_khva(caches.gpc1), struct[: parts.first])
-    if parts.second:
-        yield Copy(*_khva(caches.gpc2), struct[parts.first :])
+def copy_struct(caches: "Caches", area: Area, struct: bytes) -> Update:
+    first, second = caches.split(area)
+    yield Copy(*_khva(caches.gpc1), struct[:first])
+    if second:
+        yield Copy(*_khva(caches.gpc2), struct[first:])
 
 
 # memcpy_to_runstate(): one field, in one page or in two.
-def copy_split(caches: "Caches", parts: Split, offset: int, data: bytes) -> Update:
-    first = max(0, min(len(data), parts.first - offset))
+def copy_split(caches: "Caches", area: Area, offset: int, data: bytes) -> Update:
+    first = max(0, min(len(data), caches.split(area).first - offset))
     if first:
-        yield Copy(*place_in(caches, parts, offset), data[:first])
+        yield Copy(*place_in(caches, area, offset), data[:first])
     if first < len(data):
-        yield Copy(*place_in(caches, parts, offset + first), data[first:])
+        yield Copy(*place_in(caches, area, offset + first), data[first:])
 
 
-# The struct that the pre-image (and patch 2/4, and Bonzini's proposal) builds on the stack. For a
-# compat guest `rs_state++` skips the padding that only a 64-bit host has. On a 32-bit host it skips
-# state itself: the entry time overwrites the state, and four bytes after the struct are copied.
+# The struct that two_paths(), patch 2/4 and Bonzini's proposal build on the stack. For a compat
+# guest they skip four bytes at its beginning (`rs_state++`): on a 64-bit host that is the padding.
+# A 32-bit host's struct has no padding, so state is skipped: the guest gets the entry time in its
+# place, and at the end four bytes of the stack behind the struct.
 def _stack_of_pre_image(vcpu: Runstate, area: Area) -> bytes:
     struct = image(area.shape, vcpu, flagged(vcpu.entry_time))
     if area.host == "i386":

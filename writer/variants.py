@@ -6,19 +6,10 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.runstate import NATIVE
-from runstate_abi.writer.alternatives import embedded_struct, gpc_lock, split_helper, two_hva_caches
-from runstate_abi.writer.early import linux_5_14, linux_5_16, linux_6_1
+from runstate_abi.writer import alternatives, early, two_pages
 from runstate_abi.writer.gpc import PFNCACHE_6_1, PFNCACHE_6_2, PFNCACHE_6_12, Caches, Pfncache
 from runstate_abi.writer.host import INVALID_GPA, Host, errno_name
 from runstate_abi.writer.steps import Step
-from runstate_abi.writer.two_pages import (
-    linux_6_2,
-    reconciled,
-    single_path,
-    split_memcpy,
-    two_paths,
-    upstream,
-)
 from runstate_abi.writer.vcpu import Area, Runstate, split
 from runstate_abi.writer.xen import phys_error, xen_phys, xen_va
 
@@ -108,10 +99,7 @@ def register_patch_2of4(area: Area, caches: Caches) -> int:
 
 
 def register_draft(area: Area, caches: Caches) -> int:
-    """Woodhouse's draft: the native struct must fit in the page if the current struct does.
-
-    So a 32-bit area at 4049 to 4052 fits and is still refused (-EINVAL).
-    """
+    """Woodhouse's draft: if the area fits, the native struct must: 4049 to 4052 are refused."""
     first = PAGE_SIZE - area.offset
     if area.shape.size <= first:
         error = caches.gpc1.activate_now(area.address, NATIVE.size)
@@ -192,22 +180,22 @@ _PHYS = Source("Xen d5df44275e", since="4.18")
 
 # fmt: off
 VARIANTS = (
-    Variant("linux-5.14",   linux_5_14,   "four user copies; a fault in between leaves the flag up",         _FIRST,     register_hva_anywhere, PFNCACHE_6_1, writes_at_once=False),
-    Variant("linux-5.16",   linux_5_16,   "user stores with page faults disabled; a fault leaves the flag",  _ATOMIC,    register_hva,        PFNCACHE_6_1,  writes_at_once=False, pages=1),
-    Variant("linux-6.1",    linux_6_1,    "one cache; flag set by 8 bytes, cleared by read-modify-write",    _GPC,       register_one_page,   PFNCACHE_6_1,  writes_at_once=False, pages=1),
-    Variant("split-memcpy", split_memcpy, "Woodhouse's draft: every field split by itself, entry time last", _DRAFT,     register_draft,      PFNCACHE_6_1,  writes_at_once=False),
-    Variant("patch-2of4",   two_paths,    "as posted: fast and slow path, one-byte flag",                    _PATCH,     register_patch_2of4, PFNCACHE_6_1),
-    Variant("two-paths",    two_paths,    "the pre-image: fast and slow path",                               _QUEUE,     register_two_pages,  PFNCACHE_6_1),
-    Variant("single-path",  single_path,  "Bonzini's: always by the stack; leaks gpc2's lock",               _PAOLO,     register_two_pages,  PFNCACHE_6_1),
-    Variant("reconciled",   reconciled,   "Woodhouse's: one path, two places to build the struct",           _WOODHOUSE, register_two_pages,  PFNCACHE_6_1),
-    Variant("linux-6.2",    linux_6_2,    "as merged: the flag if asked for, trylock when atomic",           _MERGED,    register_two_pages,  PFNCACHE_6_2,  always_flagged=False),
-    Variant("upstream",     upstream,     "newest: pages marked dirty under their locks",                    _NEWEST,    register_two_pages,  PFNCACHE_6_12, always_flagged=False, clamps=True),
-    Variant("embedded-struct", embedded_struct, "idea: the vCPU holds the struct, and that is copied; the flag is lost", _EMBEDDED, register_two_pages, PFNCACHE_6_12, always_flagged=False, idea=True),
-    Variant("split-helper", split_helper, "idea: a generic split_memcpy() for each field",                  _HELPER,    register_two_pages,  PFNCACHE_6_12, always_flagged=False, idea=True),
-    Variant("two-hva-caches", two_hva_caches, "idea: user copies, which may fault, instead of locks",       _HVA,       register_two_hva,    PFNCACHE_6_12, always_flagged=False, idea=True),
-    Variant("gpc-lock",     gpc_lock,     "idea: one kvm_gpc_lock() for both caches",                        _HVA,       register_two_pages,  PFNCACHE_6_12, always_flagged=False, idea=True),
-    Variant("xen-va",       xen_va,       "Xen, virtual area: byte flag if asked for, padding zeroed",       _XEN,       register_va,         PFNCACHE_6_12, always_flagged=False),
-    Variant("xen-phys",     xen_phys,     "Xen, physical area: always flagged, by 8-byte atomic writes",     _PHYS,      register_phys,       PFNCACHE_6_12, pages=1),
+    Variant("linux-5.14",      early.linux_5_14,             "four user copies; a fault in between leaves the flag up",               _FIRST,     register_hva_anywhere, PFNCACHE_6_1, writes_at_once=False),
+    Variant("linux-5.16",      early.linux_5_16,             "user stores with page faults disabled; a fault leaves the flag",        _ATOMIC,    register_hva,          PFNCACHE_6_1,  writes_at_once=False, pages=1),
+    Variant("linux-6.1",       early.linux_6_1,              "one cache; flag set by 8 bytes, cleared by read-modify-write",          _GPC,       register_one_page,     PFNCACHE_6_1,  writes_at_once=False, pages=1),
+    Variant("split-memcpy",    two_pages.split_memcpy,       "Woodhouse's draft: every field split by itself, entry time last",       _DRAFT,     register_draft,        PFNCACHE_6_1,  writes_at_once=False),
+    Variant("patch-2of4",      two_pages.two_paths,          "as posted: fast and slow path, one-byte flag",                          _PATCH,     register_patch_2of4,   PFNCACHE_6_1),
+    Variant("two-paths",       two_pages.two_paths,          "the pre-image: fast and slow path",                                     _QUEUE,     register_two_pages,    PFNCACHE_6_1),
+    Variant("single-path",     two_pages.single_path,        "Bonzini's: always by the stack; leaks gpc2's lock",                     _PAOLO,     register_two_pages,    PFNCACHE_6_1),
+    Variant("reconciled",      two_pages.reconciled,         "Woodhouse's: one path, two places to build the struct",                 _WOODHOUSE, register_two_pages,    PFNCACHE_6_1),
+    Variant("linux-6.2",       two_pages.linux_6_2,          "as merged: the flag if asked for, trylock when atomic",                 _MERGED,    register_two_pages,    PFNCACHE_6_2,  always_flagged=False),
+    Variant("upstream",        two_pages.upstream,           "newest: pages marked dirty under their locks",                          _NEWEST,    register_two_pages,    PFNCACHE_6_12, always_flagged=False, clamps=True),
+    Variant("embedded-struct", alternatives.embedded_struct, "idea: the vCPU holds the struct, and that is copied; the flag is lost", _EMBEDDED,  register_two_pages,    PFNCACHE_6_12, always_flagged=False, idea=True),
+    Variant("split-helper",    alternatives.split_helper,    "idea: a generic split_memcpy() for each field",                         _HELPER,    register_two_pages,    PFNCACHE_6_12, always_flagged=False, idea=True),
+    Variant("two-hva-caches",  alternatives.two_hva_caches,  "idea: user copies, which may fault, instead of locks",                  _HVA,       register_two_hva,      PFNCACHE_6_12, always_flagged=False, idea=True),
+    Variant("gpc-lock",        alternatives.gpc_lock,        "idea: one kvm_gpc_lock() for both caches",                              _HVA,       register_two_pages,    PFNCACHE_6_12, always_flagged=False, idea=True),
+    Variant("xen-va",          xen_va,                       "Xen, virtual area: byte flag if asked for, padding zeroed",             _XEN,       register_va,           PFNCACHE_6_12, always_flagged=False),
+    Variant("xen-phys",        xen_phys,                     "Xen, physical area: always flagged, by 8-byte atomic writes",           _PHYS,      register_phys,         PFNCACHE_6_12, pages=1),
 )
 # fmt: on
 

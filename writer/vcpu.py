@@ -31,14 +31,8 @@ class Shape(NamedTuple):
 
 
 def _shape(layout: Layout) -> Shape:
-    return Shape(
-        layout,
-        layout.size,
-        layout.offsetof("state"),
-        layout.offsetof("state_entry_time"),
-        layout.offsetof("time"),
-        update_byte(layout),
-    )
+    state, entry_time, time = map(layout.offsetof, ("state", "state_entry_time", "time"))
+    return Shape(layout, layout.size, state, entry_time, time, update_byte(layout))
 
 
 # by the words of the command line: a 64-bit guest has native, a 32-bit guest compat
@@ -184,14 +178,8 @@ def field_at(shape: Shape, offset: int) -> str:
 
 
 def elements(layout: Layout) -> Iterator[tuple[str, range]]:
-    """Yield the C name and the offsets of each number of a struct, and of each padding row."""
-    for row in layout.rows:
-        if row.padding or row.count == 1:
-            yield row.name, range(row.offset, row.end)
-            continue
-        for index in range(row.count):
-            start = row.offset + index * row.type.size
-            yield f"{row.name}[{index}]", range(start, start + row.type.size)
+    """Yield the C name and the offsets of each number of a struct, and of each run of padding."""
+    return ((one.name, range(one.offset, one.end)) for one in layout.elements())
 
 
 def place_of(layout: Layout, offset: int, size: int) -> str:
@@ -201,13 +189,14 @@ def place_of(layout: Layout, offset: int, size: int) -> str:
 
 
 def _parts(layout: Layout, offset: int, size: int) -> Iterator[str]:
-    for name, whole in elements(layout):
-        first = max(offset, whole.start) - whole.start
-        last = min(offset + size, whole.stop) - 1 - whole.start
-        if first == 0 and last == len(whole) - 1:
-            yield name
+    for element in layout.elements():
+        first = max(offset - element.offset, 0)
+        last = min(offset + size - element.offset, element.size) - 1
+        if first == 0 and last == element.size - 1:
+            yield element.name
         elif first <= last:
-            yield f"{name} byte {first}" if first == last else f"{name} bytes {first}..{last}"
+            byte = f"byte {first}" if first == last else f"bytes {first}..{last}"
+            yield f"{element.name} {byte}"
 
 
 # The RUNSTATE_* values by name.

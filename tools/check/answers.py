@@ -1,9 +1,8 @@
-"""Answers that were given before, kept under the hash of everything that they depend on.
+"""Answers of earlier runs, kept under a hash of everything that they depend on.
 
-An answer depends on the bytes of its files, on how they are read, and on this program: its claims
-and the source of its readers are part of the key, so a changed claim asks again.
-
-An answer that cannot be read is asked for again. No file of the cache may ever be more than data.
+That is the bytes of the files, the options, the claims, and the source of the readers: if one of
+them changes, the files are asked again, as they are if an answer cannot be read. No file of the
+cache may ever be executed.
 """
 
 import hashlib
@@ -47,7 +46,10 @@ class Answers:
 
     def __init__(self, folder: str | None = None) -> None:
         self.folder = Path(folder or default_folder())
-        self.program = _program()
+        # The claims as they are, and the source text of all that reads.
+        texts = [path.read_bytes() for room in ROOMS for path in sorted(room.rglob("*.py"))]
+        claims = repr((runstate.CLAIMS, conditions.CONDITIONS)).encode()
+        self.program = digest(b"\0".join((claims, *texts)))
 
     def key(self, paths: Sequence[str], settings: Settings) -> str | None:
         """Return what an answer about these files is kept under; None if one cannot be read."""
@@ -103,12 +105,6 @@ def default_folder() -> str:
 def digest(data: bytes) -> str:
     """Return the SHA-256 of some bytes, in hex."""
     return hashlib.sha256(data).hexdigest()
-
-
-# The claims as they are, and the source text of all that reads.
-def _program() -> str:
-    texts = [path.read_bytes() for room in ROOMS for path in sorted(room.rglob("*.py"))]
-    return digest(b"\0".join((repr((runstate.CLAIMS, conditions.CONDITIONS)).encode(), *texts)))
 
 
 def _label(number: int) -> str:

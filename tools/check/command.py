@@ -69,7 +69,11 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
         return
     yield from survey.encodings()
     yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=abi)
-    yield from _of_this_kernel(options)
+    if here := [path for path in HERE_BTF if os.path.exists(path)]:
+        yield from _of_files(here, options, fails=False)
+    else:
+        why = "no such file: a kernel without CONFIG_DEBUG_INFO_BTF"
+        yield unchecked("btf", HERE_BTF[0], why, fails=False)
 
 
 # Of a header or a Rust file. Where no compiler is named, the first that takes the file is asked.
@@ -83,9 +87,8 @@ def _of_source(options: argparse.Namespace) -> Iterator[Finding]:
         for group in _apart(options.mirrors):
             for command in commands:
                 try:
-                    finding = survey.asked_of_source(
-                        observe, command, path, group, ABI.get(options.abi)
-                    )
+                    abi = ABI.get(options.abi)
+                    finding = survey.asked_of_source(observe, command, path, group, abi)
                     break
                 except WitnessError as error:
                     finding = unchecked(command, path, str(error))
@@ -104,22 +107,12 @@ def _apart(mirrors: Mirrors) -> list[Mirrors]:
     return groups
 
 
-def _of_this_kernel(options: argparse.Namespace) -> Iterator[Finding]:
-    paths = [path for path in HERE_BTF if os.path.exists(path)]
-    if not paths:
-        why = "no such file: a kernel without CONFIG_DEBUG_INFO_BTF"
-        yield unchecked("btf", HERE_BTF[0], why, fails=False)
-        return
-    yield from _of_files(paths, options, fails=False)
-
-
 def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Iterator[Finding]:
     from runstate_abi.layouts.witnesses import kernels, packages
 
     allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
-    settings = kernels.Settings(
-        ABI.get(options.abi), options.btf_base, frozenset(allowed), options.mirrors
-    )
+    abi = ABI.get(options.abi)
+    settings = kernels.Settings(abi, options.btf_base, frozenset(allowed), options.mirrors)
     several = any(os.path.isdir(path) or packages.is_archive(path) for path in paths)
     if options.jobs or options.dask or several:
         from runstate_abi.tools.check import fleet

@@ -1,7 +1,7 @@
 """[tool.runstate]: the options of ``runstate check`` that a project keeps in its pyproject.toml.
 
-A key is an option's own name; one that is unknown or has the wrong type must be an error. Paths are
-relative to the file that has them.
+A key has the option's name. An unknown key, or a value of the wrong type, must be an error. Paths
+are relative to the file that has them.
 """
 
 import argparse
@@ -54,21 +54,26 @@ NAMES = {key.name: key for key in KEYS}
 
 
 def apply(options: argparse.Namespace, path: str) -> str:
-    """Set the options that the command line left open; return what is wrong, or "".
-
-    WitnessError if the file cannot be read.
-    """
+    """Set the options left open; return what is wrong, or "" (WitnessError: no file to read)."""
     table, complaint = _table(path)
     for name, value in table.items():
         key = NAMES.get(name)
         if key is None:
             return f"{path}: [tool.runstate] has no key {name!r}{nearest(name, NAMES)}"
-        if not _fits(value, key.type):
+        strings = type(value) is list and all(isinstance(item, str) for item in value)
+        if type(value) is not key.type or (key.type is list and not strings):
             return f"{path}: [tool.runstate] {name}: {_WANTED[key.type]}, not {repr(value)[:SHOWN]}"
         if "\0" in "".join(value if isinstance(value, list) else [str(value)]):
             return f"{path}: [tool.runstate] {name}: has a null byte"
         if not getattr(options, key.option):
-            setattr(options, key.option, _relative(value, key, Path(path).parent))
+            folder = Path(path).parent
+            if key.is_path:
+                value = (
+                    [str(folder / x) for x in value]
+                    if type(value) is list
+                    else str(folder / str(value))
+                )
+            setattr(options, key.option, value)
     return complaint
 
 
@@ -100,20 +105,6 @@ def contents(path: str) -> bytes:
 
 
 _WANTED = {list: "a list of strings", str: "a string", bool: "true or false", int: "a number"}
-
-
-def _fits(value: object, wanted: type) -> bool:
-    if wanted is list:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return type(value) is wanted
-
-
-def _relative(value: object, key: Key, folder: Path) -> object:
-    if not key.is_path:
-        return value
-    if isinstance(value, list):
-        return [str(folder / item) for item in value]
-    return str(folder / str(value))
 
 
 def say(options: argparse.Namespace) -> None:

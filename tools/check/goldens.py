@@ -1,7 +1,7 @@
-"""Golden files: what was seen once, one line of text for each member, and what is waived.
+"""Golden files: what witnesses said earlier, a line of text for each member, and what is waived.
 
-A golden file is committed, reviewed and compared: a line that is gone, new or different is a
-difference. A waiver lets one difference pass until a day, for a reason, and is itself a line:
+A line that is gone, new or different is a difference. A waiver accepts one difference until a day,
+for a reason, and is a line too:
 
     waive offset-mismatch vcpu_runstate_info.time [i386] until 2027-03-31: fixed in the next release
 """
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.conditions import Evaluation
 from runstate_abi.layouts.findings import Finding, NotChecked
 from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
+from runstate_abi.tools import output
 from runstate_abi.tools.check.config import contents
 from runstate_abi.tools.reports.coverage import kinds
 
@@ -50,10 +51,7 @@ class Golden(NamedTuple):
 
 
 def settled(findings: Sequence[Finding], read: str | None, write: str | None) -> list[Finding]:
-    """Compare with the file ``read``, apply its waivers, and write the file ``write``.
-
-    WitnessError if one of them cannot be read or written.
-    """
+    """Compare with the file ``read``, apply its waivers, write ``write`` (WitnessError)."""
     settled = list(findings)
     if read:
         golden = _read(read)
@@ -114,9 +112,8 @@ def _read(path: str) -> Golden:
 def _waiver(text: str, place: str) -> Waiver:
     part = _WAIVER.fullmatch(text)
     if part is None:
-        raise WitnessError(
-            f"{place}: not a waiver: waive KIND STRUCT[.MEMBER] [ABI] until YYYY-MM-DD: REASON"
-        )
+        wanted = "waive KIND STRUCT[.MEMBER] [ABI] until YYYY-MM-DD: REASON"
+        raise WitnessError(f"{place}: not a waiver: {wanted}")
     if not part["until"] or not (part["reason"] or "").strip():
         missing = "a day (until YYYY-MM-DD)" if not part["until"] else "a reason"
         raise WitnessError(f"{place}: a waiver needs {missing}")
@@ -134,11 +131,14 @@ def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
     known = {(line.witness, line.abi) for line in golden.lines}
     expected = _by_place(line for line in golden.lines if (line.witness, line.abi) in asked)
     present = _by_place(line for line in seen if (line.witness, line.abi) in known)
-    differences = tuple(
-        _difference(place, expected.get(place, ()), present.get(place, ()), golden.path)
-        for place in sorted({*expected, *present})
-        if expected.get(place) != present.get(place)
-    )
+    differences = []
+    for witness, abi, name in sorted({*expected, *present}):
+        place = witness, abi, name
+        spec, found = (" and ".join(by.get(place, ())) or "absent" for by in (expected, present))
+        if spec != found:
+            struct, _, member = name.partition(".")
+            what, source = (struct, member, abi), f"{witness}, {golden.path}"
+            differences.append(Difference("golden-mismatch", *what, spec, found, source))
     silent = [NotChecked(f"golden {w} {a}", "nobody was asked", True) for w, a in known - asked]
     # What is new is no failure, unless nothing else was compared.
     nothing = not expected
@@ -148,27 +148,18 @@ def _compared(golden: Golden, findings: Sequence[Finding]) -> Finding:
         golden.path,
         "",
         compared=sum(map(len, expected.values())),
-        differences=differences,
+        differences=tuple(differences),
         not_checked=tuple(sorted(silent + new)),
         path=golden.path,
     )
 
 
-# A place is a line without its text: (witness, ABI, struct or member).
-def _by_place(lines: Iterable[GoldenLine]) -> dict[tuple[str, ...], tuple[str, ...]]:
-    by_place: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for *place, text in sorted(lines):
-        by_place[tuple(place)] = (*by_place.get(tuple(place), ()), text)
+# The texts by (witness, ABI, struct or member).
+def _by_place(lines: Iterable[GoldenLine]) -> dict[tuple[str, str, str], list[str]]:
+    by_place: dict[tuple[str, str, str], list[str]] = {}
+    for witness, abi, place, text in sorted(lines):
+        by_place.setdefault((witness, abi, place), []).append(text)
     return by_place
-
-
-def _difference(
-    place: tuple[str, ...], expected: Sequence[str], present: Sequence[str], path: str
-) -> Difference:
-    witness, abi, name = place
-    struct, _, member = name.partition(".")
-    spec, seen = (" and ".join(texts) or "absent" for texts in (expected, present))
-    return Difference("golden-mismatch", struct, member, abi, spec, seen, f"{witness}, {path}")
 
 
 def _waived(findings: Sequence[Finding], golden: Golden) -> list[Finding]:
@@ -207,11 +198,7 @@ def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) ->
         *map(str, seen_lines(findings)),
         *(f"waive {w.subject} until {w.until}: {w.reason}" for w in waivers),
     ]
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-    except OSError as error:
-        raise WitnessError(f"{path}: cannot write: {error.strerror}") from None
+    output.save(path, "".join(f"{line}\n" for line in lines))
 
 
 def say(findings: Iterable[Finding]) -> None:

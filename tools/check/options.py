@@ -125,9 +125,8 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     if options.jobs is not None and options.jobs < 1:
         parser.error(f"argument -j: {options.jobs} processes")
     try:
-        options.mirrors = mirrors.mirrors(
-            options.structs or (), options.members or (), options.allow or ()
-        )
+        given = (options.structs, options.members, options.allow)
+        options.mirrors = mirrors.mirrors(*(one or () for one in given))
     except LayoutError as error:
         parser.error(str(error))
     if options.require:
@@ -145,23 +144,19 @@ ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
 
 
 def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[tuple[str, str]]:
-    wanted = [_format(parser, text) for text in options.formats or ()]
-    wanted += [("json", "-")] if options.json else []
+    wanted = []
+    for text in [*(options.formats or ()), *["json"] * bool(options.json)]:
+        form, _, path = text.partition("=")
+        if form not in FORMATS:
+            parser.error(f"--format {form}: no such format{nearest(form, FORMATS)}")
+        wanted.append((form, path or "-"))
     printed = [form for form, path in wanted if path == "-"] or ["text"]
     if len(set(printed)) > 1:
-        parser.error(
-            f"{' and '.join(printed)} on stdout: give one a file: --format {printed[0]}=FILE"
-        )
+        both = " and ".join(printed)
+        parser.error(f"{both} on stdout: give one a file: --format {printed[0]}=FILE")
     if options.coverage and printed[0] not in ("text", "json"):
         parser.error(f"--coverage is text: --format {printed[0]}=FILE leaves stdout to it")
     files = [(form, path) for form, path in wanted if path != "-"]
     # The JSON has the coverage in it.
     coverage = [(COVERAGE, "-")] if options.coverage and printed[0] == "text" else []
     return [*files, (printed[0], "-"), *coverage]
-
-
-def _format(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
-    form, _, path = text.partition("=")
-    if form not in FORMATS:
-        parser.error(f"--format {form}: no such format{nearest(form, FORMATS)}")
-    return form, path or "-"

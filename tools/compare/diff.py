@@ -71,16 +71,12 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("diff", _DESCRIPTION, _EPILOG)
-    made.add_argument("first", metavar="A", help="a claim, a compiler or a file: see below")
-    made.add_argument("second", metavar="B", help="another")
-    made.add_argument("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
-    made.add_argument(
-        "--allow-missing",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a struct that one side need not have (repeatable)",
-    )
+    add = made.add_argument
+    add("first", metavar="A", help="a claim, a compiler or a file: see below")
+    add("second", metavar="B", help="another")
+    add("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
+    missing = "a struct that one side need not have (repeatable)"
+    add("--allow-missing", metavar="NAME", action="append", default=[], help=missing)
     add_format(made, "text", "json")
     return made
 
@@ -102,16 +98,12 @@ def _side(text: str, btf_base: str | None) -> Side:
     word, _, abi = text.partition("@")
     if word in CLAIM_WORDS:
         return Side(text, (CLAIMS[abi or X86_64.name][CLAIM_WORDS.index(word)],), claim=True)
-    if text.startswith("cc:"):
-        return Side(text, _of_compiler(text.removeprefix("cc:")), claim=False)
-    return Side(text, _of_file(text, btf_base), claim=False)
-
-
-def _of_compiler(command: str) -> tuple[Layout, ...]:
+    if not text.startswith("cc:"):
+        return Side(text, _of_file(text, btf_base), claim=False)
     from runstate_abi.layouts.witnesses import compiler
 
-    found = compiler.observe(compiler.OURS, command).layouts.found
-    return tuple(layout for layout in found if layout.name in RUNSTATE_STRUCTS)
+    found = compiler.observe(compiler.OURS, text.removeprefix("cc:")).layouts.found
+    return Side(text, tuple(x for x in found if x.name in RUNSTATE_STRUCTS), claim=False)
 
 
 # A definition that a file has twice, byte for byte, is one.
@@ -159,15 +151,19 @@ def exit_code(outcome: Compared) -> int:
 
 def as_text(first: Side, second: Side, outcome: Compared) -> Iterator[str]:
     """Yield, for each pair: both names, the members with their shifts, the differences."""
-    for number, pair in enumerate(outcome.pairs):
+    for number, (a, b, shifted, facts, different) in enumerate(outcome.pairs):
         if number:
             yield ""
-        yield f"--- {_title(first.label, pair.first)}"
-        yield f"+++ {_title(second.label, pair.second)}"
-        table = [["member", "---", "+++", "shift", "rule"], *map(_row, pair.shifts)]
-        yield from aligned([*table, *_alignments(pair)])
-        yield from (str(difference) for difference in pair.differences)
-        yield _verdict(pair)
+        yield f"--- {_title(first.label, a)}"
+        yield f"+++ {_title(second.label, b)}"
+        table = [["member", "---", "+++", "shift", "rule"], *map(_row, shifted)]
+        if a.alignment is not None and b.alignment is not None:
+            rule = shifts.alignment_rule(a, b)
+            table.append(["_Alignof", f"{a.alignment:8}", f"{b.alignment:8}", "", rule])
+        yield from aligned(table)
+        yield from map(str, different)
+        differ = f"{len(different)} of {facts} facts differ"
+        yield differ if different else f"equal: {facts} facts compared, 0 differ"
 
 
 def _title(label: str, layout: Layout) -> str:
@@ -179,19 +175,6 @@ def _row(shift: Shift) -> list[str]:
     places = ["-" if x is None else f"{x:#04x} {x:>3}" for x in (shift.first, shift.second)]
     moved = "" if not shift.bytes else f"{shift.bytes:+d}"
     return ["sizeof" if shift.name == END else shift.name, *places, moved, shift.rule]
-
-
-def _alignments(pair: Pair) -> Iterator[list[str]]:
-    first, second = pair.first.alignment, pair.second.alignment
-    if first is not None and second is not None:
-        rule = shifts.alignment_rule(pair.first, pair.second)
-        yield ["_Alignof", f"{first:8}", f"{second:8}", "", rule]
-
-
-def _verdict(pair: Pair) -> str:
-    if pair.differences:
-        return f"{len(pair.differences)} of {pair.compared} facts differ"
-    return f"equal: {pair.compared} facts compared, 0 differ"
 
 
 def as_json(first: Side, second: Side, outcome: Compared) -> dict[str, object]:

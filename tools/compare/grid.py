@@ -9,20 +9,13 @@ from typing import NamedTuple
 from runstate_abi.layouts.abi import ABIS, Abi, c_layout
 from runstate_abi.layouts.findings import Finding, relabelled
 from runstate_abi.layouts.model import Layout, WitnessError, compare
-from runstate_abi.layouts.structs.runstate import (
-    CLAIMS,
-    COMPAT,
-    MEMBERS,
-    NATIVE,
-    XEN_COMPAT,
-    update_byte,
-)
+from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.witnesses import survey
 
 # Xen's uint64_compat_t: a typedef that asks for an alignment of 4, where an ABI lets it.
 _XEN_MEMBERS = tuple(
     member._replace(type=member.type._replace(alignment=min(member.type.size, 4)))
-    for member in MEMBERS
+    for member in runstate.MEMBERS
 )
 
 
@@ -73,26 +66,26 @@ def grid(findings: Iterable[Finding]) -> Grid:
         if finding.path:
             title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
             said = tuple((finding.witness, layout) for layout in finding.found)
-            columns.append(Column(title, finding.abi, CLAIMS[finding.abi].by_name(), said))
+            columns.append(Column(title, finding.abi, runstate.CLAIMS[finding.abi].by_name(), said))
     return Grid(tuple(columns), tuple(_rows(columns)))
 
 
 # Every ABI has one witness at least: the C rule, which needs nothing but an ABI's alignments.
 def _of_abi(abi: Abi, findings: Sequence[Finding]) -> Column:
     said = [
-        ("C rule", c_layout(NATIVE.name, MEMBERS, abi)),
-        ("C rule", c_layout(COMPAT.name, MEMBERS, abi, packed=True)),
-        ("C rule", c_layout(XEN_COMPAT, _XEN_MEMBERS, abi)),
+        ("C rule", c_layout(runstate.NATIVE.name, runstate.MEMBERS, abi)),
+        ("C rule", c_layout(runstate.COMPAT.name, runstate.MEMBERS, abi, packed=True)),
+        ("C rule", c_layout(runstate.XEN_COMPAT, _XEN_MEMBERS, abi)),
     ]
     for finding in findings:
         if finding.abi == abi.name and not finding.path:
             said += ((finding.witness, layout) for layout in finding.found)
-    return Column(abi.name, abi.name, CLAIMS[abi.name].by_name(), tuple(said))
+    return Column(abi.name, abi.name, runstate.CLAIMS[abi.name].by_name(), tuple(said))
 
 
 def _rows(columns: Sequence[Column]) -> Iterator[FactRow]:
-    for struct in (NATIVE.name, COMPAT.name, XEN_COMPAT):
-        facts = [("offset", member.name) for member in MEMBERS]
+    for struct in (runstate.NATIVE.name, runstate.COMPAT.name, runstate.XEN_COMPAT):
+        facts = [("offset", member.name) for member in runstate.MEMBERS]
         facts[2:2] = [("offset", UPDATE_BYTE)]
         for kind, member in (*facts, ("size", ""), ("alignment", "")):
             cells = tuple(_cell(column, struct, kind, member) for column in columns)
@@ -125,7 +118,7 @@ def _value(layout: Layout, kind: str, member: str) -> int | None:
     if kind == "alignment":
         return layout.alignment
     try:
-        return update_byte(layout) if member == UPDATE_BYTE else layout.offsetof(member)
+        return runstate.update_byte(layout) if member == UPDATE_BYTE else layout.offsetof(member)
     except KeyError:
         return None
 
@@ -141,9 +134,7 @@ def unasked(found: Grid) -> int:
 
 
 def cell_text(cell: Cell) -> str:
-    """Return ``8 =3`` (three agree), ``8 !12`` (one says 12), ``8 ?`` (no witness says
-    anything).
-    """
+    """Return ``8 =3`` (three agree), ``8 !12`` (one says 12), ``8 ?`` (nobody says anything)."""
     text = str(cell.claim)
     for value in dict.fromkeys(value for _, value in cell.differ):
         text += f" !{'absent' if value is None else value}"

@@ -1,7 +1,7 @@
-"""Two layouts held side by side: what moved, by how much, and why.
+"""Two layouts side by side: what moved, by how many bytes, and why.
 
-A member's offset is the offset of the member before it, plus that member's size, plus the hole in
-between. So a shift is the sum of three changes, and to name them is to explain it.
+A member's offset is the offset and the size of the member before it, plus the padding in between.
+So a shift is the sum of three changes; these are its causes.
 """
 
 from collections.abc import Iterator
@@ -62,22 +62,18 @@ def shifts(first: Layout, second: Layout) -> Iterator[Shift]:
     names = [row.name for row in first.members]
     names += [row.name for row in second.members if row.name not in names]
     for name in names:
-        here, there = (
-            next((row for row in x.members if row.name == name), None) for x in (first, second)
-        )
+        rows = ([row for row in x.members if row.name == name] for x in (first, second))
+        here, there = (next(iter(found), None) for found in rows)
         if here is None or there is None:
             place = (here.offset if here else None, there.offset if there else None)
+            row, other, where = (here, second, "second") if here else (there, first, "first")
             # A member in the place of the other's hole is the same bytes with another name.
-            yield Shift(name, *place, (Cause(0, _absence(first, second, here, there)),))
+            hidden = row is not None and other.hides(row)
+            cause = Cause(0, f"{'padding' if hidden else 'not'} in the {where}")
+            yield Shift(name, *place, (cause,))
         else:
             yield _explained(name, here.offset, there.offset, first, second)
     yield _explained(END, first.size, second.size, first, second)
-
-
-def _absence(first: Layout, second: Layout, here: Field | None, there: Field | None) -> str:
-    row, other, place = (here, second, "second") if here else (there, first, "first")
-    assert row is not None
-    return f"{'padding' if other.hides(row) else 'not'} in the {place}"
 
 
 def _explained(name: str, here: int, there: int, first: Layout, second: Layout) -> Shift:
@@ -85,8 +81,9 @@ def _explained(name: str, here: int, there: int, first: Layout, second: Layout) 
         return Shift(name, here, there)
     before, after = _before(first, here), _before(second, there)
     if before is None or after is None or before.name != after.name:
-        words = f"follows {_called(after)} instead of {_called(before)}"
-        return Shift(name, here, there, (Cause(there - here, words),))
+        names = [row.name if row else "nothing" for row in (after, before)]
+        cause = Cause(there - here, f"follows {names[0]} instead of {names[1]}")
+        return Shift(name, here, there, (cause,))
     moved, grown = after.offset - before.offset, after.size - before.size
     holes = here - before.end, there - after.end
     causes = (
@@ -99,39 +96,24 @@ def _explained(name: str, here: int, there: int, first: Layout, second: Layout) 
 
 # The last member that ends at or before an offset, padding not counted.
 def _before(layout: Layout, offset: int) -> Field | None:
-    return max(
-        (row for row in layout.members if row.end <= offset),
-        key=lambda row: row.offset,
-        default=None,
-    )
-
-
-def _called(row: Field | None) -> str:
-    return row.name if row else "nothing"
+    before = (row for row in layout.members if row.end <= offset)
+    return max(before, key=lambda row: row.offset, default=None)
 
 
 def _hole_words(name: str, here: int, there: int, first: Layout, second: Layout) -> str:
     where = "behind the last member" if name == END else "before it"
-    text = f"{_padding(here)} {where} and then {_padding(there)}"
-    one, other = _rule(name, first), _rule(name, second)
-    return f"{text}: {one}, {other}" if one != other else text
-
-
-def _padding(size: int) -> str:
-    return f"{size} bytes of padding" if size else "none"
+    before, after = (f"{n} bytes of padding" if n else "none" for n in (here, there))
+    rules = dict.fromkeys((_rule(name, first), _rule(name, second)))
+    text = f"{before} {where} and then {after}"
+    return f"{text}: {', '.join(rules)}" if len(rules) > 1 else text
 
 
 def alignment_rule(first: Layout, second: Layout) -> str:
     """Return why two structs are aligned differently; nothing if they are not."""
-    if first.alignment == second.alignment:
-        return ""
-    return ", ".join(map(_strictest, (first, second)))
-
-
-def _strictest(layout: Layout) -> str:
-    if layout.alignment is None:
-        return "not recorded"
-    return "packed" if layout.alignment == 1 else f"members aligned to {layout.alignment} at most"
+    known = [layout.alignment for layout in (first, second)]
+    words = {None: "not recorded", 1: "packed"}
+    rules = (words.get(n, f"members aligned to {n} at most") for n in known)
+    return "" if known[0] == known[1] else ", ".join(rules)
 
 
 # What the layout itself shows of the rule that placed a member: its offset is a multiple of this.

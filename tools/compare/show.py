@@ -5,16 +5,7 @@ from collections.abc import Iterator
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.structs.runstate import (
-    CLAIMS,
-    COMPAT,
-    NATIVE,
-    RUNSTATES,
-    XEN_RUNSTATE_UPDATE,
-    claim,
-    structs_expected,
-    update_byte,
-)
+from runstate_abi.layouts.structs import runstate
 from runstate_abi.tools.options import add_format, new_parser
 from runstate_abi.tools.output import aligned
 
@@ -23,7 +14,9 @@ SCHEMA = "runstate-show/1"
 
 def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
-    layouts = layouts_of(options.abi)
+    layouts = tuple(
+        runstate.claim(name, abi) for abi in options.abi for name in runstate.structs_expected(abi)
+    )
     if options.format == "json":
         import json
 
@@ -35,50 +28,34 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("show", "The structs side by side in offset order, every byte a row.")
-    made.add_argument(
-        "--abi",
-        nargs="+",
-        choices=list(ABI),
-        default=["x86_64"],
-        metavar="ABI",
-        help=f"one or more of {', '.join(ABI)} (default: x86_64)",
-    )
+    which = f"one or more of {', '.join(ABI)} (default: x86_64)"
+    add = made.add_argument
+    add("--abi", nargs="+", choices=list(ABI), default=["x86_64"], metavar="ABI", help=which)
     add_format(made, "text", "json")
     return made
 
 
-def layouts_of(abis: list[str]) -> tuple[Layout, ...]:
-    """Return the claims for each ABI: native, and compat where a kernel has it."""
-    return tuple(claim(name, abi) for abi in abis for name in structs_expected(abi))
-
-
 def table(layouts: tuple[Layout, ...]) -> Iterator[str]:
     """Yield the table of ``layouts``, a column each: offset (hex and decimal), size in bytes."""
-    names = _names_in_offset_order(layouts)
+    # A member has different offsets in different columns. The largest one decides, so that padding
+    # of only some ABIs is listed before the members that it moves.
+    last: dict[str, int] = {}
+    for layout in layouts:
+        last |= {row.name: max(row.offset, last.get(row.name, 0)) for row in layout.rows}
     rows = [["", "", *(f"{layout.name} [{layout.abi}]" for layout in layouts)]]
     rows.append(["member", "C type", *("offset       size" for _ in layouts)])
-    for name in names:
+    for name in sorted(last, key=lambda name: last[name]):
         rows.append(_row(name, layouts))
         if name == "state_entry_time":
-            flag = f"bit {XEN_RUNSTATE_UPDATE.bit_length() - 1}"
-            places = (f"{_number(update_byte(layout))}  & 0x80" for layout in layouts)
+            flag = f"bit {runstate.XEN_RUNSTATE_UPDATE.bit_length() - 1}"
+            places = (f"{_number(runstate.update_byte(layout))}  & 0x80" for layout in layouts)
             rows.append(["  XEN_RUNSTATE_UPDATE", flag, *places])
     rows.append(["sizeof", "", *(_number(layout.size) for layout in layouts)])
     rows.append(["_Alignof", "", *(_alignment(layout) for layout in layouts)])
     yield from aligned(rows)
     yield ""
-    for runstate in RUNSTATES:
-        yield f"time[{runstate.value}]  {runstate.constant:<18}  {runstate.meaning}"
-
-
-# A member has different offsets in different columns. The largest one decides, so that padding of
-# only some ABIs is listed before the members that it moves.
-def _names_in_offset_order(layouts: tuple[Layout, ...]) -> list[str]:
-    last: dict[str, int] = {}
-    for layout in layouts:
-        for row in layout.rows:
-            last[row.name] = max(row.offset, last.get(row.name, 0))
-    return sorted(last, key=lambda name: last[name])
+    for state in runstate.RUNSTATES:
+        yield f"time[{state.value}]  {state.constant:<18}  {state.meaning}"
 
 
 def _row(name: str, layouts: tuple[Layout, ...]) -> list[str]:
@@ -95,14 +72,14 @@ def _number(value: int) -> str:
 
 def _alignment(layout: Layout) -> str:
     text = f"{'':4}  {layout.alignment:>4}"
-    if layout.name != COMPAT.name:
+    if layout.name != runstate.COMPAT.name:
         return text
-    return f"{text}  (KVM packs it; {CLAIMS[layout.abi].compat_xen.alignment} in Xen)"
+    return f"{text}  (KVM packs it; {runstate.CLAIMS[layout.abi].compat_xen.alignment} in Xen)"
 
 
 def as_json(layout: Layout) -> dict[str, object]:
     """Return a layout as JSON values: every row with offset, size and count in bytes/elements."""
-    flagged = layout.name in (NATIVE.name, COMPAT.name)
+    flagged = layout.name in (runstate.NATIVE.name, runstate.COMPAT.name)
     rows = [
         {
             "offset": row.offset,
@@ -118,5 +95,5 @@ def as_json(layout: Layout) -> dict[str, object]:
     ]
     value = layout._asdict()
     del value["rows"]
-    flag = {"update_byte": update_byte(layout)} if flagged else {}
+    flag = {"update_byte": runstate.update_byte(layout)} if flagged else {}
     return {**value, **flag, "rows": rows}

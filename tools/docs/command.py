@@ -80,9 +80,7 @@ def document() -> Document:
     pieces["sources-list"] = (References(REFERENCES + updates.references()),)
     texts = {name: text(f"{name}.txt") for name in SECTIONS}
     titles = {name: prose.title_of(one) for name, one in texts.items()}
-    sections = tuple(
-        prose.section(name, one, pieces, words(), titles) for name, one in texts.items()
-    )
+    sections = tuple(prose.section(n, one, pieces, words(), titles) for n, one in texts.items())
     return Document(
         "runstate",
         "The Xen runstate area",

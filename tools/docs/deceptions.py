@@ -4,18 +4,17 @@ No verdict and no interleaving is written here: all come from writer/race.py.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 
 from runstate_abi.layouts.structs.runstate import update_byte
 from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer import race
-from runstate_abi.writer.guest import COPY, READER, Reader
-from runstate_abi.writer.race import Proof, Question, Race, Writer
+from runstate_abi.writer.guest import COPY, READER
+from runstate_abi.writer.race import Proof, Question, Race
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
-from runstate_abi.writer.racing.execution import Event
-from runstate_abi.writer.racing.ordering import GRAINS, MODEL, Model
+from runstate_abi.writer.racing.ordering import GRAINS, MODEL
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, FLAG, SHAPES, Area
 
@@ -33,17 +32,8 @@ THE_32 = READER["fenced-32"]
 THE_64 = READER["linux-64"]
 
 
-def asked(
-    reader: Reader,
-    model: Model,
-    area: Area,
-    dropped: tuple[str, ...] = (),
-    writer: Writer = CURRENT,
-    updates: int = 1,
-    entry_times: str = patterns.INCREASING,
-) -> Question:
-    """Return a question about one reader, of the newest writer if no other is given."""
-    return Question(writer, reader, model, area, updates, entry_times, None, dropped)
+# Questions about the newest writer.
+asked = partial(Question, CURRENT)
 
 
 # Cached because each of the four renderings asks the same questions.
@@ -96,7 +86,7 @@ def drop_table() -> Table:
 
 
 def _verdicts(dropped: tuple[str, ...]) -> tuple[str, str]:
-    x86, weak = (verdict(asked(THE_64, model, NATIVE, dropped)) for model in (X86, WEAK))
+    x86, weak = (verdict(asked(THE_64, model, NATIVE, dropped=dropped)) for model in (X86, WEAK))
     return x86, weak
 
 
@@ -124,17 +114,17 @@ COMPARED = (
     ("Xen writes a physical area, `state_entry_time` in two cache lines; the 32-bit loop", THE_32, ASTRIDE, XEN_PHYS),
 )
 TOLD = (
-    ("The flag was not asked for",                        asked(THE_64, X86,  NATIVE, ("flag",))),
-    ("A reader that does not look at the flag",           asked(THE_64, X86,  NATIVE, ("bit-check",))),
-    ("A reader that does not read the entry time again",  asked(THE_64, X86,  NATIVE, ("reread",))),
-    ("No read barrier before the copy",                   asked(THE_64, WEAK, NATIVE, ("rmb-copy",))),
-    ("No read barrier after the copy",                    asked(THE_64, WEAK, NATIVE, ("rmb-reread",))),
-    ("An update without the flag in the body's entry time", asked(THE_64, X86, NATIVE, ("body-bit",))),
-    ("An update without its first barrier",               asked(THE_64, WEAK, NATIVE, ("wmb-set",))),
-    ("An update without its second barrier",              asked(THE_64, WEAK, NATIVE, ("wmb-body",))),
+    ("The flag was not asked for",                        asked(THE_64, X86,  NATIVE, dropped=("flag",))),
+    ("A reader that does not look at the flag",           asked(THE_64, X86,  NATIVE, dropped=("bit-check",))),
+    ("A reader that does not read the entry time again",  asked(THE_64, X86,  NATIVE, dropped=("reread",))),
+    ("No read barrier before the copy",                   asked(THE_64, WEAK, NATIVE, dropped=("rmb-copy",))),
+    ("No read barrier after the copy",                    asked(THE_64, WEAK, NATIVE, dropped=("rmb-reread",))),
+    ("An update without the flag in the body's entry time", asked(THE_64, X86, NATIVE, dropped=("body-bit",))),
+    ("An update without its first barrier",               asked(THE_64, WEAK, NATIVE, dropped=("wmb-set",))),
+    ("An update without its second barrier",              asked(THE_64, WEAK, NATIVE, dropped=("wmb-body",))),
     ("A 32-bit reader that begins with the low half",     asked(READER["split-lh-lh"], X86, COMPAT)),
     ("Low half, high half, copy, high half, low half: one update is not enough", asked(READER["split-lh-hl"], X86, COMPAT, updates=2)),
-    ("Linux 6.1: the flag is set by an 8-byte store that crosses a cache line", asked(THE_32, X86, ASTRIDE, (), LINUX_6_1)),
+    ("Linux 6.1: the flag is set by an 8-byte store that crosses a cache line", Question(LINUX_6_1, THE_32, X86, ASTRIDE)),
 )
 # fmt: on
 
@@ -143,7 +133,7 @@ def reader_table() -> Table:
     """Return the verdicts on readers and writers, on both kinds of machine, for 1 and 2 updates."""
     columns = [(model, updates) for updates in (1, 2) for model in (X86, WEAK)]
     rows = tuple(
-        (words, *(verdict(asked(reader, m, area, (), writer, n)) for m, n in columns))
+        (words, *(verdict(Question(writer, reader, m, area, n)) for m, n in columns))
         for words, reader, area, writer in COMPARED
     )
     header = ("reader", "x86, one update", "weak, one", "x86, two in a row", "weak, two in a row")
@@ -157,60 +147,41 @@ def told(title: str, question: Question) -> Table:
         raise ValueError(f"{title}: no execution to tell")
     rows = []
     for event in found.events:
-        line = f"{_verb(event)} {_words(event, found)}"
-        rows.append((line, "") if event.step >= 0 else ("", line))
-    rows.append(("", f"accepts {_accepted(found, question.reader)}"))
+        # guest.py names loads "copy", or t, h or l with the number of the reading.
+        again = event.name.rstrip("'").endswith("2")
+        verb = "copies" if event.name == COPY.name else "loads again" if again else "loads"
+        values, flag = dict(enumerate(event.data, event.offset)), update_byte(found.case.layout)
+        words = _listed(_elements(values, found))
+        if flag in values:
+            words += f", flag {'up' if values[flag] & FLAG else 'down'}"
+        rows.append((f"stores {words}", "") if event.step >= 0 else ("", f"{verb} {words}"))
+    every, uses = _elements(found.accepted, found), question.reader.uses
+    accepted = _listed(x for x in every if x[0].strip("`").partition("[")[0] in uses)
+    rows.append(("", f"accepts {accepted}"))
     machine = "x86" if question.model is X86 else "weak"
     caption = f"{title} ({machine})"
     # The first cell is not the name of its row: the table shows an order.
     return Table(caption, ("hypervisor", "guest"), tuple(rows), row_heads=False)
 
 
-# guest.py names loads "copy", or t, h or l with the number of the reading.
-def _verb(event: Event) -> str:
-    if event.step >= 0:
-        return "stores"
-    if event.name == COPY.name:
-        return "copies"
-    return "loads again" if event.name.rstrip("'").endswith("2") else "loads"
-
-
-def _words(event: Event, found: Race) -> str:
-    values = dict(enumerate(event.data, event.offset))
-    whole = _listed(_elements(values, found))
-    flag = update_byte(found.case.layout)
-    if flag not in values:
-        return whole
-    return f"{whole}, flag {'up' if values[flag] & FLAG else 'down'}"
-
-
-def _accepted(found: Race, reader: Reader) -> str:
-    every = _elements(found.accepted, found)
-    return _listed(x for x in every if x[0].strip("`").partition("[")[0] in reader.uses)
-
-
-# The elements that some bytes belong to, each with the version of those bytes.
 def _elements(values: dict[int, int], found: Race) -> Iterator[tuple[str, str]]:
-    layout = found.case.layout
-    for row in layout.members:
-        size = row.type.size
-        for index in range(row.count):
-            start = row.offset + index * size
-            here = [offset for offset in range(start, start + size) if offset in values]
-            if here == [update_byte(layout)]:
-                yield "update byte", _version(values, here, found)
-            elif here:
-                name = row.name if row.count == 1 else f"{row.name}[{index}]"
-                part = "" if len(here) == size else _part(here[0] - start, here[-1] - start, size)
-                yield f"`{name}`{part}", _version(values, here, found)
+    for element in found.case.layout.elements():
+        here = [offset for offset in range(element.offset, element.end) if offset in values]
+        if here == [update_byte(found.case.layout)]:
+            yield "update byte", _version(values, here, found)
+        elif here and not element.row.padding:
+            first, last = here[0] - element.offset, here[-1] - element.offset
+            yield (
+                f"`{element.name}`{_part(first, last, element.size)}",
+                _version(values, here, found),
+            )
 
 
 def _part(first: int, last: int, size: int) -> str:
-    if (first, last) == (0, size // 2 - 1):
-        return " low half"
-    if (first, last) == (size // 2, size - 1):
-        return " high half"
-    return f" byte {first}" if first == last else f" bytes {first} to {last}"
+    half = size // 2
+    words = {(0, size - 1): "", (0, half - 1): " low half", (half, size - 1): " high half"}
+    other = f" byte {first}" if first == last else f" bytes {first} to {last}"
+    return words.get((first, last), other)
 
 
 # Bytes that are equal in several images belong to each; the flag is not part of the value.

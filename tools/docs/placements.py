@@ -1,6 +1,6 @@
 """Pieces about pages: at which offsets an area is in two pages, and what is in which."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from runstate_abi.layouts.abi import PAGE_SIZE
@@ -8,7 +8,7 @@ from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.tools.docs import structs
 from runstate_abi.tools.rendering import drawing
 from runstate_abi.tools.rendering.blocks import Block, Figure, Table
-from runstate_abi.tools.rendering.drawing import Box, Lane
+from runstate_abi.tools.rendering.drawing import Lane
 from runstate_abi.writer.vcpu import SHAPES, Shape, split
 
 
@@ -85,21 +85,18 @@ def _ranges(values: Sequence[int]) -> str:
 def places_table(abi: str) -> Table:
     """Return which member is in which page, for every page offset at which the area is split."""
     shape = SHAPES[abi]
-    names = [row.name for row in shape.layout.members]
-    rows = []
-    starts = range(PAGE_SIZE - shape.size, PAGE_SIZE)
-    for spots, group in groupby(starts, key=lambda start: _places(shape, start)):
-        rows.append((_ranges(list(group)), *spots))
-    header = ("page offset", *(f"`{name}`" for name in names), "update byte")
-    return Table(f"{abi.capitalize()}: 1 is the first page, 2 the second", header, tuple(rows))
+    members = shape.layout.members
+    ends = [*((row.offset, row.end - 1) for row in members), (shape.update_byte,) * 2]
 
+    # For each member and the update byte: "1", "2" or "both".
+    def pages(address: int) -> tuple[str, ...]:
+        both = [[1 + _in_second(end, address) for end in pair] for pair in ends]
+        return tuple("both" if first != last else str(first) for first, last in both)
 
-# For each member and the update byte: "1", "2" or "both".
-def _places(shape: Shape, address: int) -> tuple[str, ...]:
-    spots = [(row.offset, row.end - 1) for row in shape.layout.members]
-    spots.append((shape.update_byte, shape.update_byte))
-    pages = [tuple(1 + _in_second(end, address) for end in spot) for spot in spots]
-    return tuple("both" if first != last else str(first) for first, last in pages)
+    starts = groupby(range(PAGE_SIZE - shape.size, PAGE_SIZE), key=pages)
+    rows = tuple((_ranges(list(group)), *spots) for spots, group in starts)
+    header = ("page offset", *(f"`{row.name}`" for row in members), "update byte")
+    return Table(f"{abi.capitalize()}: 1 is the first page, 2 the second", header, rows)
 
 
 def split_figure() -> Figure:
@@ -107,29 +104,16 @@ def split_figure() -> Figure:
     offset = flag_first("native")
     first = split(offset, NATIVE.size).first
     found = [
-        Lane(f"page 1: {first} bytes from {offset:#x} on", tuple(_cut(0, first))),
-        Lane(f"page 2: {NATIVE.size - first} bytes", tuple(_cut(first, NATIVE.size))),
+        Lane(f"page 1: {first} bytes from {offset:#x} on", tuple(structs.boxes(NATIVE, 0, first))),
+        Lane(f"page 2: {NATIVE.size - first} bytes", tuple(structs.boxes(NATIVE, first))),
     ]
+    text = []
+    for lane in found:
+        text.append(lane.title)
+        for box in lane.boxes:
+            mark = f", byte {box.mark} of them is the update byte" if box.mark is not None else ""
+            text.append(f"  {box.size:>2}  {box.label}{mark}")
     title = f"A native area at page offset {offset:#x}"
     picture = drawing.lanes(title, found, byte=14)
     caption = f"{title}: the update byte, marked, is the first byte of the second page."
-    return Figure(caption, tuple(drawing.svg(picture)), tuple(_in_characters(found)))
-
-
-def _cut(first: int, last: int) -> Iterator[Box]:
-    start = 0
-    for box in structs.boxes(NATIVE):
-        low, high = max(start, first), min(start + box.size, last)
-        if low < high:
-            mark = None if box.mark is None else box.mark - (low - start)
-            held = mark if mark is not None and 0 <= mark < high - low else None
-            yield Box(box.label, high - low, box.kind, held)
-        start += box.size
-
-
-def _in_characters(found: Sequence[Lane]) -> Iterator[str]:
-    for lane in found:
-        yield lane.title
-        for box in lane.boxes:
-            mark = f", byte {box.mark} of them is the update byte" if box.mark is not None else ""
-            yield f"  {box.size:>2}  {box.label}{mark}"
+    return Figure(caption, tuple(drawing.svg(picture)), tuple(text))

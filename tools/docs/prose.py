@@ -8,7 +8,7 @@ its header, and for each row a paragraph whose lines after the first begin with 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from runstate_abi.tools.docs.sources import NUMBERS
@@ -64,22 +64,14 @@ def _blocks(parts: Sequence[str], pieces: Pieces) -> Iterator[Block]:
         if part.startswith("<<"):
             yield from pieces[part.strip("<>")]
         elif _ITEM.match(part):
-            yield _list(part)
+            items = re.split(rf"\n(?={_ITEM.pattern})", part)
+            texts = tuple(_flowing(_ITEM.sub("", item, count=1)) for item in items)
+            yield Bullets(texts, ordered=not part.startswith("- "))
         elif part.startswith("! "):
             label, _, text = part.removeprefix("! ").partition(": ")
             yield blocks.Note(f"{label}.", _flowing(text))
         else:
             yield blocks.Paragraph(_flowing(part))
-
-
-def _list(part: str) -> Bullets:
-    items: list[str] = []
-    for line in part.splitlines():
-        if _ITEM.match(line):
-            items.append(_ITEM.sub("", line, count=1))
-        else:
-            items[-1] += f"\n{line}"
-    return Bullets(tuple(map(_flowing, items)), ordered=not part.startswith("- "))
 
 
 def _flowing(text: str) -> str:
@@ -113,22 +105,10 @@ def pieces() -> dict[str, tuple[Block, ...]]:
 
 # The top-level parts of the header that contain these words; lines of the preprocessor left out.
 def _functions(*wanted: str) -> tuple[str, ...]:
-    parts = _parts(line for line in filled("reader.h", numbers()) if not line.startswith("#"))
+    lines = (line for line in filled("reader.h", numbers()) if not line.startswith("#"))
+    parts = re.split(r"\n{2,}(?=\S)", "\n".join(lines).strip("\n"))
     found: list[str] = []
     for words in wanted:
-        (part,) = [part for part in parts if any(words in line for line in part)]
-        found += (*part, "")
+        (part,) = [part for part in parts if words in part]
+        found += (*part.split("\n"), "")
     return tuple(found[:-1])
-
-
-# Split at blank lines outside braces.
-def _parts(lines: Iterable[str]) -> list[list[str]]:
-    parts: list[list[str]] = [[]]
-    depth = 0
-    for line in lines:
-        depth += line.count("{") - line.count("}")
-        if line or depth:
-            parts[-1].append(line)
-        elif parts[-1]:
-            parts.append([])
-    return [part for part in parts if part]

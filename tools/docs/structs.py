@@ -1,6 +1,7 @@
 """Pieces about the bytes: layouts, ABIs, states, conditions, declarations."""
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.conditions import CONDITIONS, STAGES, UNASSERTED
@@ -11,8 +12,10 @@ from runstate_abi.layouts.structs.runstate import (
     NATIVE,
     RUNSTATES,
     XEN_RUNSTATE_UPDATE,
+    label,
     update_byte,
 )
+from runstate_abi.tools import output
 from runstate_abi.tools.languages import c
 from runstate_abi.tools.languages.promises import GUESTS
 from runstate_abi.tools.rendering import drawing
@@ -54,20 +57,15 @@ def layout_table() -> Table:
     return Table("Offsets and sizes in bytes", header, tuple(rows), frozenset({2, 3, 4}))
 
 
-def boxes(layout: Layout) -> Iterator[Box]:
-    """Yield a box for each member, array element and run of padding."""
+def boxes(layout: Layout, first: int = 0, last: int | None = None) -> Iterator[Box]:
+    """Yield a box for each element between two offsets, the update byte marked."""
     flag = update_byte(layout)
-    for row in layout.rows:
-        if row.padding:
-            yield Box("padding", row.size, "padding")
-        elif row.count > 1:
-            for state in RUNSTATES[: row.count]:
-                label = f"{row.name}[{state.value}] {state.name}"
-                yield Box(label, row.type.size, f"{row.name}{state.value}")
-        else:
-            holds = row.offset <= flag < row.end
-            kind = "entry" if holds else "state"
-            yield Box(row.name, row.size, kind, flag - row.offset if holds else None)
+    for element in layout.elements():
+        low, high = max(element.offset, first), min(element.end, last or layout.size)
+        if low < high:
+            mark = flag - low if low <= flag < high else None
+            words = "padding" if element.row.padding else label(element)
+            yield Box(words, high - low, output.style_of(element), mark)
 
 
 def layout_figure(word: str, layout: Layout) -> Figure:
@@ -96,10 +94,8 @@ def in_characters(layout: Layout) -> Iterator[str]:
 
 
 def _segments(row: list[tuple[Box, int]]) -> Iterator[str]:
-    index = 0
-    while index < len(row):
-        box = row[index][0]
-        here = [at for other, at in row if other is box]
+    for box, cells in groupby(row, key=lambda cell: cell[0]):
+        here = [at for _, at in cells]
         wide = 6 * len(here) - 1
         text = box.label if here[0] == 0 else "..."
         if box.kind == "padding":
@@ -107,7 +103,6 @@ def _segments(row: list[tuple[Box, int]]) -> Iterator[str]:
         if box.mark is not None and box.mark in here:
             text = f"{text[: wide - 6]:<{wide - 6}}|{' UPD':<5}"
         yield f"{text[:wide]:<{wide}}|"
-        index += len(here)
 
 
 def declarations() -> Iterator[Block]:

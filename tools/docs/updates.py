@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools.docs.placements import flag_first
+from runstate_abi.tools.languages.promises import of_bytes
 from runstate_abi.tools.rendering import drawing
 from runstate_abi.tools.rendering.blocks import Block, Figure, Table
 from runstate_abi.tools.rendering.drawing import Epoch
@@ -57,19 +58,14 @@ def seen(variant: Variant, area: Area) -> Iterator[Seen]:
         touched = {offset for write in stores for offset in offsets(write, area)}
         play(window, stores)
         after = window.read(area.offset, size)
-        kinds = tuple(
-            _kind(index, before, after, old, flag, index in touched) for index in range(size)
-        )
-        yield Seen(stores, kinds)
+        kinds = ["old" if after[i] == old[i] else "new" for i in range(size)]
+        for index in touched:
+            if before[index] != after[index]:
+                kinds[index] = "either"
+        if before[flag] & after[flag] & FLAG:
+            kinds[flag] = "flag"
+        yield Seen(stores, tuple(kinds))
         before = after
-
-
-def _kind(index: int, before: bytes, after: bytes, old: bytes, flag: int, touched: bool) -> str:
-    if index == flag and before[index] & after[index] & FLAG:
-        return "flag"
-    if touched and before[index] != after[index]:
-        return "either"
-    return "old" if after[index] == old[index] else "new"
 
 
 def offsets(write: Write, area: Area) -> range:
@@ -95,16 +91,10 @@ def epoch_table(title: str, area: Area) -> Table:
     """Return the epochs of current Linux for a placement: stores, sizes, what a reader sees."""
     rows = []
     for number, epoch in enumerate(seen(CURRENT, area), 1):
-        stores = "; ".join(
-            f"{label(w, area)} ({count_of_bytes(len(w.data))})" for w in epoch.writes
-        )
-        rows.append((str(number), stores, reader_sees(epoch, area)))
+        stores = (f"{label(w, area)} ({of_bytes(len(w.data))})" for w in epoch.writes)
+        rows.append((str(number), "; ".join(stores), reader_sees(epoch, area)))
     header = ("epoch", "stores, in any order", "what a reader may see while it lasts")
     return Table(f"{title}: the epochs, each ended by a barrier", header, tuple(rows))
-
-
-def count_of_bytes(size: int) -> str:
-    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def reader_sees(epoch: Seen, area: Area) -> str:
@@ -183,19 +173,23 @@ def padding(name: str, offset: int) -> str:
 
 def history_table() -> Table:
     """Return a row for each version: its source, how it sets the flag, what padding it leaves."""
-    rows = tuple(
-        (
-            f"`{variant.name}`",
-            _since(variant),
-            "always" if variant.always_flagged else "if asked for",
-            _set(variant),
-            padding(variant.name, 0),
-            "yes" if variant.pages > 1 else "no",
-        )
-        for variant in VARIANTS
-    )
+    rows = []
+    for variant in VARIANTS:
+        source = variant.source
+        since = f"(in {source.since})" if source.since else ""
+        where = " ".join(filter(None, (source.commit, since))) or source.message
+        if _message(variant):  # its name is too long for a cell, which cites it
+            where = f"posted {source.message.partition(', ')[2]} [^{variant.name}]"
+        area = Area("native", 0)
+        flag = area.shape.update_byte
+        stores = [(offsets(w, area), w.data) for w in writes(update(variant, NEW, area))]
+        # How the flag is set: the size of the first store that has it.
+        set_by = next(len(data) for at, data in stores if flag in at and data[flag - at[0]] & FLAG)
+        cells = ("always" if variant.always_flagged else "if asked for", of_bytes(set_by))
+        crosses = "yes" if variant.pages > 1 else "no"
+        rows.append((f"`{variant.name}`", where, *cells, padding(variant.name, 0), crosses))
     header = ("version", "source", "flag", "set by", "padding, one page", "may cross a page")
-    return Table("Versions of the writer, oldest first, then Xen's two", header, rows)
+    return Table("Versions of the writer, oldest first, then Xen's two", header, tuple(rows))
 
 
 def references() -> tuple[tuple[str, str], ...]:
@@ -204,26 +198,6 @@ def references() -> tuple[tuple[str, str], ...]:
     return tuple((v.name, f"posted as {v.source.message}") for v in posted)
 
 
-# The name of a message is too long for a cell, so the cell cites it.
-def _since(variant: Variant) -> str:
-    source = variant.source
-    if _message(variant):
-        when = source.message.partition(", ")[2]
-        return f"posted {when} [^{variant.name}]"
-    since = f"(in {source.since})" if source.since else ""
-    return " ".join(filter(None, (source.commit, since))) or source.message
-
-
 def _message(variant: Variant) -> str:
     name = variant.source.message.partition(", ")[0]
     return name if "@" in name and not variant.source.commit else ""
-
-
-# How the flag is set: the size of the first store that has it.
-def _set(variant: Variant) -> str:
-    area = Area("native", 0)
-    for write in writes(update(variant, NEW, area)):
-        where = offsets(write, area)
-        if area.shape.update_byte in where and write.data[area.shape.update_byte - where[0]] & FLAG:
-            return count_of_bytes(len(write.data))
-    raise ValueError(f"{variant.name} never puts the flag up")

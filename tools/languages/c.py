@@ -8,14 +8,14 @@ from functools import partial
 from textwrap import wrap
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Field, Layout, Scalar
+from runstate_abi.layouts.model import Layout, Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
 from runstate_abi.tools.languages.promises import (
     GUESTS,
     Mirror,
-    Promise,
     filled,
     is_lowered,
+    measured,
     numbers,
     promises,
 )
@@ -107,8 +107,10 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
     bits = next(guest.bits for guest in GUESTS if guest.layout == layout)
     yield f"/* {layout.name} of a {bits}-bit x86 guest */"
     yield f"struct {name} {{"
+    # The first member sets the alignment of the struct, in case the target has a smaller one.
+    first = "" if lowered else f"{align}({layout.alignment}) "
     columns = [
-        (f"{_aligner(layout, row, align)}{c_type(row.type)} {row.declaration};", row)
+        (f"{first * (not row.offset)}{c_type(row.type)} {row.declaration};", row)
         for row in layout.rows
     ]
     wide = max(len(text) for text, _ in columns)
@@ -122,11 +124,6 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
         yield "#pragma pack(pop)"
 
 
-# The first member sets the alignment of the struct, in case the target has a smaller one.
-def _aligner(layout: Layout, row: Field, align: str) -> str:
-    return f"{align}({layout.alignment}) " if not row.offset and not is_lowered(layout) else ""
-
-
 def c_type(scalar: Scalar) -> str:
     return f"{'' if scalar.signed else 'u'}int{scalar.size * 8}_t"
 
@@ -135,14 +132,11 @@ def assertions(
     mirrors: Sequence[Mirror], macro: Macro, constants: Sequence[tuple[str, str]] = ()
 ) -> Iterator[str]:
     """Yield every promise about each struct as an assertion; a statement macro gets a function."""
-    lines = [
-        line
-        for mirror in mirrors
-        for promise in promises(mirror.layout, mirror.type_name.removeprefix("struct "))
-        for line in _assertion(
-            expression(mirror.type_name, promise), promise.number, promise.sentence, macro
-        )
-    ]
+    lines: list[str] = []
+    for mirror in mirrors:
+        for promise in promises(mirror.layout, mirror.type_name.removeprefix("struct ")):
+            expression = measured(C_FORMS, mirror.type_name, promise)
+            lines += _assertion(expression, promise.number, promise.sentence, macro)
     for name, value in constants:
         lines += _assertion(name, value, f"{name} must be {value}", macro)
     yield ""
@@ -155,25 +149,31 @@ def assertions(
     yield "}"
 
 
-def _assertion(measured: str, number: int | str, sentence: str, macro: Macro) -> Iterator[str]:
+def _assertion(expression: str, number: int | str, sentence: str, macro: Macro) -> Iterator[str]:
     if "message" not in macro.form:
         yield f"/* {sentence}. */"
-    good, bad = f"{measured} == {number}", f"{measured} != {number}"
+    good, bad = f"{expression} == {number}", f"{expression} != {number}"
     yield from macro.form.format(good=good, bad=bad, message=f'"{sentence}"').splitlines()
 
 
-def expression(c_type: str, promise: Promise) -> str:
-    """Return the C expression for what a promise is about."""
-    if promise.member is None:
-        return f"{'sizeof' if promise.kind == 'size' else '_Alignof'}({c_type})"
-    name = promise.member.name
-    element = f"(({c_type} *)0)->{name}{'[0]' if promise.member.count > 1 else ''}"
-    return {
-        "offset": f"offsetof({c_type}, {name})",
-        "member-size": f"sizeof((({c_type} *)0)->{name})",
-        "element-size": f"sizeof({element})",
-        "signed": f"((__typeof__({element}))-1 < 1)",
-    }[promise.kind]
+C_FORMS = {
+    "member": "(({type} *)0)->{name}",
+    "element": "{member}[0]",
+    "size": "sizeof({type})",
+    "alignment": "_Alignof({type})",
+    "offset": "offsetof({type}, {name})",
+    "member-size": "sizeof({member})",
+    "element-size": "sizeof({element})",
+    "signed": "((__typeof__({element}))-1 < 1)",
+}
+_OF = "static_cast<decltype({plus}{element})>"
+CPP_FORMS = C_FORMS | {
+    "member": "{type}::{name}",
+    "alignment": "alignof({type})",
+    # decltype() of an element is a reference, which the + takes away, and a scoped enumeration has
+    # no unary +. No <type_traits>: a kernel does not have it.
+    "signed": f"({_OF}(-1) < {_OF}(1))",
+}
 
 
 def cpp() -> Iterator[str]:
@@ -204,21 +204,6 @@ def cpp_mirrored(mirrors: Iterable[Mirror]) -> Iterator[str]:
 def _cpp_assertions(mirrors: Iterable[Mirror]) -> Iterator[str]:
     for mirror in mirrors:
         for promise in promises(mirror.layout, mirror.type_name.removeprefix("struct ")):
-            yield f"static_assert({_cpp_expression(mirror.type_name, promise)} == {promise.number},"
+            expression = measured(CPP_FORMS, mirror.type_name, promise)
+            yield f"static_assert({expression} == {promise.number},"
             yield f'\t"{promise.sentence}");'
-
-
-def _cpp_expression(name: str, promise: Promise) -> str:
-    if promise.member is None:
-        return f"{'sizeof' if promise.kind == 'size' else 'alignof'}({name})"
-    member = f"{name}::{promise.member.name}"
-    element = f"{member}[0]" if promise.member.count > 1 else member
-    # decltype() of an element is a reference, and a scoped enumeration has no unary +.
-    of = f"decltype(+{element})" if promise.member.count > 1 else f"decltype({member})"
-    return {
-        "offset": f"offsetof({name}, {promise.member.name})",
-        "member-size": f"sizeof({member})",
-        "element-size": f"sizeof({element})",
-        # No <type_traits>: a kernel does not have it.
-        "signed": f"(static_cast<{of}>(-1) < static_cast<{of}>(1))",
-    }[promise.kind]

@@ -71,9 +71,7 @@ def poke() -> Iterator[str]:
 
 
 def cstruct() -> Iterator[str]:
-    """Yield dissect.cstruct's definitions, with the holes as members: its default is
-    align=False.
-    """
+    """Yield dissect.cstruct's definitions; the holes are members, as its align=False wants them."""
     yield "/* The Xen runstate area, for dissect.cstruct: cstruct().load(text), without align=True."
     yield "   Made by `runstate emit cstruct` from its tables: do not edit. */"
     yield ""

@@ -41,37 +41,42 @@ def promises(layout: Layout, type_name: str) -> Iterator[Promise]:
     """Yield the promises of a struct ``type_name`` with this layout."""
     yield Promise("size", None, layout.size, f"{type_name} must be {layout.size} bytes long")
     if layout.alignment is not None:
-        text = f"{type_name} must be aligned to {_bytes(layout.alignment)}"
+        text = f"{type_name} must be aligned to {of_bytes(layout.alignment)}"
         yield Promise("alignment", None, layout.alignment, text)
     for member in layout.members:
         yield from _of_member(layout, member, f"{type_name}.{member.name}")
 
 
 def _of_member(layout: Layout, member: Field, name: str) -> Iterator[Promise]:
-    place = f"{name} must be at offset {member.offset}, {_neighbour(layout, member)}"
-    yield Promise("offset", member, member.offset, place)
-    yield Promise("member-size", member, member.size, f"{name} must be {_bytes(member.size)} long")
+    place, size = member.offset, member.type.size
+    # What is before it: that gives a number in an error message a meaning.
+    before = next((row for row in layout.rows if row.end == place), None)
+    after = f"right behind {before.name}" if before else "first of all"
+    if before and before.padding:
+        after = f"after {of_bytes(before.size)} of padding"
+    yield Promise("offset", member, place, f"{name} must be at offset {place}, {after}")
+    text = f"{name} must be {of_bytes(member.size)} long"
+    yield Promise("member-size", member, member.size, text)
     if member.count > 1:
-        size = member.type.size
-        text = f"{name} must have {member.count} elements of {_bytes(size)}"
+        text = f"{name} must have {member.count} elements of {of_bytes(size)}"
         yield Promise("element-size", member, size, text)
     if member.type.signed is not None:
         text = f"{name} must be {'signed' if member.type.signed else 'unsigned'}"
         yield Promise("signed", member, int(member.type.signed), text)
 
 
-# What is before it: that gives a number in an error message a meaning.
-def _neighbour(layout: Layout, member: Field) -> str:
-    before = next((row for row in layout.rows if row.end == member.offset), None)
-    if before is None:
-        return "first of all"
-    if before.padding:
-        return f"after {_bytes(before.size)} of padding"
-    return f"right behind {before.name}"
-
-
-def _bytes(size: int) -> str:
+def of_bytes(size: int) -> str:
     return "1 byte" if size == 1 else f"{size} bytes"
+
+
+def measured(forms: Mapping[str, str], type_name: str, promise: Promise) -> str:
+    """Return what a promise is about; ``forms`` has a language's words for it, by kind."""
+    member = promise.member
+    several = member is not None and member.count > 1
+    words = {"type": type_name, "name": member.name if member else "", "plus": "+" * several}
+    words["member"] = forms["member"].format(**words)
+    words["element"] = forms["element"].format(**words) if several else words["member"]
+    return forms[promise.kind].format(**words)
 
 
 def is_lowered(layout: Layout) -> bool:

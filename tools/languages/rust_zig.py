@@ -6,15 +6,15 @@ The loop of Rust's reader is in text/reader.rs.in.
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from runstate_abi.layouts.model import Field, Layout, Scalar
+from runstate_abi.layouts.model import Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.languages.promises import (
     GUESTS,
     Guest,
     Mirror,
-    Promise,
     filled,
     is_lowered,
+    measured,
     numbers,
     promises,
     sentence,
@@ -61,7 +61,9 @@ def _rust_assertions(mirrors: Iterable[Mirror]) -> Iterator[str]:
         yield "        size_of::<F>()"
         yield "    }"
         for promise in promises(mirror.layout, mirror.type_name):
-            yield from _rust_assertion(mirror.type_name, promise)
+            if promise.kind in RUST_FORMS:
+                expression = measured(RUST_FORMS, mirror.type_name, promise)
+                yield f'    assert!({expression} == {promise.number}, "{promise.sentence}");'
         yield "};"
 
 
@@ -90,20 +92,17 @@ def _scalar(scalar: Scalar) -> str:
     return f"{'i' if scalar.signed else 'u'}{scalar.size * 8}"
 
 
-# What of a member is measured: where it is, its size, and that of an element. Its sign is not: in
-# Rust that would take its type, which may be an enum or atomic.
-def _rust_assertion(name: str, promise: Promise) -> Iterator[str]:
-    own = promise.member.name if promise.member else ""
-    field = f"|x: *const {name}| unsafe {{ core::ptr::addr_of!((*x).{own}) }}"
-    measured = {
-        "member-size": f"member({field})",
-        "element-size": f"element({field})",
-        "size": f"size_of::<{name}>()",
-        "alignment": f"align_of::<{name}>()",
-        "offset": f"offset_of!({name}, {own})",
-    }.get(promise.kind)
-    if measured:
-        yield f'    assert!({measured} == {promise.number}, "{promise.sentence}");'
+# The sign of a member is not measured: in Rust that would take its type, which may be an enum or
+# atomic.
+RUST_FORMS = {
+    "member": "|x: *const {type}| unsafe {{ core::ptr::addr_of!((*x).{name}) }}",
+    "element": "{member}",
+    "size": "size_of::<{type}>()",
+    "alignment": "align_of::<{type}>()",
+    "offset": "offset_of!({type}, {name})",
+    "member-size": "member({member})",
+    "element-size": "element({member})",
+}
 
 
 def zig() -> Iterator[str]:
@@ -120,33 +119,28 @@ def zig() -> Iterator[str]:
         yield ""
         yield f"/// {guest.layout.name} of a {guest.bits}-bit x86 guest: {guest.layout.size} bytes."
         yield f"pub const {_type_name(guest)} = extern struct {{"
-        yield from (_zig_member(row, guest.layout) for row in guest.layout.rows)
+        for row in guest.layout.rows:
+            # The alignment of each 64-bit member puts it at its offset.
+            type_ = _scalar(row.type) if row.count == 1 else f"[{row.count}]{_scalar(row.type)}"
+            aligned = f" align({guest.layout.alignment})" if row.type.size == 8 else ""
+            yield f"    {row.name}: {type_}{aligned}, // offset {row.offset}"
         yield "};"
     yield from ("", "comptime {")
     for guest in GUESTS:
         for promise in promises(guest.layout, _type_name(guest)):
-            yield f"    if ({_zig_expression(_type_name(guest), promise)} != {promise.number})"
+            expression = measured(ZIG_FORMS, _type_name(guest), promise)
+            yield f"    if ({expression} != {promise.number})"
             yield f'        @compileError("{promise.sentence}");'
     yield "}"
 
 
-# The alignment of each 64-bit member puts it at its offset.
-def _zig_member(row: Field, layout: Layout) -> str:
-    type_ = _scalar(row.type) if row.count == 1 else f"[{row.count}]{_scalar(row.type)}"
-    aligned = f" align({layout.alignment})" if row.type.size == 8 else ""
-    return f"    {row.name}: {type_}{aligned}, // offset {row.offset}"
-
-
-def _zig_expression(name: str, promise: Promise) -> str:
-    member = promise.member.name if promise.member else ""
-    field = f'@FieldType({name}, "{member}")'
-    several = bool(promise.member and promise.member.count > 1)
-    element = f"@typeInfo({field}).array.child" if several else field
-    return {
-        "size": f"@sizeOf({name})",
-        "alignment": f"@alignOf({name})",
-        "offset": f'@offsetOf({name}, "{member}")',
-        "member-size": f"@sizeOf({field})",
-        "element-size": f"@sizeOf({element})",
-        "signed": f"@intFromBool(@typeInfo({element}).int.signedness == .signed)",
-    }[promise.kind]
+ZIG_FORMS = {
+    "member": '@FieldType({type}, "{name}")',
+    "element": "@typeInfo({member}).array.child",
+    "size": "@sizeOf({type})",
+    "alignment": "@alignOf({type})",
+    "offset": '@offsetOf({type}, "{name}")',
+    "member-size": "@sizeOf({member})",
+    "element-size": "@sizeOf({element})",
+    "signed": "@intFromBool(@typeInfo({element}).int.signedness == .signed)",
+}

@@ -9,24 +9,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
-from runstate_abi.layouts.model import Field, Layout, WitnessError
-from runstate_abi.layouts.structs.runstate import (
-    COMPAT,
-    NATIVE,
-    RUNSTATES,
-    UINT64,
-    XEN_RUNSTATE_UPDATE,
-    update_byte,
-)
+from runstate_abi.layouts.model import Element, Layout, WitnessError
+from runstate_abi.layouts.structs import runstate
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.image import Image
 
-LAYOUTS = {"native": NATIVE, "compat": COMPAT}
-LARGEST, SMALLEST = NATIVE.size, COMPAT.size
+LAYOUTS = {"native": runstate.NATIVE, "compat": runstate.COMPAT}
+LARGEST, SMALLEST = runstate.NATIVE.size, runstate.COMPAT.size
 
 STOLEN = ("runnable", "offline")  # the states of a vCPU that could run but did not
 # native begins so many bytes before compat, if both read the same times
-SHIFT = NATIVE.offsetof("state_entry_time") - COMPAT.offsetof("state_entry_time")
+SHIFT = runstate.NATIVE.offsetof("state_entry_time") - runstate.COMPAT.offsetof("state_entry_time")
 
 
 def abi_of(layout: Layout) -> str:
@@ -36,7 +29,7 @@ def abi_of(layout: Layout) -> str:
 
 def state_name(state: int) -> str | None:
     """Return ``running`` for 0 and so on, None for a value that is no RUNSTATE_*."""
-    return next((known.name for known in RUNSTATES if known.value == state), None)
+    return next((known.name for known in runstate.RUNSTATES if known.value == state), None)
 
 
 class Span(NamedTuple):
@@ -71,12 +64,12 @@ class Values(NamedTuple):
 
     @property
     def updating(self) -> bool:
-        return bool(self.entry_raw & XEN_RUNSTATE_UPDATE)
+        return bool(self.entry_raw & runstate.XEN_RUNSTATE_UPDATE)
 
     @property
     def entry(self) -> int:
         """state_entry_time in ns, without the flag."""
-        return self.entry_raw & ~XEN_RUNSTATE_UPDATE
+        return self.entry_raw & ~runstate.XEN_RUNSTATE_UPDATE
 
     @property
     def total(self) -> int:
@@ -86,7 +79,7 @@ class Values(NamedTuple):
     @property
     def steal(self) -> int:
         """What Linux counts as stolen, in ns: xen_steal_clock() in drivers/xen/time.c."""
-        return sum(self.times[known.value] for known in RUNSTATES if known.name in STOLEN)
+        return sum(self.times[known.value] for known in runstate.RUNSTATES if known.name in STOLEN)
 
 
 class AreaBytes(NamedTuple):
@@ -136,7 +129,9 @@ def values(layout: Layout, data: bytes) -> Values:
 
 def packed(seen: Values) -> bytes:
     """Return the numbers as native has them in memory."""
-    return _FORMATS[NATIVE.name].pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
+    return _FORMATS[runstate.NATIVE.name].pack(
+        seen.state, seen.padding, seen.entry_raw, *seen.times
+    )
 
 
 def excerpt(
@@ -174,53 +169,12 @@ def missing(source: str, address: int, count: int) -> str:
 def read_as(layout: Layout, seen: Excerpt) -> AreaBytes:
     """Return the excerpt as an area of this layout (WitnessError if it is too short)."""
     if len(seen.data) < layout.size:
-        raise WitnessError(
-            f"{len(seen.data)} bytes at {seen.address:#x}: {abi_of(layout)} needs {layout.size}"
-        )
-    spans: list[Span] = []
-    left = layout.size
-    for span in seen.spans:
-        if left:
-            spans.append(Span(span.address, span.data[:left]))
-            left -= len(spans[-1].data)
-    return AreaBytes(layout, tuple(spans))
-
-
-class Element(NamedTuple):
-    """One number of the struct, or one run of padding: ``time[2]`` is number 2 of ``field``."""
-
-    name: str
-    field: Field
-    offset: int
-    size: int
-    number: int
-
-    @property
-    def label(self) -> str:
-        """The name, for a time with its state: ``time[2] blocked``."""
-        if self.field.count == 1 or self.field.padding:
-            return self.name
-        return f"{self.name} {RUNSTATES[self.number].name}"
-
-    @property
-    def style(self) -> str:
-        """The style of its bytes: ``state``, ``padding``, ``entry``, ``time2``."""
-        if self.field.padding:
-            return "padding"
-        if self.field.count > 1:
-            return f"time{self.number}"
-        return "entry" if self.field.type is UINT64 else "state"
-
-
-def elements(layout: Layout) -> Iterator[Element]:
-    """Yield the numbers of a struct in offset order, each run of padding as one element."""
-    for row in layout.rows:
-        if row.padding:
-            yield Element(row.name, row, row.offset, row.size, 0)
-            continue
-        for index in range(row.count):
-            name = row.name if row.count == 1 else f"{row.name}[{index}]"
-            yield Element(name, row, row.offset + index * row.type.size, row.type.size, index)
+        has = f"{len(seen.data)} bytes at {seen.address:#x}"
+        raise WitnessError(f"{has}: {abi_of(layout)} needs {layout.size}")
+    (address, data), *rest = seen.spans
+    left = layout.size - len(data)
+    others = (Span(span.address, span.data[:left]) for span in rest if left > 0)
+    return AreaBytes(layout, (Span(address, data[: layout.size]), *others))
 
 
 class Part(NamedTuple):
@@ -239,11 +193,10 @@ class Part(NamedTuple):
 
 def parts(layout: Layout, cuts: Iterable[int], address_of: Callable[[int], int]) -> Iterator[Part]:
     """Yield the elements of a struct, cut into parts at the offsets ``cuts``."""
-    flag = update_byte(layout)
-    for element in elements(layout):
-        start, end = element.offset, element.offset + element.size
-        stops = [offset for offset in cuts if start < offset < end]
-        for first, last in pairwise([start, *stops, end]):
+    flag = runstate.update_byte(layout)
+    for element in layout.elements():
+        stops = [offset for offset in cuts if element.offset < offset < element.end]
+        for first, last in pairwise([element.offset, *stops, element.end]):
             here = flag if first <= flag < last else None
             yield Part(element, first, last, address_of(first), here)
 

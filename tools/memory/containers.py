@@ -14,6 +14,7 @@ from runstate_abi.tools.memory.image import ADDRESS_END, LIME_KIND, Image, Piece
 
 ELF = "have the memory written as an ELF core (virsh dump --memory-only, dump-guest-memory)"
 CONVERT = "convert it to an ELF core, or to raw memory, first"
+AS_IT_IS = "(--raw: take its bytes as they are)"
 
 
 class Container(NamedTuple):
@@ -88,20 +89,15 @@ def inflated(data: memoryview, known: Compression, source: str) -> memoryview:
     holes in the file.
     """
     if known.opened is None:
-        raise WitnessError(
-            f"{source}: compressed with {known.name}, which is not read here: unpack it first "
-            "(--raw: take its bytes as they are)"
-        )
+        why = f"compressed with {known.name}, which is not read here: unpack it first"
+        raise WitnessError(f"{source}: {why} {AS_IT_IS}")
     size = 0
     with tempfile.TemporaryFile() as file:
         for piece in compressed.unpacked(compressed.cut(data), known, source):
             size += len(piece)
             if size > compressed.STREAM_MAX:
-                most = compressed.STREAM_MAX >> 30
-                raise WitnessError(
-                    f"{source}: {known.name} data inflates to over {most} GiB: unpack it, and give "
-                    "that"
-                )
+                most = f"{compressed.STREAM_MAX >> 30} GiB"
+                raise WitnessError(f"{source}: its {known.name} data inflates to over {most}")
             if piece.count(0) == len(piece):
                 file.seek(len(piece), 1)
             else:
@@ -117,10 +113,8 @@ def refuse(data: memoryview, source: str) -> None:
     """Raise WitnessError if the data are in one of CONTAINERS."""
     for known in CONTAINERS:
         if data[known.offset : known.offset + len(known.magic)] == known.magic:
-            raise WitnessError(
-                f"{source}: this is {known.name}, not raw memory: {known.advice} (--raw: take its "
-                "bytes as they are)"
-            )
+            why = f"this is {known.name}, not raw memory: {known.advice}"
+            raise WitnessError(f"{source}: {why} {AS_IT_IS}")
 
 
 def lime(data: memoryview, source: str) -> Image:

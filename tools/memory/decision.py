@@ -69,10 +69,7 @@ def standing(seen: Values) -> int:
 
 
 def decide(seen: Excerpt, machine: str | None = None) -> Decision:
-    """Decide the layout of the area that begins where ``seen`` does.
-
-    ``machine`` is the name of the ABI in the ELF header, if there is one.
-    """
+    """Decide the layout of the area; ``machine`` is the ABI's name in the ELF header, if any."""
     if len(seen.data) < NATIVE.size:
         return _checked(COMPAT, f"there are only {len(seen.data)} bytes of it", seen, machine)
     read = {layout: area.values(layout, seen.data) for layout in (NATIVE, COMPAT)}

@@ -1,14 +1,14 @@
 """Guest-physical memory in ELF cores: QEMU's dump-guest-memory and Xen's dump-core.
 
 QEMU describes memory by PT_LOAD program headers and their p_paddr. Xen's dump-core has no program
-headers: section .xen_pages holds pages, and .xen_pfn or .xen_p2m gives the frame of each.
-
-Every number in the file is checked against the file's length before it is used. Memory that a
-header announces and the file does not hold is reported as missing.
+headers: section .xen_pages holds pages, and .xen_pfn or .xen_p2m gives the frame of each. Every
+number is checked against the file's length before it is used. Memory that a header announces and
+the file does not hold is reported as missing.
 """
 
 import struct
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE, abi_of_elf
@@ -62,11 +62,14 @@ def image(data: memoryview, source: str) -> Image:
     if kind != ET_CORE:
         raise WitnessError(f"{source}: ELF type {kind} is no memory dump (a core is {ET_CORE})")
     if phnum and entry != shape.segment.size:
-        raise WitnessError(
-            f"{source}: ELF header: program headers of {entry} bytes, expected {shape.segment.size}"
-        )
+        sizes = f"{entry} bytes, expected {shape.segment.size}"
+        raise WitnessError(f"{source}: ELF header: program headers of {sizes}")
     if phnum == PN_XNUM:
-        phnum = _many_segments(data, source, shoff, shape)
+        # There are more than 65534, and sh_info of section 0 says how many.
+        place = shoff + shape.info
+        if not shoff or place + 4 > len(data):
+            raise WitnessError(f"{source}: ELF header: e_phnum is PN_XNUM, but no section 0")
+        phnum = int.from_bytes(data[place : place + 4], "little")
     abi = abi_of_elf(elf_class, number)
     machine = abi.name if abi else elf.MACHINES.get(number, f"machine {number}")
     if not phnum:
@@ -84,18 +87,10 @@ def image(data: memoryview, source: str) -> Image:
     if phnum > SEGMENTS_MOST:
         raise WitnessError(f"{source}: ELF header: {phnum} program headers, no core has so many")
     if end > len(data):
-        raise WitnessError(
-            f"{source}: truncated: the program headers end at {end:#x}, the file at {len(data):#x}"
-        )
+        ends = f"the program headers end at {end:#x}, the file at {len(data):#x}"
+        raise WitnessError(f"{source}: truncated: {ends}")
     segments = [Segment(*fields) for fields in shape.segment.iter_unpack(data[phoff:end])]
     return _from_segments(data, source, segments, f"ELF{elf_class}", machine)
-
-
-# More than 65534 program headers do not fit into e_phnum: sh_info of section 0 has them.
-def _many_segments(data: memoryview, source: str, shoff: int, shape: Shape) -> int:
-    if not shoff or shoff + shape.info + 4 > len(data):
-        raise WitnessError(f"{source}: ELF header: e_phnum is PN_XNUM, but there is no section 0")
-    return int.from_bytes(data[shoff + shape.info : shoff + shape.info + 4], "little")
 
 
 def _from_segments(
@@ -112,10 +107,8 @@ def _from_segments(
         notes.append("no segment has a physical address: addresses are virtual, --gpa takes them")
     for number, segment in loaded:
         if segment.paddr + max(segment.filesz, segment.memsz) > ADDRESS_END:
-            raise WitnessError(
-                f"{source}: program header {number}: memory at {segment.paddr:#x} of "
-                f"{segment.memsz:#x} bytes ends beyond 2^64"
-            )
+            memory = f"memory at {segment.paddr:#x} of {segment.memsz:#x} bytes"
+            raise WitnessError(f"{source}: program header {number}: {memory} ends beyond 2^64")
         part = data[segment.offset : segment.offset + segment.filesz]
         absent += max(0, segment.memsz - segment.filesz)
         partial += segment.filesz - len(part)
@@ -139,20 +132,16 @@ def _frames(core: elf.Elf, source: str, count: int) -> list[int]:
     words = min(count * width, len(table) // 8)
     frames = list(struct.unpack(f"<{words}Q", table[: words * 8])[::width])
     if len(frames) < count:
-        raise WitnessError(
-            f"{source}: .xen_pages holds {count} pages, but only {len(frames)} have a frame"
-        )
+        has = f"{count} pages, but only {len(frames)} have a frame"
+        raise WitnessError(f"{source}: .xen_pages holds {has}")
     return frames
 
 
 # Adjacent pages with adjacent frames are one piece.
 def _runs(frames: list[int], pages: memoryview) -> Iterator[Piece]:
-    first = 0
-    for index in range(1, len(frames) + 1):
-        if index < len(frames) and frames[index] == frames[index - 1] + 1:
-            continue
-        address, size = frames[first] * PAGE_SIZE, (index - first) * PAGE_SIZE
+    for _, run in groupby(enumerate(frames), key=lambda pair: pair[1] - pair[0]):
+        (first, frame), *rest = run
+        address, size = frame * PAGE_SIZE, (1 + len(rest)) * PAGE_SIZE
         # A page that has no frame says 2^64 - 1, which is beyond all addresses.
         if address + size <= ADDRESS_END:
-            yield Piece(address, size, pages[first * PAGE_SIZE : index * PAGE_SIZE])
-        first = index
+            yield Piece(address, size, pages[first * PAGE_SIZE :][:size])

@@ -1,29 +1,19 @@
 """Explain one area for ``runstate hexdump``: read it, decide its layout, judge it, and show it."""
 
-import argparse
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.tools import output
-from runstate_abi.tools.memory import area, decision, json_view, sources, text_view
+from runstate_abi.tools.memory import area, decision, json_view, observations, sources, text_view
 from runstate_abi.tools.memory import image as memory
 from runstate_abi.tools.memory.area import AreaBytes, Excerpt
 from runstate_abi.tools.memory.decision import Decision
 from runstate_abi.tools.memory.image import Image
-from runstate_abi.tools.memory.observations import (
-    NORMAL,
-    WRONG,
-    Observation,
-    compare,
-    deltas,
-    note,
-    observe,
-    told,
-    worst,
-)
+from runstate_abi.tools.memory.observations import Observation
 from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
 from runstate_abi.tools.output import Ink, Line
 
@@ -38,7 +28,7 @@ class Location(NamedTuple):
 
 
 def explain(
-    options: argparse.Namespace, image: Image, place: Location, torn: Observation | None = None
+    options: Namespace, image: Image, place: Location, torn: Observation | None = None
 ) -> int:
     """Show the area at ``place`` in the view that the options ask for; return the exit code.
 
@@ -75,7 +65,7 @@ def explain(
     return _show(options, image.source, shown, answer, earlier, torn)
 
 
-def _excerpt(options: argparse.Namespace, image: Image, place: Location) -> Excerpt:
+def _excerpt(options: Namespace, image: Image, place: Location) -> Excerpt:
     if options.second_page:
         name, offset = options.second_page
         return area.excerpt(image, place.address, offset, sources.opened(name))
@@ -83,7 +73,7 @@ def _excerpt(options: argparse.Namespace, image: Image, place: Location) -> Exce
 
 
 def decided(
-    options: argparse.Namespace, seen: Excerpt, earlier: Excerpt | None, machine: str | None
+    options: Namespace, seen: Excerpt, earlier: Excerpt | None, machine: str | None
 ) -> Decision:
     """Decide the layout: by --abi, by the bytes, or by those of an earlier dump."""
     if options.abi:
@@ -106,22 +96,23 @@ def _near(image: Image, seen: Excerpt) -> Iterator[Excerpt]:
 
 
 def _show(
-    options: argparse.Namespace,
+    options: Namespace,
     source: str,
     shown: AreaBytes,
     answer: Decision,
     earlier: Excerpt | None,
     torn: Observation | None,
 ) -> int:
-    found = observe(shown) if torn is None else (torn,)
+    found = observations.observe(shown) if torn is None else (torn,)
     old = area.read_as(_layout_of(options, shown.layout, earlier), earlier) if earlier else None
-    moved = deltas(old.values, shown.values) if old else None
+    moved = observations.deltas(old.values, shown.values) if old else None
     if old is not None:
-        found = told(found, compare(old.values, shown.values, dumps=True))
+        found = observations.told(found, observations.compare(old.values, shown.values, dumps=True))
         if old.layout is not shown.layout:
             text = f"it was {old.abi} in the earlier dump: the guest switched its mode"
-            found = told(found, (note(NORMAL, text, "mode"),))
-    verdict = worst(found)
+            mode = observations.note(observations.NORMAL, text, "mode")
+            found = observations.told(found, (mode,))
+    verdict = observations.worst(found)
     if options.format == "json":
         value = json_view.area(shown, source, answer.reasons)
         value["same_bytes_at"] = next((x.address for x in answer.others), None)
@@ -134,7 +125,7 @@ def _show(
     else:
         growth = text_view.growth(moved, options.before[0]) if moved else ()
         steal = text_view.steal(shown.values, verdict)
-        wrong = verdict == WRONG
+        wrong = verdict == observations.WRONG
         lines = [
             *text_view.heading(shown, source, answer.reasons),
             *(steal if wrong else ()),
@@ -145,29 +136,26 @@ def _show(
             text_view.verdict(verdict),
         ]
         out(options, lines)
-    return SOMETHING_WRONG if verdict == WRONG else FINE
+    return SOMETHING_WRONG if verdict == observations.WRONG else FINE
 
 
 # An earlier dump may be from before the guest switched its mode. Then only its own layout fits it.
-def _layout_of(options: argparse.Namespace, later: Layout, earlier: Excerpt) -> Layout:
+def _layout_of(options: Namespace, later: Layout, earlier: Excerpt) -> Layout:
     other = next(layout for layout in area.LAYOUTS.values() if layout is not later)
     if options.abi or len(earlier.data) < other.size:
         return later
-    fits = {
-        layout: decision.standing(area.values(layout, earlier.data)) for layout in (later, other)
-    }
+    fits = {x: decision.standing(area.values(x, earlier.data)) for x in (later, other)}
     return other if fits[other] >= decision.ORDERED > fits[later] else later
 
 
-def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, answer: Decision) -> int:
+def _undecided(options: Namespace, image: Image, seen: Excerpt, answer: Decision) -> int:
     readings = [
         area.read_as(layout, seen if address == seen.address else area.excerpt(image, address))
         for layout, address in answer.others
     ]
     if not readings:
-        readings = [
-            area.read_as(x, seen) for x in area.LAYOUTS.values() if x.size <= len(seen.data)
-        ]
+        size, layouts = len(seen.data), area.LAYOUTS.values()
+        readings = [area.read_as(layout, seen) for layout in layouts if layout.size <= size]
     if options.format == "json":
         values = [json_view.area(x, image.source, ()) for x in readings]
         out_json(options, json_view.undecided(values, image.source, answer.reasons))
@@ -181,7 +169,7 @@ def _undecided(options: argparse.Namespace, image: Image, seen: Excerpt, answer:
     return CANNOT_TELL
 
 
-def pages(options: argparse.Namespace, layout: Layout, place: Location) -> int:
+def pages(options: Namespace, layout: Layout, place: Location) -> int:
     """Draw which field of the area at ``place`` is in which page; return the exit code."""
     from runstate_abi.tools.memory import pages_view
 
@@ -199,16 +187,16 @@ def pages(options: argparse.Namespace, layout: Layout, place: Location) -> int:
     return FINE
 
 
-def columns(options: argparse.Namespace) -> int | None:
+def columns(options: Namespace) -> int | None:
     """Return the width of the terminal that is written to, None if the output goes elsewhere."""
     return None if options.output not in (None, "-") else output.columns(sys.stdout)
 
 
-def out_json(options: argparse.Namespace, value: Any, indent: int | None = 2) -> bool:
+def out_json(options: Namespace, value: Any, indent: int | None = 2) -> bool:
     return out(options, [(Ink(json.dumps(value, indent=indent)),)])
 
 
-def out(options: argparse.Namespace, text: list[Line]) -> bool:
+def out(options: Namespace, text: list[Line]) -> bool:
     """Write lines to --output or standard output; return whether there is still a reader."""
     if not options.output or options.output == "-":
         return output.write(text, options.color)

@@ -52,9 +52,7 @@ class Image(NamedTuple):
 
 
 def arranged(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    """Return the pieces in address order; of two that overlap, the one that begins first is
-    kept.
-    """
+    """Return the pieces in address order; where two overlap, the first one's bytes are kept."""
     kept: list[Piece] = []
     reached = 0
     for piece in sorted(pieces, key=lambda piece: piece.address):
@@ -107,7 +105,5 @@ def read(image: Image, address: int, size: int) -> bytes:
     later = [piece.address for piece in image.pieces if piece.address > missing]
     near = [f"memory ends at {max(earlier):#x}"] if earlier else []
     near += [f"memory begins at {min(later):#x}"] if later else []
-    raise WitnessError(
-        f"{image.source}: {size} bytes at {address:#x} wanted, but {missing:#x} is not in it "
-        f"({', '.join(near) or 'it holds no memory'})"
-    )
+    why = f"{size} bytes at {address:#x} wanted, but {missing:#x} is not in it"
+    raise WitnessError(f"{image.source}: {why} ({', '.join(near) or 'it holds no memory'})")

@@ -44,9 +44,7 @@ def observations(found: Iterable[Observation]) -> list[dict[str, str]]:
 
 
 def growth(earlier: Values, moved: Deltas, source: str) -> dict[str, Any]:
-    """Return what changed since an earlier reading: deltas in ns, each state's share as a
-    fraction.
-    """
+    """Return what changed since an earlier reading: deltas in ns, each state's share of 1."""
     return {
         "source": source,
         "fields": fields(earlier),

@@ -7,9 +7,11 @@ dump's kallsyms, which VMCOREINFO locates. It cannot read a QEMU dump of a guest
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from runstate_abi.layouts.abi import PAGE_SIZE
+from runstate_abi.layouts.findings import spaced
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import UINT64
 from runstate_abi.tools.memory.area import LARGEST, SHIFT
@@ -37,7 +39,7 @@ def program(source: str) -> Any:
         opened.set_core_dump(source)
     except Exception as error:
         known = [why for word, why in REASONS.items() if word in str(error)]
-        raise WitnessError(f"{source}: {(*known, f'drgn: {_one_line(error)}')[0]}") from None
+        raise WitnessError(f"{source}: {(*known, f'drgn: {spaced(error)}')[0]}") from None
     return opened
 
 
@@ -62,7 +64,7 @@ def image(opened: Any, source: str, address: int, physical: bool = True) -> Imag
 
 def percpu(opened: Any, source: str) -> Iterator[tuple[int, int]]:
     """Yield (CPU, virtual address of its xen_runstate), by the dump's symbols (WitnessError)."""
-    try:
+    with _one_line(f"{source}: no {SYMBOL} found"):
         base = opened.symbol(SYMBOL).address
         table = opened.symbol(OFFSETS).address
         count = int.from_bytes(opened.read(opened.symbol(CPUS).address, 4), "little")
@@ -70,19 +72,14 @@ def percpu(opened: Any, source: str) -> Iterator[tuple[int, int]]:
             place = table + cpu * UINT64.size
             offset = int.from_bytes(opened.read(place, UINT64.size), "little")
             yield cpu, (base + offset) % (1 << 64)
-    except Exception as error:
-        raise WitnessError(f"{source}: no {SYMBOL} found: {_one_line(error)}") from None
 
 
 def add_symbols(opened: Any, source: str) -> None:
     """Let drgn find symbols in the dump's own kallsyms, since Linux v6.0 (WitnessError)."""
-    try:
+    with _one_line(f"{source}: its kallsyms"):
         from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
-        finder = load_vmlinux_kallsyms(opened)
-    except Exception as error:
-        raise WitnessError(f"{source}: its kallsyms: {_one_line(error)}") from None
-    opened.register_symbol_finder("kallsyms", finder, enable_index=0)
+        opened.register_symbol_finder("kallsyms", load_vmlinux_kallsyms(opened), enable_index=0)
 
 
 def abi(opened: Any) -> str:
@@ -90,5 +87,10 @@ def abi(opened: Any) -> str:
     return "compat" if opened.platform.arch.name == "I386" else "native"
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+# What drgn raises becomes a WitnessError of one line.
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise WitnessError(f"{what}: {spaced(error) or type(error).__name__}") from None

@@ -61,7 +61,12 @@ def note(kind: str, text: str, *facts: str) -> Observation:
 def observe(area: AreaBytes) -> tuple[Observation, ...]:
     """Return what one reading of an area shows."""
     seen = area.values
-    found = [*_flag(area, seen), *_state(seen), *_bins(seen), *_sum(seen)]
+    found = _flag(area, seen)
+    if not state_name(seen.state):
+        text = f"state is {seen.state:#x}, which is not a RUNSTATE_* value"
+        first = note(IN_FLIGHT, f"{text}: this update may be the area's first", "states", "order")
+        found.append(first if seen.updating else note(WRONG, text, "states"))
+    found += (*_bins(seen), *_sum(seen))
     if any(seen.padding):
         padding = seen.padding.hex(" ")
         text = f"the padding is {padding}, not zero: left as it was before the update"
@@ -88,15 +93,6 @@ def _flag(area: AreaBytes, seen: Values) -> list[Observation]:
         note(IN_FLIGHT, f"XEN_RUNSTATE_UPDATE is set ({place}): an update is in progress", "flag"),
         note(IN_FLIGHT, entry, "masked"),
     ]
-
-
-def _state(seen: Values) -> list[Observation]:
-    if state_name(seen.state):
-        return []
-    text = f"state is {seen.state:#x}, which is not a RUNSTATE_* value"
-    if seen.updating:
-        return [note(IN_FLIGHT, f"{text}: this update may be the area's first", "states", "order")]
-    return [note(WRONG, text, "states")]
 
 
 def _bins(seen: Values) -> list[Observation]:
@@ -126,16 +122,12 @@ def _sum(seen: Values) -> list[Observation]:
     if offset == 0:
         text = "the times add up to the entry time, as on KVM"
         return [note(NORMAL, text, "xen-sum", "kvm-sum")]
-    if offset > 0:
-        return _ahead(seen, offset)
-    text = (
-        f"the times add up to {words(-offset)} more than the entry time, though the flag is clear: "
-        "an update caught half done, or a copy that counts the time so far"
-    )
-    return [note(IN_FLIGHT, text, "unflagged", "snapshot")]
-
-
-def _ahead(seen: Values, offset: int) -> list[Observation]:
+    if offset < 0:
+        text = (
+            f"the times add up to {words(-offset)} more than the entry time, though the flag is "
+            "clear: an update caught half done, or a copy that counts the time so far"
+        )
+        return [note(IN_FLIGHT, text, "unflagged", "snapshot")]
     created = f"the entry time is {words(offset)} ahead of the sum of the times: on Xen the vCPU's "
     created += "creation time, the same in every dump; on KVM it would be 0"
     stale = (
@@ -233,41 +225,28 @@ STUCK = note(
 
 
 def compare(earlier: Values, later: Values, dumps: bool = False) -> tuple[Observation, ...]:
-    """Return what two readings, the earlier first, show together.
-
-    ``dumps``: they are two dumps, and not readings of a watch, which knows what a flag that stays
-    set means.
-    """
+    """Return what two readings show together; ``dumps``: they are not two readings of a watch."""
     moved = deltas(earlier, later)
     flagged = earlier.updating and later.updating
     if dumps and flagged and (earlier == later or abs(moved.entry) >= SECOND):
         return (STUCK,)
     if earlier == later and later.updating:
-        text = (
-            "nothing changed, and the flag is set in both dumps: an update that was stopped, or "
-            "one that left it set"
-        )
-        return (note(IN_FLIGHT, text, "stuck", "stopped"),)
+        text = "nothing changed, and the flag is set in both dumps: an update that was stopped, or "
+        return (note(IN_FLIGHT, f"{text}one that left it set", "stuck", "stopped"),)
     if earlier == later:
         name = state_name(later.state) or "its state"
-        text = (
-            f"nothing changed: the vCPU stayed {name} all the time, or the area is stale. It is "
-            "stale if Xen's own copy is newer (find), or another vCPU ran on its CPU"
-        )
+        text = f"nothing changed: the vCPU stayed {name} all the time, or the area is stale. It is "
+        text += "stale if Xen's own copy is newer (find), or another vCPU ran on its CPU"
         return (note(NORMAL, text, "stale"),)
     if earlier.updating or later.updating:
-        when, kind = "earlier", NORMAL
-        if later.updating:
-            when, kind = "later", IN_FLIGHT
+        when, kind = ("later", IN_FLIGHT) if later.updating else ("earlier", NORMAL)
         text = f"the {when} dump is in flight: neither growth nor sum can be held against it"
         if later.entry < earlier.entry:
             text += "; the entry time went backwards (are the dumps in order?)"
         return (note(kind, text, "order"),)
     if not later.entry and not any(later.times):
-        text = (
-            "every time is 0 again: registered anew on a vCPU whose times begin at 0, as after a "
-            "reset or a migration by QEMU; or it is not the same area"
-        )
+        text = "every time is 0 again: registered anew on a vCPU whose times begin at 0, as after "
+        text += "a reset or a migration by QEMU; or it is not the same area"
         return (note(NORMAL, text, "new", "qemu"),)
     found = [*_backwards(earlier, later, moved), *_constant(earlier, later, moved)]
     if not moved.entry:

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.structs.runstate import label
 from runstate_abi.tools.memory.area import Part, abi_of, parts
-from runstate_abi.tools.output import Ink, Line
+from runstate_abi.tools.output import Ink, Line, style_of
 from runstate_abi.tools.rendering.drawing import Box, Lane
 
 
@@ -56,26 +57,25 @@ def lines(layout: Layout, held: tuple[Page, ...], address: int) -> Iterator[Line
     for number, page in enumerate(held, 1):
         end = page.start + page.size - 1
         yield (Ink(f"page {number}: {page.start:#x}..{end:#x}, {page.size} bytes", "page"),)
-        yield (Ink("  "), *_ruler(page))
-        yield from map(_part, page.parts)
-
-
-def _ruler(page: Page) -> Iterator[Ink]:
-    for part in page.parts:
-        style = part.element.style
-        letter = "." if part.element.field.padding else style[-1] if "time" in style else style[0]
-        for offset in range(part.first, part.last):
-            yield Ink("U", "flag") if offset == part.flag else Ink(letter, style)
-        yield Ink(" ")
-
-
-def _part(part: Part) -> Line:
-    amount = f"{part.size} bytes" if _whole(part) else f"{part.size} of {part.element.size} bytes"
-    place = f"  {part.address:#x}  +{part.first:#04x}  {amount:<12} "
-    line = (Ink(place, "dim"), Ink(part.element.label, part.element.style))
-    if part.flag is None:
-        return line
-    return (*line, Ink(f"  update byte +{part.flag:#04x} at {_update_byte(part):#x}", "flag"))
+        ruler = [Ink("  ")]
+        for part in page.parts:
+            style = style_of(part.element)
+            letter = "." if style == "padding" else style[-1] if "time" in style else style[0]
+            ruler += (
+                Ink("U", "flag") if offset == part.flag else Ink(letter, style)
+                for offset in range(part.first, part.last)
+            )
+            ruler.append(Ink(" "))
+        yield tuple(ruler)
+        for part in page.parts:
+            size = f"{part.size} bytes"
+            amount = size if _whole(part) else f"{part.size} of {part.element.size} bytes"
+            place = f"  {part.address:#x}  +{part.first:#04x}  {amount:<12} "
+            line = (Ink(place, "dim"), Ink(label(part.element), style_of(part.element)))
+            byte = (
+                f"  update byte +{part.flag:#04x} at {_update_byte(part):#x}" if part.flag else ""
+            )
+            yield (*line, Ink(byte, "flag"))
 
 
 def lanes(held: tuple[Page, ...]) -> Iterator[Lane]:
@@ -85,7 +85,7 @@ def lanes(held: tuple[Page, ...]) -> Iterator[Lane]:
             Box(
                 part.element.name if _whole(part) else f"{part.element.name} (part)",
                 part.size,
-                part.element.style,
+                style_of(part.element),
                 None if part.flag is None else part.flag - part.first,
             )
             for part in page.parts

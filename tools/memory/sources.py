@@ -4,14 +4,13 @@ A file is mapped and not read, so memory use does not depend on its size.
 """
 
 import argparse
-import mmap
 import os
-import stat
 import sys
 from typing import IO
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses.compressed import mapped
 from runstate_abi.tools.memory import containers, elfcore
 from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.text import forms
@@ -66,9 +65,7 @@ def of_kind(data: memoryview, source: str, base: int, order: str | None) -> Imag
     if text.is_text(data):
         return text.image(data, source, order)
     if text.is_prose(data):
-        raise WitnessError(
-            f"{source}: text, but of no form known here ({text.KNOWN}); --raw takes it as bytes"
-        )
+        raise WitnessError(f"{source}: {text.NO_FORM}; --raw takes it as bytes")
     return raw_image(data, source, base)
 
 
@@ -76,17 +73,13 @@ def content(source: str) -> memoryview:
     """Return the bytes of a file, mapped, or of standard input for ``-`` (WitnessError)."""
     if source == "-":
         return _piped(sys.stdin.buffer, "standard input")
+    if os.path.isfile(source) or not os.path.exists(source):
+        return memoryview(mapped(source))
     try:
         with open(source, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                return _piped(file, source)
-            if status.st_size == 0:
-                raise WitnessError(f"{source}: empty file")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WitnessError(f"{source}: {reason}") from None
+            return _piped(file, source)
+    except OSError as error:
+        raise WitnessError(f"{source}: {error.strerror}") from None
 
 
 def _piped(file: IO[bytes], source: str) -> memoryview:
@@ -94,9 +87,8 @@ def _piped(file: IO[bytes], source: str) -> memoryview:
     if not data:
         raise WitnessError(f"{source}: empty")
     if len(data) > STDIN_MOST:
-        raise WitnessError(
-            f"{source}: more than {STDIN_MOST >> 20} MiB through a pipe; give the file by its name"
-        )
+        most = f"{STDIN_MOST >> 20} MiB"
+        raise WitnessError(f"{source}: more than {most} through a pipe; give the file by its name")
     return memoryview(data)
 
 

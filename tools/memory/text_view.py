@@ -4,28 +4,20 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
-from runstate_abi.layouts.structs.runstate import UINT64
+from runstate_abi.layouts.model import Element
+from runstate_abi.layouts.structs.runstate import UINT64, label
+from runstate_abi.tools.memory import observations
 from runstate_abi.tools.memory.area import (
     STOLEN,
     AreaBytes,
     Edge,
-    Element,
     Part,
     Values,
     edges,
     parts,
     state_name,
 )
-from runstate_abi.tools.memory.observations import (
-    NORMAL,
-    WRAP,
-    WRONG,
-    Deltas,
-    Observation,
-    shares,
-    words,
-)
-from runstate_abi.tools.output import Ink, Line
+from runstate_abi.tools.output import Ink, Line, style_of
 
 BYTES_WIDE = 3 * UINT64.size + 2
 LABEL_WIDE = 17
@@ -69,13 +61,13 @@ def _edge(area: AreaBytes, edge: Edge) -> Line:
 
 
 def _row(area: AreaBytes, part: Part, changed: frozenset[int]) -> Line:
-    element = part.element
+    element, style = part.element, style_of(part.element)
     place = Ink(f"{part.address:#010x}  +{part.first:#04x} ", "dim")
     shown = (place, *_bytes(area, part, changed))
     if part.first != element.offset:
-        return (*shown, Ink(f"  {element.label}, continued", element.style))
-    plain = "dim" if element.field.padding else element.style
-    return (*shown, Ink(f" {element.label:<{LABEL_WIDE}} ", plain), *_value(area, element))
+        return (*shown, Ink(f"  {label(element)}, continued", style))
+    plain = "dim" if element.row.padding else style
+    return (*shown, Ink(f" {label(element):<{LABEL_WIDE}} ", plain), *_value(area, element))
 
 
 # A byte is in the column of its place in the element, even if an edge cuts the element.
@@ -83,7 +75,7 @@ def _bytes(area: AreaBytes, part: Part, changed: frozenset[int]) -> Iterator[Ink
     column = part.first - part.element.offset
     yield Ink(" " * (3 * column))
     for offset, byte in enumerate(area.data[part.first : part.last], part.first):
-        here = part.element.style if offset not in changed else f"{part.element.style} changed"
+        here = style_of(part.element) + " changed" * (offset in changed)
         if offset == part.flag:
             yield from (Ink("["), Ink(f"{byte:02x}", "flag" if byte & 0x80 else here), Ink("]"))
         else:
@@ -94,13 +86,13 @@ def _bytes(area: AreaBytes, part: Part, changed: frozenset[int]) -> Iterator[Ink
 
 
 def _value(area: AreaBytes, element: Element) -> Iterator[Ink]:
-    seen, field = area.values, element.field
+    seen, row = area.values, element.row
     wide = max(len(f"{ns:,}") for ns in (seen.entry, *seen.times))
-    if field.padding:
+    if row.padding:
         yield Ink("zero" if not any(seen.padding) else "not zero", "dim")
-    elif field.count > 1:
+    elif row.count > 1:
         yield Ink(_ns(seen.times[element.number], wide))
-    elif field.type is UINT64:
+    elif row.type is UINT64:
         yield from (Ink(_ns(seen.entry, wide)), Ink("  "))
         yield Ink(f"UPDATE={int(seen.updating)}", "flag" if seen.updating else "dim")
     else:
@@ -109,17 +101,14 @@ def _value(area: AreaBytes, element: Element) -> Iterator[Ink]:
 
 
 def _ns(ns: int, wide: int = 0) -> str:
-    return f"{ns:>{wide},} ns  {words(ns)}"
+    return f"{ns:>{wide},} ns  {observations.words(ns)}"
 
 
 def steal(seen: Values, verdict: str) -> Iterator[Line]:
-    """Yield how much of the time was stolen, if these numbers tell, or if something is wrong.
-
-    What is wrong with an area reaches the guest's user as a steal time that cannot be.
-    """
-    steal = seen.steal % WRAP
+    """Yield how much time was stolen, if these numbers tell, or what a wrong area makes of it."""
+    steal = seen.steal % observations.WRAP
     part = f"{_ns(steal)}, {steal / max(seen.total, 1):.1%} of the four times"
-    if verdict == WRONG:
+    if verdict == observations.WRONG:
         part = f"{_ns(steal)}"
         if steal > seen.entry:
             part += ", more than the entry time"
@@ -130,7 +119,9 @@ def steal(seen: Values, verdict: str) -> Iterator[Line]:
     yield (Ink(f"steal      {' + '.join(STOLEN)}, as Linux counts it: "), Ink(part, "strong"))
 
 
-def observed(found: Iterable[Observation], columns: int | None = None) -> Iterator[Line]:
+def observed(
+    found: Iterable[observations.Observation], columns: int | None = None
+) -> Iterator[Line]:
     """Yield each observation with its class and its fact, for a terminal of ``columns``."""
     wide = max(min(TEXT_WIDE, (columns or TEXT_WIDE + KIND_WIDE) - KIND_WIDE), 1)
     for item in found:
@@ -144,16 +135,16 @@ def verdict(kind: str) -> Line:
     texts = {
         "wrong": "something is wrong: see above",
         "in-flight": "in flight: a reader must retry, and so must you",
-        NORMAL: "nothing is wrong",
+        observations.NORMAL: "nothing is wrong",
     }
     return (Ink("verdict: "), Ink(texts[kind], kind))
 
 
-def growth(moved: Deltas, source: str) -> Iterator[Line]:
+def growth(moved: observations.Deltas, source: str) -> Iterator[Line]:
     """Yield how each number grew since an earlier reading, with each state's share as a bar."""
     states = " -> ".join(state_name(state) or f"{state:#x}" for state in moved.states)
     yield (Ink(f"since {source}: state {states}, entry time {_signed(moved.entry)}"),)
-    for index, share in enumerate(shares(moved)):
+    for index, share in enumerate(observations.shares(moved)):
         bar = "#" * round(share.part * BAR_WIDE)
         yield (
             Ink(f"  time[{index}] {share.name:<8} "),
@@ -164,4 +155,4 @@ def growth(moved: Deltas, source: str) -> Iterator[Line]:
 
 
 def _signed(ns: int) -> str:
-    return f"{ns:+,} ns  {words(ns)}"
+    return f"{ns:+,} ns  {observations.words(ns)}"

@@ -6,11 +6,12 @@ odd in it is called in flight. Only what stayed the same for a whole watch is ca
 machine is not changed: a stopped one stays stopped. The extra `live` is the library qemu.qmp.
 """
 
-import argparse
 import asyncio
 import json
 import sys
 import time
+from argparse import Namespace
+from collections import Counter
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
@@ -34,16 +35,7 @@ class Look(NamedTuple):
     stable: bool  # two readings in a row were equal
 
 
-class Tally(NamedTuple):
-    """The counts of a watch: looks, and in how many of them something was so."""
-
-    looks: int = 0
-    flagged: int = 0
-    running: int = 0
-    changed: int = 0
-
-
-def main(options: argparse.Namespace) -> int:
+def main(options: Namespace) -> int:
     """Look once, or for --watch seconds; return the exit code."""
     seen = looks(options)
     if options.watch is not None:
@@ -53,14 +45,12 @@ def main(options: argparse.Namespace) -> int:
     return explanation.explain(options, look.image, Location(options.gpa), _torn(look))
 
 
-def looks(options: argparse.Namespace) -> Generator[Look, None, None]:
+def looks(options: Namespace) -> Generator[Look, None, None]:
     """Yield looks at the area at --gpa for --watch seconds, at least one (WitnessError)."""
     try:
         from qemu.qmp import QMPClient, QMPError
     except ImportError:
-        raise WitnessError(
-            "--qmp needs the library qemu.qmp: pip install 'runstate-abi[live]'"
-        ) from None
+        raise WitnessError("--qmp needs qemu.qmp: pip install 'runstate-abi[live]'") from None
     client: Any = QMPClient("runstate")
     with asyncio.Runner() as runner:
 
@@ -71,7 +61,9 @@ def looks(options: argparse.Namespace) -> Generator[Look, None, None]:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise WitnessError(f"QMP {options.qmp}: {reason}") from None
 
-        run(client.connect(_socket(options.qmp)))
+        host, colon, port = options.qmp.rpartition(":")
+        tcp = colon and port.isdigit() and "/" not in options.qmp
+        run(client.connect((host, int(port)) if tcp else options.qmp))
         try:
             begun = time.monotonic()
             while True:
@@ -85,23 +77,14 @@ def looks(options: argparse.Namespace) -> Generator[Look, None, None]:
             run(client.disconnect())
 
 
-# A path, or HOST:PORT.
-def _socket(name: str) -> str | tuple[str, int]:
-    host, colon, port = name.rpartition(":")
-    return (host, int(port)) if colon and port.isdigit() and "/" not in name else name
-
-
 # The bytes in front of the area help to decide its layout, but the area may be at the beginning or
 # end of memory. QEMU prints nothing of a line of eight bytes that goes beyond the end of memory. So
 # less is asked for until it answers.
 async def _look(client: Any, source: str, address: int, now: float) -> Look:
     running = (await client.execute("query-status"))["running"]
-    first = max(address - 2 * SHIFT, 0)
-    for begin, end in (
-        (first, address + LARGEST),
-        (address, address + LARGEST),
-        (address, address + SMALLEST),
-    ):
+    front = min(2 * SHIFT, address)
+    for before, size in ((front, LARGEST), (0, LARGEST), (0, SMALLEST)):
+        begin, end = address - before, address + size
         last = await _printed(client, begin, end - begin)
         if "Cannot access" not in last:
             break
@@ -133,9 +116,9 @@ def _torn(look: Look) -> Observation | None:
     return observations.note(observations.IN_FLIGHT, text, "order")
 
 
-def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> int:
+def _watch(options: Namespace, seen: Generator[Look, None, None]) -> int:
     layout: Layout | None = None
-    tally = Tally()
+    tally = Counter(looks=0, flagged=0, running=0, changed=0)
     wrong: dict[str, Observation] = {}
     previous: AreaBytes | None = None
     for look in seen:
@@ -150,33 +133,24 @@ def _watch(options: argparse.Namespace, seen: Generator[Look, None, None]) -> in
         shown = read_as(layout, at)
         if previous is not None and previous.layout is not layout:
             previous = None
-        found = _observed(look, shown, previous)
+        torn = _torn(look)
+        found = (torn,) if torn else observations.observe(shown)
+        if not torn and previous is not None:
+            found = told(found, compare(previous.values, shown.values))
         wrong |= {item.text: item for item in found if item.kind == observations.WRONG}
-        tally = Tally(
-            tally.looks + 1,
-            tally.flagged + shown.values.updating,
-            tally.running + look.running,
-            tally.changed + (previous is not None and previous.data != shown.data),
-        )
-        if not explanation.out(
-            options, _told(options, look, shown, previous, found, decision.reasons)
-        ):
+        changed = previous is not None and previous.data != shown.data
+        flagged = shown.values.updating
+        tally.update(looks=1, flagged=flagged, running=look.running, changed=changed)
+        text = _told(options, look, shown, previous, found, decision.reasons)
+        if not explanation.out(options, text):
             break
         sys.stdout.flush()  # a person is watching
         previous = shown
     return _end(options, tally, list(wrong.values()))
 
 
-def _observed(look: Look, shown: AreaBytes, previous: AreaBytes | None) -> tuple[Observation, ...]:
-    torn = _torn(look)
-    if torn is not None:
-        return (torn,)
-    found = observations.observe(shown)
-    return told(found, compare(previous.values, shown.values)) if previous is not None else found
-
-
 def _told(
-    options: argparse.Namespace,
+    options: Namespace,
     look: Look,
     shown: AreaBytes,
     previous: AreaBytes | None,
@@ -205,29 +179,25 @@ def _told(
 
 
 # No update takes as long as a watch. But if the guest was stopped, nothing could have ended one.
-def _whole(tally: Tally) -> list[Observation]:
-    if tally.flagged < tally.looks or tally.looks < 2 or tally.changed:
+def _whole(tally: Counter[str]) -> list[Observation]:
+    looks = tally["looks"]
+    if tally["flagged"] < looks or looks < 2 or tally["changed"]:
         return []
-    text = f"the update flag was set in all {tally.looks} looks, and nothing changed"
-    if tally.running < tally.looks:
+    text = f"the update flag was set in all {looks} looks, and nothing changed"
+    if tally["running"] < looks:
         return [observations.note(observations.IN_FLIGHT, text, "stopped")]
-    return [
-        observations.note(
-            observations.WRONG,
-            f"{text}: no update is in flight, and a guest that reads waits",
-            "stuck",
-        )
-    ]
+    text += ": no update is in flight, and a guest that reads waits"
+    return [observations.note(observations.WRONG, text, "stuck")]
 
 
-def _end(options: argparse.Namespace, tally: Tally, wrong: list[Observation]) -> int:
+def _end(options: Namespace, tally: Counter[str], wrong: list[Observation]) -> int:
     found = observations.ordered([*wrong, *_whole(tally)])
     kind = observations.worst(found)
     if options.format == "json":
-        value = {"summary": tally._asdict(), "observations": json_view.observations(found)}
+        value = {"summary": dict(tally), "observations": json_view.observations(found)}
         explanation.out_json(options, value, None)
     else:
-        text = f"{tally.looks} looks, {tally.changed} changes, the flag set in {tally.flagged}"
+        text = "{looks} looks, {changed} changes, the flag set in {flagged}".format_map(tally)
         summary = [(Ink(text, "strong"),), *text_view.observed(found), text_view.verdict(kind)]
         explanation.out(options, summary)
     return SOMETHING_WRONG if kind == observations.WRONG else FINE

@@ -46,7 +46,12 @@ def checker(
             _fail(f"runstate: no struct {struct!r}: there are {', '.join(STRUCTS)}")
         findings = tuple(_asked(name, against, given))
         told = [f for f in findings if any(layout.name == name for layout in f.found)]
-        silent = _silent(findings, told, name) if told else _missing(against, findings)
+        silent = _silent(findings, told, name)
+        if against in ("btf", "dwarf") and not findings:
+            silent = f"no file was given: --runstate-{against} FILE"
+        elif not told:
+            every = [item.why for finding in findings for item in finding.not_checked]
+            silent = "; ".join(every) or "nobody has it"
         why = f"not checked: struct {name} against {against}: {silent}"
         if silent:
             said(why)
@@ -106,13 +111,6 @@ def _of_files(paths: Sequence[str], kind: str) -> Iterator[Finding]:
         yield unchecked(kind, path, f"{path}: no {kind.upper()} in it")
 
 
-def _missing(against: Against, findings: Sequence[Finding]) -> str:
-    if against in ("btf", "dwarf") and not findings:
-        return f"no file was given: --runstate-{against} FILE"
-    reasons = [item.why for finding in findings for item in finding.not_checked]
-    return "; ".join(reasons) or "nobody has it"
-
-
 # Without the traceback, which would end in this file.
 def _fail(text: str) -> NoReturn:
     import pytest
@@ -150,16 +148,15 @@ def _side_by_side(claimed: Layout, seen: Layout, source: str) -> Iterator[str]:
     rows = [["", f"struct {claimed.name} [{claimed.abi}]", source]]
     names = dict.fromkeys(row.name for row in (*claimed.rows, *seen.rows))
     for name in names:
-        cells = [_cell(layout, name) for layout in (claimed, seen)]
+        texts = (
+            {r.name: f"{r.offset:#04x} {r.count} x {r.type.size} {r.name}" for r in layout.rows}
+            for layout in (claimed, seen)
+        )
+        cells = [text.get(name, "-") for text in texts]
         rows.append(["  " if cells[0] == cells[1] else "* ", *cells])
     sizes = [f"size {layout.size:#04x}" for layout in (claimed, seen)]
     rows.append(["  " if sizes[0] == sizes[1] else "* ", *sizes])
     yield from aligned(rows)
-
-
-def _cell(layout: Layout, name: str) -> str:
-    rows = (row for row in layout.rows if row.name == name)
-    return next((f"{r.offset:#04x} {r.count} x {r.type.size} {r.name}" for r in rows), "-")
 
 
 class WrongByte(NamedTuple):
@@ -212,34 +209,25 @@ class TwoPages:
                 yield WrongByte(offset - area.offset, want, is_)
 
     def _dump(self, area: Area, wrong: Sequence[WrongByte]) -> Iterator[str]:
-        seen = read_as(LAYOUTS[area.abi], Excerpt((Span(area.offset, self._bytes(area)),)))
+        data = self.window.read(area.offset, area.shape.size)
+        seen = read_as(LAYOUTS[area.abi], Excerpt((Span(area.offset, data),)))
+        names = {o: row.name for row in area.shape.layout.rows for o in range(row.offset, row.end)}
         changed = frozenset(byte.offset for byte in wrong)
         are = "byte is not as it" if len(wrong) == 1 else "bytes are not as they"
         yield f"{len(wrong)} {are} should be:"
         for line in (*text_view.heading(seen, "two_pages", ()), *text_view.body(seen, changed)):
             yield "".join(ink.text for ink in line).rstrip()
         for offset, expected, is_ in wrong[:8]:
-            yield f"  byte {offset:+#05x} {_name(area, offset)}: {is_:#04x}, not {expected:#04x}"
+            name = names.get(offset, "outside the area")
+            yield f"  byte {offset:+#05x} ({name}): {is_:#04x}, not {expected:#04x}"
         if len(wrong) > 8:
             yield f"  and {len(wrong) - 8} more"
-
-    def _bytes(self, area: Area) -> bytes:
-        return self.window.read(area.offset, area.shape.size)
-
-
-def _name(area: Area, offset: int) -> str:
-    rows = area.shape.layout.rows
-    name = next((row.name for row in rows if row.offset <= offset < row.end), "")
-    return f"({name})" if name else "(outside the area)"
 
 
 def write(
     pages: TwoPages, area: Area, runstate: Runstate, variant: str = "upstream"
 ) -> tuple[Step, ...]:
-    """Write ``runstate`` as a version of the hypervisor does (variants.VARIANT), and return how.
-
-    Raises variants.Refused where that version does not take the area.
-    """
+    """Write as a version of the hypervisor does, and return the steps (variants.Refused)."""
     if variant not in variants.VARIANT:
         raise ValueError(f"no version {variant!r}: there are {', '.join(variants.VARIANT)}")
     steps = variants.update(variants.VARIANT[variant], runstate, area)

@@ -5,7 +5,7 @@ execution itself is shown in two columns, host stores | guest loads, with the ac
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runstate_abi.tools.output import Ink, Line
 from runstate_abi.writer.guest import Reader
@@ -79,7 +79,12 @@ def accepted(race: "Race", reader: Reader) -> Iterator[Line]:
         bytes_ = [Ink(f"  {start:#04x} ", "dim")]
         marks = [Ink("       ")]
         for offset in range(start, offsets[-1] + 1):
-            byte, mark = _marked(race, reader, offset)
+            byte = mark = ""
+            if offset in race.accepted:
+                byte = f"{race.accepted[offset]:02x}"
+                row = next(x for x in layout.rows if x.offset <= offset < x.end)
+                origin = version(race.case.images, offset, race.accepted[offset])
+                mark = origin if row.name in reader.uses else UNUSED
             bytes_.append(Ink(f" {byte:>3}", _style(mark)))
             marks.append(Ink(f" {mark:>3}", _style(mark)))
             used.add(mark)
@@ -88,15 +93,6 @@ def accepted(race: "Race", reader: Reader) -> Iterator[Line]:
     known = legend(len(race.case.images))
     explained = ", ".join(f"{mark}: {known[mark]}" for mark in known if mark in used)
     yield (Ink(f"  {explained}", "dim"),)
-
-
-def _marked(race: "Race", reader: Reader, offset: int) -> tuple[str, str]:
-    if offset not in race.accepted:
-        return "", ""
-    byte = race.accepted[offset]
-    row = next(row for row in race.case.layout.rows if row.offset <= offset < row.end)
-    believed = row.name in reader.uses
-    return f"{byte:02x}", version(race.case.images, offset, byte) if believed else UNUSED
 
 
 def legend(images: int) -> dict[str, str]:
@@ -140,34 +136,15 @@ Versions = frozenset[int]  # numbers of images: 0 is the one from before the upd
 _NTH = ("first", "second")  # no protocol reads it more often
 
 
-class Reading(NamedTuple):
-    """One reading of state_entry_time: its bytes, and the steps that it saw half done."""
-
-    data: bytes
-    halves: tuple[int, ...]
-
-
 def explained(race: "Race", reader: Reader) -> Iterator[str]:
-    yield f"The guest took {', and '.join(_taken(race, reader))}."
-    yield _accepted(race, reader)
-
-
-def _taken(race: "Race", reader: Reader) -> Iterator[str]:
     groups: dict[str, list[str]] = {}
-    for offset, size in _believed(race, reader):
-        whose = _whose(race, range(offset, offset + size))
-        if whose:
-            name = place_of(race.case.layout, offset, size)
-            groups.setdefault(whose, []).append(name)
-    for whose, names in groups.items():
-        yield f"{listed(names)} {whose}"
-
-
-# Offset and size of the elements that the reader uses.
-def _believed(race: "Race", reader: Reader) -> Iterator[tuple[int, int]]:
-    for row in race.case.layout.members:
-        if row.name in reader.uses:
-            yield from ((row.offset + i * row.type.size, row.type.size) for i in range(row.count))
+    for element in race.case.layout.elements():
+        whose = _whose(race, range(element.offset, element.end))
+        if element.row.name in reader.uses and whose:
+            groups.setdefault(whose, []).append(element.name)
+    taken = (f"{listed(names)} {whose}" for whose, names in groups.items())
+    yield f"The guest took {', and '.join(taken)}."
+    yield _accepted(race, reader)
 
 
 # From which update these bytes are, in words; "" if all images have the same ones.
@@ -202,8 +179,8 @@ def _accepted(race: "Race", reader: Reader) -> str:
     found = _readings(race, reader)
     if not found:
         return "It compares nothing, so it accepts whatever it took."
-    first = found[0].data
-    same = all(one.data == first for one in found)
+    first = found[0][0]
+    same = all(data == first for data, _ in found)
     reads = f"two reads of state_entry_time were {'equal' if same else 'different'},"
     if len(found) == 1:
         reads = "one read of state_entry_time was"
@@ -211,8 +188,8 @@ def _accepted(race: "Race", reader: Reader) -> str:
     if reader.bit_check:
         text += f", and the flag was {'set' if first[-1] & FLAG else 'clear'}"
     text += ": so it accepted."
-    for number, one in enumerate(found):
-        steps = [step(race, half) for half in one.halves]
+    for number, (_, halves) in enumerate(found):
+        steps = [step(race, half) for half in halves]
         read = f"The {_NTH[number]} read" if len(found) > 1 else "That read"
         text += f" {read} fell into the middle of {listed(steps)}." if steps else ""
     return text
@@ -222,9 +199,8 @@ def _accepted(race: "Race", reader: Reader) -> str:
 def _time(race: "Race", data: bytes) -> str:
     row, images = race.case.layout.field("state_entry_time"), race.case.images
     plain = data[:-1] + bytes([data[-1] & ~FLAG])
-    versions = frozenset(
-        n for n, image in enumerate(images) if image[row.offset : row.end] == plain
-    )
+    have = (n for n, image in enumerate(images) if image[row.offset : row.end] == plain)
+    versions = frozenset(have)
     whose = _from(versions, len(images)) if versions else "of no update"
     said = [] if len(versions) == len(images) else [whose]
     if plain != data:
@@ -232,8 +208,9 @@ def _time(race: "Race", data: bytes) -> str:
     return f" ({', '.join(said)})" if said else ""
 
 
-# The readings in the order of their numbers. Loads of one reading may come in pieces.
-def _readings(race: "Race", reader: Reader) -> Sequence[Reading]:
+# The readings of state_entry_time, in the order of their numbers: the bytes, and the steps that
+# each saw half done. Loads of one reading may come in pieces.
+def _readings(race: "Race", reader: Reader) -> Sequence[tuple[bytes, tuple[int, ...]]]:
     numbers = {load.name: load.read for load in reader.loads if load.read}
     seen: dict[int, dict[int, int]] = {}
     halves: dict[int, dict[int, None]] = {}
@@ -241,17 +218,12 @@ def _readings(race: "Race", reader: Reader) -> Sequence[Reading]:
         number = numbers.get(event.name) if event.step < 0 else None
         if number is not None:
             seen.setdefault(number, {}).update(enumerate(event.data, event.offset))
-            halves.setdefault(number, {}).update(dict.fromkeys(_half_done(race, index)))
-    return [
-        Reading(bytes(dict(sorted(seen[one].items())).values()), tuple(halves[one]))
-        for one in sorted(seen)
-    ]
-
-
-# The steps with one piece before an event and another after it.
-def _half_done(race: "Race", index: int) -> Iterator[int]:
-    before = {event.step for event in race.events[:index] if event.step >= 0}
-    yield from sorted(before & {event.step for event in race.events[index:]})
+            # The steps with one piece before this event and another after it.
+            before = {one.step for one in race.events[:index] if one.step >= 0}
+            half_done = before & {one.step for one in race.events[index:]}
+            halves.setdefault(number, {}).update(dict.fromkeys(sorted(half_done)))
+    ordered = {number: dict(sorted(seen[number].items())) for number in sorted(seen)}
+    return [(bytes(one.values()), tuple(halves[number])) for number, one in ordered.items()]
 
 
 def listed(names: Sequence[str]) -> str:

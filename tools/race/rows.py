@@ -11,7 +11,7 @@ from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODEL, MODELS, M
 from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
-from runstate_abi.writer.variants import VARIANTS, Refused, Variant
+from runstate_abi.writer.variants import VARIANTS, Refused
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area, Runstate, place_of
 
 
@@ -82,7 +82,9 @@ def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     """
     for variant in [v for v in VARIANTS if wanted.variant in (None, v.name)]:
         writer = of_variant(variant)
-        for dropped in _flags(variant, wanted):
+        # A table also has rows for guests that did not ask for the flag.
+        unflagged = wanted.variant is None and not wanted.dropped and not variant.always_flagged
+        for dropped in (wanted.dropped, *[("flag",)] * unflagged):
             asked = wanted._replace(dropped=dropped)
             for abi in _abis(wanted):
                 yield from _answers(writer, _areas(abi, wanted), models(wanted), asked, left_out)
@@ -91,13 +93,6 @@ def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
 def writers(variant: str | None) -> int:
     """Return the number of writers in a table: each version, also without the flag if it can."""
     return 1 if variant else sum(2 - one.always_flagged for one in VARIANTS)
-
-
-# A table also has rows for guests that did not ask for the flag.
-def _flags(variant: Variant, wanted: Wanted) -> Iterator[tuple[str, ...]]:
-    yield wanted.dropped
-    if wanted.variant is None and not wanted.dropped and not variant.always_flagged:
-        yield ("flag",)
 
 
 def _abis(wanted: Wanted) -> list[str]:

@@ -8,10 +8,10 @@ from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.tools.output import Ink, Line, aligned, plain
 from runstate_abi.tools.race import explanation
 from runstate_abi.tools.race.rows import KINDS, Row, not_shown
-from runstate_abi.writer.guest import READERS, Reader, drop
+from runstate_abi.writer.guest import READERS, drop
 from runstate_abi.writer.race import SAFE, TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
-from runstate_abi.writer.racing.ordering import Model, is_whole
+from runstate_abi.writer.racing.ordering import is_whole
 from runstate_abi.writer.racing.patterns import ENTRY_TIMES, EQUAL
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, place_of
 
@@ -20,10 +20,9 @@ WIDTH, BULLET = 100, "  - "
 
 
 def answer(row: Row) -> Iterator[Line]:
-    yield from _torn(row) if row.verdict == TORN else _safe(row)
-
-
-def _safe(row: Row) -> Iterator[Line]:
+    if row.verdict == TORN:
+        yield from _torn(row)
+        return
     claim = f"{row.question.reader.name} never accepts from {row.writer} what was never true"
     yield Ink("safe: ", "normal"), Ink(claim, "strong")
     yield (Ink(f"proved: {row.answer.states} states in {row.answer.searches} searches, no race"),)
@@ -35,7 +34,10 @@ def _torn(row: Row) -> Iterator[Line]:
     reader, found = question.reader, race(question, row.answer)
     claim = f"{reader.name} accepts from {row.writer} what was never true"
     yield Ink("torn: ", "wrong"), Ink(claim, "strong")
-    for text in explanation.explained(found, _reader(question)):
+    followed = reader  # without the dropped steps
+    for name in question.dropped:
+        followed = drop(followed, name) if name in READER_DROPS else followed
+    for text in explanation.explained(found, followed):
         yield from plain(wrap(text, WIDTH))
     yield from _assuming(row)
     yield (Ink(""),)
@@ -44,21 +46,9 @@ def _torn(row: Row) -> Iterator[Line]:
     believed = ", ".join(reader.uses)
     yield (Ink(f"accepted, and no image ever had it ({believed} are believed):"),)
     yield from explanation.accepted(found, reader)
-    yield (Ink(_needs(found)),)
-
-
-# The reader without the dropped steps.
-def _reader(question: Question) -> Reader:
-    reader = question.reader
-    for name in question.dropped:
-        reader = drop(reader, name) if name in READER_DROPS else reader
-    return reader
-
-
-def _needs(found: Race) -> str:
-    if found.words:
-        return "Whole words are enough for this: what tears, tears where it is not one access."
-    return "This needs stores or loads that tear into bytes; words alone do not show it."
+    tears = "This needs stores or loads that tear into bytes; words alone do not show it."
+    words = "Whole words are enough for this: what tears, tears where it is not one access."
+    yield (Ink(words if found.words else tears),)
 
 
 def _assuming(row: Row) -> Iterator[Line]:
@@ -149,16 +139,13 @@ def summary(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     for model in dict.fromkeys(row.question.model for row in rows):
         cells = _grid([row for row in rows if row.question.model == model])
         used |= {mark for mark in LEGEND for line in cells[2:] for cell in line[1:] if mark in cell}
-        yield (Ink(_title(model, rows[0]), "strong"),)
+        dropped = rows[0].steps_dropped
+        without = f"; without {', '.join(dropped)}" if dropped else ""
+        yield (Ink(f"{model.name}: {model.summary}{without}", "strong"),)
         yield from plain(aligned(cells))
         yield (Ink(""),)
     yield from ((Ink(f"{mark}: {LEGEND[mark]}", "dim"),) for mark in LEGEND if mark in used)
     yield from _closing(rows, left_out)
-
-
-def _title(model: Model, row: Row) -> str:
-    without = f"; without {', '.join(row.steps_dropped)}" if row.steps_dropped else ""
-    return f"{model.name}: {model.summary}{without}"
 
 
 # Writers down, in the order of their history; readers across, their names on two lines.
@@ -170,19 +157,22 @@ def _grid(rows: Sequence[Row]) -> list[list[str]]:
     readers = [one.name for one in READERS if any(one.name == name for _, name in asked)]
     names = [name.partition("-") for name in readers]
     heads = [["", *(first for first, _, _ in names)], ["", *(last for _, _, last in names)]]
-    cells = [[w, *(_cell(asked.get((w, name), [])) for name in readers)] for w in writers]
+    cells = []
+    for writer in writers:
+        found = [{row.verdict for row in asked.get((writer, name), ())} for name in readers]
+        cells.append([writer, *(MIXED if len(x) > 1 else next(iter(x), NOT_ASKED) for x in found)])
     return [*heads, *cells]
-
-
-def _cell(rows: Sequence[Row]) -> str:
-    verdicts = {row.verdict for row in rows}
-    return MIXED if len(verdicts) > 1 else next(iter(verdicts), NOT_ASKED)
 
 
 def in_full(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     """Yield a line per row; the splits of a page with the same verdict share one."""
     cells = [HEADER]
-    for _, group in groupby(sorted(rows, key=_order), key=_same):
+
+    def same(row: Row) -> tuple[object, ...]:
+        place = "" if row.kind == "page" else row.question.area.address
+        return *_order(row)[:-1], place, row.verdict
+
+    for _, group in groupby(sorted(rows, key=_order), key=same):
         cells.append(_cells(list(group)))
     yield from plain(aligned(cells))
     yield (Ink(""),)
@@ -196,27 +186,18 @@ def _order(row: Row) -> tuple[object, ...]:
             question.area.address)  # fmt: skip
 
 
-def _same(row: Row) -> tuple[object, ...]:
-    place = "" if row.kind == "page" else row.question.area.address
-    return *_order(row)[:-1], place, row.verdict
-
-
 def _cells(rows: list[Row]) -> list[str]:
     first, last = rows[0].question, rows[-1].question
     at = f"{first.area.address:#x}"
     if len(rows) > 1:
         at += f"..{last.area.address:#x}"
     count = f" ({len(rows)} splits)" if len(rows) > 1 else ""
-    states = [row.answer.states for row in rows]
-    note = f"proved, {_span(states)} states" if rows[0].verdict == SAFE else ""
+    states = sorted({row.answer.states for row in rows})
+    span = "..".join(map(str, dict.fromkeys((states[0], states[-1]))))
+    note = f"proved, {span} states" if rows[0].verdict == SAFE else ""
     dropped = "".join(f" -{name}" for name in rows[0].steps_dropped)
     return [rows[0].writer + dropped, first.reader.name, first.model.name, first.area.abi, at,
             rows[0].kind + count, rows[0].verdict, " " + note]  # fmt: skip
-
-
-def _span(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return str(low) if low == high else f"{low}..{high}"
 
 
 def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:

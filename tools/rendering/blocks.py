@@ -96,6 +96,7 @@ _MARKED = re.compile(
     r"|\[\^(?P<cite>[\w.-]+)\]"
     r"|\[\[(?P<target>[a-z-]+)\|(?P<link>[^\]]+)\]\]"
 )
+# Markdown and reST read these underscores as markup, those inside a word not.
 _EDGE_UNDERSCORES = re.compile(r"(?<![A-Za-z0-9_])_+|_+(?![A-Za-z0-9_])")
 
 
@@ -120,11 +121,7 @@ def plain(text: str) -> str:
 
 
 def escaped(text: str, special: str) -> str:
-    """Return text with a backslash before each special character and each underscore at the edge of
-    a word.
-
-    Markdown and reST read an underscore at the edge of a word as markup, but not inside a word.
-    """
+    """Put a backslash before special characters, and before underscores at the edge of a word."""
     text = re.sub(f"([{re.escape(special)}])", r"\\\1", text)
     return _EDGE_UNDERSCORES.sub(lambda found: r"\_" * len(found[0]), text)
 

@@ -1,6 +1,6 @@
 """A document as one HTML page without scripts, fonts or other files. The style is in style.css."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -14,7 +14,11 @@ def lines(document: Document) -> Iterator[str]:
     yield from _head(plain(document.title), plain(document.summary))
     yield from ('<a class="skip" href="#text">To the text</a>', '<div class="page">', "<header>")
     yield from _titles(_inline(document.title), _inline(document.summary))
-    yield from ("</header>", *_contents(document), '<main id="text">')
+    yield from ("</header>", '<nav aria-label="Contents">', "<details open>")
+    yield from ("<summary>Contents</summary>", "<ol>")
+    for section in document.sections:
+        yield f'<li><a href="#{section.name}">{_inline(section.title)}</a></li>'
+    yield from ("</ol>", "</details>", "</nav>", '<main id="text">')
     for section in document.sections:
         yield from _section(section, 2)
     yield from END
@@ -40,14 +44,6 @@ def _head(title: str, summary: str) -> Iterator[str]:
 
 def _titles(title: str, summary: str) -> Iterator[str]:
     yield from (f"<h1>{title}</h1>", f'<p class="summary">{summary}</p>')
-
-
-def _contents(document: Document) -> Iterator[str]:
-    yield from ('<nav aria-label="Contents">', "<details open>")
-    yield from ("<summary>Contents</summary>", "<ol>")
-    for section in document.sections:
-        yield f'<li><a href="#{section.name}">{_inline(section.title)}</a></li>'
-    yield from ("</ol>", "</details>", "</nav>")
 
 
 def _section(section: Section, level: int) -> Iterator[str]:
@@ -93,26 +89,20 @@ def _table(table: Table) -> Iterator[str]:
     yield f'<section class="wide" aria-label="{label}" tabindex="0">'
     yield "<table>" if table.row_heads else '<table class="sides">'
     yield from (f"<caption>{_inline(table.caption)}</caption>", "<thead>")
-    heads = (
-        f'<th scope="col"{_number(table, column)}>{_inline(text)}</th>'
-        for column, text in enumerate(table.header)
-    )
-    yield from (f"<tr>{''.join(heads)}</tr>", "</thead>", "<tbody>")
+    columns = range(len(table.header))
+    named = [table.row_heads and not column for column in columns]  # the cells that name a row
+    yield _row(table, table.header, ['th scope="col"' for _ in columns])
+    yield from ("</thead>", "<tbody>")
     for row in table.rows:
-        cells = (_cell(table, column, text) for column, text in enumerate(row))
-        yield f"<tr>{''.join(cells)}</tr>"
+        yield _row(table, row, ['th scope="row"' if head else "td" for head in named])
     yield from ("</tbody>", "</table>", "</section>")
 
 
-def _cell(table: Table, column: int, text: str) -> str:
-    number = _number(table, column)
-    if column == 0 and table.row_heads:
-        return f'<th scope="row"{number}>{_inline(text)}</th>'
-    return f"<td{number}>{_inline(text)}</td>"
-
-
-def _number(table: Table, column: int) -> str:
-    return ' class="number"' if column in table.numeric else ""
+def _row(table: Table, cells: Sequence[str], tags: Sequence[str]) -> str:
+    numbers = [' class="number"' * (column in table.numeric) for column in range(len(cells))]
+    each = zip(tags, numbers, cells, strict=True)
+    made = (f"<{tag}{number}>{_inline(x)}</{tag.split()[0]}>" for tag, number, x in each)
+    return f"<tr>{''.join(made)}</tr>"
 
 
 def _inline(text: str) -> str:

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from runstate_abi.layouts.exit_status import NOT_CHECKED
 from runstate_abi.layouts.findings import Finding, exit_code
-from runstate_abi.layouts.model import Difference, WitnessError
+from runstate_abi.layouts.model import Difference
+from runstate_abi.tools import output
 from runstate_abi.tools.reports import markdown
 from runstate_abi.tools.reports.claims import SourceLine, line_in, place_of
 from runstate_abi.tools.reports.results import Result, Status, command, results
@@ -47,11 +48,9 @@ RULES = {
 
 
 def github(findings: Sequence[Finding]) -> str:
-    """Return the commands of a workflow step, one a line, and append to $GITHUB_STEP_SUMMARY.
-
-    All witnesses that disagree about a struct share one annotation.
-    """
-    _summarise(findings)
+    """Return a workflow step's commands, one for each struct; append to $GITHUB_STEP_SUMMARY."""
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        output.save(path, markdown.render(findings), "a")
     found = results(findings)
     groups: dict[str, list[Result]] = {}
     for result in found:
@@ -106,17 +105,6 @@ def _message(text: str) -> str:
 
 def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _summarise(findings: Sequence[Finding]) -> None:
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not path:
-        return
-    try:
-        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(markdown.render(findings))
-    except OSError as error:
-        raise WitnessError(f"{path}: cannot add the summary: {error.strerror}") from None
 
 
 def gitlab(findings: Sequence[Finding]) -> str:

@@ -29,17 +29,16 @@ ROOT = Path(conditions.__file__).parent.parent
 
 def place_of(difference: Difference) -> SourceLine:
     """Return where the claim is: the row of a rule, a condition, a member, an ABI."""
+    member = re.escape(difference.member)
     if difference.kind == "rule-broken":
-        return _found(rules.__file__, rf'Rule\("{re.escape(difference.member)}"')
+        return _found(rules.__file__, rf'Rule\("{member}"')
     if difference.kind == "condition-false":
         return _found(conditions.__file__, rf'Condition\("{re.escape(difference.struct)}"')
     if difference.abi != "x86_64":
         return _found(runstate.__file__, rf'^ *"{re.escape(difference.abi)}": +AbiClaims')
-    table = "NATIVE = " if difference.struct == NATIVE.name else "COMPAT = "
-    start = _found(runstate.__file__, f"^{table}").line
-    if not difference.member:
-        return _found(runstate.__file__, f"^{table}")
-    return _found(runstate.__file__, rf'Field\(.*"{re.escape(difference.member)}"', start)
+    word = "NATIVE" if difference.struct == NATIVE.name else "COMPAT"
+    table = _found(runstate.__file__, f"^{word} = ")
+    return _found(runstate.__file__, rf'Field\(.*"{member}"', table.line) if member else table
 
 
 def _found(file: str, pattern: str, start: int = 1) -> SourceLine:
@@ -57,45 +56,31 @@ def line_in(path: str, difference: Difference, names: Iterable[tuple[str, str]] 
     """
     try:
         with open(path, encoding="utf-8") as file:
-            text = _COMMENT.sub(_blank, file.read(TEXT_MAX))
+            text = _COMMENT.sub(lambda c: "\n" * c[0].count("\n") or " ", file.read(TEXT_MAX))
     except (OSError, UnicodeDecodeError):
         return 1
-    name = _name(difference, dict(names))
-    struct = _struct(text, name)
-    if struct is None:
-        lines = text.splitlines()
-        start = _line(lines, rf"\b{re.escape(name)}\b") or 1
-        mention = rf"\b{re.escape(difference.member)}\b"
-        return (_line(lines, mention, start) if difference.member else 0) or start
-    member = re.compile(rf"\b{re.escape(difference.member)}\b")
-    found = member.search(text, *struct.span("body")) if difference.member else None
-    return text.count("\n", 0, found.start() if found else struct.start("name")) + 1
-
-
-# The file's name for the struct of a difference; for a condition, its text says which.
-def _name(difference: Difference, names: dict[str, str]) -> str:
-    struct = difference.struct
+    known, struct = dict(names), difference.struct
     if difference.kind == "condition-false":
-        struct = next((known for known in names if f"struct {known}" in difference.spec), struct)
-    return names.get(struct, struct).removeprefix("struct ")
+        struct = next((name for name in known if f"struct {name}" in difference.spec), struct)
+    name = re.escape(known.get(struct, struct).removeprefix("struct "))
+    # ``struct mine {`` by its tag, ``typedef struct { ... } mine;`` by its beginning.
+    tagged = rf"\bstruct\b{_WORDS}\b(?P<name>{name})\s*{_BODY}"
+    typedef = rf"\b(?P<name>struct)\b{_WORDS}{_BODY}{_WORDS}\b{name}\b"
+    mention = rf"\b{re.escape(difference.member)}\b"
+    match = re.search(tagged, text) or re.search(typedef, text)
+    if match is None:
+        lines = text.splitlines()
+        start = _line(lines, rf"\b{name}\b") or 1
+        return (_line(lines, mention, start) if difference.member else 0) or start
+    body = match.span("body")
+    found = re.compile(mention).search(text, *body) if difference.member else None
+    return text.count("\n", 0, found.start() if found else match.start("name")) + 1
 
 
 # This is no C parser: it finds the braces of a definition, and the text between two of them.
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _BODY = r"\{(?P<body>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}"
 _WORDS = r"[^;{}]{0,200}"  # attributes, other names; bounded, so that no text takes long
-
-
-def _blank(comment: re.Match[str]) -> str:
-    return "\n" * comment[0].count("\n") or " "
-
-
-# ``struct mine {`` by its tag, ``typedef struct { ... } mine;`` by its beginning.
-def _struct(text: str, name: str) -> re.Match[str] | None:
-    name = re.escape(name)
-    tagged = rf"\bstruct\b{_WORDS}\b(?P<name>{name})\s*{_BODY}"
-    typedef = rf"\b(?P<name>struct)\b{_WORDS}{_BODY}{_WORDS}\b{name}\b"
-    return re.search(tagged, text) or re.search(typedef, text)
 
 
 def _line(lines: list[str], pattern: str, start: int = 1) -> int:

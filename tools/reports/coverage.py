@@ -4,7 +4,7 @@ A witness confirms a condition if its own numbers make it true, and a row of a l
 compared without a difference. A witness that says nothing is never counted as a yes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -44,13 +44,9 @@ def kinds(finding: Finding) -> tuple[str, ...]:
 def absent(findings: Sequence[Finding], require: Sequence[str]) -> list[Finding]:
     """Return one failing Finding for each required kind of witness that compared nothing."""
     asked = {k for f in findings if f.compared or f.evaluations for k in kinds(f)}
-    return [
-        unchecked(
-            kind, "", f"required (--require {kind}), and nothing was compared with {KINDS[kind]}"
-        )
-        for kind in dict.fromkeys(require)
-        if kind not in asked
-    ]
+    why = "required (--require {}), and nothing was compared with {}"
+    lacking = [kind for kind in dict.fromkeys(require) if kind not in asked]
+    return [unchecked(kind, "", why.format(kind, KINDS[kind])) for kind in lacking]
 
 
 class Confirmation(NamedTuple):
@@ -106,10 +102,8 @@ def _on_layouts(condition: Condition, found: Sequence[Layout]) -> bool | None:
         return None  # a matter of constants, which no layout shows
     names = [name for name in (NATIVE.name, COMPAT.name) if f"struct {name}" in condition.text]
     definitions = [[x for x in found if x.name == name] for name in names]
-    answers = [
-        evaluate(condition, {x.name: x for x in chosen}, {}).holds
-        for chosen in product(*definitions)
-    ]
+    every = ({x.name: x for x in chosen} for chosen in product(*definitions))
+    answers = [evaluate(condition, layouts, {}).holds for layouts in every]
     if not answers or None in answers:
         return False if False in answers else None
     return all(answers)
@@ -135,20 +129,14 @@ def _row_text(layout: Layout, member: str) -> str:
 
 def render(findings: Sequence[Finding]) -> str:
     """Return one line per invariant, and a count of those that nobody confirmed."""
-    return "".join(f"{line}\n" for line in _lines(coverage(findings)))
-
-
-def _lines(rows: Sequence[Confirmation]) -> Iterator[str]:
-    yield ""
-    yield from aligned([[row.id, row.text, _witnesses(row)] for row in rows])
-    yield ""
+    rows = coverage(findings)
     nobody = [row.id for row in rows if not row.confirmed]
-    count = len(rows) - len(nobody)
-    yield f"{count} of {len(rows)} declared invariants confirmed by somebody" + (
-        f"; by nobody: {', '.join(nobody)}" if nobody else ""
-    )
+    count = f"{len(rows) - len(nobody)} of {len(rows)} declared invariants confirmed by somebody"
 
+    def said(row: Confirmation) -> str:
+        denied = f"DENIED BY {', '.join(row.denied)}; " if row.denied else ""
+        return f"{denied}{', '.join(row.confirmed) or 'nobody'}"
 
-def _witnesses(row: Confirmation) -> str:
-    denied = f"DENIED BY {', '.join(row.denied)}; " if row.denied else ""
-    return f"{denied}{', '.join(row.confirmed) or 'nobody'}"
+    table = aligned([[row.id, row.text, said(row)] for row in rows])
+    lines = ("", *table, "", count + (f"; by nobody: {', '.join(nobody)}" if nobody else ""))
+    return "".join(f"{line}\n" for line in lines)

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from runstate_abi.layouts.findings import Finding
-from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
 
 # What --format takes: the module of reports/, and its function ``(findings) -> str``.
@@ -34,20 +33,12 @@ def rendered(form: str, findings: Sequence[Finding]) -> str:
 
 
 def deliver(findings: Sequence[Finding], wanted: Iterable[tuple[str, str]]) -> None:
-    """Write each (format, file); ``-`` is stdout. WitnessError if one cannot be written.
-
-    On a terminal, the formats for people are folded to its width.
-    """
+    """Write each (format, file); ``-`` is stdout, and folded on a terminal (WitnessError)."""
     for form, path in wanted:
         text = rendered(form, findings)
         if path == "-" and form in ("text", COVERAGE) and output.columns(sys.stdout):
-            output.write(((output.Ink(line),) for line in text.splitlines()), "never")
-            continue
-        if path == "-":
+            output.write(output.plain(text.splitlines()), "never")
+        elif path == "-":
             sys.stdout.write(text)
-            continue
-        try:
-            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-        except OSError as error:
-            raise WitnessError(f"{path}: cannot write the report: {error.strerror}") from None
+        else:
+            output.save(path, text)

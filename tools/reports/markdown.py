@@ -21,6 +21,11 @@ MARKS = {
 }
 
 
+ESCAPED = str.maketrans(
+    {"|": "\\|", "\n": " ", "\r": " ", "<": "&lt;", "*": "\\*", "_": "\\_", "`": "\\`"}
+)
+
+
 def render(findings: Sequence[Finding]) -> str:
     found = results(findings)
     verdict = VERDICTS.get(exit_code(findings), "not everything could be checked")
@@ -46,7 +51,7 @@ def _table(rows: Sequence[Result]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for row in rows:
         cells = (row.witness, row.subject, row.abi, row.source)
-        yield f"| {MARKS[row.status]} | {' | '.join(map(_cell, cells))} |"
+        yield f"| {MARKS[row.status]} | {' | '.join(x.translate(ESCAPED) for x in cells)} |"
 
 
 def _details(rows: Sequence[Result]) -> Iterator[str]:
@@ -59,8 +64,3 @@ def _details(rows: Sequence[Result]) -> Iterator[str]:
             prefix = "" if row.differences else f"{row.status.value}: {row.name}: "
             yield f"{prefix}{line}".replace("```", "'''")
     yield "```"
-
-
-def _cell(text: str) -> str:
-    special = {"|": "\\|", "\n": " ", "\r": " ", "<": "&lt;", "*": "\\*", "_": "\\_", "`": "\\`"}
-    return "".join(special.get(character, character) for character in text)

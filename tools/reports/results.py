@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from runstate_abi.layouts.exit_status import EQUAL
-from runstate_abi.layouts.findings import MACHINE_CODE, Finding, NotChecked, exit_code
+from runstate_abi.layouts.findings import MACHINE_CODE, Finding, exit_code
 from runstate_abi.layouts.model import Difference
 
 
@@ -96,24 +96,14 @@ def _of_finding(finding: Finding) -> Iterator[Result]:
         subject = CONDITIONS if difference.kind == "condition-false" else difference.struct
         belonging.get(subject, belonging[next(iter(subjects))]).append(difference)
     for subject, differences in belonging.items():
-        yield _compared(finding, subject, tuple(differences))
+        status = Status.DIFFERS if differences else Status.PASSED
+        notes = [f"note: {note}" for note in finding.notes] if differences else []
+        place = (finding.witness, subject, finding.abi, finding.source, finding.path)
+        lines = (*map(str, differences), *notes)
+        yield Result(*place, status, lines, tuple(differences), finding.names)
     for item in finding.not_checked:
-        yield _not_checked(finding, item)
-
-
-def _compared(finding: Finding, subject: str, differences: tuple[Difference, ...]) -> Result:
-    status = Status.DIFFERS if differences else Status.PASSED
-    notes = finding.notes if differences else ()
-    lines = (*map(str, differences), *(f"note: {note}" for note in notes))
-    place = (finding.witness, subject, finding.abi, finding.source, finding.path)
-    return Result(*place, status, lines, differences, finding.names)
-
-
-def _not_checked(finding: Finding, item: NotChecked) -> Result:
-    subject = "" if item.what == finding.witness else item.what
-    status = Status.UNCHECKED if item.fails else Status.NOT_ASKED
-    source = finding.source or finding.witness
-    path = finding.path
-    if not path and os.path.exists(finding.source):
-        path = finding.source
-    return Result(finding.witness, subject, finding.abi, source, path, status, (item.why,))
+        subject = "" if item.what == finding.witness else item.what
+        status = Status.UNCHECKED if item.fails else Status.NOT_ASKED
+        source = finding.source or finding.witness
+        path = finding.path or (finding.source if os.path.exists(finding.source) else "")
+        yield Result(finding.witness, subject, finding.abi, source, path, status, (item.why,))

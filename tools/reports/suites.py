@@ -4,9 +4,9 @@ What was not asked (see NotChecked) is a skipped test; what could not be checked
 """
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from runstate_abi.layouts.findings import Finding
+from runstate_abi.layouts.findings import Finding, spaced
 from runstate_abi.tools.reports.results import Result, Status, command, counted, results
 
 
@@ -15,23 +15,16 @@ def ktap(findings: Sequence[Finding]) -> str:
 
     The diagnostics of a result come before it, a description has no ``#``, SKIP has its reason.
     """
-    return "".join(f"{line}\n" for line in _ktap_lines(results(findings)))
-
-
-def _ktap_lines(found: Sequence[Result]) -> Iterator[str]:
-    yield "KTAP version 1"
-    yield f"1..{len(found)}"
+    found = results(findings)
+    lines = ["KTAP version 1", f"1..{len(found)}"]
     for number, result in enumerate(found, 1):
-        description = _spaced(result.name).replace("#", "_")
+        description = spaced(result.name).replace("#", "_")
         if result.status is Status.NOT_ASKED:
-            yield f"ok {number} {description} # SKIP {_spaced('; '.join(result.lines))}"
+            lines.append(f"ok {number} {description} # SKIP {spaced('; '.join(result.lines))}")
             continue
-        yield from (f"# {_spaced(line)}" for line in result.lines)
-        yield f"{'not ok' if result.failed else 'ok'} {number} {description}"
-
-
-def _spaced(text: str) -> str:
-    return " ".join(text.split())
+        lines += (f"# {spaced(line)}" for line in result.lines)
+        lines.append(f"{'not ok' if result.failed else 'ok'} {number} {description}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def junit(findings: Sequence[Finding]) -> str:

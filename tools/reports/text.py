@@ -14,7 +14,10 @@ def render(findings: Sequence[Finding]) -> str:
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:
     readable = [finding for finding in findings if not unreadable(finding)]
-    table = [[_mark(f), f.witness, _abi(f), _summary(f)] for f in readable]
+    table = [
+        [_mark(f), f.witness, f.abi and f"[{f.abi}{', assumed' * f.assumed}]", _summary(f)]
+        for f in readable
+    ]
     for line, finding in zip(aligned(table), readable, strict=True):
         yield one_line(line)
         yield from (one_line(str(difference)) for difference in finding.differences)
@@ -36,12 +39,6 @@ def _mark(finding: Finding) -> str:
     if any(item.fails for item in finding.not_checked):
         return "missing"
     return "ok" if finding.compared or finding.evaluations else "-"
-
-
-def _abi(finding: Finding) -> str:
-    if not finding.abi:
-        return ""
-    return f"[{finding.abi}, assumed]" if finding.assumed else f"[{finding.abi}]"
 
 
 def _summary(finding: Finding) -> str:

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.runstate import RUNSTATES
@@ -14,21 +13,11 @@ from runstate_abi.tools.options import add_format, address, count, new_parser, n
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.write import selftest
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write
+from runstate_abi.writer import variants
 from runstate_abi.writer.memory import Overrun, Window
 from runstate_abi.writer.rulebook.evidence import Evidence, ledger
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULES, judge
 from runstate_abi.writer.steps import canonical
-from runstate_abi.writer.variants import (
-    LENGTHS,
-    VARIANT,
-    VARIANTS,
-    Refused,
-    Registration,
-    Variant,
-    is_xen,
-    prepare,
-    uses_gpc,
-)
 from runstate_abi.writer.vcpu import HOSTS, SHAPES, TIME_COUNT, Area, Runstate
 
 _DESCRIPTION = "One update of a guest's area, step by step, in any of its versions."
@@ -56,29 +45,29 @@ def main(argv: list[str]) -> int:
     options = made.parse_args(argv)
     if options.list:
         return _list(options.format == "json")
-    variant = VARIANT[options.variant]
+    variant = variants.VARIANT[options.variant]
     if options.selftest:
-        if is_xen(variant):
+        if variants.is_xen(variant):
             made.error(f"--selftest is KVM's, and {variant.name} is Xen's")
         lines, code = selftest.report(variant, options.host, options.every)
         print("\n".join(lines))
         return code
     if options.at is None:
         made.error("--at GPA is missing (or --list, or --selftest)")
-    if options.length and not uses_gpc(variant):
+    if options.length and not variants.uses_gpc(variant):
         made.error(f"--length: {variant.name} has no gfn_to_pfn_cache")
     try:
         vcpu = Runstate(options.state, options.entry_time, options.times)
         area = Area(
             options.abi, options.at, not options.no_update_flag, options.host, options.domain or ""
         )
-        how = Registration(options.length, options.fault_at)
+        how = variants.Registration(options.length, options.fault_at)
         written = write(variant, vcpu, area, options.atomic, Window(options.fill), how)
         if options.until_barrier is not None:
             written = until(written, options.until_barrier)
     except ValueError as error:
         made.error(str(error))
-    except (Refused, Overrun) as refused:
+    except (variants.Refused, Overrun) as refused:
         print(f"runstate write: {refused}", file=sys.stderr)
         return DIFFERENT
     if variant.always_flagged and not area.update_flag:
@@ -92,7 +81,8 @@ def main(argv: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     made = new_parser("write", _DESCRIPTION, _EPILOG)
     add = made.add_argument
-    add("--variant", choices=list(VARIANT), default="upstream", metavar="NAME", help="see --list")
+    names = list(variants.VARIANT)
+    add("--variant", choices=names, default="upstream", metavar="NAME", help="see --list")
     add("--abi", choices=list(SHAPES), default="native", help="the guest's ABI (native)")
     add("--at", metavar="GPA", type=address, help="where the guest registered its area: 0xc0001ff1")
     add("--no-update-flag", action="store_true", help="the guest did not ask for the flag")
@@ -108,8 +98,9 @@ def parser() -> argparse.ArgumentParser:
     add("--domain", choices=list(SHAPES), help=width)
     add_format(made, "canonical", "table", "json")
     add("--until-barrier", metavar="N", type=number, help="stop at the N-th barrier, show memory")
+    known, words = variants.LENGTHS, "48|1|per-use"
     lengths = "the length that a gfn_to_pfn_cache is set up for: 48, 1, or what each use needs"
-    add("--length", choices=LENGTHS, type=_length, default=0, metavar="48|1|per-use", help=lengths)
+    add("--length", choices=known, type=_length, default=0, metavar=words, help=lengths)
     faults = "the N-th access to user memory faults (versions without a gfn_to_pfn_cache)"
     add("--fault-at", metavar="N", type=count, default=0, help=faults)
     add("--rules", action="store_true", help="print the rules that this update breaks; exit 1")
@@ -120,14 +111,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _print_rules(variant: Variant, written: Written, options: argparse.Namespace) -> int:
+def _print_rules(variant: variants.Variant, written: Written, options: argparse.Namespace) -> int:
     # All KVM versions are judged by all rules, so that the rules which a version breaks are shown.
-    profile = PROFILE[variant.name] if is_xen(variant) else NEWEST
+    profile = PROFILE[variant.name] if variants.is_xen(variant) else NEWEST
     before = written.struct(written.before)
     vcpu = Runstate(options.state, options.entry_time, options.times)
     # The steps as made, not as executed: only there is a read-modify-write still one.
-    how = Registration(options.length, options.fault_at)
-    caches = prepare(variant, written.area, how=how)
+    how = variants.Registration(options.length, options.fault_at)
+    caches = variants.prepare(variant, written.area, how=how)
     steps = tuple(variant.update(vcpu, written.area, caches, options.atomic))
     evidence = Evidence(written.area, vcpu, options.atomic, before, steps)
     found = judge(ledger(evidence), profile)
@@ -158,7 +149,9 @@ def _fill(text: str) -> bytes:
     return fill
 
 
-def _shown(options: argparse.Namespace, variant: Variant, written: Written) -> Iterator[str]:
+def _shown(
+    options: argparse.Namespace, variant: variants.Variant, written: Written
+) -> Iterator[str]:
     memory = options.memory or options.until_barrier is not None
     if options.format == "json":
         yield json.dumps(as_json(written, variant, memory), indent=2)
@@ -174,19 +167,18 @@ def _shown(options: argparse.Namespace, variant: Variant, written: Written) -> I
 
 def _list(in_json: bool) -> int:
     if in_json:
-        versions = [_variant(variant) for variant in VARIANTS]
+        versions = [
+            {
+                "name": variant.name,
+                "summary": variant.summary,
+                **asdict(variant.source),
+                "always_flagged": variant.always_flagged,
+                "pages": variant.pages,
+            }
+            for variant in variants.VARIANTS
+        ]
         print(json.dumps({"schema": "runstate-versions/1", "versions": versions}, indent=2))
     else:
-        rows = [(one.name, one.summary, str(one.source)) for one in VARIANTS]
+        rows = [(one.name, one.summary, str(one.source)) for one in variants.VARIANTS]
         output.write(output.plain(aligned(rows)))
     return EQUAL
-
-
-def _variant(variant: Variant) -> dict[str, Any]:
-    return {
-        "name": variant.name,
-        "summary": variant.summary,
-        **asdict(variant.source),
-        "always_flagged": variant.always_flagged,
-        "pages": variant.pages,
-    }

@@ -47,7 +47,7 @@ def report(variant: Variant, host: str, every: bool) -> tuple[list[str], int]:
     """Return the lines to print and the exit status; ``host`` is one of vcpu.HOSTS."""
     if every:
         bad, total = list(everywhere(variant, host)), len(list(_placements(variant, host)))
-        lines = [f"{bad_one}" for bad_one in bad]
+        lines = list(map(str, bad))
         lines.append(f"{variant.name}: {len(bad)} of {total} updates bad")
         return lines, DIFFERENT if bad else EQUAL
     lines = []
@@ -57,20 +57,17 @@ def report(variant: Variant, host: str, every: bool) -> tuple[list[str], int]:
             lines.append(str(one))
             failed.add(one.address)
     except Stuck as stuck:
-        lines.append(str(stuck.bad))
-        failed.add(stuck.bad.address)
-        lines.append(f"{ADDRESSES.stop - stuck.bad.address - 1} addresses are never reached")
+        bad_one: Bad = stuck.args[0]
+        failed.add(bad_one.address)
+        never = ADDRESSES.stop - bad_one.address - 1
+        lines += (str(bad_one), f"{never} addresses are never reached")
     passes = "32-bit, a 32-bit host has no other" if host == "i386" else "32-bit, then 64-bit"
     lines.append(f"{variant.name}: {len(failed)} of {len(ADDRESSES)} bad ({passes})")
     return lines, DIFFERENT if failed else EQUAL
 
 
 class Stuck(Exception):
-    """The update waits for a lock that is never released, so the test never ends."""
-
-    def __init__(self, bad: Bad) -> None:
-        super().__init__(bad.why)
-        self.bad = bad
+    """The update waits for a lock that is never released, so the test never ends: the Bad one."""
 
 
 def selftest(variant: Variant, host: str) -> Iterator[Bad]:

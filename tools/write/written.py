@@ -19,7 +19,7 @@ from runstate_abi.writer.steps import (
     memory_text,
 )
 from runstate_abi.writer.variants import PER_USE, Registration, Variant, prepare
-from runstate_abi.writer.vcpu import Area, Runstate, elements, field_at
+from runstate_abi.writer.vcpu import Area, Runstate, field_at
 
 SCHEMA = "runstate-write/1"
 MARGIN = 16  # bytes of memory shown on both sides of the area
@@ -86,6 +86,12 @@ def answer(written: Written) -> dict[str, Any]:
 
 def as_json(written: Written, variant: Variant, memory: bool) -> dict[str, Any]:
     """Return an update as values: each step with its field and the struct after it."""
+    steps: list[dict[str, Any]] = []
+    for moment in written.moments:
+        steps.append({"step": line(moment.step)})
+        if isinstance(moment.step, Write):
+            fields, struct = fields_of(written.area, moment.step), written.struct(moment.memory)
+            steps[-1] |= {"page": moment.step.page, "field": fields, "struct": struct.hex()}
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "variant": variant.name,
@@ -93,7 +99,7 @@ def as_json(written: Written, variant: Variant, memory: bool) -> dict[str, Any]:
         "abi": written.area.abi,
         "offset": written.area.offset,
         "update_flag": written.area.update_flag or variant.always_flagged,
-        "steps": [_step(written, moment) for moment in written.moments],
+        "steps": steps,
         **answer(written),
     }
     if memory:
@@ -105,20 +111,12 @@ def as_json(written: Written, variant: Variant, memory: bool) -> dict[str, Any]:
     return document
 
 
-def _step(written: Written, moment: Moment) -> dict[str, Any]:
-    step: dict[str, Any] = {"step": line(moment.step)}
-    if isinstance(moment.step, Write):
-        step["page"] = moment.step.page
-        step["field"] = fields_of(written.area, moment.step)
-        step["struct"] = written.struct(moment.memory).hex()
-    return step
-
-
 def table(written: Written) -> Iterator[str]:
     """Yield each step with the struct in memory after it; bytes not stored yet are ``..``."""
     area = written.area
-    rows = [["#", "step", _heads(area)], ["0", "", _struct(area, _hex(written.before, written))]]
     texts = [".."] * area.shape.size
+    heads = "".join(mark + name.ljust(len(cell)) for mark, cell, name in _cells(area, texts))
+    rows = [["#", "step", heads], ["0", "", _struct(area, _hex(written.before, written))]]
     for number, moment in enumerate(written.moments, 1):
         rows.append([str(number), *_row(written, moment, texts)])
     yield from aligned(rows)
@@ -151,15 +149,10 @@ def _struct(area: Area, texts: list[str]) -> str:
     return "".join(mark + cell for mark, cell, _ in _cells(area, texts))
 
 
-def _heads(area: Area) -> str:
-    cells = _cells(area, [".."] * area.shape.size)
-    return "".join(mark + name.ljust(len(cell)) for mark, cell, name in cells)
-
-
 def _cells(area: Area, texts: list[str]) -> Iterator[tuple[str, str, str]]:
     edge = PAGE_SIZE - area.offset
-    for name, offsets in elements(area.shape.layout):
-        first, *others = offsets
+    for name, _, _, first, size in area.shape.layout.elements():
+        others = range(first + 1, first + size)
         cell = texts[first] + "".join("|" * (i == edge) + texts[i] for i in others)
         yield "" if first == 0 else "|" if first == edge else " ", cell, name
 

@@ -473,9 +473,7 @@ def test_reports_are_written_beside_the_text(run, tmp_path):
 def test_a_report_that_cannot_be_written_is_one_line_and_exit_3(run, tmp_path):
     code, _, err = run("--cc", "gcc", "--format", f"junit={tmp_path}/no/where")
     assert code == 3
-    assert err == (
-        f"runstate: {tmp_path}/no/where: cannot write the report: No such file or directory\n"
-    )
+    assert err == (f"runstate: {tmp_path}/no/where: cannot be written: No such file or directory\n")
 
 
 @pytest.mark.host64

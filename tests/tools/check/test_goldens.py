@@ -156,7 +156,7 @@ def test_another_file_is_refused(tmp_path, content):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(WitnessError, match="nowhere: No such file"):
         settled(tmp_path / "nowhere", SEEN)
-    with pytest.raises(WitnessError, match="cannot write: No such file"):
+    with pytest.raises(WitnessError, match="cannot be written: No such file"):
         goldens.settled([SEEN], None, str(tmp_path / "no" / "where"))
 
 

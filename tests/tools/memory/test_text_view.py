@@ -1,7 +1,7 @@
 import pytest
 
-from runstate_abi.layouts.structs.runstate import update_byte
-from runstate_abi.tools.memory.area import LAYOUTS, AreaBytes, Edge, Part, Span, edges, elements
+from runstate_abi.layouts.structs.runstate import NATIVE, label, update_byte
+from runstate_abi.tools.memory.area import LAYOUTS, AreaBytes, Edge, Part, Span, edges
 from runstate_abi.tools.memory.text_view import rows, steal
 
 # Every offset in a page at which an area goes on in the next page: 47 native and 43 compat.
@@ -74,7 +74,7 @@ def test_a_cache_line_that_ends_between_two_numbers_is_ruled_between_them():
 
 
 def test_the_times_are_named_by_their_states():
-    labels = [element.label for element in elements(LAYOUTS["native"])]
+    labels = [label(element) for element in NATIVE.elements()]
     assert labels == [
         "state",
         "pad_04",

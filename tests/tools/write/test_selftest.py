@@ -8,7 +8,7 @@ from runstate_abi.tools.write import selftest
 from runstate_abi.writer import two_pages
 from runstate_abi.writer.steps import Barrier
 from runstate_abi.writer.variants import VARIANT, VARIANTS, is_xen
-from runstate_abi.writer.vcpu import SHAPES, Split
+from runstate_abi.writer.vcpu import SHAPES
 
 
 @pytest.fixture
@@ -82,9 +82,11 @@ def broken(monkeypatch, how):
     variant = VARIANT["upstream"]
     if how == "wrong page for the update byte":
         place = two_pages.place_in
-        off = lambda caches, parts, offset: place(  # noqa: E731
-            caches, Split(parts.first + (offset == parts.first), parts.second), offset
-        )
+
+        def off(caches, area, offset):
+            in_first = offset == caches.split(area).first
+            return place(caches, area, offset - in_first).plus(in_first)
+
         monkeypatch.setattr(two_pages, "place_in", off)
         return variant
 

@@ -142,9 +142,12 @@ def _of_chance(seen: Values) -> Iterable[Reason]:
         yield Reason(-4, "two of the times are near each other, as pointers are")
     if seen.entry in USER_POINTERS and any(time in USER_POINTERS for time in used):
         yield Reason(-2, "the entry time and a time would be pointers in user space")
-    packed = [number for number in (seen.entry, *used) if _packed(number)]
-    if packed:
-        yield Reason(-4, f"{packed[0]:#x} is two 32-bit numbers rather than a time")
+    for number in (seen.entry, *used):
+        high, low = divmod(number, 1 << WORD)
+        at_edge = (low + WORD_EDGE // 2) % (1 << WORD) < WORD_EDGE
+        if at_edge and (high > 0 or low > WORD_EDGE):
+            yield Reason(-4, f"{number:#x} is two 32-bit numbers rather than a time")
+            break
     if any(time % ROUND == 0 for time in used):
         yield Reason(-1, "one of the times is round, and no clock is")
     said = _FIVE.pack(seen.entry, *seen.times).replace(b"\0", b"")
@@ -153,18 +156,11 @@ def _of_chance(seen: Values) -> Iterable[Reason]:
         yield Reason(-6, f"it reads as text: {text}")
 
 
-def _packed(number: int) -> bool:
-    high, low = divmod(number, 1 << WORD)
-    at_edge = (low + WORD_EDGE // 2) % (1 << WORD) < WORD_EDGE
-    return at_edge and (high > 0 or low > WORD_EDGE)
-
-
 def _of_place(entry_address: int) -> Reason:
-    if entry_address % 8 == 0:
-        return Reason(1, "the entry time is aligned to 8 bytes")
-    if entry_address % 4 == 0:
-        return Reason(0, "the entry time is aligned to 4 bytes")
-    return Reason(-3, "the entry time is not aligned, and no compiler does that")
+    if entry_address % 4:
+        return Reason(-3, "the entry time is not aligned, and no compiler does that")
+    size = 4 if entry_address % 8 else 8
+    return Reason(size // 8, f"the entry time is aligned to {size} bytes")
 
 
 # In Xen's struct vcpu a pointer into Xen comes before the runstate. Next to the runstate is the

@@ -1,9 +1,9 @@
 """The whole search: an image in, judged candidates out.
 
 An image may be larger than memory, so it is searched in strides. Of very many candidates only the
-best are kept. Then they are judged by each other: which overlap, which are copies of one vCPU's
-times. A dump may have a table of a hundred thousand rows that look like areas. So no step may take
-longer than sorting them.
+best are kept, which are then compared with each other: which overlap, which are copies of one
+vCPU's times. A dump may have a table of a hundred thousand rows that look like areas, so no step
+may take longer than sorting them.
 """
 
 import mmap
@@ -114,13 +114,13 @@ def _others(item: Candidate, family: Family) -> list[Candidate]:
     several = sorted(islice(others, FAMILY_MOST), key=lambda other: other.address)
     if len(several) == FAMILY_MOST:
         return []
-    return [other for other in several if _apart_in_time(item, other)]
-
-
-# Two records of one vCPU are some time apart, and not by a round number, because a clock counts it.
-def _apart_in_time(item: Candidate, other: Candidate) -> bool:
-    apart = abs(item.seen.entry - other.seen.entry)
-    return COPY in (item.verdict, other.verdict) or (apart >= APART_LEAST and apart % ROUND != 0)
+    # Two records of one vCPU are some time apart, and not by a round number: a clock counts it.
+    apart = [abs(item.seen.entry - other.seen.entry) for other in several]
+    return [
+        other
+        for other, ns in zip(several, apart, strict=True)
+        if COPY in (item.verdict, other.verdict) or (ns >= APART_LEAST and ns % ROUND != 0)
+    ]
 
 
 # What makes two records of a family different.
@@ -153,8 +153,12 @@ def find(image: Image, earlier: Image | None, progress: Progress) -> Search:
     plain = image.size <= PLAIN_MOST or not has_numpy()
     found, judged = _kept(_judged(image, earlier, plain, progress))
     if earlier is not None:
+        # Those that the later image does not show, under either layout.
         before, _ = _kept(_judged(earlier, None, plain, progress))
-        found = sorted([*found, *_lost(before, found, image)], key=ADDRESS)
+        places = {place for item in found for place in (item.address, item.doubt)}
+        new = (candidates.promoted(was) for was in before if was.address not in places)
+        lost = (candidates.lost(was, image) for was in new)
+        found = sorted([*found, *filter(None, lost)], key=ADDRESS)
     ended = candidates.ranked(together(found))
     return Search(ended, image.size, max(judged - len(ended), 0), judged == JUDGED_MOST)
 
@@ -171,16 +175,6 @@ def _kept(judged: Iterator[Candidate]) -> tuple[list[Candidate], int]:
         if count == JUDGED_MOST:
             break
     return found, count
-
-
-# The candidates in the earlier dump that are not in the later one, under either layout.
-def _lost(before: list[Candidate], found: list[Candidate], image: Image) -> Iterator[Candidate]:
-    places = {place for item in found for place in (item.address, item.doubt)}
-    for was in before:
-        if was.address not in places:
-            one = candidates.lost(candidates.promoted(was), image)
-            if one is not None:
-                yield one
 
 
 def _judged(
@@ -215,10 +209,7 @@ def _one(pieces: list[Piece]) -> Piece:
 
 
 def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:
-    """Yield each offset in the piece where an entry time may be, in order.
-
-    ``progress`` is called with the number of bytes searched since its last call.
-    """
+    """Yield the offsets of possible entry times; ``progress`` gets numbers of bytes searched."""
     look = scan.entries if plain else scan_numpy.entries
     data = piece.data
     for start in range(0, len(data), STRIDE):

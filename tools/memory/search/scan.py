@@ -77,7 +77,10 @@ def _in_block(data: memoryview, low: int, high: int) -> Iterator[int]:
     place = marks.find(1, low - first)
     while place >= 0:
         entry, *times = _FIVE.unpack_from(block, place)
-        if _fits(entry, times) and _padding_fits(block[place - COMPAT_LEAD : place], entry, times):
+        # Compat has its state before the numbers. If it is no state, it may be native's padding.
+        near = int.from_bytes(block[place - COMPAT_LEAD : place], "little")
+        padded = near < STATES or entry & XEN_RUNSTATE_UPDATE or sum(times) == entry
+        if _fits(entry, times) and padded:
             yield first + place
         place = marks.find(1, place + 1)
 
@@ -108,26 +111,15 @@ def _answers(block: bytes, table: bytes) -> int:
     return int.from_bytes(block.translate(table), "little")
 
 
-# May these four bytes be between native's state and the numbers? Compat has its state there, which
-# always may.
-def _padding_fits(padding: bytes, entry_raw: int, times: list[int]) -> bool:
-    near = int.from_bytes(padding, "little")
-    return near < STATES or bool(entry_raw & XEN_RUNSTATE_UPDATE) or sum(times) == entry_raw
-
-
 # Do five numbers that _passes() left pass the rest of the filter? A time with bit 63 set, which
 # _passes() takes for a flag, is larger than twice any entry time.
 def _fits(entry_raw: int, times: list[int]) -> bool:
     entry, total = entry_raw & ~XEN_RUNSTATE_UPDATE, sum(times)
-    numbers = (entry, *times)
+    inner = (number.to_bytes(8, "little").rstrip(b"\0") for number in (entry, *times))
     most = entry if entry == entry_raw else 2 * entry
     return (
         not any(0 < time < TIME_LEAST for time in times)
-        and sum(map(_inner_zeros, numbers)) <= ZEROS_MOST
+        and sum(number.count(0) for number in inner) <= ZEROS_MOST
         and entry >> LIFE_SHIFT <= total <= most
         and (sum(time > 0 for time in times) > 1 or total == entry)
     )
-
-
-def _inner_zeros(number: int) -> int:
-    return number.to_bytes(8, "little").rstrip(b"\0").count(0)

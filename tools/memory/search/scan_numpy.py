@@ -2,10 +2,8 @@
 
 Most of the filter in scan.py asks only which bytes are zero, and which are too large for a time's
 top byte. As bits, 64 bytes of memory are one word, and the same byte of the next number is one byte
-of bits further. So the whole filter costs little more than making the bits.
-
-The bits only discard what the filter would also discard. What they leave goes through the whole
-filter in _judged().
+of bits further, so the filter costs little more than making the bits. The bits may discard only
+what scan.py would discard too; what they leave goes through the whole filter in _judged().
 """
 
 from collections.abc import Iterator
@@ -83,9 +81,8 @@ def _in_block(np: Any, every: Array, low: int, high: int, room: Array) -> Array:
 # may have the state, lanes 1 to 5 the numbers. byte_23 has a bit for each place: is byte 2 or 3 of
 # a number that begins there not zero?
 def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
-    high = np.bitwise_and(
-        block[_NUMBER - 1 :], scan.HIGH_BITS, out=room[: len(block) - _NUMBER + 1]
-    )
+    last = len(block) - _NUMBER + 1
+    high = np.bitwise_and(block[_NUMBER - 1 :], scan.HIGH_BITS, out=room[:last])
     fits = ~_lanes(_bits(np, high), size, 1, 5)
     if np.count_nonzero(fits) < size // SPARSE:
         return fits

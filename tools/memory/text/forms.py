@@ -141,21 +141,19 @@ def _fits(form: Form, made: DumpLine) -> bool:
 def _in_order(form: Form, made: DumpLine, order: str, source: str) -> bytes:
     digits = {len(group) for group in made.groups}
     where = f"{source}: line {made.number}"
+    mixed = WitnessError(f"{where}: groups that are not all bytes, or all words")
     if form is BITS:
         return bytes(int(group, 2) for group in made.groups)
-    uniform = form.order == WORDS or form in (OD, CHARS)
     sizes = OD_SIZES if form is OD else SIZES
-    if uniform and made.groups and (len(digits) > 1 or not digits <= sizes.keys()):
-        raise WitnessError(f"{where}: groups that are not all bytes, or all words")
-    if uniform and digits:
-        size, base = sizes[digits.copy().pop()]
+    if made.groups and (form.order == WORDS or form in (OD, CHARS)):
+        if len(digits) > 1 or not digits <= sizes.keys():
+            raise mixed
+        size, base = sizes[len(made.groups[0])]
         if base != 16:
             try:
                 return b"".join(int(x, base).to_bytes(size, "little") for x in made.groups)
             except (ValueError, OverflowError):
-                raise WitnessError(
-                    f"{where}: groups that are not all bytes, or all words"
-                ) from None
+                raise mixed from None
     if any(count % 2 for count in digits):
         raise WitnessError(f"{where}: half a byte (an odd number of digits)")
     if order != WORDS or digits <= {2}:
@@ -166,15 +164,16 @@ def _in_order(form: Form, made: DumpLine, order: str, source: str) -> bytes:
 NUMBER = 8  # bytes
 DIFFERENT_LEAST = 3  # numbers that the order changes
 LOOKED_AT = 1 << 12  # bytes of a dump in which an area is looked for
+UNTOLD = (
+    "bytes or words? neither the characters nor the numbers of its {} text tell: --text bytes "
+    "takes its groups as printed, --text words as little-endian words"
+)
 
 
 def in_memory_order(
     form: Form, made: Sequence[DumpLine], asked: str | None, source: str
 ) -> tuple[bytes, ...]:
-    """Return the bytes of each line in memory order (WitnessError: nothing tells the order).
-
-    ``asked`` is the order that the user gives, if any.
-    """
+    """Return each line's bytes in memory order, ``asked`` if given (WitnessError: unknown)."""
     if form.order != EITHER or asked:
         order = form.order if form.order != EITHER else str(asked)
         return tuple(_in_order(form, line, order, source) for line in made)
@@ -182,12 +181,11 @@ def in_memory_order(
     if both[BYTES] == both[WORDS]:
         return both[BYTES]
     told = _by_characters(made, both, source) or _by_area(both) or form.lean
-    if not told and not _as_xxd(made):
-        raise WitnessError(
-            f"{source}: bytes or words? neither the characters nor the numbers of its {form.name} "
-            "text tell: --text bytes takes its groups as printed, --text words as little-endian "
-            "words"
-        )
+    # Without an option xxd prints groups of two bytes after an address of eight digits. It never
+    # prints words in groups of two bytes.
+    pairs = all(len(group) in (2, 4) for line in made for group in line.groups)
+    if not told and not (pairs and all(len(line.address) == 8 for line in made)):
+        raise WitnessError(f"{source}: {UNTOLD.format(form.name)}")
     return both[told or BYTES]
 
 
@@ -215,11 +213,10 @@ def _shows(data: bytes, shown: str) -> bool:
 def _by_area(both: dict[str, tuple[bytes, ...]]) -> str:
     joined = {way: b"".join(parts) for way, parts in both.items()}
     numbers = range(0, len(joined[BYTES]), NUMBER)
-    differ = sum(
-        joined[BYTES][at : at + NUMBER] != joined[WORDS][at : at + NUMBER] for at in numbers
-    )
+    as_is, back = joined[BYTES], joined[WORDS]
+    differ = sum(as_is[at : at + NUMBER] != back[at : at + NUMBER] for at in numbers)
     # One number or two are small enough in either order.
-    for judge in (_exact, _standing, _state) if differ >= DIFFERENT_LEAST else (_state,):
+    for judge in (_exact, _best, _state) if differ >= DIFFERENT_LEAST else (_state,):
         found = {way: judge(data) for way, data in joined.items()}
         best, other = sorted(found, key=lambda way: found[way], reverse=True)
         if found[best] > found[other] and (found[best] >= ORDERED or found[other] == NONE):
@@ -237,20 +234,13 @@ def _exact(data: bytes) -> int:
     )
 
 
-def _standing(data: bytes) -> int:
+def _best(data: bytes) -> int:
     return max(map(standing, _values(data)), default=NONE)
-
-
-def _state(data: bytes) -> int:
-    return int(state_name(int.from_bytes(data[:SHIFT], "little")) is not None)
 
 
 def _values(data: bytes) -> Iterator[Values]:
     return (values(layout, data) for layout in LAYOUTS.values() if len(data) >= layout.size)
 
 
-# Without an option xxd prints groups of two bytes after an address of eight digits. It never prints
-# words in groups of two bytes.
-def _as_xxd(made: Sequence[DumpLine]) -> bool:
-    pairs = all(len(group) in (2, 4) for line in made for group in line.groups)
-    return pairs and all(len(line.address) == 8 for line in made)
+def _state(data: bytes) -> int:
+    return int(state_name(int.from_bytes(data[:SHIFT], "little")) is not None)

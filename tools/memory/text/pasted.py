@@ -24,9 +24,9 @@ LINE_MOST = 1 << 14
 PREFIX_MOST = 80
 _GAP = re.compile(r"[ :]+")
 CHOSEN_BY = 400  # so many lines decide the form
-KNOWN = (
-    "xxd (-b -e -g -i -p), hexdump, od, gdb x and p, lldb, crash rd and struct, WinDbg d, QEMU xp, "
-    "print_hex_dump, plain hex, arrays, bytes literals"
+NO_FORM = (
+    "text, but of no form known here (xxd (-b -e -g -i -p), hexdump, od, gdb x and p, lldb, crash "
+    "rd and struct, WinDbg d, QEMU xp, print_hex_dump, plain hex, arrays, bytes literals)"
 )
 STRUCT_KIND = f"{STRUCT} text"
 BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
@@ -68,15 +68,10 @@ def is_prose(data: memoryview) -> bool:
 
 
 def image(data: memoryview, source: str, order: str | None = None) -> Image:
-    """Return the memory that a text shows, at the addresses it shows (WitnessError).
-
-    ``order`` says whether groups of digits are BYTES or WORDS; without it the text decides.
-    """
+    """Return the memory that a text shows; ``order`` is BYTES or WORDS if given (WitnessError)."""
     if len(data) > TEXT_MOST:
-        raise WitnessError(
-            f"{source}: {len(data) >> 20} MiB of text, at most {TEXT_MOST >> 20} are read; give "
-            "the image that it was printed from"
-        )
+        sizes = f"{len(data) >> 20} MiB of text, at most {TEXT_MOST >> 20} are read"
+        raise WitnessError(f"{source}: {sizes}; give the image that it was printed from")
     lines = cleaned.clean_lines(bytes(data))
     dump = _dump(lines)
     if dump is None or (not dump.form.addressed and dump.form is not forms.BARE):
@@ -87,9 +82,9 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
                 raise
             whole = None  # prose about a dump may name the members of the struct
         if whole is not None:
-            return _of_values(whole.found, whole.kind, source)
+            return _of_values(*whole, source)
     if dump is None:
-        raise WitnessError(f"{source}: text, but of no form known here ({KNOWN})")
+        raise WitnessError(f"{source}: {NO_FORM}")
     if not dump.form.addressed:
         return _of_runs(dump, lines, source, order)
     rows = list(_rows(dump, lines, source))
@@ -101,7 +96,7 @@ def image(data: memoryview, source: str, order: str | None = None) -> Image:
     return Image(source, f"{dump.form.name} text", arranged(found))
 
 
-def _of_values(found: Sequence[bytes], kind: str, source: str) -> Image:
+def _of_values(kind: str, found: Sequence[bytes], source: str) -> Image:
     if any(value != found[0] for value in found):
         raise WitnessError(f"{source}: {len(found)} readings ({kind}), and they differ: paste one")
     return Image(source, f"{kind} text", (Piece(0, len(found[0]), memoryview(found[0])),))
@@ -129,11 +124,8 @@ def _dumps(line: str) -> Iterator[Dump]:
     for prefix in ("", *names):
         if not forms.BEGINS.match(line, len(prefix)):
             continue
-        fit = [
-            form
-            for form in FORMS
-            if (made := forms.read_line(form, 0, line[len(prefix) :])) and made.groups
-        ]
+        read = ((form, forms.read_line(form, 0, line[len(prefix) :])) for form in FORMS)
+        fit = [form for form, made in read if made and made.groups]
         yield from (Dump(form, prefix) for form in fit)
         if fit:
             return
@@ -149,9 +141,8 @@ def _meant(dump: Dump, lines: Sequence[str]) -> bool:
         return bool(steps) and steps[0] == len(rows[0].groups)
     if dump.form is forms.OD:
         alike = all(len(made.address) == len(made.groups[0]) for made in rows)
-        spaced = (
-            any(dump.prefix + rows[0].address + "  " in line for line in lines) if rows else False
-        )
+        begins = tuple(f"{dump.prefix}{made.address}  " for made in rows[:1])
+        spaced = any(begin in line for begin in begins for line in lines)
         sizes = [sum(map(len, made.groups)) // 2 for made in rows]
         return not alike or spaced or (len(rows) > 1 and steps == sizes[:-1])
     return True
@@ -163,6 +154,8 @@ def _row_of(dump: Dump, number: int, line: str, squeezed: bool = False) -> DumpL
     return forms.read_line(dump.form, number, line[len(dump.prefix) :], squeezed)
 
 
+# The lines of the dump. Prose and commands between, before and after them are skipped, but not what
+# may be a part of the dump, or of another one.
 def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[DumpLine]:
     squeezed = begun = False
     for number, line in enumerate(lines, 1):
@@ -172,19 +165,14 @@ def _rows(dump: Dump, lines: Iterable[str], source: str) -> Iterator[DumpLine]:
             begun, squeezed = True, False
         elif line == forms.SQUEEZED:
             squeezed = begun
-        else:
-            _no_row(dump, number, line, source)
-
-
-# A line between, before or after those of the dump. Prose and commands are skipped, but not what
-# may be a part of the dump, or of another one.
-def _no_row(dump: Dump, number: int, line: str, source: str) -> None:
-    if forms.NO_ACCESS.fullmatch(line):
-        return
-    other = next((item for item in _dumps(line) if item.form.addressed), None)
-    rest = line.removeprefix(dump.prefix)
-    if other or forms.BROKEN.fullmatch(rest) or len(line) > LINE_MOST or not line.isprintable():
-        raise WitnessError(f"{source}: line {number} is no line of {dump.form.name}: {line[:40]!r}")
+        elif not forms.NO_ACCESS.fullmatch(line) and (
+            any(item.form.addressed for item in _dumps(line))
+            or forms.BROKEN.fullmatch(line.removeprefix(dump.prefix))
+            or len(line) > LINE_MOST
+            or not line.isprintable()
+        ):
+            where = f"{source}: line {number} is no line of {dump.form.name}"
+            raise WitnessError(f"{where}: {line[:40]!r}")
 
 
 # Without addresses, prose separates one reading from the next, and a blank line separates two
@@ -196,10 +184,8 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
         if made is not None and (runs[-1] or sum(map(len, made.groups)) >= forms.BARE_LEAST):
             runs[-1].append(made)
         elif line == forms.SQUEEZED and runs[-1]:
-            raise WitnessError(
-                f"{source}: line {number}: repeated lines are left out, and no address says how "
-                "many (od -v prints them)"
-            )
+            why = "repeated lines are left out, and no address says how many (od -v prints them)"
+            raise WitnessError(f"{source}: line {number}: {why}")
         elif runs[-1]:
             runs.append([])
     sized = [run for run in runs if run]
@@ -210,7 +196,7 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
         long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
         asked = forms.BYTES if long and dump.form is forms.BARE else order
         found.append(b"".join(forms.in_memory_order(dump.form, run, asked, source)))
-    return _of_values(found, dump.form.name, source)
+    return _of_values(dump.form.name, found, source)
 
 
 def _size(run: Sequence[DumpLine]) -> int:
@@ -281,8 +267,6 @@ def _agree(found: Iterable[Piece], source: str) -> None:
             pairs = zip(far.cut(piece.address, end), piece.cut(piece.address, end), strict=True)
             for address, (old, new) in enumerate(pairs, piece.address):
                 if old != new:
-                    raise WitnessError(
-                        f"{source}: address {address:#x} is given twice, with other bytes: two "
-                        "readings? paste one"
-                    )
+                    twice = f"address {address:#x} is given twice, with other bytes"
+                    raise WitnessError(f"{source}: {twice}: two readings? paste one")
         far = piece if far is None or piece.end > far.end else far

@@ -7,7 +7,6 @@ import codecs
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
@@ -46,21 +45,11 @@ _TYPES = (
 )
 
 
-class Printed(NamedTuple):
-    """The form of a text, and the bytes of each value in it."""
-
-    kind: str
-    found: tuple[bytes, ...]
-
-
-def printed(text: str, source: str) -> Printed | None:
-    """Return the struct, the array or the literal in a text, None if there is none."""
-    if len(text) > TEXT_MOST:
-        return None
+def printed(text: str, source: str) -> tuple[str, tuple[bytes, ...]] | None:
+    """Return the form of what is printed and the bytes of each value, None if there is nothing."""
     for kind, read in ((STRUCT, _structs), (LITERAL, _literals), (ARRAY, _arrays)):
-        found = tuple(read(text, source))
-        if found:
-            return Printed(kind, found)
+        if len(text) <= TEXT_MOST and (found := tuple(read(text, source))):
+            return kind, found
     return None
 
 
