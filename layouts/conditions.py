@@ -99,11 +99,11 @@ class _Missing(LookupError):
 
 # KVM's own copies, arch/x86/include/asm/kvm_host.h: u32 current_runstate; u64 runstate_times[4].
 KVM_SIZES = {"current_runstate": 4, "runstate_times": 32}
+ByName = Mapping[str, Layout]
+Sizes = Mapping[str, int]
 
 
-def evaluate(
-    condition: Condition, layouts: Mapping[str, Layout], kvm_sizes: Mapping[str, int] = KVM_SIZES
-) -> Evaluation:
+def evaluate(condition: Condition, layouts: ByName, kvm_sizes: Sizes = KVM_SIZES) -> Evaluation:
     """Evaluate a condition on the layouts of a witness, by struct name.
 
     ``kvm_sizes`` are the sizes in bytes of members of struct kvm_vcpu_xen, for
@@ -117,10 +117,7 @@ def evaluate(
 
 
 def evaluate_all(
-    conditions: Iterable[Condition],
-    layouts: Mapping[str, Layout],
-    abi: str,
-    kvm_sizes: Mapping[str, int] = KVM_SIZES,
+    conditions: Iterable[Condition], layouts: ByName, abi: str, kvm_sizes: Sizes = KVM_SIZES
 ) -> tuple[Evaluation, ...]:
     """Evaluate those of ``conditions`` that a kernel of this ABI compiles."""
     return tuple(evaluate(c, layouts, kvm_sizes) for c in conditions if applies(c, abi))
@@ -152,9 +149,7 @@ _MEMBER: dict[str, Callable[[Layout, str], int | bool | None]] = {
 }
 
 
-def _operand(
-    match: re.Match[str], layouts: Mapping[str, Layout], kvm_sizes: Mapping[str, int]
-) -> int:
+def _operand(match: re.Match[str], layouts: ByName, kvm_sizes: Sizes) -> int:
     part = match.groupdict()
     if part["constant"]:
         return _CONSTANTS[part["constant"]]

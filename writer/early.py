@@ -66,11 +66,10 @@ def linux_5_16(vcpu: Runstate, area: Area, caches: Caches, atomic: bool) -> Upda
     if not ghc.current():
         return
     for offset, data in _writes(vcpu, shape):
+        kind = Copy if offset == shape.time else Store
         if not data:
             yield Barrier()
-        elif not (
-            yield from ghc.write(Copy if offset == shape.time else Store, offset, data, atomic)
-        ):
+        elif not (yield from ghc.write(kind, offset, data, atomic)):
             break
     else:
         yield Barrier()

@@ -61,13 +61,9 @@ def _twice(first: str, second: str, whole: bool = True) -> tuple[Op, ...]:
 
 def _read(letters: str, read: int, whole: bool) -> tuple[Load, ...]:
     # A second load of the same half gets a prime: h1, l1, h1'.
-    names = (
-        f"{letter}{read}" + "'" * letters[:index].count(letter)
-        for index, letter in enumerate(letters)
-    )
-    return tuple(
-        Load(name, _PARTS[letter], read, whole) for name, letter in zip(names, letters, strict=True)
-    )
+    primes = ("'" * letters[:at].count(letter) for at, letter in enumerate(letters))
+    pairs = zip(letters, primes, strict=True)
+    return tuple(Load(f"{x}{read}{prime}", _PARTS[x], read, whole) for x, prime in pairs)
 
 
 # Put a barrier between loads that follow each other.

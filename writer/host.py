@@ -13,15 +13,8 @@ from runstate_abi.writer.steps import Copy, Dirty, Step, Store
 
 # errno.h; the kernel returns them negated.
 ENOENT, EIO, ENXIO, EACCES, EFAULT, EINVAL, EOPNOTSUPP = 2, 5, 6, 13, 14, 22, 95
-_ERRNO = {
-    2: "ENOENT",
-    5: "EIO",
-    6: "ENXIO",
-    13: "EACCES",
-    14: "EFAULT",
-    22: "EINVAL",
-    95: "EOPNOTSUPP",
-}
+_NAMES = ("ENOENT", "EIO", "ENXIO", "EACCES", "EFAULT", "EINVAL", "EOPNOTSUPP")
+_ERRNO = dict(zip((ENOENT, EIO, ENXIO, EACCES, EFAULT, EINVAL, EOPNOTSUPP), _NAMES, strict=True))
 
 
 def errno_name(error: int) -> str:

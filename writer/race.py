@@ -97,22 +97,10 @@ class Question(NamedTuple):
     dropped: tuple[str, ...] = ()  # names of racing/drops.py
 
 
-def find_race(
-    writer: Writer,
-    reader: Reader,
-    model: Model,
-    area: Area,
-    *,
-    updates: int = 1,
-    entry_times: str = INCREASING,
-    patterns: Iterable[int] | None = None,
-    dropped: Iterable[str] = (),
-) -> Proof | Race:
-    """Answer a Question (CannotDrop; Refused if this writer does not take the area)."""
-    masks = None if patterns is None else tuple(patterns)
-    question = Question(writer, reader, model, area, updates, entry_times, masks, tuple(dropped))
-    answer = ask(question)
-    return Proof(answer.states, answer.searches) if answer.found is None else race(question, answer)
+def find_race(question: Question) -> Proof | Race:
+    """Answer a question (CannotDrop; Refused if this writer does not take the area)."""
+    found = ask(question)
+    return Proof(found.states, found.searches) if found.found is None else race(question, found)
 
 
 def ask(question: Question) -> Answer:

@@ -209,12 +209,8 @@ def is_xen(variant: Variant) -> bool:
 
 def uses_gpc(variant: Variant) -> bool:
     """Does this version reach the area through a gfn_to_pfn_cache?"""
-    return variant.register in (
-        register_one_page,
-        register_two_pages,
-        register_patch_2of4,
-        register_draft,
-    )
+    gpc = (register_one_page, register_two_pages, register_patch_2of4, register_draft)
+    return variant.register in gpc
 
 
 # The lengths of a gfn_to_pfn_cache that the thread discussed. 0: since 58f5ee5fedd9 (in v6.2) each

@@ -127,9 +127,11 @@ def _groups(
         # A build tree has a vmlinux and the bzImage made of it: two files, one kernel, one BTF.
         blob = bytes(image.btf)
         same = (n for n, group in enumerate(whole) if bytes(group.images[0].btf) == blob)
-        place = next(same, len(whole))
-        whole += [Group((), ())] * (place == len(whole))
-        whole[place] = whole[place].with_(image, reading)
+        place = next(same, None)
+        if place is None:
+            whole.append(Group((image,), (reading,)))
+        else:
+            whole[place] = whole[place].with_(image, reading)
     bases = [Group((), (vmlinuz.read_btf(given_base),))] if given_base else list(whole)
     served = dict(enumerate(bases))
     for image in images:

@@ -19,7 +19,7 @@ from agreement import cbmc, litmus
 from agreement.small import chosen, smalls
 from runstate_abi.tools.race import rows as questions
 from runstate_abi.writer.guest import READER
-from runstate_abi.writer.race import find_race, of_variant
+from runstate_abi.writer.race import Question, find_race, of_variant
 from runstate_abi.writer.racing import interleaving, scene
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.patterns import INCREASING
@@ -55,13 +55,15 @@ def ours():
     for model in ("x86-tso", "weak"):
         for updates in (1, 2, 3):
             found, seconds = measured(
-                lambda m=model, n=updates: find_race(UPSTREAM, LINUX, MODEL[m], NATIVE, updates=n)
+                lambda m=model, n=updates: find_race(
+                    Question(UPSTREAM, LINUX, MODEL[m], NATIVE, updates=n)
+                )
             )
             row(f"{model}, {updates} update(s), all patterns", found.states, seconds)
 
         def each(model=model):
             return sum(
-                find_race(UPSTREAM, LINUX, MODEL[model], NATIVE, patterns=[mask]).states
+                find_race(Question(UPSTREAM, LINUX, MODEL[model], NATIVE, patterns=[mask])).states
                 for mask in range(1, 256)
             )
 

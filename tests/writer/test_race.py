@@ -7,7 +7,15 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.race.rows import placements
 from runstate_abi.writer.guest import READER, READERS, CannotDrop
-from runstate_abi.writer.race import Proof, Race, Writer, find_race, of_recording, of_variant
+from runstate_abi.writer.race import (
+    Proof,
+    Question,
+    Race,
+    Writer,
+    find_race,
+    of_recording,
+    of_variant,
+)
 from runstate_abi.writer.racing.drops import WRITER_DROPS, without
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.patterns import A_B_A, DIFFERENT, EQUAL
@@ -31,7 +39,9 @@ ALIGNED = Area("native", 0x1000)
 def verdicts(writer, reader=LINUX, area=ALIGNED, **scenario):
     """The verdicts on x86-tso and on weak."""
     return tuple(
-        "torn" if isinstance(find_race(writer, reader, model, area, **scenario), Race) else "safe"
+        "torn"
+        if isinstance(find_race(Question(writer, reader, model, area, **scenario)), Race)
+        else "safe"
         for model in (X86, WEAK)
     )
 
@@ -112,7 +122,7 @@ def test_a_writer_that_stores_outside_its_pages_cannot_be_asked():
         return (Store(2, -7, entry_bytes(vcpu.entry_time)),)
 
     with pytest.raises(WitnessError, match="astray, native at 0x1ff1: it cannot be asked: 8 bytes"):
-        find_race(Writer("astray", astray), LINUX, X86, Area("native", 0x1FF1))
+        find_race(Question(Writer("astray", astray), LINUX, X86, Area("native", 0x1FF1)))
 
 
 def wrong_byte(vcpu, at, shape):
@@ -151,7 +161,7 @@ def test_time_that_runs_backwards_alone_is_harmless():
 
 
 def test_three_updates_in_a_row_are_safe_too():
-    found = find_race(of_variant(VARIANT["upstream"]), LINUX, WEAK, ALIGNED, updates=3)
+    found = find_race(Question(of_variant(VARIANT["upstream"]), LINUX, WEAK, ALIGNED, updates=3))
     assert isinstance(found, Proof)
 
 
@@ -175,7 +185,7 @@ def torn_addresses(name, abi, reader=LINUX, model=X86, line=0x1000):
     return {
         at
         for at in range(64)
-        if isinstance(find_race(writer, reader, model, Area(abi, line + at)), Race)
+        if isinstance(find_race(Question(writer, reader, model, Area(abi, line + at))), Race)
     }
 
 
@@ -208,7 +218,7 @@ def phys_torn(abi, grain):
     writer, found = of_variant(VARIANT["xen-phys"]), set()
     for at in range(64):
         try:
-            answer = find_race(writer, LINUX, X86._replace(grain=grain), Area(abi, at))
+            answer = find_race(Question(writer, LINUX, X86._replace(grain=grain), Area(abi, at)))
         except Refused:
             continue
         if isinstance(answer, Race):
@@ -226,7 +236,9 @@ def test_the_flag_off_is_torn_everywhere():
     for place in placements("native"):
         for model in (X86, WEAK):
             area = Area("native", place.address, update_flag=False)
-            assert isinstance(find_race(of_variant(VARIANT["upstream"]), LINUX, model, area), Race)
+            assert isinstance(
+                find_race(Question(of_variant(VARIANT["upstream"]), LINUX, model, area)), Race
+            )
 
 
 # Split loads.
@@ -258,7 +270,9 @@ def test_no_order_of_halves_is_sound_where_loads_may_be_reordered(reader):
 def test_all_255_patterns_one_by_one_say_the_same_as_the_eight_that_are_asked():
     for mask in range(1, 256):
         for model in (X86, WEAK):
-            one = find_race(of_variant(VARIANT["upstream"]), LINUX, model, ALIGNED, patterns=[mask])
+            one = find_race(
+                Question(of_variant(VARIANT["upstream"]), LINUX, model, ALIGNED, patterns=[mask])
+            )
             assert isinstance(one, Proof), mask
 
 
@@ -267,7 +281,7 @@ def test_a_split_load_is_torn_for_those_patterns_that_leave_its_first_half_equal
     torn = {
         mask
         for mask in range(1, 256)
-        if isinstance(find_race(writer, reader, X86, ALIGNED, patterns=[mask]), Race)
+        if isinstance(find_race(Question(writer, reader, X86, ALIGNED, patterns=[mask])), Race)
     }
     assert torn == {mask for mask in range(1, 256) if not mask & 0xF0}
 
@@ -282,7 +296,9 @@ def every_race():
             for reader in READERS:
                 for model in (X86, WEAK):
                     try:
-                        found = find_race(of_variant(variant), reader, model, Area(abi, at))
+                        found = find_race(
+                            Question(of_variant(variant), reader, model, Area(abi, at))
+                        )
                     except Refused:
                         continue
                     if isinstance(found, Race):
@@ -302,7 +318,7 @@ def test_every_counterexample_replays_byte_by_byte_to_the_accepted_image():
 
 def test_a_race_that_needs_single_bytes_says_so_and_replays_too():
     writer, reader = of_variant(VARIANT["xen-va"]), READER["linux-32"]
-    found = find_race(writer, reader, X86, ALIGNED, updates=2)
+    found = find_race(Question(writer, reader, X86, ALIGNED, updates=2))
     assert isinstance(found, Race)
     assert not found.words
     assert replay(found.case.images[0], found.events) == found.accepted
@@ -354,7 +370,7 @@ def steps_before(found, model, last):
 
 
 def test_a_replay_notices_a_load_of_what_memory_does_not_hold():
-    found = find_race(of_variant(VARIANT["upstream"]), READER["naive"], X86, ALIGNED)
+    found = find_race(Question(of_variant(VARIANT["upstream"]), READER["naive"], X86, ALIGNED))
     index = next(i for i, event in enumerate(found.events) if event.step < 0)
     event = found.events[index]
     wrong = event._replace(data=bytes([event.data[0] ^ 1]) + event.data[1:])
@@ -364,11 +380,13 @@ def test_a_replay_notices_a_load_of_what_memory_does_not_hold():
 
 def test_entry_times_of_a_counterexample_are_as_asked():
     later = find_race(
-        of_variant(VARIANT["upstream"]), READER["split-lh-hl"], X86, ALIGNED, updates=2
+        Question(of_variant(VARIANT["upstream"]), READER["split-lh-hl"], X86, ALIGNED, updates=2)
     )
     times = [one.entry_time for one in later.runstates]
     assert times == sorted(set(times))
-    same = find_race(of_variant(VARIANT["upstream"]), LINUX, X86, ALIGNED, entry_times=EQUAL)
+    same = find_race(
+        Question(of_variant(VARIANT["upstream"]), LINUX, X86, ALIGNED, entry_times=EQUAL)
+    )
     assert len({one.entry_time for one in same.runstates}) == 1
 
 
@@ -418,14 +436,14 @@ def test_a_recorded_update_with_the_flag_is_safe_and_without_it_torn():
     program_order = MODEL["program-order"]
     flag = recording(stores((15, "91"), *STATE_AND_TIMES, (8, "11111111111111"), (15, "11")))
     none = recording(stores(*STATE_AND_TIMES, (8, "1111111111111111")))
-    assert isinstance(find_race(flag, LINUX, program_order, ALIGNED), Proof)
-    assert isinstance(find_race(none, LINUX, program_order, ALIGNED), Race)
+    assert isinstance(find_race(Question(flag, LINUX, program_order, ALIGNED)), Proof)
+    assert isinstance(find_race(Question(none, LINUX, program_order, ALIGNED)), Race)
 
 
 def test_bytes_that_a_recording_does_not_show_are_claimed_nothing_about():
     seen = recording(stores((15, "91"), *STATE_AND_TIMES[1:], (8, "1111"), (15, "11")))
     assert seen.hidden == {0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14}
-    assert isinstance(find_race(seen, LINUX, MODEL["program-order"], ALIGNED), Proof)
+    assert isinstance(find_race(Question(seen, LINUX, MODEL["program-order"], ALIGNED)), Proof)
 
 
 def test_a_recording_is_repeated_with_other_values_and_its_strays_as_they_were():
@@ -451,7 +469,9 @@ def test_what_is_stored_beside_the_area_changes_nothing_in_it():
         steps = of_variant(VARIANT["upstream"]).steps(vcpu, area)
         return (*(Store(1, at, b"\xff") for at in around), *steps)
 
-    found = find_race(Writer("beside", beside), READER["naive"], X86, Area("native", 0x1100))
+    found = find_race(
+        Question(Writer("beside", beside), READER["naive"], X86, Area("native", 0x1100))
+    )
     assert isinstance(found, Race)
     # Both stores are told as well, and a replay of them leaves the copy as it was accepted.
     assert {-1, 48} <= {event.offset for event in found.events}

@@ -149,7 +149,7 @@ def find_race(
     from runstate_abi.writer.vcpu import Area
 
     asked = race.of_variant(VARIANT[writer]), READER[reader], MODEL[model], Area(abi, at)
-    return race.find_race(*asked, updates=updates, dropped=dropped)
+    return race.find_race(race.Question(*asked, updates=updates, dropped=tuple(dropped)))
 
 
 def judge(kernel: Path, *, btf: Path | None = None, quick: bool = False) -> "Verdict":

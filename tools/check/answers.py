@@ -114,11 +114,10 @@ def _label(number: int) -> str:
 def _write(path: Path, text: str) -> None:
     # Renamed into place: another process may read it at the same time. No cache is no error.
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
+        folder = path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("wb", dir=folder, delete=False) as file:
+            file.write(text.encode())
         os.replace(file.name, path)
     except OSError:
         pass

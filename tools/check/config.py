@@ -60,19 +60,17 @@ def apply(options: argparse.Namespace, path: str) -> str:
         key = NAMES.get(name)
         if key is None:
             return f"{path}: [tool.runstate] has no key {name!r}{nearest(name, NAMES)}"
-        strings = type(value) is list and all(isinstance(item, str) for item in value)
-        if type(value) is not key.type or (key.type is list and not strings):
+        strings = not isinstance(value, list) or all(isinstance(item, str) for item in value)
+        if type(value) is not key.type or not strings:
             return f"{path}: [tool.runstate] {name}: {_WANTED[key.type]}, not {repr(value)[:SHOWN]}"
         if "\0" in "".join(value if isinstance(value, list) else [str(value)]):
             return f"{path}: [tool.runstate] {name}: has a null byte"
         if not getattr(options, key.option):
             folder = Path(path).parent
-            if key.is_path:
-                value = (
-                    [str(folder / x) for x in value]
-                    if type(value) is list
-                    else str(folder / str(value))
-                )
+            if key.is_path and isinstance(value, list):
+                value = [str(folder / item) for item in value]
+            elif key.is_path:
+                value = str(folder / str(value))
             setattr(options, key.option, value)
     return complaint
 

@@ -145,7 +145,7 @@ ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
 
 def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[tuple[str, str]]:
     wanted = []
-    for text in [*(options.formats or ()), *["json"] * bool(options.json)]:
+    for text in [*(options.formats or ()), *(["json"] if options.json else [])]:
         form, _, path = text.partition("=")
         if form not in FORMATS:
             parser.error(f"--format {form}: no such format{nearest(form, FORMATS)}")

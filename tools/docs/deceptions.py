@@ -37,12 +37,7 @@ asked = partial(Question, CURRENT)
 
 
 # Cached because each of the four renderings asks the same questions.
-@cache
-def answer(question: Question) -> Proof | Race:
-    found = race.ask(question)
-    if found.found is None:
-        return Proof(found.states, found.searches)
-    return race.race(question, found)
+answer = cache(race.find_race)
 
 
 # The names of the versions of the struct, by how many there are.

@@ -129,9 +129,8 @@ def values(layout: Layout, data: bytes) -> Values:
 
 def packed(seen: Values) -> bytes:
     """Return the numbers as native has them in memory."""
-    return _FORMATS[runstate.NATIVE.name].pack(
-        seen.state, seen.padding, seen.entry_raw, *seen.times
-    )
+    native = _FORMATS[runstate.NATIVE.name]
+    return native.pack(seen.state, seen.padding, seen.entry_raw, *seen.times)
 
 
 def excerpt(

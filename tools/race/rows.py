@@ -84,7 +84,7 @@ def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
         writer = of_variant(variant)
         # A table also has rows for guests that did not ask for the flag.
         unflagged = wanted.variant is None and not wanted.dropped and not variant.always_flagged
-        for dropped in (wanted.dropped, *[("flag",)] * unflagged):
+        for dropped in [wanted.dropped, ("flag",)] if unflagged else [wanted.dropped]:
             asked = wanted._replace(dropped=dropped)
             for abi in _abis(wanted):
                 yield from _answers(writer, _areas(abi, wanted), models(wanted), asked, left_out)

@@ -193,7 +193,7 @@ def _cells(rows: list[Row]) -> list[str]:
         at += f"..{last.area.address:#x}"
     count = f" ({len(rows)} splits)" if len(rows) > 1 else ""
     states = sorted({row.answer.states for row in rows})
-    span = "..".join(map(str, dict.fromkeys((states[0], states[-1]))))
+    span = f"{states[0]}" if len(states) == 1 else f"{states[0]}..{states[-1]}"
     note = f"proved, {span} states" if rows[0].verdict == SAFE else ""
     dropped = "".join(f" -{name}" for name in rows[0].steps_dropped)
     return [rows[0].writer + dropped, first.reader.name, first.model.name, first.area.abi, at,

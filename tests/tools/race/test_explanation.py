@@ -7,7 +7,7 @@ import pytest
 
 from runstate_abi.tools.race import explanation
 from runstate_abi.writer.guest import READER, drop
-from runstate_abi.writer.race import Race, find_race, of_variant
+from runstate_abi.writer.race import Question, Race, find_race, of_variant
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import Area
@@ -17,7 +17,7 @@ NEW, OLD = "from the update", "from before the update"
 
 def race(variant, reader, model="x86-tso", abi="native", at=0x1000, **more):
     found = find_race(
-        of_variant(VARIANT[variant]), READER[reader], MODEL[model], Area(abi, at), **more
+        Question(of_variant(VARIANT[variant]), READER[reader], MODEL[model], Area(abi, at), **more)
     )
     assert isinstance(found, Race)
     return found

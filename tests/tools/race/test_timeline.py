@@ -4,7 +4,7 @@ import pytest
 
 from runstate_abi.tools.race import explanation
 from runstate_abi.writer.guest import READER
-from runstate_abi.writer.race import find_race, of_variant
+from runstate_abi.writer.race import Question, find_race, of_variant
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.variants import VARIANT
 from runstate_abi.writer.vcpu import Area
@@ -13,10 +13,10 @@ IMAGES = (b"\x10\x00", b"\x20\x00", b"\x30\x00")
 
 
 def accepted(reader, **more):
-    found = find_race(
+    found = find_race(Question(
         of_variant(VARIANT["upstream"]), READER[reader], MODEL["x86-tso"], Area("native", 0x1000),
         **more,
-    )  # fmt: skip
+    ))  # fmt: skip
     lines = explanation.accepted(found, READER[reader])
     return ["".join(ink.text for ink in line) for line in lines]
 

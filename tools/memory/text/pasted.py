@@ -60,11 +60,8 @@ def _has_memory(data: bytes) -> bool:
 
 def is_prose(data: memoryview) -> bool:
     """Is a small file all printable, as pasted text always is and memory hardly ever?"""
-    return (
-        len(data) <= TEXT_MOST
-        and cleaned.readable(bytes(data[:HEAD]))
-        and cleaned.readable(bytes(data))
-    )
+    parts = (data[:HEAD], data)  # most files are known by their beginning
+    return len(data) <= TEXT_MOST and all(cleaned.readable(bytes(part)) for part in parts)
 
 
 def image(data: memoryview, source: str, order: str | None = None) -> Image:
