@@ -3,8 +3,9 @@
 Offsets and sizes come from the table in layouts/structs/runstate.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from struct import unpack_from
 from typing import NamedTuple
 
@@ -175,6 +176,12 @@ def field_at(shape: Shape, offset: int) -> str:
             name = f"{row.name}[{element}]" if row.count > 1 else row.name
             return f"{name} byte {byte}" if row.type.size > 1 else name
     return f"a byte outside the struct (offset {offset:+d})"
+
+
+def runs(numbers: Iterable[int]) -> Iterator[list[int]]:
+    """Yield the runs of consecutive numbers."""
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        yield [number for _, number in run]
 
 
 def elements(layout: Layout) -> Iterator[tuple[str, range]]:

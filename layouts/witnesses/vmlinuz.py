@@ -39,22 +39,12 @@ ZBOOT_PAYLOAD      = 0x08
 _SOURCES = dict.fromkeys((".h", ".hpp", ".c"), " (a header? --header)") | {".rs": " (--rust?)"}
 
 
-class RawImage(NamedTuple):
-    """A kernel image without a section table: where its magic number is, and its ABI."""
-
-    name: str
-    offset: int
-    magic: bytes
-    abi: Abi
-
-
+# Images without a section table: name, offset and bytes of the magic number, ABI. From
 # Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot-image-header.rst.
-# fmt: off
 IMAGES = (
-    RawImage("arm64 Image", 0x38, b"ARM\x64",   ABI["arm64"]),
-    RawImage("riscv Image", 0x38, b"RSC\x05",   ABI["riscv64"]),
+    ("arm64 Image", 0x38, b"ARM\x64", ABI["arm64"]),
+    ("riscv Image", 0x38, b"RSC\x05", ABI["riscv64"]),
 )
-# fmt: on
 
 
 # Images that say nothing of where their payload is: arch/arm/boot/compressed/head.S, and
@@ -196,10 +186,10 @@ def _from_zboot(path: str, data: memoryview) -> KernelImage:
 
 
 def _from_raw_image(path: str, data: memoryview, *details: str) -> KernelImage | None:
-    for image in IMAGES:
-        if _has(data, image.offset, image.magic):
-            btf = _scanned(path, data, image.name)
-            return KernelImage(path, _kind(image.name, *details), image.abi, None, btf)
+    for name, offset, magic, abi in IMAGES:
+        if _has(data, offset, magic):
+            btf = _scanned(path, data, name)
+            return KernelImage(path, _kind(name, *details), abi, None, btf)
     return None
 
 

@@ -33,7 +33,8 @@ exit status: 0 printed, written, or FILE is up to date; 1 FILE is stale (--check
 def main(argv: list[str]) -> int:
     """Print the document, write it, or check whether a committed one is current."""
     options = parser().parse_args(argv)
-    form = options.format or named(options.check or options.output)
+    suffix = splitext(options.check or options.output)[1]
+    form = options.format or SUFFIXES.get(suffix, "markdown")
     command = f"runstate docs --format {form}"
     return output.deliver(rendered(form), options.output, options.check, command)
 
@@ -45,11 +46,6 @@ def parser() -> argparse.ArgumentParser:
     add("--format", choices=list(FORMATS), help="default: by the name of FILE, else markdown")
     output.add_delivery(made)
     return made
-
-
-def named(path: str) -> str:
-    """Return the format for the ending of a file's name, else Markdown."""
-    return SUFFIXES.get(splitext(path)[1], "markdown")
 
 
 def rendered(form: str) -> Iterator[str]:

@@ -26,15 +26,22 @@ FLAG_BIT = XEN_RUNSTATE_UPDATE.bit_length() - 1
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
+    declared = list(c.constants())  # as `runstate emit c` has them
+    for guest in GUESTS:
+        declared += ("", *c.declaration(c.type_name(guest.bits), guest.layout))
+    states = tuple((str(x.value), f"`{x.constant}`", x.meaning) for x in RUNSTATES)
+    asserted = ("", "must not be true", "in words")
+    nobody = tuple((x.id, f"`{x.text}`", x.sentence) for x in UNASSERTED)
+    named = ("value", "name", "meaning")
     return {
         "layout-table": (layout_table(),),
         "native-drawing": (layout_figure("native", NATIVE),),
         "compat-drawing": (layout_figure("compat", COMPAT),),
-        "declarations": tuple(declarations()),
+        "declarations": (Code("c", tuple(declared)),),
         "abi-table": (abi_table(),),
-        "state-table": (state_table(),),
+        "state-table": (Table("The values of `state`", named, states, frozenset({0})),),
         "condition-table": (condition_table(),),
-        "unasserted-table": (unasserted_table(),),
+        "unasserted-table": (Table("What nobody asserts", asserted, nobody),),
     }
 
 
@@ -105,14 +112,6 @@ def _segments(row: list[tuple[Box, int]]) -> Iterator[str]:
         yield f"{text[:wide]:<{wide}}|"
 
 
-def declarations() -> Iterator[Block]:
-    """Yield both structs as C, as `runstate emit c` declares them."""
-    lines = list(c.constants())
-    for guest in GUESTS:
-        lines += ("", *c.declaration(c.type_name(guest.bits), guest.layout))
-    yield Code("c", tuple(lines))
-
-
 def abi_table() -> Table:
     """Return a row for each ABI: its layout, size and alignment, and what decides them."""
     rows = []
@@ -125,27 +124,12 @@ def abi_table() -> Table:
     return Table(caption, header, tuple(rows), frozenset({2, 3}))
 
 
-def state_table() -> Table:
-    rows = tuple((str(state.value), f"`{state.constant}`", state.meaning) for state in RUNSTATES)
-    return Table("The values of `state`", ("value", "name", "meaning"), rows, frozenset({0}))
-
-
 def condition_table() -> Table:
     """Return the kernel's conditions in its own words, and the version that added each."""
+    words = [f"{x.sentence}{' (x86-64)' * x.x86_64_only}" for x in CONDITIONS]
     rows = tuple(
-        (
-            condition.id,
-            f"`{condition.text}`",
-            f"{condition.sentence}{' (x86-64)' if condition.x86_64_only else ''}",
-            STAGES[condition.since].name,
-        )
-        for condition in CONDITIONS
+        (x.id, f"`{x.text}`", sentence, STAGES[x.since].name)
+        for x, sentence in zip(CONDITIONS, words, strict=True)
     )
     header = ("", "must not be true", "in words", "since")
     return Table("The BUILD_BUG_ON conditions of KVM's writer", header, rows)
-
-
-def unasserted_table() -> Table:
-    """Return what no kernel asserts, in the same notation."""
-    rows = tuple((c.id, f"`{c.text}`", c.sentence) for c in UNASSERTED)
-    return Table("What nobody asserts", ("", "must not be true", "in words"), rows)

@@ -9,7 +9,7 @@ from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer.patches import PATCHES
 from runstate_abi.writer.steps import writes
 from runstate_abi.writer.variants import LENGTHS, VARIANT, Refused, Registration, prepare, update
-from runstate_abi.writer.vcpu import SHAPES, Area, split
+from runstate_abi.writer.vcpu import SHAPES, Area, runs, split
 
 UPSTREAM = VARIANT["upstream"]
 
@@ -45,11 +45,11 @@ def _takes(abi: str, offset: int, length: int) -> bool:
 def _switched(abi: str, length: int) -> str:
     if abi == "native":
         return ""
-    crossing = []
-    for offset in range(PAGE_SIZE):
-        grows = not split(offset, SHAPES["compat"].size).second
-        if grows and split(offset, SHAPES["native"].size).second and _takes(abi, offset, length):
-            crossing.append(offset)
+    compat, native = SHAPES["compat"].size, SHAPES["native"].size
+    grow = (
+        at for at in range(PAGE_SIZE) if split(at, native).second and not split(at, compat).second
+    )
+    crossing = [at for at in grow if _takes(abi, at, length)]
     if not crossing:
         return "none crosses the page anew"
     written = []
@@ -65,13 +65,8 @@ def _switched(abi: str, length: int) -> str:
 
 
 def _ranges(offsets: list[int]) -> str:
-    parts: list[list[int]] = []
-    for at in offsets:
-        if parts and parts[-1][1] == at - 1:
-            parts[-1][1] = at
-        else:
-            parts.append([at, at])
-    return ", ".join(f"{a} to {b}" if a != b else str(a) for a, b in parts) or "none"
+    ends = ((run[0], run[-1]) for run in runs(offsets))
+    return ", ".join(f"{a} to {b}" if a != b else str(a) for a, b in ends) or "none"
 
 
 def patches() -> Table:

@@ -35,13 +35,6 @@ MISREAD_LEAST = 1 << 7
 SANE_LEAD = 2  # so many more numbers must be plausible in one layout than in the other
 
 
-class Rival(NamedTuple):
-    """A reading that cannot be ruled out: a layout, and where the area would begin."""
-
-    layout: Layout
-    address: int
-
-
 class Decision(NamedTuple):
     """The layout of an area, or None if nothing decides, and the reasons in words."""
 
@@ -49,7 +42,7 @@ class Decision(NamedTuple):
     reasons: tuple[str, ...]
     # The other possible readings: all of them if nothing decides, else the one that reads the same
     # bytes at another address.
-    others: tuple[Rival, ...] = ()
+    others: tuple[tuple[Layout, int], ...] = ()  # (layout, where the area would begin)
 
 
 def standing(seen: Values) -> int:
@@ -115,7 +108,7 @@ def _checked(layout: Layout, reason: str, seen: Excerpt, machine: str | None) ->
         why = f"native at {earlier:#x} would not be aligned"
     else:
         doubt = f"the four bytes before are {word}: native at {earlier:#x} reads the same"
-        both = (Rival(NATIVE, earlier), Rival(COMPAT, seen.address))
+        both = ((NATIVE, earlier), (COMPAT, seen.address))
         return Decision(None, (reason, doubt), both)
     return Decision(layout, (reason, why))
 
@@ -146,7 +139,7 @@ def doubted(decision: Decision, seen: Excerpt, near: Iterable[Excerpt]) -> Decis
             if standing(found) >= ORDERED and found.entry * MISREAD_LEAST < read:
                 reason = f"{area.abi_of(layout)} at {place.address:#x} is aligned, its times "
                 reason += f"{read // found.entry} times smaller"
-                others = (Rival(layout, place.address), Rival(decision.layout, seen.address))
+                others = ((layout, place.address), (decision.layout, seen.address))
                 return Decision(None, (*decision.reasons, reason), others)
     return decision
 

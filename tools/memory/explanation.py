@@ -57,7 +57,7 @@ def explain(
         # It is decided for this address, but the guest may have registered the other.
         other = next(name for name in area.LAYOUTS if name != shown.abi)
         reason = f"{other} at {place_of_other:#x} reads the same, if that is the address"
-        others = (decision.Rival(area.LAYOUTS[other], place_of_other),)
+        others = ((area.LAYOUTS[other], place_of_other),)
         answer = Decision(answer.layout, (*answer.reasons, reason), others)
     if options.pages_view:
         second = shown.spans[1].address if len(shown.spans) > 1 else None
@@ -115,7 +115,7 @@ def _show(
     verdict = observations.worst(found)
     if options.format == "json":
         value = json_view.area(shown, source, answer.reasons)
-        value["same_bytes_at"] = next((x.address for x in answer.others), None)
+        value["same_bytes_at"] = next((address for _, address in answer.others), None)
         if old is not None and moved is not None:
             value["before"] = json_view.growth(old.values, moved, options.before[0])
         value["observations"] = json_view.observations(found)

@@ -1,4 +1,4 @@
-"""Guest memory in pieces. Every source (file, text, live machine) is read into an Image.
+"""Guest memory in pieces: here an image is what a file, a text or a live machine has of it.
 
 A byte that the source does not have is reported, and never read as zero.
 """

@@ -259,7 +259,8 @@ def compare(earlier: Values, later: Values, dumps: bool = False) -> tuple[Observ
 
 
 def _backwards(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
-    if _made_anew(moved):
+    all_back = moved.entry < 0 and all(delta <= 0 for delta in moved.times)
+    if all_back and moved.offsets[0] != moved.offsets[1]:
         text = (
             "all of it went back together: a new vCPU after a migration or a restore, or it is "
             "not the same vCPU, or the dumps are out of order"
@@ -268,32 +269,21 @@ def _backwards(earlier: Values, later: Values, moved: Deltas) -> list[Observatio
     names = ["state_entry_time", *(f"time[{x.value}] {x.name}" for x in RUNSTATES)]
     steps = zip(names, (moved.entry, *moved.times), strict=True)
     why, facts = "", ["monotonic"]
-    if _all_back(moved):
+    if all_back:
         # KVM's sum is the entry time on every host. Xen's differs by when the vCPU was created.
         anew = "was the machine migrated or restored between the dumps, or are they out of order?"
         why = f" ({'are the dumps in order?' if moved.offsets[0] else anew})"
     elif moved.offsets == (0, 0) and later.times[OFFLINE] >= earlier.entry:
         why = " (offline has the whole clock, as after a migration by QEMU; else another vCPU's?)"
         facts.append("qemu")
-    return [
-        note(WRONG, f"{name} went backwards by {words(-delta)}{why}", *facts)
-        for name, delta in steps
-        if delta < 0
-    ]
-
-
-def _all_back(moved: Deltas) -> bool:
-    return moved.entry < 0 and all(delta <= 0 for delta in moved.times)
-
-
-def _made_anew(moved: Deltas) -> bool:
-    return _all_back(moved) and moved.offsets[0] != moved.offsets[1]
+    back = [(name, delta) for name, delta in steps if delta < 0]
+    return [note(WRONG, f"{x} went backwards by {words(-ns)}{why}", *facts) for x, ns in back]
 
 
 def _constant(earlier: Values, later: Values, moved: Deltas) -> list[Observation]:
     old, new = moved.offsets
-    if _made_anew(moved):
-        return []
+    if old != new and moved.entry < 0 and max(moved.times) <= 0:
+        return []  # a new vCPU: see _backwards()
     if old == new:
         place = "0, as on KVM" if old == 0 else f"{words(old)}, as on Xen"
         text = f"entry time - sum is constant: {place}"

@@ -35,10 +35,6 @@ def pages(layout: Layout, address: int, second: int | None = None) -> tuple[Page
     return (head, Page(other, here, layout.size, tuple(x for x in every if x.first >= here)))
 
 
-def _whole(part: Part) -> bool:
-    return part.size == part.element.size
-
-
 def _update_byte(part: Part) -> int | None:
     return None if part.flag is None else part.address + part.flag - part.first
 
@@ -69,7 +65,8 @@ def lines(layout: Layout, held: tuple[Page, ...], address: int) -> Iterator[Line
         yield tuple(ruler)
         for part in page.parts:
             size = f"{part.size} bytes"
-            amount = size if _whole(part) else f"{part.size} of {part.element.size} bytes"
+            whole = part.size == part.element.size
+            amount = size if whole else f"{part.size} of {part.element.size} bytes"
             place = f"  {part.address:#x}  +{part.first:#04x}  {amount:<12} "
             line = (Ink(place, "dim"), Ink(label(part.element), style_of(part.element)))
             byte = (
@@ -81,16 +78,12 @@ def lines(layout: Layout, held: tuple[Page, ...], address: int) -> Iterator[Line
 def lanes(held: tuple[Page, ...]) -> Iterator[Lane]:
     """Yield a lane for each page, with its update byte marked."""
     for number, page in enumerate(held, 1):
-        boxes = tuple(
-            Box(
-                part.element.name if _whole(part) else f"{part.element.name} (part)",
-                part.size,
-                style_of(part.element),
-                None if part.flag is None else part.flag - part.first,
-            )
-            for part in page.parts
-        )
-        yield Lane(f"page {number}: {page.size} bytes from {page.start:#x} on", boxes)
+        boxes = []
+        for part in page.parts:
+            name = part.element.name + " (part)" * (part.size < part.element.size)
+            mark = None if part.flag is None else part.flag - part.first
+            boxes.append(Box(name, part.size, style_of(part.element), mark))
+        yield Lane(f"page {number}: {page.size} bytes from {page.start:#x} on", tuple(boxes))
 
 
 def as_json(layout: Layout, held: tuple[Page, ...], address: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ side by side, or the annotated dump.
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.findings import Finding, unchecked
@@ -159,14 +159,6 @@ def _side_by_side(claimed: Layout, seen: Layout, source: str) -> Iterator[str]:
     yield from aligned(rows)
 
 
-class WrongByte(NamedTuple):
-    """A byte that is not what it should be: its offset in the area, negative before it."""
-
-    offset: int
-    expected: int
-    seen: int
-
-
 class TwoPages:
     """Two adjacent guest pages: ``data`` is all of it, offset 4096 the start of the second."""
 
@@ -195,7 +187,8 @@ class TwoPages:
         if wrong:
             _fail("\n".join(self._dump(area, wrong)))
 
-    def _differences(self, area: Area, runstate: Runstate) -> Iterator[WrongByte]:
+    # Each byte that is wrong: its offset in the area, negative before it; what it should be; is.
+    def _differences(self, area: Area, runstate: Runstate) -> Iterator[tuple[int, int, int]]:
         expected = bytearray(PATTERN * len(self.data))
         struct = vcpu.image(area.shape, runstate, runstate.entry_time)
         expected[area.offset : area.offset + len(struct)] = struct
@@ -206,13 +199,13 @@ class TwoPages:
         }
         for offset, (want, is_) in enumerate(zip(expected, self.data, strict=True)):
             if want != is_ and not (offset in padding and is_ == PATTERN[0]):
-                yield WrongByte(offset - area.offset, want, is_)
+                yield offset - area.offset, want, is_
 
-    def _dump(self, area: Area, wrong: Sequence[WrongByte]) -> Iterator[str]:
+    def _dump(self, area: Area, wrong: Sequence[tuple[int, int, int]]) -> Iterator[str]:
         data = self.window.read(area.offset, area.shape.size)
         seen = read_as(LAYOUTS[area.abi], Excerpt((Span(area.offset, data),)))
         names = {o: row.name for row in area.shape.layout.rows for o in range(row.offset, row.end)}
-        changed = frozenset(byte.offset for byte in wrong)
+        changed = frozenset(offset for offset, _, _ in wrong)
         are = "byte is not as it" if len(wrong) == 1 else "bytes are not as they"
         yield f"{len(wrong)} {are} should be:"
         for line in (*text_view.heading(seen, "two_pages", ()), *text_view.body(seen, changed)):

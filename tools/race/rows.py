@@ -12,7 +12,7 @@ from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.variants import VARIANTS, Refused
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area, Runstate, place_of
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area, Runstate, place_of, runs
 
 
 class Wanted(NamedTuple):
@@ -49,12 +49,7 @@ class Row(NamedTuple):
         """The C names of bytes that a recording does not show: nothing is said about them."""
         layout, hidden = self.question.area.shape.layout, self.question.writer.hidden
         shown = [o for row in layout.members for o in range(row.offset, row.end) if o in hidden]
-        runs: list[list[int]] = []
-        for offset in shown:
-            if not runs or offset != runs[-1][-1] + 1:
-                runs.append([])
-            runs[-1].append(offset)
-        return tuple(place_of(layout, run[0], len(run)) for run in runs)
+        return tuple(place_of(layout, run[0], len(run)) for run in runs(shown))
 
     @property
     def steps_dropped(self) -> tuple[str, ...]:

@@ -83,10 +83,10 @@ def _in_block(np: Any, every: Array, low: int, high: int, room: Array) -> Array:
 def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
     last = len(block) - _NUMBER + 1
     high = np.bitwise_and(block[_NUMBER - 1 :], scan.HIGH_BITS, out=room[:last])
-    fits = ~_lanes(_bits(np, high), size, 1, 5)
+    fits = ~_lanes(np.packbits(high, bitorder="little"), size, 1, 5)
     if np.count_nonzero(fits) < size // SPARSE:
         return fits
-    byte_0 = _bits(np, block)
+    byte_0 = np.packbits(block, bitorder="little")
     byte_1 = _shifted(np, byte_0, 1)
     byte_23 = _shifted(np, byte_0 | byte_1, 2)
     byte_123 = byte_1 | byte_23
@@ -102,10 +102,6 @@ def _fits(np: Any, block: Array, size: int, room: Array) -> Array:
     wrong = _lanes(tiny[1:] | holes[:-1] & holes[1:], size, 1, 4)
     wrong |= byte_123[:size] & byte_567[:size]
     return fits & ~wrong
-
-
-def _bits(np: Any, block: Array) -> Array:
-    return np.packbits(block, bitorder="little")
 
 
 # Bit e becomes what bit e + count was.
