@@ -191,19 +191,16 @@ def elements(layout: Layout) -> Iterator[tuple[str, range]]:
 
 def place_of(layout: Layout, offset: int, size: int) -> str:
     """Return the C name of bytes of a struct: ``state``, ``time[0] byte 7 .. time[1]``."""
-    parts = list(_parts(layout, offset, size))
-    return parts[0] if len(parts) == 1 else f"{parts[0]} .. {parts[-1]}"
-
-
-def _parts(layout: Layout, offset: int, size: int) -> Iterator[str]:
+    parts = []
     for element in layout.elements():
         first = max(offset - element.offset, 0)
         last = min(offset + size - element.offset, element.size) - 1
         if first == 0 and last == element.size - 1:
-            yield element.name
+            parts.append(element.name)
         elif first <= last:
             byte = f"byte {first}" if first == last else f"bytes {first}..{last}"
-            yield f"{element.name} {byte}"
+            parts.append(f"{element.name} {byte}")
+    return parts[0] if len(parts) == 1 else f"{parts[0]} .. {parts[-1]}"
 
 
 # The RUNSTATE_* values by name.

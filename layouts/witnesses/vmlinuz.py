@@ -119,7 +119,13 @@ def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
         if _has(data, offset, magic):
             raise WitnessError(f"{path}: {name}, which is not read: give its vmlinux, or its BTF")
     if pe.is_pe(data):
-        return _from_pe(path, data, compressed)
+        file = pe.as_elf(data, path)
+        kernel = file.section(".linux")
+        if kernel is None:  # Xen's .efi
+            return _of_elf(path, file, _kind("PE file", compressed))
+        # A unified kernel image (systemd-stub) has the kernel in a section.
+        found = _opened(path, kernel, compressed)
+        return found._replace(kind=f"unified kernel image, {found.kind}")
     begin = ascii(bytes(data[:4]))[1:] + _SOURCES.get(os.path.splitext(path)[1], "")
     raise WitnessError(f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with {begin}")
 
@@ -191,16 +197,6 @@ def _from_raw_image(path: str, data: memoryview, *details: str) -> KernelImage |
             btf = _scanned(path, data, name)
             return KernelImage(path, _kind(name, *details), abi, None, btf)
     return None
-
-
-# A unified kernel image (systemd-stub) has the kernel in a section; Xen's .efi is itself asked.
-def _from_pe(path: str, data: memoryview, compressed: str) -> KernelImage:
-    file = pe.as_elf(data, path)
-    kernel = file.section(".linux")
-    if kernel is not None:
-        found = _opened(path, kernel, compressed)
-        return found._replace(kind=f"unified kernel image, {found.kind}")
-    return _of_elf(path, file, _kind("PE file", compressed))
 
 
 # The payload of an image: (inflated, how it was compressed).

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.conditions import Evaluation
 from runstate_abi.layouts.findings import Finding, NotChecked
-from runstate_abi.layouts.model import INTEGER, Difference, Layout, WitnessError
+from runstate_abi.layouts.model import INTEGER, Difference, WitnessError
 from runstate_abi.tools import output
 from runstate_abi.tools.check.config import contents
 from runstate_abi.tools.reports.coverage import kinds
@@ -64,23 +64,17 @@ def settled(findings: Sequence[Finding], read: str | None, write: str | None) ->
 
 def seen_lines(findings: Iterable[Finding]) -> list[GoldenLine]:
     """Return what the findings' layouts say, each line once, in the order of the file."""
-    lines = {
-        line
-        for finding in findings
-        for layout in finding.found
-        for line in _of_layout(kinds(finding)[0], layout)
-    }
+    lines = set()
+    for witness, layout in {(kinds(f)[0], layout) for f in findings for layout in f.found}:
+        aligned = f" align {layout.alignment}" if layout.alignment else ""
+        text = f"size {layout.size:#04x}{aligned}"
+        lines.add(GoldenLine(witness, layout.abi, layout.name, text))
+        for row in layout.members:
+            sign = {True: " signed", False: " unsigned", None: ""}[row.type.signed]
+            sign = sign if row.type.kind == INTEGER else f" {row.type.kind}"
+            text = f"{row.offset:#04x} {row.count}x{row.type.size}{sign}"
+            lines.add(GoldenLine(witness, layout.abi, f"{layout.name}.{row.name}", text))
     return sorted(lines)
-
-
-def _of_layout(witness: str, layout: Layout) -> Iterator[GoldenLine]:
-    aligned = f" align {layout.alignment}" if layout.alignment else ""
-    yield GoldenLine(witness, layout.abi, layout.name, f"size {layout.size:#04x}{aligned}")
-    for row in layout.members:
-        sign = {True: " signed", False: " unsigned", None: ""}[row.type.signed]
-        sign = sign if row.type.kind == INTEGER else f" {row.type.kind}"
-        text = f"{row.offset:#04x} {row.count}x{row.type.size}{sign}"
-        yield GoldenLine(witness, layout.abi, f"{layout.name}.{row.name}", text)
 
 
 _WAIVER = re.compile(

@@ -60,8 +60,7 @@ def _dumped(options: argparse.Namespace) -> int:
         return explanation.explain(options, image, Location(options.gpa))
     kdump.add_symbols(opened, options.file)
     if options.abi is None:
-        options.abi = "compat" if opened.platform.arch.name == "I386" else "native"
-        options.abi_reason = "the kernel is built so"
+        options.abi, options.abi_reason = kdump.abi(opened), "the kernel is built so"
     codes = []
     for cpu, place in kdump.percpu(opened, options.file):
         name = f"{options.file} CPU {cpu}"

@@ -82,6 +82,11 @@ def add_symbols(opened: Any, source: str) -> None:
         opened.register_symbol_finder("kallsyms", load_vmlinux_kallsyms(opened), enable_index=0)
 
 
+def abi(opened: Any) -> str:
+    """Return the layout of the areas of this kernel: ``native`` or ``compat``."""
+    return "compat" if opened.platform.arch.name == "I386" else "native"
+
+
 # What drgn raises becomes a WitnessError of one line.
 @contextmanager
 def _one_line(what: str) -> Iterator[None]:

@@ -200,8 +200,15 @@ def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
         shapes.append(_text(0, y + 10, epoch.title, "quiet"))
         y += 18
         rows = -(-len(epoch.bytes) // PER_ROW)
-        shapes += _stores(epoch.stores, y)
-        shapes += _cells(epoch.bytes, STORE_WIDE + GAP, y)
+        for number, label in enumerate(epoch.stores):
+            top, wide, high = y + number * (STORE_HIGH + 3), STORE_WIDE, STORE_HIGH
+            box = f'x="0" y="{top}" width="{wide}" height="{high}" rx="3"'
+            shapes.append(f'<rect class="d-store" {box}/>')
+            shapes.append(_text(7, top + high // 2 + 4, _fitting(label, wide - 10), "ink"))
+        for index, kind in enumerate(epoch.bytes):
+            left, top = index % PER_ROW * CELL + STORE_WIDE + GAP, y + index // PER_ROW * CELL
+            box = f'x="{left}" y="{top}" width="{CELL - 2}" height="{CELL - 2}"'
+            shapes.append(f'<rect class="d-{kind}" {box}/>')
         y += max(len(epoch.stores) * (STORE_HIGH + 3), rows * CELL) + 4
         for line in wrap(f"reader: {epoch.reader}", int(TIMELINE_WIDE / LETTER)):
             shapes.append(_text(0, y + 10, line, "ink"))
@@ -211,17 +218,3 @@ def timeline(title: str, epochs: Sequence[Epoch], barrier: str) -> Picture:
         shapes.append(_text(TIMELINE_WIDE, y + 13, barrier, "quiet", "end"))
         y += 18
     return Picture(title, TIMELINE_WIDE, y, tuple(shapes))
-
-
-def _stores(labels: Sequence[str], top: int) -> Iterator[str]:
-    for number, label in enumerate(labels):
-        y = top + number * (STORE_HIGH + 3)
-        wide, high = STORE_WIDE, STORE_HIGH
-        yield f'<rect class="d-store" x="0" y="{y}" width="{wide}" height="{high}" rx="3"/>'
-        yield _text(7, y + STORE_HIGH // 2 + 4, _fitting(label, STORE_WIDE - 10), "ink")
-
-
-def _cells(kinds: Sequence[str], left: int, top: int) -> Iterator[str]:
-    for index, kind in enumerate(kinds):
-        x, y = left + index % PER_ROW * CELL, top + index // PER_ROW * CELL
-        yield f'<rect class="d-{kind}" x="{x}" y="{y}" width="{CELL - 2}" height="{CELL - 2}"/>'

@@ -33,7 +33,11 @@ def render(findings: Sequence[Finding]) -> str:
     head = [f"### {command(findings)}: {verdict}", "", counts, ""]
     # Failures first: they must survive the limit.
     rows = sorted(found, key=lambda result: not result.failed)
-    lines = [*head, *_table(rows), *_details(rows)]
+    lines = [*head, "| | witness | what | ABI | source |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = (x.translate(ESCAPED) for x in (row.witness, row.subject, row.abi, row.source))
+        lines.append(f"| {MARKS[row.status]} | {' | '.join(cells)} |")
+    lines += _details(rows)
     size = 0
     kept: list[str] = []
     for line in lines:
@@ -44,14 +48,6 @@ def render(findings: Sequence[Finding]) -> str:
             break
         kept.append(line)
     return "".join(f"{line}\n" for line in kept)
-
-
-def _table(rows: Sequence[Result]) -> Iterator[str]:
-    yield "| | witness | what | ABI | source |"
-    yield "|---|---|---|---|---|"
-    for row in rows:
-        cells = (row.witness, row.subject, row.abi, row.source)
-        yield f"| {MARKS[row.status]} | {' | '.join(x.translate(ESCAPED) for x in cells)} |"
 
 
 def _details(rows: Sequence[Result]) -> Iterator[str]:
