@@ -89,9 +89,6 @@ EQUIVALENT = {
     "layouts/witnesses/btf_blob.py: self._marks, self._count, self._lengths = ([0], -1,"
     " dict[int, int]()) -> *":
         "any negative count says that the types were not counted yet",
-    "layouts/witnesses/btf_blob.py: start = self.strings.find(wanted, start + 1)"
-    " -> start = self.strings.find(wanted, start + 2)":
-        "a name ends with its only NUL: it cannot be found again one byte on",
     "tools/memory/search/finding.py: return (item.verdict == COPY, item.seen.times) -> *":
         "it groups the same candidates under keys with the opposite bit",
     "tools/memory/search/finding.py: PLAIN_MOST = 1 << 20 -> *":

@@ -107,7 +107,15 @@ class Btf:
         """The id of this blob's first type. A base is walked once for it (WitnessError)."""
         if self._first_id is None and self.base:
             self._first_id = self.base.end_id()
-            self._check_base_types(self.base)
+            end = self.end_id()
+            for record in self._sample():
+                if record.kind in REFERRING and record.size >= end:
+                    raise self._no_fit(self.base, f"it refers to type {record.size} of {end - 1}")
+                if record.kind == form.FUNC and not (
+                    record.size and self.record(record.size).kind == form.FUNC_PROTO
+                ):
+                    why = f"type {record.size} is no function prototype"
+                    raise self._no_fit(self.base, why)
         return self._first_id or 1
 
     def end_id(self) -> int:
@@ -184,17 +192,6 @@ class Btf:
     def _sample(self) -> Iterator[Record]:
         every = max(1, self._counted() // SAMPLES)
         return (self._record(number, at) for number, at in islice(self.starts(), 0, None, every))
-
-    # The base has been walked to its end.
-    def _check_base_types(self, base: "Btf") -> None:
-        end = self.end_id()
-        for record in self._sample():
-            if record.kind in REFERRING and record.size >= end:
-                raise self._no_fit(base, f"it refers to type {record.size} of {end - 1}")
-            if record.kind == form.FUNC and not (
-                record.size and self.record(record.size).kind == form.FUNC_PROTO
-            ):
-                raise self._no_fit(base, f"type {record.size} is no function prototype")
 
     def lacking(self, base: "Btf") -> list[str]:
         """Return which types of this distilled base ``base`` does not have.

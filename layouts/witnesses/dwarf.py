@@ -338,6 +338,7 @@ def _kind(entries: Entries, member: Entry, seen: Entry) -> tuple[str, bool | Non
     if seen.tag == form.ENUMERATION and encoding is None:
         # clang names the integer type; with older compilers the values decide.
         integer, _, _ = _resolved(entries, entries.type_of(seen))
-        values = (one.get(form.CONST_VALUE) or 0 for one in entries.children(seen))
-        signed = integer.get(form.ENCODING) in SIGNED if integer else min(values, default=0) < 0
+        values = (one.get(form.CONST_VALUE) for one in entries.children(seen))
+        negative = any(isinstance(value, int) and value < 0 for value in values)
+        signed = integer.get(form.ENCODING) in SIGNED if integer else negative
     return (model.BIG_ENDIAN if big else model.INTEGER), signed

@@ -66,8 +66,17 @@ def grid(findings: Iterable[Finding]) -> Grid:
         if finding.path:
             title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
             said = tuple((finding.witness, layout) for layout in finding.found)
-            columns.append(Column(title, finding.abi, runstate.CLAIMS[finding.abi].by_name(), said))
-    return Grid(tuple(columns), tuple(_rows(columns)))
+            claims = runstate.CLAIMS[finding.abi].by_name()
+            columns.append(Column(title, finding.abi, claims, said))
+    facts = [("offset", member.name) for member in runstate.MEMBERS]
+    facts[2:2] = [("offset", UPDATE_BYTE)]
+    facts += (("size", ""), ("alignment", ""))
+    rows = []
+    for struct in (runstate.NATIVE.name, runstate.COMPAT.name, runstate.XEN_COMPAT):
+        for kind, member in facts:
+            cells = tuple(_cell(column, struct, kind, member) for column in columns)
+            rows.append(FactRow(struct, kind, member, cells))
+    return Grid(tuple(columns), tuple(rows))
 
 
 # Every ABI has one witness at least: the C rule, which needs nothing but an ABI's alignments.
@@ -81,15 +90,6 @@ def _of_abi(abi: Abi, findings: Sequence[Finding]) -> Column:
         if finding.abi == abi.name and not finding.path:
             said += ((finding.witness, layout) for layout in finding.found)
     return Column(abi.name, abi.name, runstate.CLAIMS[abi.name].by_name(), tuple(said))
-
-
-def _rows(columns: Sequence[Column]) -> Iterator[FactRow]:
-    for struct in (runstate.NATIVE.name, runstate.COMPAT.name, runstate.XEN_COMPAT):
-        facts = [("offset", member.name) for member in runstate.MEMBERS]
-        facts[2:2] = [("offset", UPDATE_BYTE)]
-        for kind, member in (*facts, ("size", ""), ("alignment", "")):
-            cells = tuple(_cell(column, struct, kind, member) for column in columns)
-            yield FactRow(struct, kind, member, cells)
 
 
 UPDATE_BYTE = "update byte"

@@ -178,20 +178,17 @@ def _told(
     return [*text, *text_view.observed(found, explanation.columns(options))]
 
 
-# No update takes as long as a watch. But if the guest was stopped, nothing could have ended one.
-def _whole(tally: Counter[str]) -> list[Observation]:
-    looks = tally["looks"]
-    if tally["flagged"] < looks or looks < 2 or tally["changed"]:
-        return []
-    text = f"the update flag was set in all {looks} looks, and nothing changed"
-    if tally["running"] < looks:
-        return [observations.note(observations.IN_FLIGHT, text, "stopped")]
-    text += ": no update is in flight, and a guest that reads waits"
-    return [observations.note(observations.WRONG, text, "stuck")]
-
-
 def _end(options: Namespace, tally: Counter[str], wrong: list[Observation]) -> int:
-    found = observations.ordered([*wrong, *_whole(tally)])
+    looks, whole = tally["looks"], []
+    if tally["flagged"] == looks > 1 and not tally["changed"]:
+        text = f"the update flag was set in all {looks} looks, and nothing changed"
+        if tally["running"] < looks:
+            whole = [observations.note(observations.IN_FLIGHT, text, "stopped")]
+        else:
+            # No update takes as long as a watch, unless the guest was stopped.
+            text += ": no update is in flight, and a guest that reads waits"
+            whole = [observations.note(observations.WRONG, text, "stuck")]
+    found = observations.ordered([*wrong, *whole])
     kind = observations.worst(found)
     if options.format == "json":
         value = {"summary": dict(tally), "observations": json_view.observations(found)}
