@@ -65,9 +65,8 @@ def begins_like_a_kernel(start: bytes) -> bool:
     """Recognise a kernel image or raw BTF by its first START bytes; ELF could be any program."""
     if start[: len(elf.MAGIC)] == elf.MAGIC or compression(start):
         return False
-    boot = (start[0x202:0x206], start[0x38:0x3C], start[0x04:0x08])
-    known = (b"HdrS", b"ARM\x64", b"zimg")
-    if any(seen == magic for seen, magic in zip(boot, known, strict=True)):
+    known = ((0x202, b"HdrS"), (0x38, b"ARM\x64"), (0x04, b"zimg"))
+    if any(start[at : at + 4] == magic for at, magic in known):
         return True
     return start[:2] in btf_header.ORDERS and start[2:3] == bytes([btf_header.VERSION])
 

@@ -52,13 +52,20 @@ class Golden(NamedTuple):
 
 def settled(findings: Sequence[Finding], read: str | None, write: str | None) -> list[Finding]:
     """Compare with the file ``read``, apply its waivers, write ``write`` (WitnessError)."""
+    golden = _read(read) if read else None
+    lines = [
+        FIRST,
+        "# What witnesses said: WITNESS ABI STRUCT[.MEMBER] OFFSET COUNTxSIZE; made by",
+        "# runstate check --write-golden FILE; compared by runstate check --golden FILE",
+        *map(str, seen_lines(findings)),
+    ]
     settled = list(findings)
-    if read:
-        golden = _read(read)
+    if golden:
         settled.append(_compared(golden, settled))
         settled = _waived(settled, golden)
+        lines += (f"waive {w.subject} until {w.until}: {w.reason}" for w in golden.waivers)
     if write:
-        _write(write, findings, _read(read).waivers if read else ())
+        output.save(write, "".join(f"{line}\n" for line in lines))
     return settled
 
 
@@ -182,17 +189,6 @@ def _waived(findings: Sequence[Finding], golden: Golden) -> list[Finding]:
     notes += [f"waives nothing: {w.subject}" for w in valid if w not in used]
     last = settled[-1]
     return [*settled[:-1], last._replace(notes=(*last.notes, *notes))]
-
-
-def _write(path: str, findings: Sequence[Finding], waivers: Iterable[Waiver]) -> None:
-    lines = [
-        FIRST,
-        "# What witnesses said: WITNESS ABI STRUCT[.MEMBER] OFFSET COUNTxSIZE; made by",
-        "# runstate check --write-golden FILE; compared by runstate check --golden FILE",
-        *map(str, seen_lines(findings)),
-        *(f"waive {w.subject} until {w.until}: {w.reason}" for w in waivers),
-    ]
-    output.save(path, "".join(f"{line}\n" for line in lines))
 
 
 def say(findings: Iterable[Finding]) -> None:

@@ -166,13 +166,9 @@ def as_json(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _row_json(row: FactRow) -> dict[str, object]:
-    cells = [
-        {
-            "claim": cell.claim,
-            "agree": cell.agree,
-            "differ": [{"witness": witness, "value": value} for witness, value in cell.differ],
-            "not_recorded": cell.silent,
-        }
-        for cell in row.cells
-    ]
+    cells = []
+    for claim, agree, differ, silent in row.cells:
+        others = [{"witness": witness, "value": value} for witness, value in differ]
+        told = {"claim": claim, "agree": agree, "differ": others, "not_recorded": silent}
+        cells.append(told)
     return {"struct": row.struct, "kind": row.kind, "member": row.member or None, "cells": cells}

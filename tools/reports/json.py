@@ -25,13 +25,8 @@ def render(findings: Sequence[Finding]) -> str:
         "producer": {"name": "runstate-abi", "version": version("runstate-abi"), "python": python},
         "witnesses": [_finding(finding) for finding in findings],
         "coverage": [
-            {
-                "id": row.id,
-                "text": row.text,
-                "confirmed_by": list(row.confirmed),
-                "denied_by": list(row.denied),
-            }
-            for row in coverage.coverage(findings)
+            {"id": id_, "text": text, "confirmed_by": yes, "denied_by": no}
+            for id_, text, yes, no in coverage.coverage(findings)
         ],
         "exit": exit_code(findings),
     }
