@@ -22,6 +22,7 @@ from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
 from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.layouts.witnesses.vmlinuz import open_image
 from runstate_abi.tools.check import fleet
+from runstate_abi.tools.fleet import units
 
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))
 KERNELS = (
@@ -128,9 +129,9 @@ def measured(unit):
 
 def workers(folder):
     """Print the memory of each of two workers after its first, middle and last unit."""
-    units, _ = fleet.units([str(folder)])
+    found, _ = units([str(folder)])
     with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool:
-        seen = list(pool.map(measured, units))
+        seen = list(pool.map(measured, found))
     for process in sorted({process for process, _ in seen}):
         sizes = [size for own, size in seen if own == process]
         shown = ", ".join(f"{sizes[at]:.0f}" for at in (0, len(sizes) // 2, -1))

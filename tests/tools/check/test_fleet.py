@@ -15,7 +15,7 @@ from runstate_abi.layouts.findings import exit_code
 from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check import fleet
 from runstate_abi.tools.check.answers import Answers
-from runstate_abi.tools.check.fleet import units
+from runstate_abi.tools.fleet import units
 
 SETTINGS = Settings()
 RUNSTATE = str(Path(sys.executable).with_name("runstate"))

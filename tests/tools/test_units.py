@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from runstate_abi.tools.check.fleet import units
+from runstate_abi.tools.fleet import units
 
 BTF_MAGIC = b"\x9f\xeb\x01\x00" + bytes(20)
 BZIMAGE = bytes(0x202) + b"HdrS" + bytes(100)
