@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 
@@ -91,11 +91,14 @@ def spaced(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def relabelled(finding: Finding, labels: Mapping[str, str]) -> Finding:
-    """Return the Finding with paths replaced in all its texts."""
+Labelled = TypeVar("Labelled", bound=tuple[Any, ...])
+
+
+def relabelled(finding: Labelled, labels: Mapping[str, str]) -> Labelled:
+    """Return the Finding, or a tuple with some, with paths replaced in all its texts."""
     # The longest first: one path may be a prefix of another.
     ordered = sorted(labels.items(), key=lambda pair: -len(pair[0]))
-    replaced: Finding = _replaced(finding, ordered)
+    replaced: Labelled = _replaced(finding, ordered)
     return replaced
 
 

@@ -179,7 +179,7 @@ def _kernels(paths: Sequence[str], labels: Mapping[str, str]) -> Iterator[Sequen
         yield paths
         return
     groups = list(_grouped(list(names)))
-    if any(all(map(_is_module, group)) for group in groups):
+    if any(all(map(is_module, group)) for group in groups):
         yield paths  # a module without a kernel: its BTF says which it belongs to
         return
     for group in groups:
@@ -198,15 +198,15 @@ _KERNEL = re.compile(r"vmlinu[xz]-(\d.*)")
 # or a package or tarball without a version, is a unit by itself.
 def _grouped(files: Sequence[str]) -> Iterator[list[str]]:
     kernels_in = {
-        os.path.dirname(f) for f in files if not _is_module(f) and not packages.is_archive(f)
+        os.path.dirname(f) for f in files if not is_module(f) and not packages.is_archive(f)
     }
-    bare = [file for file in files if _is_module(file) and not _version(file)]
+    bare = [file for file in files if is_module(file) and not version(file)]
     trees = {tree for file in bare if (tree := _nearest(file, kernels_in)) is not None}
     groups: dict[tuple[str, str], list[str]] = {}
     for file in files:
-        tree, version = _nearest(file, trees), _version(file)
+        tree, built = _nearest(file, trees), version(file)
         if packages.is_archive(file) or tree is None:
-            key = ("version", version) if version else ("file", file)
+            key = ("version", built) if built else ("file", file)
         else:
             key = ("tree", tree)
         groups.setdefault(key, []).append(file)
@@ -223,11 +223,13 @@ def _nearest(file: str, folders: Collection[str]) -> str | None:
     return folder
 
 
-def _version(path: str) -> str:
+def version(path: str) -> str:
+    """Return the version of a kernel as its file's or its package's name says, or ""."""
     name = os.path.basename(path)
     found = _PACKAGE.match(name) or _IN_TREE.search(path) or _KERNEL.fullmatch(name)
     return found[1] if found else ""
 
 
-def _is_module(path: str) -> bool:
+def is_module(path: str) -> bool:
+    """Is this a module, by its name?"""
     return ".ko" in os.path.basename(path)

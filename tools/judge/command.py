@@ -1,12 +1,13 @@
 """``runstate judge``: does the writer in a kernel binary keep the rules?"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
-from runstate_abi.layouts.findings import MACHINE_CODE, unchecked
+from runstate_abi.layouts.findings import MACHINE_CODE, one_line, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
 from runstate_abi.tools.options import count, nearest, new_parser
@@ -14,6 +15,7 @@ from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULE
 
 if TYPE_CHECKING:
+    from runstate_abi.tools.judge.fleet import Row
     from runstate_abi.tools.judge.verdict import Verdict
     from runstate_abi.writer.witnesses.shipped import Judged
 
@@ -30,16 +32,75 @@ def main(argv: list[str]) -> int:
     from runstate_abi.writer.witnesses.shipped import WrongRequest
 
     try:
+        if options.several:
+            return _judge_several(options)
         return _trace(options) if options.trace else _judge(options)
     except WrongRequest as error:
         made.error(str(error))
+
+
+# A folder, a tarball, several files: whatever may be more than one kernel.
+def _are_several(options: argparse.Namespace) -> bool:
+    from runstate_abi.layouts.witnesses import packages
+
+    if len(options.binaries) != 1 or options.dask:
+        return bool(options.binaries)
+    path = options.binaries[0]
+    deb = packages.first_bytes(path).startswith(packages.AR_MAGIC)
+    return os.path.isdir(path) or (packages.is_archive(path) and not deb)
+
+
+def _judge_several(options: argparse.Namespace) -> int:
+    from runstate_abi.tools import fleet
+    from runstate_abi.tools.judge import fleet as kernels
+
+    found, complaints = fleet.units(options.binaries)
+    if not any(map(os.path.isdir, options.binaries)):
+        found = kernels.paired(found)
+    rows = [kernels.refusal(path, why) for why, path in complaints]
+    asked = kernels.Asked(
+        "".join(options.btf),
+        options.entry,
+        options.profile,
+        tuple(options.case or ()),
+        options.quick,
+        frozenset(options.allow),
+    )
+    if len(found) == 1 and not options.dask:
+        rows += kernels.judge_unit(found[0], asked, options.jobs or 1)
+    elif found:
+        with (
+            fleet.executor(options.jobs, options.dask, len(found)) as workers,
+            output.Bar(len(found), "kernels") as bar,
+        ):
+            rows += kernels.judged(found, asked, workers, lambda path: bar.advance(text=path[-40:]))
+    _report(rows, *options.format.partition("=")[::2])
+    return kernels.exit_status(rows)
+
+
+def _report(rows: "Sequence[Row]", form: str, file: str) -> None:
+    from runstate_abi.tools.judge import fleet as kernels
+    from runstate_abi.tools.reports import formats
+
+    refused = [row.refused for row in rows if row.refused]
+    told = form == "text" and len(refused) < len(rows)
+    if refused and told:
+        print(f"runstate: could not judge {len(refused)} of {len(rows)}", file=sys.stderr)
+    for why in () if told else refused:
+        print(f"runstate: {one_line(why)}", file=sys.stderr)
+    if form != "text":
+        formats.deliver([one for row in rows for one in row.findings], [(form, file or "-")])
+    elif file:
+        output.deliver(kernels.lines(rows), file, None, "")
+    elif told:
+        output.write(output.plain(kernels.lines(rows)))
 
 
 def _judge(options: argparse.Namespace) -> int:
     from runstate_abi.tools.judge import against, text, verdict
 
     form, _, file = options.format.partition("=")
-    paths = [path for path in (options.binary, options.against) if path]
+    paths = [path for path in (*options.binaries, options.against) if path]
     seen: list[verdict.Verdict] = []
     for number, path in enumerate(paths):
         try:
@@ -47,7 +108,8 @@ def _judge(options: argparse.Namespace) -> int:
             asked = _requests(options, judged)
             with output.Bar(len(asked), "judging") as bar:
                 allowed = frozenset(options.allow)
-                seen.append(verdict.verdict(judged, asked, options.jobs, bar.at, allowed))
+                jobs = options.jobs or 1
+                seen.append(verdict.verdict(judged, asked, jobs, bar.at, allowed))
         except WitnessError as error:
             if form == "text":
                 raise
@@ -101,7 +163,7 @@ def _deliver(
 def _trace(options: argparse.Namespace) -> int:
     from runstate_abi.writer.steps import canonical
 
-    judged = _opened(options, options.binary, 0)
+    judged = _opened(options, options.binaries[0], 0)
     requests = _requests(options, judged)
     for request in requests:
         if len(requests) > 1:
@@ -157,7 +219,8 @@ exit status: 0 right, 1 a rule is broken (or, with --against, the contracts diff
 def parser() -> argparse.ArgumentParser:
     made = new_parser("judge", _SUMMARY, _EPILOG)
     add = made.add_argument
-    add("binary", nargs="?", metavar="BINARY", help="kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms")
+    what = "kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms; of several kernels also .tar, folder"
+    add("binaries", nargs="*", metavar="BINARY", help=what)
     types = "where its types are: vmlinux, vmlinuz, raw BTF, DWARF (once more for --against)"
     add("--btf", metavar="FILE", action="append", default=[], help=types)
     add("--entry", metavar="NAME", default="", help="the function to call, if it is another one")
@@ -169,7 +232,9 @@ def parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help=quick)
     case = "this update alone (repeatable)"
     add("--case", metavar="CASE", action="append", type=_case, help=case)
-    add("-j", "--jobs", metavar="N", type=count, default=1, help="processes (default: 1)")
+    jobs = "processes: for several kernels (default: all cores), or for the updates of one (1)"
+    add("-j", "--jobs", metavar="N", type=count, help=jobs)
+    add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
     trace = "print each update, step by step, and judge nothing"
     add("--trace", action="store_true", help=trace)
     form = "text, or a report as check writes it: json, junit, sarif, ..."
@@ -200,12 +265,15 @@ def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     for rule in options.allow:
         if rule not in RULE:
             parser.error(f"--allow {rule}: no such rule{nearest(rule, RULE)}")
-    if options.binary is None and not options.rules:
+    if not options.binaries and not options.rules:
         parser.error("which BINARY?")
-    if "-" in (options.binary, options.against, *options.btf):
+    if "-" in (*options.binaries, options.against, *options.btf):
         parser.error("-: judge needs a file: standard input cannot be looked into twice")
-    if options.jobs < 1:
+    if options.jobs is not None and options.jobs < 1:
         parser.error(f"-j {options.jobs}: at least one process")
+    options.several = _are_several(options)
+    if options.several and (options.against or options.trace):
+        parser.error(f"{'--against' if options.against else '--trace'} is for one BINARY")
     if len(options.btf) > (2 if options.against else 1):
         parser.error("one --btf for each binary")
     form = options.format.partition("=")[0]

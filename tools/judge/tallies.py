@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools.fleet import end_with_the_command, uninterrupted
 from runstate_abi.writer.rulebook.evidence import Ledger
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.rules import Profile, Violation, could_break, judge
@@ -230,7 +231,8 @@ def _in_processes(
         ours, theirs = context.Pipe(duplex=False)
         mine = range(number, len(chunks), jobs)
         worker = context.Process(target=_work, args=(make, chunks, mine, profile, theirs))
-        worker.start()
+        with uninterrupted():
+            worker.start()
         theirs.close()
         workers.append(worker)
         pipes.append(ours)
@@ -243,6 +245,7 @@ def _in_processes(
 
 
 def _work(make: Make, chunks: Chunks, mine: range, profile: Profile, pipe: Connection) -> None:
+    end_with_the_command()
     number = mine.start
     try:
         writer = make()

@@ -18,8 +18,15 @@ from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 from runstate_abi.writer.rules import NEWEST, PROFILE, Profile
 from runstate_abi.writer.witnesses import c_types, object_file
 from runstate_abi.writer.witnesses.c_types import BtfTypes, Types
-from runstate_abi.writer.witnesses.machine_code import KvmWriter, require_entry
-from runstate_abi.writer.witnesses.object_file import SHT_RELA, ObjectFile, Symbol, targets
+from runstate_abi.writer.witnesses.machine_code import ENTRIES, KvmWriter, require_entry
+from runstate_abi.writer.witnesses.object_file import (
+    SHF_EXECINSTR,
+    SHT_NOBITS,
+    SHT_RELA,
+    ObjectFile,
+    Symbol,
+    targets,
+)
 from runstate_abi.writer.witnesses.xen_code import ENTRY, XenWriter
 
 CODE_MAX = 128 << 20  # what a compressed module may inflate to
@@ -31,6 +38,16 @@ def open_code(path: str) -> ObjectFile:
     how = compression(data)
     unpacked_data = memoryview(inflate(data, how, path, CODE_MAX)) if how else data
     return object_file.read(elf.parse(unpacked_data, path))
+
+
+def has_code(file: ObjectFile) -> bool:
+    """Is there code in this file? A .debug file has only its symbols."""
+    return any(s.flags & SHF_EXECINSTR and s.type != SHT_NOBITS for s in file.sections)
+
+
+def has_writer(file: ObjectFile, entry: str = "") -> bool:
+    """Is KVM's writer, or Xen's, or the function ``entry`` in this file?"""
+    return any(file.find(name) for name in ((entry,) if entry else (*ENTRIES, ENTRY)))
 
 
 def open_types(file: ObjectFile, path: str) -> Types:
