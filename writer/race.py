@@ -45,6 +45,7 @@ class Writer:
     steps: Callable[[Runstate, Area], Steps]  # of one whole update
     hidden: frozenset[int] = frozenset()  # offsets that a recording does not show
     always_flagged: bool = True  # it has no switch for the update flag
+    flag_stores: str = ""  # of machine code: how it was seen to store the flag
 
 
 class Proof(NamedTuple):

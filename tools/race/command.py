@@ -17,7 +17,7 @@ from runstate_abi.writer import race
 from runstate_abi.writer.guest import READER, READERS, CannotDrop
 from runstate_abi.writer.race import UPDATES_MAX
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
-from runstate_abi.writer.racing.ordering import GRAINS, MEASURED_GRAIN, MODELS
+from runstate_abi.writer.racing.ordering import GRAINS, MEASURED_GRAIN, MODEL, MODELS
 from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, INCREASING
 from runstate_abi.writer.variants import VARIANT, Refused
 from runstate_abi.writer.vcpu import SHAPES
@@ -40,7 +40,7 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
     if options.recorded:
         return rows.of_recording(options.recorded, asked, left_out)
     if options.kernel:
-        return rows.of_kernel(options.kernel, options.btf, asked, left_out)
+        return rows.of_kernel(options.kernel, options.btf, asked, options.all, left_out)
     return (rows.shipped if options.nothing_named else rows.rows)(asked, left_out)
 
 
@@ -61,7 +61,10 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
     if options.format == "json":
+        writers = {row.question.writer for row in answered}
+        stores = {writer.name: writer.flag_stores for writer in writers if writer.flag_stores}
         document = {"schema": text.SCHEMA, "answers": values, "not_asked": dict(left_out)}
+        document |= {"flag_stores": stores} if stores else {}
         print(json.dumps(document, indent=1))
         for line in (*text.not_asked(left_out), *rows.not_shown(answered)):
             print(f"runstate: {line}", file=sys.stderr)
@@ -79,6 +82,11 @@ def _lines(answered: Sequence[Row], left_out: Counter[str], in_full: bool) -> It
     return text.in_full(answered, left_out)
 
 
+# smp_wmb() is barrier() in arch/x86/include/asm/barrier.h: only the compiler sees it.
+_NO_BARRIERS = (
+    "--kernel is x86 code, in which a barrier leaves no instruction: where a weak machine would "
+    "need one is in the source alone (--variant upstream)"
+)
 WIDTH = 78
 
 _SUMMARY = "Can a guest that follows a protocol accept what was never true?"
@@ -88,6 +96,10 @@ Linux on x86-tso, at every placement that matters. An option that names a writer
 struct or address asks about it, and about every value of what is not named; --all asks about
 everything. One question is answered in words: a proof, or the execution. Many are answered by a
 table, writers down and readers across.
+
+With --kernel a kernel's code is asked, read by Linux (--all: by every reader), and the answer says
+by which stores it puts the flag up and down. x86 code has no barriers: --model weak is for the
+versions whose source is here.
 """
 _EXAMPLES = """\
 examples:
@@ -96,6 +108,7 @@ examples:
   runstate race --variant linux-6.1 --reader linux-64 --model x86-tso --abi compat --at 0x1038
   runstate race --variant upstream --reader linux-64 --model weak --at 0x1000 --drop wmb-set
   runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
+  runstate race --kernel kvm.ko.xz --btf vmlinuz             the code of a kernel, read by Linux
 
 exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing could be asked"""
 
@@ -109,10 +122,12 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         made.error("an entry time comes back after two updates: --updates 2")
     if options.btf and not options.kernel:
         made.error("--btf is the types of --kernel")
-    if options.all and (options.kernel or options.recorded):
-        made.error("--kernel and --recorded are one writer: no --all")
-    if options.kernel and (options.variant or options.recorded or options.model):
-        made.error("--kernel is a writer, on x86-tso: no --variant, --recorded or --model")
+    if options.all and options.recorded:
+        made.error("--recorded is one writer: no --all")
+    if options.kernel and (options.variant or options.recorded):
+        made.error("--kernel is a writer: no --variant or --recorded")
+    if options.kernel and options.model and MODEL[options.model].barriers:
+        made.error(f"--model {options.model}: {_NO_BARRIERS}")
     if options.recorded and (options.variant or options.at is not None or options.abi):
         made.error("--recorded says itself who wrote where")
     if options.recorded and options.model:
@@ -149,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
     whole += f"tear: {', '.join(map(str, GRAINS))} (default: {default})"
     add("--grain", metavar="BYTES", type=count, choices=GRAINS, default=default, help=whole)
     add("--recorded", metavar="FILE", help="the writer is a recording: JSON Lines of stores")
-    code = "the writer is the code of this kvm.ko, emulated as by judge"
+    code = "the writer is the code of this kvm.ko, emulated as by judge, on x86-tso"
     add("--kernel", metavar="BINARY", help=code)
     types = "with --kernel: the vmlinux or vmlinuz it was built with"
     add("--btf", metavar="FILE", default="", help=types)

@@ -2,17 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
 from runstate_abi.writer.race import SAFE, TORN, Question, Writer, ask, of_variant
+from runstate_abi.writer.racing.drops import flag_stores
 from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODEL, MODELS, Model
 from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
 from runstate_abi.writer.variants import VARIANTS, Refused
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area, Runstate, place_of, runs
+
+if TYPE_CHECKING:
+    from runstate_abi.writer.witnesses.journal import Run
 
 
 class Wanted(NamedTuple):
@@ -67,6 +71,15 @@ def shipped(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     for reader, model, abi in SHIPPED:
         asked = wanted._replace(variant="upstream", reader=reader, model=model, abi=abi)
         yield from rows(asked, left_out)
+
+
+# A kernel's code is asked with the readers of Linux, each with the struct that it reads, unless a
+# reader is named or all are asked for.
+def _of_linux(wanted: Wanted, every_reader: bool) -> list[Wanted]:
+    if wanted.reader or every_reader:
+        return [wanted]
+    pairs = [(r, a) for r, _, a in SHIPPED if wanted.abi in (None, a)]
+    return [wanted._replace(reader=reader, abi=abi) for reader, abi in pairs]
 
 
 def rows(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
@@ -151,7 +164,9 @@ def of_recording(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[
                 left_out[f"{writer.name} shows too little for {reader} to be deceived"] += 1
 
 
-def of_kernel(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
+def of_kernel(
+    path: str, btf: str, wanted: Wanted, every_reader: bool, left_out: Counter[str]
+) -> Iterator[Row]:
     """Yield the answers for a kernel's machine code: in program order, so only on x86-TSO."""
     from runstate_abi.writer.witnesses import shipped
 
@@ -163,17 +178,37 @@ def of_kernel(path: str, btf: str, wanted: Wanted, left_out: Counter[str]) -> It
     def steps(vcpu: Runstate, area: Area) -> Steps:
         return judged.writer.run(request(area, vcpu)).steps()
 
-    writer = Writer(judged.release or path, steps, always_flagged=False)
+    name = judged.release or path
+    aligned = Area(wanted.abi or "native", FRAME + FIRST)
+    stores = _flag_stores(judged.writer.run(request(aligned, _ANY_VCPU)))
+    writer = Writer(name, steps, always_flagged=False, flag_stores=stores)
     tso = [model for model in models(wanted) if not model.barriers]
-    for kind, area in [one for abi in _abis(wanted) for one in _areas(abi, wanted)]:
-        if judged.writer.takes(request(area, _ANY_VCPU)):
-            yield from _answers(writer, [(kind, area)], tso, wanted, None)
-        else:
-            questions = len(tso) * len(_readers(wanted))
-            left_out[f"{writer.name} has one cache, for one page"] += questions
+    for asked in _of_linux(wanted, every_reader):
+        for kind, area in [one for abi in _abis(asked) for one in _areas(abi, asked)]:
+            if judged.writer.takes(request(area, _ANY_VCPU)):
+                yield from _answers(writer, [(kind, area)], tso, asked, None)
+            else:
+                questions = len(tso) * len(_readers(asked))
+                left_out[f"{name} has one cache, for one page"] += questions
+
+
+# A store changes what it read if the flag's byte was read since the store before it.
+def _flag_stores(run: "Run") -> str:
+    area = run.request.area
+    flag = area.offset + area.shape.update_byte
+    read = {r.at for r in run.reads if r.page == 1 and r.offset <= flag < r.offset + r.size}
+    return flag_stores(run.steps(), area, read)
 
 
 _ANY_VCPU = Runstate(0, 0, (0, 0, 0, 0))
+
+
+def seen_to_store(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each writer of machine code: how it stores the flag."""
+    writers = dict.fromkeys(
+        (row.question.writer.name, row.question.writer.flag_stores) for row in rows
+    )
+    yield from (f"{name}: {stores}" for name, stores in writers if stores)
 
 
 def not_shown(rows: Sequence[Row]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from textwrap import wrap
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.tools.output import Ink, Line, aligned, plain
 from runstate_abi.tools.race import explanation
-from runstate_abi.tools.race.rows import KINDS, Row, not_shown
+from runstate_abi.tools.race.rows import KINDS, Row, not_shown, seen_to_store
 from runstate_abi.writer.guest import READERS, drop
 from runstate_abi.writer.race import SAFE, TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
@@ -52,7 +52,7 @@ def _torn(row: Row) -> Iterator[Line]:
 
 
 def _assuming(row: Row) -> Iterator[Line]:
-    for text in (*assumptions(row.question), *not_shown([row])):
+    for text in (*assumptions(row.question), *seen_to_store([row]), *not_shown([row])):
         first, *rest = wrap(text, WIDTH - len(BULLET))
         yield (Ink(BULLET, "dim"), Ink(first))
         yield from ((Ink(" " * len(BULLET)), Ink(line)) for line in rest)
@@ -208,7 +208,7 @@ def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:
 
 # What could not be asked or was not shown, and the number of each verdict.
 def _closing(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
-    yield from plain((*not_asked(left_out), *not_shown(rows)))
+    yield from plain((*not_asked(left_out), *seen_to_store(rows), *not_shown(rows)))
     torn = sum(row.verdict == TORN for row in rows)
     yield (Ink(f"{_count(len(rows), 'question')}: {len(rows) - torn} safe, {torn} torn"),)
 

@@ -1,14 +1,15 @@
-"""Updates without one of their steps, to show what the step is for.
+"""Updates without one of their steps, to show what the step is for; and how they store the flag.
 
 The update itself shows which step is meant: the set is the first store that sets the flag, the
 clear is the last store that clears it.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.guest import CannotDrop
-from runstate_abi.writer.steps import Barrier, Step, Steps, Write
+from runstate_abi.writer.steps import Barrier, Copy, Step, Steps, Write
 from runstate_abi.writer.vcpu import FLAG, Area
 
 # fmt: off
@@ -66,6 +67,40 @@ def _meant(steps: Steps, area: Area, name: str) -> set[int]:
     if name == "wmb-clear":
         return {i for i in barriers if i > clear}
     return set(between[:1] if name == "wmb-set" else between[-1:])
+
+
+COUNTS = {1: "one byte", 8: "eight bytes"}
+
+
+def flag_stores(steps: Steps, area: Area, read: Collection[int] = ()) -> str:
+    """Return in words how an update puts the flag up and takes it down.
+
+    ``read`` are the indexes of the stores of what was just read from the same place.
+    """
+    flags = [_flag_of(step, area) for step in steps]
+    ups = [index for index, flag in enumerate(flags) if flag]
+    if not ups:
+        return "the flag never goes up"
+    downs = [index for index, flag in enumerate(flags) if flag is False and index > ups[0]]
+    writes = [index for index, step in enumerate(steps) if isinstance(step, Write)]
+    late = "" if ups[0] == writes[0] else ", after other stores"
+    said = f"the flag goes up by {_width(steps, ups[0], read)}{late}"
+    if not downs:
+        return f"{said}, and stays up"
+    # All that is stored while the flag is down is stored unprotected.
+    early = "" if downs == writes[-1:] else ", which is not the last store"
+    return f"{said}, and down by {_width(steps, downs[0], read)}{early}"
+
+
+def _width(steps: Steps, index: int, read: Collection[int]) -> str:
+    step = steps[index]
+    assert isinstance(step, Write)
+    size = len(step.data)
+    said = COUNTS.get(size, f"{size} bytes")
+    if isinstance(step, Copy):
+        return f"a copy of {said}"
+    changed = index in read or any(getattr(step, "keep", b""))
+    return f"{said}, read, changed and written back" if changed else said
 
 
 # Does a step store the flag set (True) or clear (False)? None: it stores another byte.

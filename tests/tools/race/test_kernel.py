@@ -1,15 +1,26 @@
 """The code of a shipped kernel as the writer of a race."""
 
+import json
+
 import pytest
 
 from runstate_abi.tools.cli import main
+from runstate_abi.writer.guest import READERS
 
 
 @pytest.mark.network
 def test_the_code_of_a_shipped_kernel_is_safe_with_the_flag_and_torn_without(answers, debian):
     pytest.importorskip("unicorn")
     kernel, module = debian.kernel("trixie", "linux-image-amd64", [r"vmlinuz.*", r"kvm\.ko\.xz"])
-    arguments = ["--kernel", str(module), "--btf", str(kernel), "--reader", "linux-64"]
+    arguments = ["--kernel", str(module), "--btf", str(kernel)]
+    code, rows = answers(*arguments)
+    assert code == 0
+    assert len(rows) == 2 * 3 + 47 + 43
+    assert {(row["reader"], row["verdict"]) for row in rows} == {
+        ("linux-64", "safe"),
+        ("linux-32", "safe"),
+    }
+    arguments += ["--reader", "linux-64"]
     code, rows = answers(*arguments)
     assert code == 0
     assert len(rows) == 2 * 3 + 47 + 43
@@ -17,6 +28,55 @@ def test_the_code_of_a_shipped_kernel_is_safe_with_the_flag_and_torn_without(ans
     code, rows = answers(*arguments, "--drop", "flag")
     assert code == 1
     assert {row["verdict"] for row in rows} == {"torn"}
+
+
+BYTE = "the flag goes up by one byte, and down by one byte"
+EIGHT = "the flag goes up by eight bytes, and down by eight bytes, read, changed and written back"
+
+
+# 0x1100 begins a cache line; at 0x1134 state_entry_time crosses one, and eight bytes tear.
+@pytest.mark.parametrize(
+    ("source", "at", "code", "stores"),
+    [
+        ("writer.c", "0x1100", 0, BYTE),
+        ("writer.c", "0x1134", 0, BYTE),
+        ("old_writer.c", "0x1100", 0, EIGHT),
+        ("old_writer.c", "0x1134", 1, EIGHT),
+    ],
+)
+def test_code_is_classified_by_its_stores_and_read_by_linux(
+    capsys, c_writer, source, at, code, stores
+):
+    path = c_writer(source=source)
+    assert main(["race", "--kernel", path, "--abi", "native", "--at", at]) == code
+    out = capsys.readouterr().out
+    assert out.startswith("torn: linux-64 accepts" if code else "safe: linux-64 never accepts")
+    assert f"{path}: {stores}" in " ".join(out.split())
+
+
+def test_the_readers_of_linux_read_their_own_structs_unless_others_are_named(answers, c_writer):
+    asked = ["--kernel", c_writer(), "--at", "0x1100"]
+    code, rows = answers(*asked)
+    assert code == 0
+    pairs = [(row["reader"], row["abi"]) for row in rows]
+    assert pairs == [("linux-64", "native"), ("linux-32", "compat")]
+    code, rows = answers(*asked, "--all")
+    assert code == 1
+    assert len(rows) == 2 * len(READERS)
+    code, rows = answers(*asked, "--reader", "naive")
+    assert code == 1
+    assert [(row["reader"], row["abi"]) for row in rows] == [
+        ("naive", "native"),
+        ("naive", "compat"),
+    ]
+
+
+def test_the_table_and_the_json_have_the_class_once(capsys, c_writer):
+    asked = ["race", "--kernel", c_writer(), "--at", "0x1100"]
+    assert main(asked) == 0
+    assert capsys.readouterr().out.splitlines().count(f"{c_writer()}: {BYTE}") == 1
+    assert main([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["flag_stores"] == {c_writer(): BYTE}
 
 
 def test_a_kernel_that_is_none_is_one_line(capsys, tmp_path):

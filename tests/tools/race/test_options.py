@@ -15,7 +15,7 @@ from runstate_abi.writer.variants import VARIANTS
         ["--drop", "nothing"],
         ["--entry-times", "a-b-a"],
         ["--all", "--recorded", "x"],
-        ["--all", "--kernel", "x"],
+        ["--variant", "upstream", "--kernel", "x"],
         ["--recorded", "x", "--variant", "upstream"],
         ["--kernel", "x", "--model", "weak"],
         ["--at", "-1"],
@@ -33,6 +33,15 @@ def test_types_without_a_kernel_are_of_nothing(capsys):
         parsed(["--btf", "x"])
     assert "--btf is the types of --kernel" in capsys.readouterr().err
     assert parsed(["--btf", "x", "--kernel", "y"]).btf == "x"
+
+
+def test_weak_order_is_not_in_x86_code_and_that_is_said(capsys):
+    with pytest.raises(SystemExit):
+        parsed(["--kernel", "x", "--model", "weak"])
+    said = capsys.readouterr().err
+    assert "--model weak: --kernel is x86 code, in which a barrier leaves no instruction" in said
+    assert said.count("\n") == 1
+    assert parsed(["--kernel", "x", "--model", "x86-tso"]).model == "x86-tso"
 
 
 @pytest.mark.parametrize(
