@@ -52,6 +52,8 @@ class Finding(NamedTuple):
     # (the claim's name, the file's name) of a struct, if they differ
     names: tuple[tuple[str, str], ...] = ()
     base: str = ""  # the file that split BTF was read with, if one was given
+    # (name, digest) of what a judged writer does; the contract is equal if it writes the same
+    fingerprints: tuple[tuple[str, str], ...] = ()
 
 
 def unchecked(witness: str, source: str, why: str, fails: bool = True) -> Finding:

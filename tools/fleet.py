@@ -189,7 +189,7 @@ def _kernels(paths: Sequence[str], labels: Mapping[str, str]) -> Iterator[Sequen
 _PACKAGE = re.compile(
     r"linux-(?:image|binary|modules|modules-extra)(?:-unsigned)?-(\d[^_]*?)(?:-dbg|-unsigned)*_"
 )
-_IN_TREE = re.compile(r"/lib/modules/([^/]+)/")
+_IN_TREE = re.compile(r"(?:^|[/!])lib/modules/([^/]+)/")
 _KERNEL = re.compile(r"vmlinu[xz]-(\d.*)")
 
 

@@ -68,7 +68,7 @@ def test_a_link_to_nothing_is_a_complaint(folder):
     assert complaints == [(f"{path}: a link to a file that is not there", path)]
 
 
-def test_a_version_brings_a_kernel_and_its_module_together(folder):
+def test_a_version_brings_a_kernel_and_its_module_together(folder, monkeypatch):
     modules = "lib/modules/{}/kernel/arch/x86/kvm/kvm.ko.xz"
     xz = b"\xfd7zXZ\0"
     root = folder(
@@ -79,10 +79,13 @@ def test_a_version_brings_a_kernel_and_its_module_together(folder):
             modules.format("6.12"): xz,
         }
     )
-    assert grouped(root) == [
+    pairs = [
         ("boot/vmlinuz-6.1", modules.format("6.1")),
         ("boot/vmlinuz-6.12", modules.format("6.12")),
     ]
+    assert grouped(root) == pairs
+    monkeypatch.chdir(root)
+    assert sorted(units(["boot", "lib"])[0]) == pairs
 
 
 def test_a_build_tree_is_one_question(folder):

@@ -54,9 +54,7 @@ def _judge_several(options: argparse.Namespace) -> int:
     from runstate_abi.tools import fleet
     from runstate_abi.tools.judge import fleet as kernels
 
-    found, complaints = fleet.units(options.binaries)
-    if not any(map(os.path.isdir, options.binaries)):
-        found = kernels.paired(found)
+    found, complaints = kernels.chosen(options.binaries)
     rows = [kernels.refusal(path, why) for why, path in complaints]
     asked = kernels.Asked(
         "".join(options.btf),

@@ -4,6 +4,7 @@ judge_unit() is the work: a plain function of plain values, for any executor.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import nullcontext
@@ -19,7 +20,7 @@ from runstate_abi.layouts.findings import (
 )
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf, packages
-from runstate_abi.tools.fleet import Unit, is_module, opened, version
+from runstate_abi.tools.fleet import Unit, is_module, opened, units, version
 from runstate_abi.tools.judge import text, verdict
 from runstate_abi.tools.judge.tallies import counted
 from runstate_abi.tools.judge.verdict import WITNESS, Verdict
@@ -52,12 +53,17 @@ class Row(NamedTuple):
     """What came of one kernel: its verdict, or why there is none."""
 
     path: str
-    name: str  # the release that its code was built for, else the file's name
     findings: tuple[Finding, ...]
     refused: str = ""
+    release: str = ""  # what its code was built for
     contract: str = ""
     updates: int = 0
     lines: tuple[str, ...] = ()  # the whole verdict, as of a kernel that is judged alone
+
+    @property
+    def name(self) -> str:
+        """The kernel's release or version, else the file's name."""
+        return self.release or version(self.path) or os.path.basename(self.path)
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -69,8 +75,7 @@ class Row(NamedTuple):
 
 def refusal(path: str, why: str) -> Row:
     """Return the row of something that cannot be judged."""
-    name = version(path) or os.path.basename(path)
-    return Row(path, name, (unchecked(WITNESS, path, why),), why)
+    return Row(path, (unchecked(WITNESS, path, why),), why)
 
 
 def judged(
@@ -104,13 +109,29 @@ def _result(future: Future[list[Row]], unit: Unit) -> list[Row]:
         return [refusal(unit[0], why)]
 
 
-def paired(found: Sequence[Unit]) -> list[Unit]:
-    """Join one module without its kernel and one kernel without its module, if these are all.
+def chosen(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
+    """Return the units in files and folders, and (why, path) for folders that have none.
 
-    Files that are named one by one may be anywhere, so that no folder and no version joins them.
+    Files that are named one by one may be anywhere: one module without its kernel and one kernel
+    without its module belong together, if these are all. A module that never has a writer is judged
+    only with its kernel, or if it is named.
     """
+    found, complaints = units(paths)
     modules = [all(map(is_module, unit)) for unit in found]
-    return [(*found[0], *found[1])] if len(found) == 2 and sum(modules) == 1 else list(found)
+    if len(found) == 2 and sum(modules) == 1 and not any(map(os.path.isdir, paths)):
+        return [(*found[0], *found[1])], complaints
+    kept = [u for u in found if not all(map(_has_no_writer, u)) or not set(paths).isdisjoint(u)]
+    if found and not kept:
+        complaints += [(f"{path}: no kvm.ko in it", path) for path in paths]
+    return kept, complaints
+
+
+WITH_WRITER = ("kvm.ko", "xen-syms")
+WITHOUT_WRITER = re.compile(r"kvm-(intel|amd)\.ko.*|.*\.debug")
+
+
+def _has_no_writer(path: str) -> bool:
+    return bool(WITHOUT_WRITER.fullmatch(os.path.basename(path)))
 
 
 def judge_unit(unit: Unit, asked: Asked, alone: int = 0) -> list[Row]:
@@ -123,9 +144,8 @@ def judge_unit(unit: Unit, asked: Asked, alone: int = 0) -> list[Row]:
         rows = [refusal(path, why) for path, why in failed]
         for group in groups:
             names = {path: os.path.basename(labels.get(path, path)) for path in group}
-            files = [path for path in group if not names[path].startswith(WITHOUT_WRITER)]
-            codes = [path for path in files if _is_code(path, names[path], asked.entry)]
-            others = [path for path in files if path not in codes]
+            codes = [path for path in group if _is_code(path, names[path], asked.entry)]
+            others = [path for path in group if path not in codes]
             types = [path for path in others if _may_have_types(path, names[path])]
             rows += [_judged_code(code, types, asked, alone) for code in codes]
             strange = [path for path in others if path not in types]
@@ -138,18 +158,14 @@ def judge_unit(unit: Unit, asked: Asked, alone: int = 0) -> list[Row]:
         return [relabelled(row, labels) for row in rows]
 
 
-WITH_WRITER = ("kvm.ko", "xen-syms")
-WITHOUT_WRITER = ("kvm-intel.ko", "kvm-amd.ko")  # modules of the same kernel
-
-
 # Is this file run, and not only asked for types? What should have a writer is, and says that it has
 # none; so is a vmlinux with KVM built in, and any object file with one.
 def _is_code(path: str, name: str, entry: str) -> bool:
+    named = name.startswith(WITH_WRITER)
     try:
         file = shipped.open_code(path)
     except WitnessError:
-        return name.startswith(WITH_WRITER)
-    named = name.startswith(WITH_WRITER)
+        return named
     return shipped.has_code(file) and (named or shipped.has_writer(file, entry))
 
 
@@ -186,7 +202,9 @@ def _quiet(done: int) -> None:
 # its own needs none beside it.
 def _opened(code: str, types: Sequence[str], asked: Asked) -> Judged:
     first: WitnessError | None = None
-    for path in [asked.btf] if asked.btf else [*types, ""]:
+    # The other modules of a kernel have no types that it needs: they come last.
+    beside = sorted(types, key=is_module)
+    for path in [asked.btf] if asked.btf else [*beside, ""]:
         try:
             return shipped.opened(code, path, asked.entry, asked.profile)
         except WitnessError as error:
@@ -197,11 +215,10 @@ def _opened(code: str, types: Sequence[str], asked: Asked) -> Judged:
 
 def _row(seen: Verdict) -> Row:
     kernel = seen.judged
-    name = kernel.release or version(kernel.path) or os.path.basename(kernel.path)
     return Row(
         kernel.path,
-        name,
         tuple(verdict.findings(seen)),
+        release=kernel.release,
         contract=seen.tally.prints.contract,
         updates=seen.tally.asked,
         lines=tuple(text.lines(seen)),

@@ -119,6 +119,7 @@ def findings(seen: Verdict) -> Iterator[Finding]:
         differences=judged.differences,
         not_checked=tuple(skipped),
         about="writer",
+        fingerprints=tuple(seen.tally.prints._asdict().items()),
     )
     for rule in RULES:
         if rule.name not in dict(unjudged):

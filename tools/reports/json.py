@@ -54,6 +54,7 @@ def _finding(finding: Finding) -> dict[str, object]:
         "not_recorded": list(finding.unrecorded),
         "not_checked": [item._asdict() for item in finding.not_checked],
         "notes": list(finding.notes),
+        "fingerprints": dict(finding.fingerprints),
     }
 
 
