@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 from runstate_abi.layouts.findings import (
+    MACHINE_CODE,
     Finding,
     exit_code,
     one_line,
@@ -23,7 +24,7 @@ from runstate_abi.layouts.witnesses import elf, packages
 from runstate_abi.tools.fleet import Unit, is_module, opened, units, version
 from runstate_abi.tools.judge import text, verdict
 from runstate_abi.tools.judge.tallies import counted
-from runstate_abi.tools.judge.verdict import WITNESS, Verdict
+from runstate_abi.tools.judge.verdict import Verdict
 from runstate_abi.tools.output import Bar, aligned
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.witnesses import shipped
@@ -75,7 +76,7 @@ class Row(NamedTuple):
 
 def refusal(path: str, why: str) -> Row:
     """Return the row of something that cannot be judged."""
-    return Row(path, (unchecked(WITNESS, path, why),), why)
+    return Row(path, (unchecked(MACHINE_CODE, path, why),), why)
 
 
 def judged(

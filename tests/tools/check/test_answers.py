@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,8 @@ from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.layouts.witnesses.kernels import Settings
-from runstate_abi.tools.check import answers as answers_module
-from runstate_abi.tools.check.answers import Answers, default_folder, relabelled
+from runstate_abi.tools.check import fleet as answers_module
+from runstate_abi.tools.check.fleet import Answers, default_folder, relabelled
 
 SETTINGS = Settings()
 
@@ -73,12 +74,14 @@ def test_other_bytes_and_other_questions_have_none(answers, kernel, tmp_path):
     assert len(keys) == 7
 
 
-@pytest.mark.parametrize("file", ["layouts/new.py", "check/goldens.py"])
+@pytest.mark.parametrize("file", ["layouts/new.py", "check/goldens.py", "fleet.py"])
 def test_a_changed_file_of_the_program_asks_again(answers, kernel, monkeypatch, tmp_path, file):
     house = [tmp_path / old.name for old in answers_module.ROOMS]
     for old, new in zip(answers_module.ROOMS, house, strict=True):
         shutil.copytree(old, new, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(answers_module, "ROOMS", tuple(house))
+    shared = [shutil.copy(old, tmp_path) for old in answers_module.MODULES]
+    monkeypatch.setattr(answers_module, "MODULES", tuple(map(Path, shared)))
     key = Answers(str(answers.folder)).key([kernel], SETTINGS)
     assert key == answers.key([kernel], SETTINGS)
     with open(tmp_path / file, "a") as changed:

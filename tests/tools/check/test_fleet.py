@@ -14,7 +14,7 @@ import pytest
 from runstate_abi.layouts.findings import exit_code
 from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check import fleet
-from runstate_abi.tools.check.answers import Answers
+from runstate_abi.tools.check.fleet import Answers
 from runstate_abi.tools.fleet import units
 
 SETTINGS = Settings()
