@@ -63,6 +63,7 @@ def _judge_several(options: argparse.Namespace) -> int:
         tuple(options.case or ()),
         options.quick,
         frozenset(options.allow),
+        options.verbose,
     )
     if len(found) == 1 and not options.dask:
         rows += kernels.judge_unit(found[0], asked, options.jobs or 1)
@@ -189,6 +190,10 @@ BINARY is kvm.ko (.xz, .zst, .gz), an xen.o that was just compiled, a .deb of a 
 FILE is the vmlinux or vmlinuz it was built with, its raw BTF, or a file with its DWARF; an xen.o
 or a xen-syms may have its own.
 
+Of a folder, a tarball or several BINARYs every kernel is judged, with the vmlinux or vmlinuz that
+belongs to it: a row each, the kernels with one contract together, and one verdict. What cannot be
+judged is a row too, with the reason; in a folder, what is no kernel is passed over.
+
 What breaks a rule is shown with its source line if there is DWARF (and drgn): in BINARY, in FILE,
 or in a .debug file beside BINARY or in /usr/lib/debug, of the same build-id or the same code.
 
@@ -210,7 +215,8 @@ its breach is a note, and the exit status that of the other rules.
 Barriers are not judged: on x86 smp_wmb() is no instruction. What one is for: race --drop wmb-set.
 
 exit status: 0 right, 1 a rule is broken (or, with --against, the contracts differ), 2 wrong usage,
-3 cannot judge, with the reason: a call that is not known, an access to what is not there
+3 cannot judge, with the reason: a call that is not known, an access to what is not there; of many
+kernels 1 if one breaks a rule, else 3 if one cannot be judged
 """
 
 

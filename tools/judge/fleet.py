@@ -42,6 +42,7 @@ class Asked(NamedTuple):
     cases: tuple[Request, ...] = ()  # () is every placement
     quick: bool = False
     allowed: frozenset[str] = frozenset()
+    verbose: bool = False
 
     def requests(self, judged: Judged) -> Sequence[Request]:
         """Return the requests for one writer (WrongRequest: a scenario of another writer)."""
@@ -162,6 +163,8 @@ def judge_unit(unit: Unit, asked: Asked, alone: int = 0) -> list[Row]:
 # Is this file run, and not only asked for types? What should have a writer is, and says that it has
 # none; so is a vmlinux with KVM built in, and any object file with one.
 def _is_code(path: str, name: str, entry: str) -> bool:
+    if WITHOUT_WRITER.fullmatch(name):
+        return False
     named = name.startswith(WITH_WRITER)
     try:
         file = shipped.open_code(path)
@@ -190,7 +193,8 @@ def _judged_code(code: str, types: Sequence[str], asked: Asked, alone: int) -> R
         requests = asked.requests(kernel)
         with Bar(len(requests), "judging") if alone else nullcontext() as bar:
             done = bar.at if bar else _quiet
-            return _row(verdict.verdict(kernel, requests, alone or 1, done, asked.allowed))
+            seen = verdict.verdict(kernel, requests, alone or 1, done, asked.allowed)
+            return _row(seen, asked.verbose)
     except (WitnessError, WrongRequest) as error:
         return refusal(code, str(error))
 
@@ -214,7 +218,7 @@ def _opened(code: str, types: Sequence[str], asked: Asked) -> Judged:
     raise first
 
 
-def _row(seen: Verdict) -> Row:
+def _row(seen: Verdict, verbose: bool) -> Row:
     kernel = seen.judged
     return Row(
         kernel.path,
@@ -222,7 +226,7 @@ def _row(seen: Verdict) -> Row:
         release=kernel.release,
         contract=seen.tally.prints.contract,
         updates=seen.tally.asked,
-        lines=tuple(text.lines(seen)),
+        lines=tuple(text.lines(seen, verbose)),
     )
 
 

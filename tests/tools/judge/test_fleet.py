@@ -162,7 +162,8 @@ def test_a_file_beside_a_module_that_is_no_kernel_fails_too(judge, shelf):
 def test_one_kernel_in_a_folder_has_the_report_of_one(judge, shelf, monkeypatch):
     root = shelf(a=("NO_SET",))
     path = str(root / "a" / "kvm.ko")
-    assert judge(str(root), "--quick") == judge(path, "--quick")
+    for more in ((), ("--verbose",)):
+        assert judge(str(root), "--quick", *more) == judge(path, "--quick", *more)
     asked = []
     monkeypatch.setattr(tallies, "_in_processes", lambda *args: asked.append(args[3]) or [])
     judge(str(root), "-j", "2")
