@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -190,6 +191,22 @@ def test_the_rows_do_not_depend_on_the_executor(three, kind):
     assert sorted(done) == [row.path for row in rows]
 
 
+def test_the_rows_come_in_the_order_of_the_units_whichever_is_done_first(monkeypatch):
+    second = threading.Event()
+
+    def work(unit, asked):
+        if unit == ("a",):
+            second.wait(30)
+        else:
+            second.set()
+        return [fleet.refusal(unit[0], "why")]
+
+    monkeypatch.setattr(fleet, "judge_unit", work)
+    with ThreadPoolExecutor(2) as executor:
+        rows = fleet.judged([("a",), ("b",)], QUICK, executor)
+    assert [row.path for row in rows] == ["a", "b"]
+
+
 class Dying(Executor):
     """An executor whose second task dies."""
 
@@ -352,6 +369,16 @@ def processes_of(session):
     return [line for line in listed.splitlines() if line.split()[1][0] != "Z"]
 
 
+def deaf_workers(session):
+    """Those of them, but the command itself, in which SIGINT is blocked or ignored."""
+    found = []
+    for pid in {line.split()[0] for line in processes_of(session)} - {str(session)}:
+        status = Path(f"/proc/{pid}/status").read_text().split()
+        sets = [int(status[status.index(name) + 1], 16) for name in ("SigBlk:", "SigIgn:")]
+        found += [pid] * any(one >> (signal.SIGINT - 1) & 1 for one in sets)
+    return found
+
+
 def until(condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
@@ -373,13 +400,17 @@ def test_however_it_ends_no_process_is_left_and_ctrl_c_is_one_line(
     ) as process:
         until(lambda: len(processes_of(process.pid)) >= processes)
         if how == "Ctrl-C":
+            until(lambda: len(deaf_workers(process.pid)) == processes - 1)
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.send_signal(signal.Signals[how])
+        ended = time.monotonic()
         out, err = process.communicate(timeout=30)
     if how != "SIGKILL":
         assert (process.returncode, out, err) == (130, "", "runstate: interrupted\n")
     until(lambda: not processes_of(process.pid))
+    # A worker that goes on has work for longer than this, if the machine is not a quick one.
+    assert time.monotonic() - ended < 5
 
 
 @pytest.mark.network
