@@ -113,11 +113,15 @@ def could_break(book: Ledger) -> frozenset[str]:
 
 
 class Violation(NamedTuple):
-    """A broken rule: the index of the step (the number of steps means: at return), and how."""
+    """A broken rule: the index of the step (the number of steps means: at return), and how.
+
+    ``aside``: no step breaks it, but something before the one at ``at``.
+    """
 
     rule: str
     at: int
     why: str
+    aside: bool = False
 
 
 def judges(profile: Profile) -> Iterator[tuple[Rule, Judge | None]]:
@@ -151,6 +155,10 @@ def judge(book: Ledger, profile: Profile = NEWEST) -> tuple[Violation, ...]:
 
 def _end(book: Ledger) -> int:
     return len(book.evidence.steps)
+
+
+# Of any x86 code: smp_wmb() is no instruction there.
+NO_BARRIERS = "barriers: not judged, x86 code has none; what each is for: race --drop wmb-set"
 
 
 def not_judged(records: frozenset[str], profile: Profile = NEWEST) -> tuple[tuple[str, str], ...]:

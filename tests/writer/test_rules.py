@@ -206,6 +206,10 @@ def swapped(evidence, one, two):
 
 FLAG_UP, STATE, ENTRY, TIMES, FLAG_DOWN = (at(NATIVE, Store | Copy, n) for n in range(5))
 BYTE = Store(1, 255, b"\0")
+# As x86 code has them: without barriers.
+BARE = tuple(step for step in NATIVE.steps if not isinstance(step, Barrier))
+RECORDED = frozenset((CALLS, READS, RETURN))
+TIMES_BARE = BARE.index(NATIVE.steps[TIMES])
 
 # What is done to a good update, and the rules that must then be broken: these and no others.
 # fmt: off
@@ -260,6 +264,9 @@ BROKEN = {
     "it never returns":                    (replace(NATIVE, ended="it runs into ud2"),             {"ends"}),
     "it never returns from a store outside": (replace(put(without(NATIVE, FLAG_DOWN), STATE, BYTE), ended="it runs into ud2"), {"outside", "ends"}),
     "a register is lost":                  (replace(NATIVE, owed=("rbx is not as it was at entry",)), {"caller"}),
+    "a time is stored non-temporally":     (replace(NATIVE, steps=BARE, streamed=frozenset((TIMES_BARE,)), records=RECORDED), {"set-first", "complete"}),
+    "the flag is stored non-temporally":   (replace(NATIVE, steps=BARE, streamed=frozenset((FLAG_UP,)), records=RECORDED), {"set-first", "complete"}),
+    "the clear is non-temporal":           (replace(NATIVE, steps=BARE, streamed=frozenset((len(BARE) - 3,)), records=RECORDED), {"set-first", "complete"}),
     "something that no step is a word for": (replace(NATIVE, odd=((3, "a strange memslot"),)),     {"calls"}),
 }
 # fmt: on
@@ -313,6 +320,7 @@ HARMLESS = {
     "page 2 before page 1":            swapped(SPLIT, at(SPLIT, Copy), at(SPLIT, Copy, 1)),
     "a byte stored twice":             put(NATIVE, TIMES, NATIVE.steps[STATE]),
     "gpc2 locked for one page, freed": put(put(NATIVE, at(NATIVE, Check) + 1, Lock("gpc2")), at(NATIVE, Dirty) + 1, Unlock("gpc2")),
+    "non-temporal, between fences":    replace(NATIVE, streamed=frozenset((TIMES,))),
     "a refresh that was not needed":   put(NATIVE, 0, Refresh("gpc1", 48, 0)),
 }
 # fmt: on

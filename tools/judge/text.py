@@ -12,7 +12,7 @@ from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUC
 from runstate_abi.tools.judge import story
 from runstate_abi.tools.judge.tallies import Broken, counted
 from runstate_abi.tools.output import aligned
-from runstate_abi.writer.rules import PROFILES, RULES, Profile, Relaxed
+from runstate_abi.writer.rules import NO_BARRIERS, PROFILES, RULES, Profile, Relaxed
 
 if TYPE_CHECKING:
     from runstate_abi.tools.judge.verdict import Verdict
@@ -33,6 +33,7 @@ def lines(seen: "Verdict", verbose: bool = False) -> Iterator[str]:
         yield ""
     if seen.hint:
         yield f"lines: {seen.hint}"
+    yield NO_BARRIERS
     prints = seen.tally.prints._asdict().items()
     yield "  ".join(f"{name} {digest}" for name, digest in prints)
     yield _verdict(seen)

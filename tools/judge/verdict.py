@@ -11,7 +11,7 @@ from runstate_abi.layouts.findings import MACHINE_CODE, Finding, NotChecked
 from runstate_abi.layouts.model import CodeLine, Difference, WitnessError
 from runstate_abi.tools.judge.tallies import Tally, counted, judged
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
-from runstate_abi.writer.rules import RULES, Rule, not_judged
+from runstate_abi.writer.rules import NO_BARRIERS, RULES, Rule, Violation, not_judged
 from runstate_abi.writer.witnesses import lines
 from runstate_abi.writer.witnesses.journal import RECORDS, Run
 from runstate_abi.writer.witnesses.lines import Lines
@@ -36,7 +36,14 @@ class Verdict:
     def code(self, rule: str) -> tuple[CodeLine, ...]:
         """Return the line of the instruction that breaks a rule, then its callers' lines."""
         one = self.tally.broken[rule]
-        return self.lines.of(self.shown[rule].chains[one.violation.at])
+        return self.code_of(self.shown[rule], one.violation)
+
+    def code_of(self, run: Run, violation: Violation) -> tuple[CodeLine, ...]:
+        """Return the line where a run breaks a rule, then its callers' lines."""
+        at = violation.at
+        if violation.aside:
+            return self.lines.of(dict(reversed(run.asides))[at])
+        return self.lines.of(run.chains[at], at_return=at == len(run.chains) - 1)
 
     @property
     def hint(self) -> str:
@@ -111,6 +118,7 @@ def findings(seen: Verdict) -> Iterator[Finding]:
         f"profile {judged.profile.name}",
         f"{counted(total, 'update')}; fingerprints: {prints}",
         *((f"lines: {seen.hint}",) if seen.hint else ()),
+        NO_BARRIERS,
     )
     whole = Finding(MACHINE_CODE, judged.source, X86_64.name, path=judged.path, notes=notes)
     yield whole._replace(

@@ -45,6 +45,8 @@ class Evidence:
     changed: tuple[str, ...] = ()  # bytes outside the struct that were found changed
     # anything else that was seen: (number of steps before it, text)
     odd: tuple[tuple[int, str], ...] = ()
+    # steps that are non-temporal stores, which x86 orders with others by a fence only
+    streamed: frozenset[int] = frozenset()
     locks_sleep: bool = False  # PREEMPT_RT, where a lock leaves interrupts alone
     no_slot: bool = False  # the caches have no memslot to mark dirty in
     ended: str = ""  # why the update never returned
@@ -79,10 +81,14 @@ class Stray(NamedTuple):
 
 
 class Breach(NamedTuple):
-    """A broken rule: the index of the step (the number of steps: at return), and what is wrong."""
+    """A broken rule: the index of the step (the number of steps: at return), and what is wrong.
+
+    ``aside``: what is wrong is no step, and happened before the one at ``at``.
+    """
 
     at: int
     why: str
+    aside: bool = False
 
 
 class Ledger(NamedTuple):

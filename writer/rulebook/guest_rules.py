@@ -44,6 +44,9 @@ def _set(book: Ledger, offset: int, wanted: bytes, what: str) -> Breaches:
         yield Breach(first.at, f"the first store is not the {what}, {wanted.hex()}")
     elif not _barrier_between(book, 0, 1):
         yield Breach(first.at, "no barrier keeps the stores that follow behind this one")
+    for write in book.landed[1:]:
+        if _overtakes(book, first, write):
+            yield Breach(write.at, "no fence keeps this non-temporal store behind the first")
 
 
 def window(book: Ledger) -> Breaches:
@@ -75,6 +78,9 @@ def complete(book: Ledger) -> Breaches:
         yield Breach(_stored_wrong(book.landed[:-1], wrong, last.at), why)
     elif not _barrier_between(book, -2, -1):
         yield Breach(last.at, "no barrier keeps this store behind the ones before it")
+    for write in book.landed[:-1]:
+        if _overtakes(book, write, last):
+            yield Breach(write.at, "no fence keeps this non-temporal store before the last")
 
 
 def clear_last(book: Ledger) -> Breaches:
@@ -146,7 +152,7 @@ def read(book: Ledger) -> Breaches:
         if isinstance(step, Store) and step.keep:
             yield Breach(index, "a read-modify-write of guest memory")
     for at, page, offset, size in book.evidence.reads:
-        yield Breach(at, f"{_bytes(size)} of guest memory read, at p{page}{offset:+d}")
+        yield Breach(at, f"{_bytes(size)} of guest memory read, at p{page}{offset:+d}", True)
 
 
 def read_entry_time_only(book: Ledger) -> Breaches:
@@ -161,7 +167,7 @@ def read_entry_time_only(book: Ledger) -> Breaches:
     for at, page, start, size in book.evidence.reads:
         first = start - offset if page == 1 else start + book.evidence.parts.first
         if first not in entry_time or first + size not in entry_time:
-            yield Breach(at, f"{_bytes(size)} of guest memory read, at p{page}{start:+d}")
+            yield Breach(at, f"{_bytes(size)} of guest memory read, at p{page}{start:+d}", True)
 
 
 def _bytes(count: int) -> str:
@@ -179,6 +185,14 @@ def _barrier_between(book: Ledger, first: int, second: int) -> bool:
         return True
     between = book.evidence.steps[book.landed[first].at : book.landed[second].at]
     return any(isinstance(step, Barrier) for step in between)
+
+
+# Is one of two writes non-temporal, and no fence between them? x86 keeps all others in order.
+def _overtakes(book: Ledger, earlier: Landed, later: Landed) -> bool:
+    if not book.evidence.streamed & {earlier.at, later.at}:
+        return False
+    between = book.evidence.steps[earlier.at : later.at]
+    return not any(isinstance(step, Barrier) for step in between)
 
 
 class _Wrong(NamedTuple):

@@ -156,7 +156,7 @@ def caller(book: Ledger) -> Breaches:
 def strange(book: Ledger) -> Breaches:
     """Nothing else is done: no store into the hypervisor's own structs."""
     for at, what in book.evidence.odd:
-        yield Breach(at, what)
+        yield Breach(at, what, aside=True)
 
 
 def calls(book: Ledger) -> Breaches:

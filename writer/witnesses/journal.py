@@ -24,7 +24,7 @@ from runstate_abi.writer.rulebook.evidence import (
     ledger,
 )
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.steps import Copy, IrqRestore, IrqSave, Step, Steps, Store
+from runstate_abi.writer.steps import Barrier, Copy, IrqRestore, IrqSave, Step, Steps, Store
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import stubs
 
@@ -140,11 +140,13 @@ class Run:
     reads: tuple[Read, ...] = ()
     changed: tuple[str, ...] = ()
     odd: tuple[tuple[int, str], ...] = ()
+    streamed: frozenset[int] = frozenset()  # events that are non-temporal stores
     irqs_off_at_return: bool = False
     locks_sleep: bool = False
     places: tuple[str, ...] = ()  # the instruction of each event, if asked for
     # And its address, then the calls that led to it; the last entry is that of the return.
     chains: tuple[tuple[int, ...], ...] = ()
+    asides: tuple[tuple[int, tuple[int, ...]], ...] = ()  # (event that follows, chain) of no events
     ended: str = ""  # why it never returned
     owed: tuple[str, ...] = ()  # what of the caller's was not restored
     lost: WitnessError | None = None  # it could not be followed further
@@ -164,7 +166,7 @@ class Run:
         return (
             asked.abi, asked.flag, asked.atomic, asked.ioctl, first, asked.vcpu, events,
             self.before, self.after, self.irqs_off_at_return, self.locks_sleep,
-            asked.scenario.no_slot, self.ended, self.owed,
+            asked.scenario.no_slot, self.ended, self.owed, self.streamed,
             # With any of these, the place is part of what is wrong.
             (asked.offset, self.reads, self.changed, self.odd)
             if self.reads or self.changed or self.odd else None,
@@ -182,7 +184,7 @@ class Run:
         found = ledger(Evidence(
             asked.area, asked.vcpu, asked.atomic, self.before, self.steps(), RECORDS,
             self.reads, asked.irqs_off, self.irqs_off_at_return, self.changed, self.odd,
-            self.locks_sleep, asked.scenario.no_slot, self.ended, self.owed,
+            self.streamed, self.locks_sleep, asked.scenario.no_slot, self.ended, self.owed,
         ))  # fmt: skip
         if (found.landed[-1].after if found.landed else self.before) != self.after:
             what = "the stores that were seen do not make the bytes that were found"
@@ -196,7 +198,10 @@ def _step(event: Piece) -> Step:
 
 
 class Journal:
-    __slots__ = ("chains", "events", "irqs_off", "machine", "odd", "pages", "places", "reads")
+    __slots__ = (
+        "_streams", "asides", "chains", "events", "irqs_off", "machine", "odd", "pages", "places",
+        "reads", "streamed",
+    )  # fmt: skip
 
     def __init__(self, machine: "Machine", pages: GuestPages) -> None:
         self.machine, self.pages = machine, pages
@@ -211,8 +216,11 @@ class Journal:
         self.events: list[Event] = []
         self.reads: list[Read] = []
         self.odd: list[tuple[int, str]] = []
+        self.streamed: set[int] = set()
+        self._streams = 0  # the address of the last movnti
         self.places: list[str] | None = [] if places else None
         self.chains: list[tuple[int, ...]] = []
+        self.asides: list[tuple[int, tuple[int, ...]]] = []
 
     def run(
         self, asked: Request, entry: int, arguments: tuple[int, ...], sleeps: Callable[[], bool]
@@ -225,11 +233,14 @@ class Journal:
             ended = str(error)
         except WitnessError as error:
             ended, lost = str(error), error
-        made = self.finished(asked, sleeps())
+        made = self.finished(asked, sleeps(), bool(ended))
         return replace(made, ended=ended, owed=owed, lost=lost)
 
-    def finished(self, asked: Request, locks_sleep: bool = False) -> Run:
-        """Return the run of the request ``asked``, and restore the pages."""
+    def finished(self, asked: Request, locks_sleep: bool = False, ended: bool = False) -> Run:
+        """Return the run of the request ``asked``, and restore the pages.
+
+        ``ended``: it never returned, and its last instruction is where it stopped.
+        """
         flags = self.notice_irqs(AT_RETURN)
         first, second = split(asked.area.address, asked.area.shape.size)
         return Run(
@@ -240,10 +251,12 @@ class Journal:
             tuple(self.reads),
             self.pages.changed(),
             tuple(self.odd),
+            frozenset(self.streamed),
             not flags & stubs.EFLAGS_IF,
             locks_sleep,
             tuple(self.places or ()),
-            () if self.places is None else (*self.chains, self.machine.chain(inside=False)),
+            () if self.places is None else (*self.chains, self.machine.chain(inside=ended)),
+            tuple(self.asides),
         )
 
     def add(self, event: Event, place: str = "") -> None:
@@ -274,6 +287,20 @@ class Journal:
             self.irqs_off = False
             self._append(IrqRestore(), here)
 
+    def pops_flags(self) -> None:
+        """Record that the instruction here (popf) turns interrupts on, if it does."""
+        flags = int.from_bytes(self.machine.peek(self.machine.get("rsp"), 8), "little")
+        if flags & stubs.EFLAGS_IF:
+            self.irqs_on()
+
+    def streams(self) -> None:
+        """Take note that the instruction here (movnti) stores non-temporally."""
+        self._streams = self.machine.get("rip")
+
+    def fence(self) -> None:
+        """Record an instruction that orders all stores."""
+        self.add(Barrier(), "" if self.places is None else self.machine.here())
+
     def _append(self, event: Event, place: str) -> None:
         self.events.append(event)
         if self.places is not None:
@@ -285,6 +312,7 @@ class Journal:
     def strange(self, what: str) -> None:
         """Record something that no kind of step describes (WitnessError: too many)."""
         self.odd.append((len(self.events), what))
+        self._aside()
         if len(self.odd) > EVENTS_MAX:
             raise self.machine.ended(f"it does more than {EVENTS_MAX} strange things, as {what}")
 
@@ -309,6 +337,7 @@ class Journal:
         low, high = BASE, BASE + SIZE
         if low <= source < high and data:
             self.reads.append(Read(len(self.events), *self.pages.place(source), len(data)))
+            self._aside()
         if low <= to < high and data:
             for piece in self.pages.pieces(to, data, copied=True):
                 self.add(piece)
@@ -324,8 +353,16 @@ class Journal:
                 self.add(piece, here)
         else:
             self.add(Piece(*self.pages.place(address), content), here)
+        if self._streams and self._streams == self.machine.get("rip"):
+            self.streamed.add(len(self.events) - 1)
 
     def _read(self, uc: Any, kind: int, address: int, size: int, value: int, data: Any) -> None:
         if len(self.reads) > EVENTS_MAX:
             raise self.machine.ended(f"it reads guest memory more than {EVENTS_MAX} times")
         self.reads.append(Read(len(self.events), *self.pages.place(address), size))
+        self._aside()
+
+    # Keep the place of something that is no event.
+    def _aside(self) -> None:
+        if self.places is not None:
+            self.asides.append((len(self.events), self.machine.chain(inside=True)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import drgn
 
 HINT = "build with -g, or give the .debug file with --btf"
+FUNCTION_MAX = 0x4000  # bytes of a function in which its last line is looked for
 DEBUG_FOLDER = "/usr/lib/debug"  # where distributions install separate debug info
 
 
@@ -30,22 +31,42 @@ class Lines:
     program: "drgn.Program | None"
     hint: str = ""
 
-    def of(self, chain: Sequence[int]) -> tuple[CodeLine, ...]:
+    def of(self, chain: Sequence[int], at_return: bool = False) -> tuple[CodeLine, ...]:
         """Return the lines of an instruction and of the calls that led to it, innermost first.
 
-        Inlined functions are calls too. Line 0, which compilers give to merged code, is left out.
+        Inlined functions are calls too. Line 0, which compilers give to merged code and to their
+        own, is left out; ``at_return``: instead of it the instruction has the function's last line.
         """
-        return tuple(line for address in chain for line in self._at(address))
+        found = [[*self._at(address)] for address in chain]
+        if at_return and found and not found[0]:
+            found[0] += self._last_line(chain[0])
+        return tuple(line for lines in found for line in lines)
 
     def _at(self, address: int) -> Iterator[CodeLine]:
-        try:
-            found = self.program.source_location(address) if self.program else ()
-        except Exception:
-            # drgn has many exceptions, for an address without a line and for damaged DWARF.
-            return
-        for one in found:
+        for one in self._frames(address):
             if one.line:
                 yield CodeLine(_from_here(one.filename), one.line, one.name())
+
+    # The highest line that is the function's own at an address, and not of what is inlined in it.
+    def _last_line(self, address: int) -> Iterator[CodeLine]:
+        function = [one.name() for one in self._frames(address)[-1:]]
+        found: list[drgn.SourceLocation] = []
+        for step in (-1, 1):
+            for at in range(address, address + step * FUNCTION_MAX, step):
+                frames = self._frames(at)
+                if not function or [one.name() for one in frames[-1:]] != function:
+                    break
+                found += frames if len(frames) == 1 else ()
+        last = max(found, key=lambda one: one.line, default=None)
+        if last and last.line:
+            yield CodeLine(_from_here(last.filename), last.line, last.name())
+
+    def _frames(self, address: int) -> "tuple[drgn.SourceLocation, ...]":
+        try:
+            return tuple(self.program.source_location(address)) if self.program else ()
+        except Exception:
+            # drgn has many exceptions, for an address without a line and for damaged DWARF.
+            return ()
 
 
 def opened(file: ObjectFile, path: str, types_path: str) -> Lines:

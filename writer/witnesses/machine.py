@@ -148,11 +148,13 @@ class Machine:
     def chain(self, inside: bool) -> tuple[int, ...]:
         """Return addresses in the instruction that runs, in the call of its function, and so on.
 
-        Without ``inside`` a function of the kernel runs, and its caller is the first. At a return,
+        Without ``inside``, and in a function of the kernel, its caller is the first. At a return,
         and in a tail call, the first is the last instruction of the judged code.
         """
         sites = tuple(site for _, site in reversed(self._calls))
-        return (self.get("rip"), *sites) if inside else sites or (self._last,)
+        rip = self.get("rip")
+        inside = inside and not self.program.name_at(rip)
+        return (rip, *sites) if inside else sites or (self._last,)
 
     def _run(self, entry: int, arguments: tuple[int, ...], irqs_off: bool) -> tuple[str, ...]:
         stack = STACK + STACK_SIZE - HEADROOM
@@ -198,7 +200,8 @@ class Machine:
 
     def _where(self) -> str:
         rip = self.get("rip")
-        return self.program.name_at(rip) or self.file.place(rip)
+        name = self.program.name_at(rip)
+        return f"{name}, called from {self.caller()}" if name else self.file.place(rip)
 
     def here(self) -> str:
         return self.file.place(self.get("rip"))
@@ -224,7 +227,11 @@ class Machine:
     def caller(self) -> str:
         """Return the place that the current function was called from."""
         back = self._return_address()
-        return "(tail call)" if back == RETURN_TO else self.file.place(back)
+        if back == RETURN_TO:
+            return "(tail call)"
+        # A call that never returns may be the last instruction of its function.
+        name, _, offset = self.file.place(back - 1).partition("+")
+        return f"{name}+{int(offset, 16) + 1:#x}" if offset else self.file.place(back)
 
     def _return_address(self) -> int:
         at = self.get("rsp") - STACK

@@ -8,6 +8,7 @@ has the effects of the kernel's own, as far as the writer can see them, and reco
 request's scenario says what goes wrong. Nothing here judges a call.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -229,7 +230,8 @@ class KvmKernel:
         place = address - VCPU
         if self.accounts and any(place in one for one in self._accounting):
             return
-        self.journal.strange(f"{size} bytes are stored in the kernel's own structs, {address:#x}")
+        stored = "1 byte is" if size == 1 else f"{size} bytes are"
+        self.journal.strange(f"{stored} stored in the kernel's own structs, {address:#x}")
 
     # One reader more or less in the lock word: the compiler has inlined read_unlock().
     def _lock_word(self, name: str, cache: Cache, address: int, size: int, value: int) -> None:
@@ -256,7 +258,7 @@ _CACHING = {
 
 # The writer, or its caller if the compiler inlined it there.
 ENTRIES = ("kvm_xen_update_runstate_guest", "kvm_xen_update_runstate")
-CODE_MAX = 0x4000  # bytes of a writer that are searched for an sti; one has 1500
+CODE_NEAR = 0x10000  # bytes on both sides of a writer that are searched for an sti, as its callees'
 STATE = "state"  # the parameter of a writer that accounts time first
 
 
@@ -302,8 +304,15 @@ class KvmWriter:
             (TASK, bytearray(TASK_SIZE)),
         ):
             self.machine.map(address, memory)
-        for address in _sti(file, self.entry):
-            self.machine.before(address, self._journal.irqs_on)
+        journal = self._journal
+        for code, act in (
+            (stubs.STI, journal.irqs_on),
+            (stubs.POPF, journal.pops_flags),
+            (stubs.MOVNTI, journal.streams),
+            (stubs.FENCE, journal.fence),
+        ):
+            for address in _matches(file, self.entry, code):
+                self.machine.before(address, act)
         self.machine.watch(VCPU, TASK + TASK_SIZE - VCPU, kernel.stored_in_kernel, None)
 
     @property
@@ -330,13 +339,15 @@ class KvmWriter:
         return self._journal.run(asked, self.entry.address, arguments, lambda: self._kernel.sleeps)
 
 
-# Where in the writer an sti may be. A byte inside another instruction is never run as one.
-def _sti(file: ObjectFile, entry: Entry) -> Iterator[int]:
+# Where in and near the writer an instruction of these bytes may begin. What is found inside another
+# instruction never runs.
+def _matches(file: ObjectFile, entry: Entry, code: re.Pattern[bytes]) -> Iterator[int]:
+    low, high = entry.address - CODE_NEAR, entry.address + CODE_NEAR
     for section in file.sections:
-        start = entry.address - section.address
-        if section.flags & SHF_EXECINSTR and 0 <= start < section.size:
-            code = bytes(file.content(section)[start : start + min(entry.size, CODE_MAX)])
-            yield from (entry.address + at for at, byte in enumerate(code) if byte == stubs.STI)
+        if section.flags & SHF_EXECINSTR:
+            start = max(low - section.address, 0)
+            near = file.content(section)[start : max(high - section.address, 0)]
+            yield from (section.address + start + one.start() for one in code.finditer(near))
 
 
 # Data of other files that the code may access, by name.

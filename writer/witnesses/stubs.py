@@ -4,6 +4,7 @@ A call to anything else means "cannot judge". The names are exact: a pattern __t
 __tsan_memcpy, which copies, together with functions that only watch.
 """
 
+import re
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
@@ -104,7 +105,11 @@ EFLAGS_DF = 1 << 10
 # System V AMD64 psABI: integer arguments, in order. EFLAGS.IF: Intel SDM, vol. 1, 3.4.3.
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 EFLAGS_IF, EFLAGS_ALWAYS = 0x200, 0x2
-STI = 0xfb  # Intel SDM, vol. 2: set interrupt flag
+# Intel SDM, vol. 2: set interrupt flag; pop flags; movnti, perhaps with a REX prefix. Vol. 3A,
+# 9.2.2: what orders such a store: sfence, mfence, or the kernel's smp_mb(), lock addl $0,-4(%rsp).
+STI, POPF = re.compile(rb"\xfb"), re.compile(rb"\x9d")
+MOVNTI = re.compile(rb"(?=[\x40-\x4f]?\x0f\xc3)")
+FENCE = re.compile(rb"(?=\x0f\xae[\xf0\xf8]|\xf0\x83\x44\x24\xfc\x00)")
 # include/asm-generic/qrwlock.h: what one reader adds to the lock word.
 READER    = 0x200
 # arch/x86/include/asm/kasan.h: where the shadow is, and log2 of the bytes per byte of it.

@@ -116,7 +116,8 @@ class XenWriter:
     def _stored_in_xen(
         self, uc: Any, kind: int, address: int, size: int, value: int, data: Any
     ) -> None:
-        self._journal.strange(f"{size} bytes are stored in Xen's own structs, {address:#x}")
+        stored = "1 byte is" if size == 1 else f"{size} bytes are"
+        self._journal.strange(f"{stored} stored in Xen's own structs, {address:#x}")
 
 
 # struct cpu_info, at the top of the stack: there Xen finds the current vCPU.

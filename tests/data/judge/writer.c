@@ -68,7 +68,11 @@ bool kvm_gpc_check(struct gfn_to_pfn_cache *gpc, u64 len);
 
 #define PAGE 4096UL
 #define UPDATE (1UL << 63)
+#ifdef NO_BARRIER
+#define barrier() do { } while (0) /* on x86 it is no instruction, so nothing of it is lost */
+#else
 #define barrier() __asm__ volatile("" ::: "memory")
+#endif
 
 /* Where a byte of the struct is, and how the struct lies. */
 struct area {
@@ -88,12 +92,16 @@ void MUTE_COPY(void *to, const void *from, u64 size);
 #else
 static void COPY(u8 *to, const u8 *from, u64 size)
 {
+#ifdef COPY_NEVER_ENDS
+	while (1) {
+#else
 	while (size--) {
+#endif
 #ifdef COPY_BACKWARDS
 		/* Harmless. */
 		((volatile u8 *)to)[size] = from[size];
 #else
-		*(volatile u8 *)to++ = *from++;
+		*(volatile u8 *)to++ = *from++; /* @copy */
 #endif
 		barrier();
 	}
@@ -102,13 +110,6 @@ static void COPY(u8 *to, const u8 *from, u64 size)
 
 #ifdef UNKNOWN_CALL_AFTER_BREACH
 void unknown_call(void);
-#endif
-
-/* gcc does not save a register that is a variable. */
-#ifdef CLOBBERS_RBX
-register u64 clobbered __asm__("rbx");
-#elif defined(CLOBBERS_R12)
-register u64 clobbered __asm__("r12");
 #endif
 
 static u8 *update_byte(struct area *area)
@@ -151,15 +152,31 @@ static void body(struct area *area, struct kvm_vcpu_xen *xen, u64 entry_time)
 		__asm__ volatile("" : "=m"(image));
 #endif
 		to = image;
+#ifdef OVERRUNS_STACK
+		__asm__ volatile("" : "+r"(to)); /* so that the compiler does not know how far it goes */
+		for (number = 48; number < 64; number++)
+			*(volatile u8 *)(to + number) = 0;
+#endif
 	}
-	*(volatile u32 *)to = xen->current_runstate;
-	*(volatile u64 *)(to + area->entry_time) = entry_time;
+#ifdef FENCED
+	__asm__ volatile("sfence" ::: "memory");
+#endif
+	*(volatile u32 *)to = xen->current_runstate; /* @state */
+	*(volatile u64 *)(to + area->entry_time) = entry_time; /* @entry-time */
 #ifdef ONE_TIME_MISSING
 	for (number = 0; number < 3; number++)
 #else
 	for (number = 0; number < 4; number++)
 #endif
-		*(volatile u64 *)(to + area->time + 8 * number) = xen->runstate_times[number];
+#ifdef NON_TEMPORAL
+		__asm__ volatile("movnti %1, %0" : "=m"(*(u64 *)(to + area->time + 8 * number)) /* @streamed */
+				 : "r"(xen->runstate_times[number]));
+#else
+		*(volatile u64 *)(to + area->time + 8 * number) = xen->runstate_times[number]; /* @times */
+#endif
+#ifdef FENCED
+	__asm__ volatile("sfence" ::: "memory");
+#endif
 	if (!BY_STACK(second))
 		return;
 #ifdef SECOND_PAGE_FIRST
@@ -175,7 +192,7 @@ static void body(struct area *area, struct kvm_vcpu_xen *xen, u64 entry_time)
 	COPY(area->second, image + area->in_first, second);
 #endif
 #endif
-}
+} /* @body-end */
 
 static void write_area(struct area *area, struct kvm_vcpu_xen *xen, bool flag)
 {
@@ -185,9 +202,9 @@ static void write_area(struct area *area, struct kvm_vcpu_xen *xen, bool flag)
 	if (flag) {
 		entry_time |= UPDATE;
 #ifdef READ_MODIFY_WRITE_SET
-		*update |= 0x80;
+		*update |= 0x80; /* @set-by-or */
 #elif !defined(NO_SET) && !defined(SET_AFTER_BODY)
-		*update = entry_time >> 56;
+		*update = entry_time >> 56; /* @set */
 #endif
 		barrier();
 	}
@@ -198,43 +215,43 @@ static void write_area(struct area *area, struct kvm_vcpu_xen *xen, bool flag)
 		*update = entry_time >> 56;
 #endif
 #ifdef READS_BACK
-	if (*(volatile u32 *)area->first == 99)
+	if (*(volatile u32 *)area->first == 99) /* @reads-back */
 		return;
 #endif
 #ifdef FLAG_KEPT_IN_TIME
 	if (flag)
-		*update = xen->runstate_entry_time >> 56;
+		*update = xen->runstate_entry_time >> 56; /* @kept */
 #elif !defined(NO_CLEAR)
 	if (flag)
-		*update = (entry_time & ~UPDATE) >> 56;
+		*update = (entry_time & ~UPDATE) >> 56; /* @clear */
 #endif
 #ifdef ENDLESS
-	for (;;)
+	for (;;) /* @endless */
 		barrier();
 #endif
 #ifdef ENDLESS_AFTER_BREACH
-	area->first[area->size] = 1;
+	area->first[area->size] = 1; /* @beyond */
 	for (;;)
 		barrier();
 #endif
 #ifdef UNKNOWN_CALL_AFTER_BREACH
-	area->first[area->size] = 1;
+	area->first[area->size] = 1; /* @beyond-and-call */
 	unknown_call();
 #endif
 #ifdef STRAY
 	*(volatile u32 *)0xdead0000 = 1;
 #endif
 #ifdef BUG
-	__builtin_trap();
+	__builtin_trap(); /* @trap */
 #endif
-}
+} /* @write-end */
 
 static void release(rwlock_t *lock)
 {
 #ifdef INLINED_UNLOCK
 	__asm__ volatile("lock subl $0x200, %0" : "+m"(lock->cnts));
 #else
-	_raw_read_unlock(lock);
+	_raw_read_unlock(lock); /* @release */
 #endif
 }
 
@@ -242,7 +259,7 @@ static u64 irq_save(void)
 {
 	u64 flags;
 
-	__asm__ volatile("pushf; pop %0; cli" : "=r"(flags)::"memory");
+	__asm__ volatile("pushf; pop %0; cli" : "=r"(flags)::"memory"); /* @cli */
 	return flags;
 }
 
@@ -250,7 +267,7 @@ static void irq_restore(u64 flags)
 {
 #ifndef IRQS_STAY_OFF
 	if (flags & 0x200)
-		__asm__ volatile("sti" ::: "memory");
+		__asm__ volatile("sti" ::: "memory"); /* @sti */
 #endif
 }
 
@@ -261,7 +278,7 @@ static bool take(rwlock_t *lock, bool atomic)
 #endif
 	if (atomic)
 		return _raw_read_trylock(lock);
-	_raw_read_lock(lock);
+	_raw_read_lock(lock); /* @lock */
 	return 1;
 }
 
@@ -291,7 +308,11 @@ static void shape(struct area *area, struct kvm_vcpu *v)
 #ifdef INLINED
 static inline __attribute__((always_inline))
 #endif
+#if defined(CLOBBERS_RBX) || defined(CLOBBERS_R12)
+static __attribute__((noinline)) void update(struct kvm_vcpu *v, bool atomic)
+#else
 void kvm_xen_update_runstate_guest(struct kvm_vcpu *v, bool atomic)
+#endif
 {
 	struct kvm_vcpu_xen *xen = &v->arch.xen;
 	struct gfn_to_pfn_cache *one = &xen->runstate_cache, *two = &xen->runstate2_cache;
@@ -315,9 +336,9 @@ again:
 #ifdef NO_CHECK
 	;
 #elif defined(CHECK_TOO_SHORT)
-	while (!CHECK(one, area.in_first - 1)) {
+	while (!CHECK(one, area.in_first - 1)) { /* @check-short */
 #else
-	while (!CHECK(one, area.in_first)) {
+	while (!CHECK(one, area.in_first)) { /* @check */
 #endif
 #ifndef NO_CHECK
 #ifndef REFRESH_UNDER_LOCK
@@ -328,8 +349,14 @@ again:
 		if (atomic)
 			return;
 #endif
-		if (kvm_gpc_refresh(one, area.in_first))
+#ifdef RETRIES_WITHOUT_REFRESH
+		;
+#elif defined(IGNORES_REFRESH_ERROR)
+		kvm_gpc_refresh(one, area.in_first); /* @refresh-in-vain */
+#else
+		if (kvm_gpc_refresh(one, area.in_first)) /* @refresh */
 			return;
+#endif
 #ifdef REFRESH_UNDER_LOCK
 		release(&one->lock);
 #endif
@@ -338,7 +365,7 @@ again:
 #endif
 #ifdef WRITES_BEFORE_SECOND_LOCK
 	if (second)
-		*(volatile u32 *)one->khva = 1;
+		*(volatile u32 *)one->khva = 1; /* @begins-early */
 #endif
 #ifdef LOCKS_SECOND_ALWAYS
 	if (1) {
@@ -351,7 +378,7 @@ again:
 			release(&two->lock);
 			release(&one->lock);
 #ifdef SLEEPS_WITH_IRQS_OFF
-			int error = !atomic && kvm_gpc_activate(two, one->gpa + area.in_first, second);
+			int error = !atomic && kvm_gpc_activate(two, one->gpa + area.in_first, second); /* @sleeps */
 
 			irq_restore(flags);
 			if (atomic || error)
@@ -360,7 +387,7 @@ again:
 			irq_restore(flags);
 			if (atomic)
 				return;
-			if (kvm_gpc_activate(two, one->gpa + area.in_first, second))
+			if (kvm_gpc_activate(two, one->gpa + area.in_first, second)) /* @activate */
 				return;
 #endif
 #ifdef NO_RETRY
@@ -375,15 +402,18 @@ again:
 	if (second)
 		release(&two->lock);
 #endif
+#ifdef DEACTIVATES_CACHE
+	one->active = 0; /* @vcpu */
+#endif
 #ifdef IRQS_ON_FOR_STORES
-	__asm__ volatile("pushf; orq $0x200, (%%rsp); popf" ::: "memory");
+	__asm__ volatile("pushf; orq $0x200, (%%rsp); popf" ::: "memory"); /* @irqs-on */
 #endif
 	write_area(&area, xen, flag);
 #ifdef IRQS_ON_FOR_STORES
 	__asm__ volatile("cli" ::: "memory");
 #endif
 #ifdef IRQS_ON_FOR_A_MOMENT
-	__asm__ volatile("sti; nop; cli" ::: "memory");
+	__asm__ volatile("sti; nop; cli" ::: "memory"); /* @moment */
 #endif
 	if (second) {
 #ifndef NO_SECOND_DIRTY
@@ -402,20 +432,30 @@ unlock_one:
 	release(&one->lock);
 #ifdef DIRTY_AFTER_UNLOCK
 	if (one->memslot)
-		mark_page_dirty_in_slot(v->kvm, one->memslot, one->gpa / PAGE);
+		mark_page_dirty_in_slot(v->kvm, one->memslot, one->gpa / PAGE); /* @dirty-late */
 #endif
 out:
 	irq_restore(flags);
-#if defined(CLOBBERS_RBX) || defined(CLOBBERS_R12)
-	clobbered = 1;
-#endif
 #ifdef DIRECTION_FLAG
 	__asm__ volatile("std");
 #endif
 #ifdef OVERWRITES_CALLERS_STACK
 	((volatile u64 *)__builtin_frame_address(0))[2] = 0; /* [1] is the return address */
 #endif
-}
+} /* @return */
+
+#if defined(CLOBBERS_RBX) || defined(CLOBBERS_R12)
+/* Of a function that uses the register itself, the compiler would restore it. */
+void kvm_xen_update_runstate_guest(struct kvm_vcpu *v, bool atomic)
+{
+	update(v, atomic);
+#ifdef CLOBBERS_RBX
+	__asm__ volatile("mov $1, %rbx");
+#else
+	__asm__ volatile("mov $1, %r12");
+#endif
+} /* @return-of-caller */
+#endif
 
 #ifdef INLINED
 u64 get_kvmclock_ns(struct kvm *kvm);

@@ -61,7 +61,7 @@ def test_a_broken_writer_breaks_these_rules_and_no_other(writer, name):
 
 def test_the_golden_table_has_every_way_in_which_the_writer_can_be_compiled():
     source = (DATA / "judge" / "writer.c").read_text()
-    tested = {"MUTE_COPY", "INLINED", "SWAPPED_PARAMETERS", "NO_COMPAT", "STRAY"}
+    tested = {"MUTE_COPY", "INLINED", "SWAPPED_PARAMETERS", "NO_COMPAT", "STRAY", "OVERRUNS_STACK"}
     used = {
         word
         for line in source.splitlines()
@@ -212,6 +212,24 @@ def test_another_compiler_makes_the_same_of_it(writer):
 def test_optimised_in_another_way_it_is_the_same(writer):
     for flags in (("-O0",), ("-Os",), ("-O3", "-fno-inline")):
         assert broken(writer(flags=flags), quick()) == set()
+
+
+def test_a_fence_orders_non_temporal_stores(writer):
+    assert broken(writer("NON_TEMPORAL", "FENCED"), quick()) == set()
+    seen = writer("NON_TEMPORAL").run(parse("native@0x100,flag"))
+    assert [seen.events[at].offset for at in sorted(seen.streamed)] == [272, 280, 288, 296]
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_interrupts_that_a_callee_turns_on_are_seen_at_their_instruction(writer, level):
+    for name, case in (("IRQS_ON_FOR_STORES", "native@0x100"), ("", "native@0x100,stale1")):
+        ours = writer(*filter(None, [name]), flags=(level,))
+        seen = ours.run(parse(case), places=True)
+        at = seen.steps().index(IrqRestore())
+        address = seen.chains[at][0]
+        (code,) = [s for s in ours.file.sections if s.address <= address < s.address + s.size]
+        instruction = ours.file.content(code)[address - code.address]
+        assert instruction == (0x9D if name else 0xFB)  # popf, sti
 
 
 def test_locks_that_sleep_are_known_by_their_names(writer):
