@@ -21,6 +21,7 @@ from runstate_abi.writer.witnesses.object_file import (
 STUBS      = 0x2000_0000   # a function of another file: the call is noticed, and it returns
 REAL       = 0x2100_0000   # the same, but its code is run: nothing, a return, a register jump
 PARAVIRT   = 0x2180_0000   # the functions that the table of paravirt calls points to
+SCRATCH    = 0x2190_0000   # what a stub does to registers, before it returns
 OBJECTS    = 0x4000_0000   # the objects of other files that mean something
 FOREIGN  = 0x5000_0000   # those that mean nothing here: 4 KiB each, and not mapped
 # fmt: on
@@ -33,6 +34,13 @@ LATE_PAGES_MAX = 1024
 LOADED = (".rodata", ".data", ".bss")
 
 Handler = Callable[[], None]
+JUMP_SIZE = 5  # no function that is replaced is shorter
+
+
+# jmp, with a distance from the instruction behind it.
+def _to_scratch(address: int) -> bytes:
+    distance = SCRATCH - address - JUMP_SIZE
+    return b"\xe9" + distance.to_bytes(JUMP_SIZE - 1, "little", signed=True)
 
 
 def paravirt_table() -> bytes:
@@ -55,7 +63,7 @@ class Program:
         self.objects = bytearray(OBJECTS_SIZE)
         self._object_end = 0
         self._places: dict[str, int] = {}
-        self._names: dict[int, str] = {}
+        self._names = {SCRATCH: "a function of the kernel"}
         self._foreign: list[str] = []
         self._stubs = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
         self._real = bytearray(stubs.RETURN * (SLOT * SLOTS_MAX))
@@ -77,6 +85,7 @@ class Program:
         """Yield (address, memory, is it code) of everything but the file's own sections."""
         yield STUBS, self._stubs, True
         yield REAL, self._real, True
+        yield SCRATCH, bytearray(stubs.SCRATCH.ljust(PAGE_SIZE, stubs.RETURN)), True
         yield PARAVIRT, bytearray(stubs.RETURN * PAGE_SIZE), True
         yield OBJECTS, self.objects, False
 
@@ -117,8 +126,9 @@ class Program:
     def _section(self, number: int, section: Section) -> bytearray:
         data = relocated(self.file, number, self._place)
         for address in self.replaced:
-            if section.address <= address < section.address + len(data):
-                data[address - section.address] = stubs.RETURN[0]
+            start = address - section.address
+            if 0 <= start <= len(data) - JUMP_SIZE:
+                data[start : start + JUMP_SIZE] = _to_scratch(address)
         return data.ljust(-(-len(data) // PAGE_SIZE) * PAGE_SIZE, b"\0")
 
     def _page(self, page: int) -> tuple[int, bytearray, bool] | None:
@@ -147,7 +157,9 @@ class Program:
         if name in stubs.REAL or name in stubs.QUIET:
             return self._slot(REAL, self._real, stubs.REAL.get(name, stubs.RETURN), name)
         if called or self._meaning(name):
-            return self._slot(STUBS, self._stubs, stubs.RETURN, name)
+            address = self._slot(STUBS, self._stubs, stubs.RETURN, name)
+            self._stubs[address - STUBS : address - STUBS + JUMP_SIZE] = _to_scratch(address)
+            return address
         if len(self._foreign) >= FOREIGN_MAX:
             raise WitnessError(f"{self.file.source}: refers to more than {FOREIGN_MAX} objects")
         self._foreign.append(name)

@@ -50,6 +50,14 @@ REAL = {"__x86_return_thunk": RETURN} | {
 }
 
 
+# What a function of C may leave in the registers that are not its caller's (System V AMD64 psABI
+# 1.0, 3.2.1): anything. rax keeps its result. mov $0x5afe0bad, %register, a return.
+SCRATCH = b"".join(
+    bytes((0x41,) * (number > 7) + (0xB8 | number & 7,)) + (0x5AFE_0BAD).to_bytes(4, "little")
+    for number in map(REGISTERS.index, ("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
+) + RETURN
+
+
 # rwlock_t: what each does to the lock in its first argument.
 class LockCall(NamedTuple):
     does: str  # "lock", "trylock", "unlock"

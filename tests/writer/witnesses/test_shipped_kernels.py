@@ -273,7 +273,8 @@ def stores_of(ours):
 
 def places_inside(seen, name):
     for event, place in zip(seen.events, seen.places, strict=True):
-        if isinstance(event, Piece) and place.startswith(f"{name}+"):
+        # A copy's place is the return address of its call.
+        if isinstance(event, Piece) and not event.copied and place.startswith(f"{name}+"):
             yield int(place.partition("+")[2], 16)
 
 
