@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from os.path import basename
 from typing import TYPE_CHECKING, NamedTuple
 
+from runstate_abi.layouts.model import CodeLine
 from runstate_abi.tools.judge.tallies import simplicity, violations
 from runstate_abi.tools.output import aligned
 from runstate_abi.writer.rules import Violation
@@ -75,7 +76,7 @@ def told(story: Story, seen: "Verdict", whole: bool = False) -> Iterator[str]:
     """Yield a story as text, at most LINES_MOST lines of it unless ``whole``."""
     first, *others = story.breaches
     head = [f"{first.rule}: {story.run.request}: {first.why}"]
-    for number, at in enumerate(seen.lines.of(story.run.chains[first.at])):
+    for number, at in enumerate(seen.code_of(story.run, first)):
         head.append(f"  {'from' if number else 'at'} {at} in {at.function}")
     head += [f"  then {one.rule}: {one.why}" for one in others]
     rows = list(_rows(story, seen, whole))
@@ -89,14 +90,16 @@ def told(story: Story, seen: "Verdict", whole: bool = False) -> Iterator[str]:
 
 def _rows(story: Story, seen: "Verdict", whole: bool) -> Iterator[Row]:
     run, steps = story.run, story.run.steps()
-    marks = {one.at for one in story.breaches}
+    marks = {one.at for one in story.breaches if not one.aside}
     group: list[int] = []
     codes = [_code(seen, chain) for chain in run.chains]
+    asides = [one for one in story.breaches if one.aside]
+    codes[-1:] = [_name(seen.lines.of(chain, at_return=True)) for chain in run.chains[-1:]]
 
     def ended() -> Iterator[Row]:
         if group:
             at = group[0]
-            rules = ", ".join(one.rule for one in story.breaches if one.at == at)
+            rules = _rules(story, at)
             text = line(steps[at]) if len(group) == 1 else _together([steps[n] for n in group])
             yield Row(text, run.places[at], codes[at], ">" if at in marks else " ", rules)
             group.clear()
@@ -106,17 +109,31 @@ def _rows(story: Story, seen: "Verdict", whole: bool) -> Iterator[Row]:
         joins = not whole and group and marks.isdisjoint((before, at)) and _follows(steps, at)
         if not joins or codes[before] != codes[at]:
             yield from ended()
+        for one in asides:
+            if one.at == at:
+                yield from ended()
+                place = seen.judged.file.place(run.aside(at)[0])
+                yield Row(one.why, place, _name(seen.code_of(run, one)), ">", one.rule)
         group.append(at)
     yield from ended()
     if len(steps) in marks:
-        rules = ", ".join(one.rule for one in story.breaches if one.at == len(steps))
+        rules = _rules(story, len(steps))
         after = f"after {run.places[-1]}" if run.places else ""
         yield Row("never returned" if run.ended else "return", after, codes[-1], ">", rules)
 
 
+# The rules that a step breaks.
+def _rules(story: Story, at: int) -> str:
+    return ", ".join(one.rule for one in story.breaches if one.at == at and not one.aside)
+
+
 def _code(seen: "Verdict", chain: tuple[int, ...]) -> str:
-    # The folders are in the lines above.
-    return "".join(basename(str(at)) for at in seen.lines.of(chain)[:1])
+    return _name(seen.lines.of(chain))
+
+
+# The folders are in the lines above.
+def _name(lines: Sequence[CodeLine]) -> str:
+    return "".join(basename(str(at)) for at in lines[:1])
 
 
 # Does the store ``at`` begin where the one before it ended?

@@ -42,7 +42,7 @@ class Verdict:
         """Return the line where a run breaks a rule, then its callers' lines."""
         at = violation.at
         if violation.aside:
-            return self.lines.of(dict(reversed(run.asides))[at])
+            return self.lines.of(run.aside(at))
         return self.lines.of(run.chains[at], at_return=at == len(run.chains) - 1)
 
     @property

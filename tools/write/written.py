@@ -174,7 +174,8 @@ def fields_of(area: Area, step: Store | Copy) -> str:
 def memory_rows(written: Written) -> Iterator[str]:
     """Yield the memory around the area, page by page, what the update changed in brackets."""
     barriers = sum(isinstance(step, Barrier) for step in written.steps)
-    yield f"memory after {len(written.steps)} steps, {barriers} barriers:"
+    steps = f"{len(written.steps)} step{'s'[: len(written.steps) != 1]}"
+    yield f"memory after {steps}, {barriers} barrier{'s'[: barriers != 1]}:"
     for page, start, size in _views(written.area):
         old = _view(written.before, page, start, size)
         new = _view(written.after, page, start, size)

@@ -24,7 +24,16 @@ from runstate_abi.writer.rulebook.evidence import (
     ledger,
 )
 from runstate_abi.writer.rulebook.requests import Request
-from runstate_abi.writer.steps import Barrier, Copy, IrqRestore, IrqSave, Step, Steps, Store
+from runstate_abi.writer.steps import (
+    Barrier,
+    Check,
+    Copy,
+    IrqRestore,
+    IrqSave,
+    Step,
+    Steps,
+    Store,
+)
 from runstate_abi.writer.vcpu import split
 from runstate_abi.writer.witnesses import stubs
 
@@ -172,6 +181,10 @@ class Run:
             if self.reads or self.changed or self.odd else None,
         )  # fmt: skip
 
+    def aside(self, at: int) -> tuple[int, ...]:
+        """Return the chain of the first thing before event ``at`` that is no event itself."""
+        return next(chain for behind, chain in self.asides if behind == at)
+
     def steps(self) -> Steps:
         return tuple(_step(event) if isinstance(event, Piece) else event for event in self.events)
 
@@ -307,7 +320,16 @@ class Journal:
             self.places.append(place or self.machine.caller())
             self.chains.append(self.machine.chain(inside=place not in ("", AT_RETURN)))
         if len(self.events) > EVENTS_MAX:
-            raise self.machine.ended(f"it does more than {EVENTS_MAX} things")
+            raise self.machine.ended(self._without_end())
+
+    def _without_end(self) -> str:
+        for size in range(1, EVENTS_MAX // 3):
+            last, before = self.events[-size:], self.events[-2 * size : -size]
+            if last == before == self.events[-3 * size : -2 * size]:
+                failed = [one for one in last if isinstance(one, Check) and not one.result]
+                why = (f": {one.cache} is not valid for {one.size} bytes" for one in failed)
+                return f"it repeats the same {size} steps without end{next(why, '')}"
+        return f"it does not end after {EVENTS_MAX} steps"
 
     def strange(self, what: str) -> None:
         """Record something that no kind of step describes (WitnessError: too many)."""

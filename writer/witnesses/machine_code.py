@@ -46,7 +46,7 @@ from runstate_abi.writer.witnesses.kvm_structs import (
     kvm_structs,
 )
 from runstate_abi.writer.witnesses.machine import Machine
-from runstate_abi.writer.witnesses.object_file import SHF_EXECINSTR, ObjectFile
+from runstate_abi.writer.witnesses.object_file import SHF_EXECINSTR, STT_FUNC, ObjectFile
 from runstate_abi.writer.witnesses.program import Program, paravirt_table
 from runstate_abi.writer.witnesses.stubs import LockCall
 
@@ -259,15 +259,28 @@ _CACHING = {
 # The writer, or its caller if the compiler inlined it there.
 ENTRIES = ("kvm_xen_update_runstate_guest", "kvm_xen_update_runstate")
 CODE_NEAR = 0x10000  # bytes on both sides of a writer that are searched for an sti, as its callees'
+PREFIX = "kvm_xen_"  # of the functions of arch/x86/kvm/xen.c
 STATE = "state"  # the parameter of a writer that accounts time first
 
 
 def require_entry(file: ObjectFile, name: str = "") -> None:
     """Refuse a file without a writer, before anything else is opened (WitnessError)."""
     if not any(file.find(known) for known in ((name,) if name else ENTRIES)):
-        why = "" if name else " (a kernel built without CONFIG_KVM_XEN, or not kvm.ko)"
         what = name or ENTRIES[0]
+        why = "" if name else _missing(file)
         raise WitnessError(f"{file.source}: cannot judge: no function {what}{why}")
+
+
+# Why there is no writer. Functions of xen.c mean that it was compiled: a static one is inlined.
+def _missing(file: ObjectFile) -> str:
+    others = sorted(
+        name
+        for name, symbol in file.by_name.items()
+        if name.startswith(PREFIX) and symbol.address and symbol.type == STT_FUNC
+    )
+    if not others:
+        return " (a kernel built without CONFIG_KVM_XEN, or not kvm.ko)"
+    return f": if it was inlined, give its caller with --entry: perhaps {', '.join(others[:3])}"
 
 
 def find_entry(file: ObjectFile, types: Types, name: str = "") -> Entry:

@@ -227,7 +227,7 @@ static void write_area(struct area *area, struct kvm_vcpu_xen *xen, bool flag)
 #endif
 #ifdef ENDLESS
 	for (;;) /* @endless */
-		barrier();
+		barrier(); /* @in-endless */
 #endif
 #ifdef ENDLESS_AFTER_BREACH
 	area->first[area->size] = 1; /* @beyond */
@@ -337,6 +337,8 @@ again:
 	;
 #elif defined(CHECK_TOO_SHORT)
 	while (!CHECK(one, area.in_first - 1)) { /* @check-short */
+#elif defined(CHECKS_WHOLE_LENGTH)
+	while (!CHECK(one, area.size)) { /* @check-long */
 #else
 	while (!CHECK(one, area.in_first)) { /* @check */
 #endif

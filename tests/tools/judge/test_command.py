@@ -111,6 +111,20 @@ def test_a_module_without_a_writer_says_so_before_it_asks_for_more(judge, c_writ
     assert "no function kvm_xen_update_runstate_guest (a kernel built without CONFIG_KVM_XEN" in err
 
 
+def test_a_writer_that_was_inlined_is_not_taken_for_one_that_is_configured_out(
+    judge, c_writer, tmp_path
+):
+    """Its caller may have another name than the one that is known."""
+    path = str(tmp_path / "xen.o")
+    renamed = "--redefine-sym=kvm_xen_update_runstate=kvm_xen_runstate_set_running"
+    subprocess.run(["objcopy", renamed, c_writer("INLINED"), path], check=True)
+    code, _, err = judge(path, "--quick")
+    assert code == 3
+    hint = "inlined, give its caller with --entry: perhaps kvm_xen_runstate_set_running\n"
+    assert err.endswith(hint)
+    assert "CONFIG_KVM_XEN" not in err
+
+
 def test_a_profile_of_xen_is_not_for_kvm(judge, c_writer):
     code, _, err = judge(c_writer(), "--profile", "xen-va")
     assert code == 2
@@ -198,6 +212,28 @@ def test_what_never_returns_is_judged_by_what_it_did(judge, c_writer):
     code, out, err = judge(c_writer("UNKNOWN_CALL_AFTER_BREACH"), "--case", "native@0x100")
     assert (code, err) == (1, "")
     assert out.splitlines()[-1].startswith("WRONG: 1 of 1 update breaks a rule (outside)")
+
+
+def test_an_endless_retry_says_what_is_not_valid_each_time(judge, c_writer):
+    code, out, _ = judge(c_writer("CHECKS_WHOLE_LENGTH"), "--quick")
+    assert code == 1
+    (row,) = [line for line in out.splitlines() if line.split()[:2] == ["BROKEN", "ends"]]
+    endless = "it repeats the same 6 steps without end: gpc1 is not valid for 48 bytes, at "
+    assert f"first native@0xfd1,flag: {endless}" in row
+    _, out, _ = judge(c_writer("COPY_NEVER_ENDS"), "--case", "native@0xfd1,flag")
+    assert "it does not end after 500 steps, at " in out
+
+
+def test_one_byte_is_in_the_singular(judge, c_writer):
+    _, out, _ = judge(c_writer("DEACTIVATES_CACHE"), "--case", "native@0x100")
+    assert ": 1 byte is stored in the kernel's own structs, 0x" in out
+
+
+def test_a_breach_that_is_no_step_has_a_row_of_its_own(judge, c_writer):
+    _, out, _ = judge(c_writer("READS_BACK"), "--case", "native@0x100")
+    rows = [line for line in out.splitlines() if line.startswith("  > ")]
+    (row,) = rows
+    assert re.match(r"  > 4 bytes of guest memory read, at p1\+256 +\w+\+0x\w+ +read$", row)
 
 
 def test_a_report_says_what_was_not_asked(judge, c_writer):

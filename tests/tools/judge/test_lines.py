@@ -80,7 +80,7 @@ def test_what_shows_only_at_the_return_names_the_line_of_the_return(judge, c_obj
     path = c_object("writer.o", "LOCKS_SECOND_ALWAYS", flags=(level,))
     ((_, line, function),) = code(judge, path)["locks"]
     assert function == WRITER
-    assert SOURCE.read_text().splitlines()[line - 1] == "}"
+    assert SOURCE.read_text().splitlines()[line - 1].startswith("}")
 
 
 def test_functions_in_sections_of_their_own_are_told_apart(judge, c_object):

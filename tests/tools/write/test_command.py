@@ -157,7 +157,7 @@ def test_memory_is_shown_as_it_stands_at_a_barrier(run):
     trace, memory = out.split("\n\n")
     assert trace.splitlines()[-1] == "wmb"
     rows = memory.splitlines()
-    assert rows[0] == "memory after 6 steps, 1 barriers:"
+    assert rows[0] == "memory after 6 steps, 1 barrier:"
     assert "p2+0    [91]a5" in memory
     assert memory.count("[") == 1
 
