@@ -1,5 +1,6 @@
 """Bugs in the writer's source, compiled in eight ways: each is found, by its rule and its line."""
 
+import lzma
 import re
 from itertools import product
 from pathlib import Path
@@ -10,6 +11,7 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools.judge import text, verdict
 from runstate_abi.writer.rulebook.requests import quick
 from runstate_abi.writer.rules import NO_BARRIERS
+from runstate_abi.writer.steps import Store
 
 TESTS = Path(__file__).parents[2]
 SOURCE, GOLDEN = TESTS / "data" / "judge" / "writer.c", TESTS / "golden" / "bugs.txt"
@@ -103,6 +105,44 @@ def test_a_lost_barrier_is_not_judged_and_that_is_said(seen, compiler, level):
     assert one.tally.broken == {}
     assert NO_BARRIERS in text.lines(one)
     assert all(NO_BARRIERS in finding.notes for finding in verdict.findings(one))
+
+
+MOV_STORE, MOV_LOAD = 0x88, 0x8A  # of a byte: Intel SDM, vol. 2
+
+
+@pytest.mark.rarely
+def test_a_debug_package_gives_the_line_of_a_store_that_became_a_load(debian, judge, tmp_path):
+    """A package of 320 MB, whose kvm.ko is whole: code, types and lines."""
+    from runstate_abi.writer.rulebook.requests import parse
+    from runstate_abi.writer.witnesses import lines, shipped
+
+    names = debian._closure(debian._apt("trixie", "amd64"), "linux-image-cloud-amd64-dbg")
+    name = next(name for name in names if re.match(r"linux-image-\d+\.", name))
+    (debug,) = debian.package("trixie", name, [r"kvm\.ko"])
+    (module,) = debian.kernel("trixie", name.removesuffix("-dbg"), [r"kvm\.ko\.xz"])
+    good = shipped.opened(str(debug), "")
+    address = good.writer.run(parse("native@0x100,flag"), places=True).chains
+    steps = good.writer.run(parse("native@0x100,flag")).steps()
+    clear = max(at for at, step in enumerate(steps) if isinstance(step, Store))
+    ((wanted, *_),) = [lines.opened(good.file, str(debug), "").of(address[clear])[:1]]
+    for path, data, btf in (
+        (tmp_path / "kvm.ko", debug.read_bytes(), ()),
+        (tmp_path / "shipped.ko", lzma.decompress(module.read_bytes()), ("--btf", str(debug))),
+    ):
+        path.write_bytes(data)
+        path.write_bytes(changed(data, shipped.open_code(str(path)), address[clear][0]))
+        code, out, _ = judge(str(path), *btf, "--case=native@0x100,flag")
+        (row,) = [line for line in out.splitlines() if line.split()[:2] == ["BROKEN", "read"]]
+        assert code == 1
+        assert row.endswith(f", at {wanted}")
+        assert wanted.file.endswith("arch/x86/kvm/xen.c")
+
+
+def changed(data, file, address):
+    (code,) = [s for s in file.sections if s.address <= address < s.address + s.size]
+    at = code.offset + address - code.address
+    assert data[at] == MOV_STORE
+    return data[:at] + bytes((MOV_LOAD,)) + data[at + 1 :]
 
 
 def test_the_table_is_of_bugs_that_there_are():
