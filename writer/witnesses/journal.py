@@ -205,6 +205,10 @@ class Run:
         return found
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _step(event: Piece) -> Step:
     page, offset, data, copied = event
     return Copy(page, offset, data) if copied else Store(page, offset, data)
@@ -327,8 +331,10 @@ class Journal:
             last, before = self.events[-size:], self.events[-2 * size : -size]
             if last == before == self.events[-3 * size : -2 * size]:
                 failed = [one for one in last if isinstance(one, Check) and not one.result]
-                why = (f": {one.cache} is not valid for {one.size} bytes" for one in failed)
-                return f"it repeats the same {size} steps without end{next(why, '')}"
+                why = (
+                    f": {one.cache} is not valid for {_counted(one.size, 'byte')}" for one in failed
+                )
+                return f"it repeats the same {_counted(size, 'step')} without end{next(why, '')}"
         return f"it does not end after {EVENTS_MAX} steps"
 
     def strange(self, what: str) -> None:
