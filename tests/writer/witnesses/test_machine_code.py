@@ -141,6 +141,20 @@ def test_a_function_that_is_played_is_not_run_though_it_is_in_the_file(writer):
     assert checks == [Check("gpc1", 48, False), Check("gpc1", 48, True)]
 
 
+@pytest.mark.parametrize("name", ["", "SWAPPED_PARAMETERS"])  # elsewhere, in the file
+def test_a_function_that_is_played_keeps_no_register_but_its_callers(writer, name):
+    from runstate_abi.writer.witnesses import program, stubs
+
+    ours = writer(*filter(None, [name]), flags=("-O0",))
+    names, kept = ("rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"), []
+    returns = program.SCRATCH + len(stubs.SCRATCH) - 1
+    ours.machine.before(returns, lambda: kept.append({ours.machine.get(one) for one in names}))
+    seen = ours.run(parse("native@0x100,flag,atomic,stale1"))
+    called = [step for step in seen.steps() if isinstance(step, TryLock | Check | Unlock)]
+    assert len(kept) == len(called) == 3
+    assert kept == [{0x5AFE_0BAD}] * 3
+
+
 def test_a_copy_under_another_name_is_still_a_copy(writer):
     ours = writer("MUTE_COPY=__tsan_memcpy")
     assert broken(ours, quick()) == set()
