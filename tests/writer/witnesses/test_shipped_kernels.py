@@ -319,8 +319,8 @@ def test_mutants_of_a_shipped_writer_are_found_out(kernel, writers, tmp_path, ve
     from runstate_abi.writer.witnesses.machine_code import KvmWriter
 
     good = writers(version)
-    # What it breaks itself shows nothing.
-    requests = [one for one in everything() if not (version.endswith("-rt") and one.ioctl)]
+    # Where it breaks a rule itself, as PREEMPT_RT does, a mutant shows nothing.
+    requests = [one for one in everything() if not one.ioctl or not judge(good.run(one).book())]
     code = code_of(good)
     stores = stores_of(good)
     survivors, found = [], 0
