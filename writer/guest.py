@@ -9,13 +9,28 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
+class Measured(NamedTuple):
+    """A load of machine code: ``size`` bytes from ``start`` on, and what the code does with them.
+
+    Bytes are numbered by their offsets in the struct. ``compared`` must be equal in all loads that
+    compare them. ``flag``: it refuses a set XEN_RUNSTATE_UPDATE. ``believed`` reach the result.
+    """
+
+    start: int
+    size: int
+    compared: tuple[int, ...]
+    flag: bool
+    believed: tuple[int, ...]
+
+
 class Load(NamedTuple):
     name: str
-    part: str  # "entry", its half "low" or "high", "state", "time", or "struct"
+    part: str  # "entry", its half "low" or "high", "state", "time", "struct", or "measured"
     read: int  # which reading of state_entry_time this is, from 1; 0: a load of the data
     # True: the C code guarantees a single access (an aligned load). False: a single access only
     # if the address is aligned; a copy of the struct never is one.
     whole: bool = True
+    measured: Measured | None = None
 
 
 class ReadBarrier(NamedTuple):

@@ -101,12 +101,12 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
 # of an element which also holds another byte that matters.
 def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
     sights = stage.scene.sights
-    if sights[number].load.read:
+    if sights[number].decides:
         return
-    apart = {_element(stage, sights[other]) for other in waiting if not sights[other].load.read}
+    apart = {_element(stage, sights[other]) for other in waiting if not sights[other].decides}
     alone = _element(stage, sights[number]) in apart
     for other, sight in enumerate(sights):
-        if sight.load.read or sight.after & ~stage.loaded or other in waiting | stage.seen.keys():
+        if sight.decides or sight.after & ~stage.loaded or other in waiting | stage.seen.keys():
             continue
         if alone or _element(stage, sight) not in apart:
             yield other
@@ -120,12 +120,15 @@ def _element(stage: _Stage, sight: Sight) -> int:
 
 
 def _believed(stage: _Stage) -> dict[int, int]:
+    copied: dict[int, int] = {}
     believed: dict[int, int] = {}
     for number, data in stage.seen.items():
         sight = stage.scene.sights[number]
-        if not sight.load.read:
-            believed |= zip(sight.offsets, data, strict=True)
-    return dict(sorted(believed.items()))
+        loaded = dict(zip(sight.offsets, data, strict=True))
+        believed |= {offset: loaded[offset] for offset in sight.believed}
+        if not sight.decides:
+            copied |= loaded
+    return dict(sorted((copied | believed).items()))
 
 
 def joined(events: list[Event]) -> Iterator[Event]:

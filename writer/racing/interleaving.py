@@ -26,9 +26,11 @@ class Look(NamedTuple):
     """A load in one piece."""
 
     after: int  # mask of the loads that come before it
-    places: tuple[int, ...]
-    # True: all compared loads of a byte must give the same value. False: the reader uses the value.
-    compared: bool
+    places: tuple[int, ...]  # all that matter
+    compared: tuple[int, ...]  # all loads that compare a byte must give the same value
+    flag: bool  # an odd value of Problem.flag is refused
+    # (0 or 1, place): the reader uses this value as the first or as the second witness
+    shows: tuple[tuple[int, int], ...]
 
 
 class Problem(NamedTuple):
@@ -37,11 +39,9 @@ class Problem(NamedTuple):
     memory: Values
     phases: tuple[tuple[Group, ...], ...]
     looks: tuple[Look, ...]
-    flag: int  # the byte whose odd values are refused in a compared load; -1: none
-    witness: tuple[int, int]  # two bytes that the reader uses
-    # The reader is deceived if the value of the second byte is not ``fits[value of the first]``, or
-    # if the first byte has a value that is in no image.
-    fits: tuple[int, ...]
+    flag: int  # the byte whose odd values some loads refuse; -1: none
+    # The values of the two witness bytes in each image. The reader is deceived by any other pair.
+    fits: tuple[tuple[int, int], ...]
 
 
 class State(NamedTuple):
@@ -147,28 +147,27 @@ def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -
     memory = _stored(state.memory, phase, made)
     look = problem.looks[index]
     agreed, shown = state.agreed, state.shown
+    if look.flag and memory[problem.flag] & 1:
+        return None
     if look.compared:
-        seen = _agree(problem, agreed, look, memory)
+        seen = _agree(agreed, look, memory)
         if seen is None:
             return None
         agreed = seen
-    else:
-        first, second = problem.witness
-        shown = (
-            memory[first] if first in look.places else shown[0],
-            memory[second] if second in look.places else shown[1],
-        )
+    if look.shows:
+        values = dict(enumerate(shown)) | {slot: memory[place] for slot, place in look.shows}
+        shown = values[0], values[1]
         if -1 not in shown and not deceived(problem, shown):
             return None
     done = state.done | sum(1 << group for group in made)
     return State(state.phase, done, memory, state.looked | 1 << index, agreed, shown)
 
 
-def _agree(problem: Problem, agreed: Values, look: Look, memory: Values) -> Values | None:
+def _agree(agreed: Values, look: Look, memory: Values) -> Values | None:
     values = list(agreed)
-    for place in look.places:
+    for place in look.compared:
         value = memory[place]
-        if values[place] not in (-1, value) or (place == problem.flag and value & 1):
+        if values[place] not in (-1, value):
             return None
         values[place] = value
     return tuple(values)
@@ -176,5 +175,4 @@ def _agree(problem: Problem, agreed: Values, look: Look, memory: Values) -> Valu
 
 def deceived(problem: Problem, shown: tuple[int, int]) -> bool:
     """Do the values of the two witness bytes belong to no single image?"""
-    first, second = shown
-    return first >= len(problem.fits) or problem.fits[first] != second
+    return shown not in problem.fits

@@ -8,11 +8,12 @@ execution is a linear order of the stores with a point for each load.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
-from runstate_abi.writer.guest import Load, ReadBarrier, Reader
+from runstate_abi.writer.guest import Load, Measured, ReadBarrier, Reader
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
 
 # The sizes of the aligned blocks in which a machine makes an access of up to 8 bytes in one piece.
@@ -130,20 +131,48 @@ class Sight(NamedTuple):
     load: Load
     offsets: tuple[int, ...]
     after: int  # mask of the loads that come before it
+    compared: tuple[int, ...]  # offsets whose bytes all loads that compare them must agree on
+    flag: bool  # it has the update byte, and refuses it with the flag up
+    believed: tuple[int, ...]  # offsets whose bytes the reader takes from this load
+    number: int  # of the load in the reader's program
+
+    @property
+    def decides(self) -> bool:
+        """Does it decide whether the reader accepts?"""
+        return bool(self.compared or self.flag)
 
 
 def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[Sight, ...]:
     """Return the loads of a reader of an area that begins ``offset`` bytes into its page."""
     found: list[Sight] = []
     fence = 0  # how many loads a barrier, or program order, puts before the next ones
-    for op in reader.program:
+    for number, op in enumerate(reader.program):
         if isinstance(op, ReadBarrier) or not model.barriers:
             fence = len(found)
         if isinstance(op, Load):
+            does = op.measured or _measured(reader, op, layout)
             for where in _loaded(op, model, layout, offset):
                 earlier = (1 << fence) - 1 | _same_byte(found, where)
-                found.append(Sight(op, where, _closed(earlier, found)))
+                compared, believed = (
+                    tuple(at for at in where if at in those)
+                    for those in (does.compared, does.believed)
+                )
+                flag = does.flag and layout.field("state_entry_time").end - 1 in where
+                after = _closed(earlier, found)
+                found.append(Sight(op, where, after, compared, flag, believed, number))
     return tuple(found)
+
+
+# A load of the hand-written readers: all of it is compared, or the members in ``uses`` are taken.
+@cache
+def _measured(reader: Reader, load: Load, layout: Layout) -> Measured:
+    start, size = part(layout, load)
+    where = tuple(range(start, start + size))
+    if load.read:
+        return Measured(start, size, where, reader.bit_check, ())
+    rows = [layout.field(name) for name in reader.uses]
+    believed = tuple(at for at in where if any(row.offset <= at < row.end for row in rows))
+    return Measured(start, size, (), False, believed)
 
 
 # Loads of the same byte stay in program order: no load sees an older value than the last.
@@ -163,7 +192,7 @@ def _closed(earlier: int, found: Sequence[Sight]) -> int:
 
 
 def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[tuple[int, ...]]:
-    start, size = part(layout, load.part)
+    start, size = part(layout, load)
     copy = load.part == "struct"
     whole = load.whole or (not copy and is_whole(offset + start, size, model))
     at = start - layout.offsetof("state_entry_time") if copy else offset + start
@@ -172,8 +201,11 @@ def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[t
         yield tuple(range(start + first, start + first + count))
 
 
-def part(layout: Layout, name: str) -> tuple[int, int]:
-    """Return (offset, size) in bytes of what Load.part names."""
+def part(layout: Layout, load: Load) -> tuple[int, int]:
+    """Return (offset, size) in bytes of what is loaded."""
+    name = load.part
+    if load.measured:
+        return load.measured[:2]
     if name == "struct":
         return 0, layout.size
     if name in ("state", "time"):

@@ -35,6 +35,16 @@ Pattern = tuple[tuple[int, Column], ...]
 Stores = tuple[tuple[tuple[int, int], ...], ...]
 
 
+class Taken(NamedTuple):
+    """A byte that the reader uses: its offset, and the Sight that it is taken from."""
+
+    offset: int
+    sight: int
+
+
+Witness = tuple[Taken, Taken]  # two bytes that may belong to different images
+
+
 class Found(NamedTuple):
     """Where the reader is deceived."""
 
@@ -63,9 +73,12 @@ def solve(
     """Answer for every pattern of equal bytes, or for those in ``differing``.
 
     A mask in ``differing`` says which bytes of state_entry_time differ, bit 0 for the lowest byte.
-    They differ in all versions. The shortest execution is found, if there is any.
+    They differ in all versions. The shortest execution is found, if there is any. ValueError: a
+    reader that takes nothing but state_entry_time.
     """
     stage = scene(case, reader, model)
+    if not any(offset not in stage.entry for one in stage.sights for offset in one.believed):
+        raise ValueError(f"{reader.name} uses no other member than state_entry_time")
     asked: dict[Problem, None] = {}
     kinds = _kinds(stage)
     states, best = 0, None
@@ -78,7 +91,8 @@ def solve(
             searched = search(problem)
             states += searched.states
             if searched.path and (best is None or len(searched.path) < len(best.path)):
-                best = Found(pattern, witness, searched.path, stores, loads)
+                offsets = witness[0].offset, witness[1].offset
+                best = Found(pattern, offsets, searched.path, stores, loads)
     return Answer(states, len(asked), best)
 
 
@@ -86,7 +100,8 @@ def solve(
 # class, and only the sequence of classes matters.
 def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> Iterator[Pattern]:
     shown = [offset for offset in reversed(stage.entry) if offset not in stage.case.hidden]
-    if not any(sight.load.read for sight in stage.sights):
+    takers = _entry_takers(stage)
+    if not takers and not any(sight.compared for sight in stage.sights):
         yield ()
         return
     if differing is not None:
@@ -95,16 +110,15 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
             differ = (offset for offset in shown if mask >> (offset - stage.entry[0]) & 1)
             yield tuple((offset, everywhere) for offset in differ)
         return
-    believes = "state_entry_time" in stage.reader.uses
     classes = {
         offset: (
             stage.written.histories[offset],
-            tuple(number for number in stage.lookers[offset] if stage.sights[number].load.read),
+            tuple(n for n in stage.lookers[offset] if offset in stage.sights[n].compared),
         )
         for offset in shown
     }
     seen = set()
-    for columns in patterns.coarsest(stage.versions, entry_times, believes):
+    for columns in patterns.coarsest(stage.versions, entry_times, bool(takers)):
         for chosen in combinations(shown, len(columns)):
             key = tuple((classes[o], o == stage.flag) for o in chosen), columns
             if key not in seen:
@@ -112,37 +126,52 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
                 yield tuple(zip(chosen, columns, strict=True))
 
 
-# The bytes that the reader uses, grouped by their history.
-def _kinds(stage: Scene) -> tuple[tuple[int, ...], ...]:
-    kinds: dict[History, list[int]] = {}
-    for offset in _believed(stage):
-        kinds.setdefault(stage.written.histories[offset], []).append(offset)
+# The bytes that the reader uses, grouped by their history and by the load that gives them.
+def _kinds(stage: Scene) -> tuple[tuple[Taken, ...], ...]:
+    kinds: dict[tuple[History, int], list[Taken]] = {}
+    for taken in _believed(stage):
+        key = stage.written.histories[taken.offset], stage.sights[taken.sight].number
+        kinds.setdefault(key, []).append(taken)
     return tuple(map(tuple, kinds.values()))
 
 
 # Pairs of used bytes that could belong to different images: one pair for any two kinds.
 def _witnesses(
-    stage: Scene, kinds: tuple[tuple[int, ...], ...], pattern: Pattern
-) -> Iterator[tuple[int, int]]:
+    stage: Scene, kinds: tuple[tuple[Taken, ...], ...], pattern: Pattern
+) -> Iterator[Witness]:
     for first, second in combinations_with_replacement(kinds, 2):
         yield first[0], second[-1]  # the same byte twice: its value may be in no version at all
-    if "state_entry_time" in stage.reader.uses:
+    takers = _entry_takers(stage)
+    if takers:
         differing = {offset for offset, _ in pattern} | {stage.flag}
         differing |= {offset for offset in stage.entry if _is_odd(stage, offset)}
+        there = [taken for taken in takers if taken.offset in differing]
         for kind in kinds:
-            yield from ((kind[0], offset) for offset in sorted(differing))
+            yield from ((kind[0], taken) for taken in there)
+        # What two bytes of one load would show, each shows with a byte of the other members.
+        if len({stage.sights[taken.sight].number for taken in there}) > 1:
+            yield from combinations_with_replacement(there, 2)
 
 
-def _believed(stage: Scene) -> Iterator[int]:
+# The bytes that the reader uses, but for those of state_entry_time.
+def _believed(stage: Scene) -> Iterator[Taken]:
     case = stage.case
-    for name in stage.reader.uses:
-        if name == "state_entry_time":
-            continue
-        field = case.layout.field(name)
-        for offset in range(field.offset, field.end):
+    for number, sight in enumerate(stage.sights):
+        for offset in sight.believed:
             differs = len({image[offset] for image in case.images}) > 1
-            if offset not in case.hidden and (differs or _strays(stage, offset)):
-                yield offset
+            known = offset not in case.hidden and offset not in stage.entry
+            if known and (differs or _strays(stage, offset)):
+                yield Taken(offset, number)
+
+
+# The bytes of state_entry_time that the reader uses, by offset.
+def _entry_takers(stage: Scene) -> list[Taken]:
+    return sorted(
+        Taken(offset, number)
+        for number, sight in enumerate(stage.sights)
+        for offset in sight.believed
+        if offset in stage.entry
+    )
 
 
 # Is a byte ever stored with a value that no image has there? A set flag counts.
@@ -157,11 +186,12 @@ def _strays(stage: Scene, offset: int) -> bool:
 
 # The question reduced to the witness bytes, the bytes of the pattern and the flag's byte.
 def _project(
-    stage: Scene, pattern: Pattern, witness: tuple[int, int]
+    stage: Scene, pattern: Pattern, witness: Witness
 ) -> tuple[Problem, Stores, tuple[int, ...]]:
     columns = dict(pattern)
-    places = dict.fromkeys(witness)
-    if any(sight.load.read for sight in stage.sights):
+    first, second = (taken.offset for taken in witness)
+    places = dict.fromkeys((first, second))
+    if any(sight.decides for sight in stage.sights):
         places |= dict.fromkeys((*columns, stage.flag))
     local = {offset: index for index, offset in enumerate(places)}
     groups, stores = _groups(stage, columns, local)
@@ -171,9 +201,11 @@ def _project(
         tuple(_value(stage, columns, offset, images[0][offset]) for offset in local),
         groups,
         looks,
-        local[stage.flag] if stage.reader.bit_check else -1,
-        (local[witness[0]], local[witness[1]]),
-        tuple(_value(stage, columns, witness[1], image[witness[1]]) for image in images),
+        local[stage.flag] if any(sight.flag for sight in stage.sights) else -1,
+        tuple(
+            (_value(stage, columns, first, one[first]), _value(stage, columns, second, one[second]))
+            for one in images
+        ),
     )
     return problem, stores, loads
 
@@ -215,21 +247,23 @@ def _groups(
 
 
 def _looks(
-    stage: Scene, witness: Sequence[int], local: dict[int, int]
+    stage: Scene, witness: Witness, local: dict[int, int]
 ) -> tuple[tuple[Look, ...], tuple[int, ...]]:
-    numbers = {number for offset in local for number in stage.lookers[offset]}
-    seen: dict[int, tuple[int, ...]] = {}
-    for number in sorted(numbers):
+    seen: dict[int, Look] = {}
+    for number in sorted({number for offset in local for number in stage.lookers[offset]}):
         sight = stage.sights[number]
-        wanted = local if sight.load.read else witness
-        places = tuple(local[offset] for offset in sight.offsets if offset in wanted)
+        compared = tuple(local[offset] for offset in sight.compared if offset in local)
+        shows = tuple(
+            (slot, local[taken.offset])
+            for slot, taken in enumerate(witness)
+            if taken.sight == number
+        )
+        flag = (local[stage.flag],) if sight.flag else ()
+        places = dict.fromkeys((*compared, *flag, *(place for _, place in shows)))
         if places:
-            seen[number] = places
+            seen[number] = Look(sight.after, tuple(places), compared, sight.flag, shows)
     kept = tuple(seen)
-    looks = (
-        Look(_only(stage.sights[number].after, kept), places, bool(stage.sights[number].load.read))
-        for number, places in seen.items()
-    )
+    looks = (look._replace(after=_only(look.after, kept)) for look in seen.values())
     return tuple(looks), kept
 
 

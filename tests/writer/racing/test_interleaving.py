@@ -13,7 +13,7 @@ from runstate_abi.writer.racing.interleaving import (
 )
 
 BOTH = (0, 1)  # the places, and the witness
-FITS_NOTHING = (-1, -1)  # every pair of values deceives, so that all of them are gone through
+FITS_NOTHING = ()  # every pair of values deceives, so that all of them are gone through
 
 
 def put(place, value, after=0):
@@ -21,7 +21,16 @@ def put(place, value, after=0):
 
 
 def problem(phases, looks, fits=FITS_NOTHING, flag=-1, memory=(0, 0)):
-    return Problem(memory, phases, looks, flag, BOTH, fits)
+    return Problem(memory, phases, looks, flag, fits)
+
+
+def used(places, after=0):
+    """A load whose bytes the reader uses: byte 0 as the first witness, byte 1 as the second."""
+    return Look(after, places, (), False, tuple((place, place) for place in places))
+
+
+def compared(places, after=0, flag=False):
+    return Look(after, places, places, flag, ())
 
 
 def outcomes(asked):
@@ -37,9 +46,9 @@ def outcomes(asked):
     return {state.shown for state in known if state.looked == everything}
 
 
-TOGETHER = (Look(0, BOTH, False),)
-FIRST_THEN_SECOND = (Look(0, (0,), False), Look(0b1, (1,), False))
-IN_ANY_ORDER = (Look(0, (0,), False), Look(0, (1,), False))
+TOGETHER = (used(BOTH),)
+FIRST_THEN_SECOND = (used((0,)), used((1,), after=0b1))
+IN_ANY_ORDER = (used((0,)), used((1,)))
 ONE_AFTER_ANOTHER = ((put(0, 1),), (put(1, 1),))
 
 
@@ -55,7 +64,7 @@ def test_stores_in_one_phase_are_seen_in_any_order():
 def test_a_store_that_is_seen_has_what_must_come_before_it_made():
     ordered = ((put(0, 1), put(1, 1, after=0b1)),)
     assert outcomes(problem(ordered, TOGETHER)) == {(0, 0), (1, 0), (1, 1)}
-    backwards = (Look(0, (1,), False), Look(0b1, (0,), False))
+    backwards = (used((1,)), used((0,), after=0b1))
     assert outcomes(problem(ordered, backwards)) == {(0, 0), (1, 0), (1, 1)}
 
 
@@ -78,7 +87,11 @@ def test_loads_in_order_see_what_loads_in_any_order_see_and_less():
 
 
 # A compared load of byte 0 before and after a load of both.
-AROUND = (Look(0, (0,), True), Look(0b1, BOTH, False), Look(0b11, (0,), True))
+def around(flag=False):
+    return compared((0,), 0, flag), used(BOTH, 0b1), compared((0,), 0b11, flag)
+
+
+AROUND = around()
 
 
 def test_compared_loads_that_differ_are_not_accepted():
@@ -89,25 +102,49 @@ def test_compared_loads_that_differ_are_not_accepted():
 
 def test_a_flagged_value_is_refused_in_a_compared_load_alone():
     up_and_down = ((put(0, 1),), (put(1, 1),), (put(0, 2),))
-    assert outcomes(problem(up_and_down, AROUND, flag=0)) == {(0, 0), (2, 1)}
-    assert (1, 1) in outcomes(problem(up_and_down, AROUND))
+    assert outcomes(problem(up_and_down, around(flag=True), flag=0)) == {(0, 0), (2, 1)}
+    assert (1, 1) in outcomes(problem(up_and_down, AROUND, flag=0))
     assert (1, 1) in outcomes(problem(up_and_down, TOGETHER, flag=0))
 
 
+def test_a_load_may_refuse_the_flag_and_compare_nothing():
+    up_and_down = ((put(0, 1),), (put(1, 1),), (put(0, 2),))
+    alone = (used(BOTH)._replace(flag=True),)
+    assert outcomes(problem(up_and_down, alone, flag=0)) == {(0, 0), (2, 1)}
+
+
+def test_what_is_compared_may_be_used_as_well():
+    both = used(BOTH)._replace(compared=(0,))
+    again = compared((0,), after=0b1)
+    assert outcomes(problem(ONE_AFTER_ANOTHER, (both, again))) == {(0, 0), (1, 0), (1, 1)}
+    assert search(problem(ONE_AFTER_ANOTHER, (both, again), fits=((0, 0), (1, 1)))).path is not None
+
+
+def test_two_loads_of_one_byte_may_be_the_two_witnesses():
+    twice = (
+        Look(0, (0,), (), False, ((0, 0),)),
+        Look(0b1, (0,), (), False, ((1, 0),)),
+    )
+    assert outcomes(problem(((put(0, 1),),), twice)) == {(0, 0), (0, 1), (1, 1)}
+    assert search(problem(((put(0, 1),),), twice, fits=((0, 0), (1, 1)))).path is not None
+    assert search(problem((), twice, fits=((0, 0), (1, 1)))).path is None
+
+
 def test_only_a_pair_that_fits_no_image_deceives():
-    assert search(problem(ONE_AFTER_ANOTHER, TOGETHER, fits=(0, 1))).path is not None
+    assert search(problem(ONE_AFTER_ANOTHER, TOGETHER, fits=((0, 0), (1, 1)))).path is not None
     at_once = ((Group(0, ((0, 1), (1, 1))),),)
-    assert search(problem(at_once, TOGETHER, fits=(0, 1))).path is None
+    assert search(problem(at_once, TOGETHER, fits=((0, 0), (1, 1)))).path is None
 
 
 @pytest.mark.parametrize("value", [2, 9])
 def test_a_value_of_no_image_deceives_whatever_it_is_compared_with(value):
-    stray = Problem((0, 0), ((put(0, value),),), TOGETHER, -1, (0, 0), (0, value))
+    twice = (Look(0, (0,), (), False, ((0, 0), (1, 0))),)
+    stray = Problem((0, 0), ((put(0, value),),), twice, -1, ((0, 0), (1, value)))
     assert search(stray).path == (Move(0, (0,), 0),)
 
 
 def test_the_shortest_path_is_found_and_every_state_is_counted():
-    nothing = problem((), TOGETHER, fits=(0, 1))
+    nothing = problem((), TOGETHER, fits=((0, 0), (1, 1)))
     assert search(nothing) == (1, None)
-    one = problem(ONE_AFTER_ANOTHER, TOGETHER, fits=(0, 1))
+    one = problem(ONE_AFTER_ANOTHER, TOGETHER, fits=((0, 0), (1, 1)))
     assert search(one).path == (Move(0, (0,), 0),)

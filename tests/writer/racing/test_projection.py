@@ -5,6 +5,7 @@ made and every order of loads tried, on real bytes, one pattern of equal bytes a
 the checker leaves out by argument, this one goes through.
 """
 
+import random
 from collections import Counter
 from functools import cache
 from itertools import product
@@ -12,7 +13,7 @@ from itertools import product
 import pytest
 
 from runstate_abi.layouts.model import Field, Layout, Scalar
-from runstate_abi.writer.guest import READERS, CannotDrop, ReadBarrier, drop
+from runstate_abi.writer.guest import READERS, CannotDrop, Load, Measured, ReadBarrier, Reader, drop
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.patterns import A_B_A, DIFFERENT, EQUAL, INCREASING
@@ -125,7 +126,8 @@ def loads_of(reader, model, offset):
         if op.part == "struct":
             parts = [(o,) for o in range(4)]
         else:
-            parts = [places[op.part]]
+            span = op.measured and range(op.measured.start, op.measured.start + op.measured.size)
+            parts = [tuple(span or places[op.part])]
             if not op.whole and len(parts[0]) > 1:
                 address, size = offset + parts[0][0], len(parts[0])
                 block = size if model == "weak" else 32
@@ -143,19 +145,20 @@ def is_torn(case, reader, model):
     """Try everything: is there an accepted copy that is no image?"""
     stores = stores_of(case.steps, model, case.offset)
     loads = loads_of(reader, model, case.offset)
-    truth = {believed(image, reader) for image in case.images}
+    taken = [
+        (index, o)
+        for index, (op, part, _) in enumerate(loads)
+        for o in part
+        if o in (op.measured.believed if op.measured else () if op.read else USED[reader.uses])
+    ]
+    truth = {tuple(image[o] for _, o in taken) for image in case.images}
 
     @cache
     def wrong(made, memory, seen):
         if not accepts(loads, seen, reader):
             return False
         if None not in seen:
-            copy = [0] * 4
-            for (op, part, _), data in zip(loads, seen, strict=True):
-                if not op.read:
-                    for o, byte in zip(part, data, strict=True):
-                        copy[o] = byte
-            return believed(copy, reader) not in truth
+            return tuple(seen[i][loads[i][1].index(o)] for i, o in taken) not in truth
         for index, (_, part, before) in enumerate(loads):
             if seen[index] is None and all(seen[i] is not None for i in before):
                 data = tuple(memory[o] for o in part)
@@ -175,26 +178,22 @@ def accepts(loads, seen, reader):
     """Does the reader accept what it has loaded so far? None is not loaded yet."""
     agreed = {}
     for (op, part, _), data in zip(loads, seen, strict=True):
-        if op.read and data:
-            for o, byte in zip(part, data, strict=True):
-                if agreed.setdefault(o, byte) != byte:
-                    return False
-                if o == HIGH and reader.bit_check and byte & FLAG:
-                    return False
+        if not data:
+            continue
+        compared = part if op.read else ()
+        refuses = bool(op.read) and reader.bit_check
+        if op.measured:
+            compared, refuses = op.measured.compared, op.measured.flag
+        for o, byte in zip(part, data, strict=True):
+            if o in compared and agreed.setdefault(o, byte) != byte:
+                return False
+            if o == HIGH and refuses and byte & FLAG:
+                return False
     return True
 
 
-def believed(image, reader):
-    return tuple(
-        image[o]
-        for name, where in (
-            ("state", (STATE,)),
-            ("state_entry_time", (LOW, HIGH)),
-            ("time", (TIME,)),
-        )
-        if name in reader.uses
-        for o in where
-    )
+MEMBERS = {"state": (STATE,), "state_entry_time": (LOW, HIGH), "time": (TIME,)}
+USED = {reader.uses: [o for name in reader.uses for o in MEMBERS[name]] for reader in READERS}
 
 
 def readers():
@@ -244,6 +243,54 @@ def test_every_pattern_of_one_update_agrees_with_trying_everything(one_in):
     assert differences == []
     # Both verdicts come up often: a checker that always gives one would not pass.
     assert min(verdicts[True], verdicts[False]) > len(every) // 7, verdicts
+
+
+SPANS = [(0, 1), (1, 2), (1, 2), (1, 2), (1, 1), (2, 1), (2, 2), (0, 2), (3, 1), (0, 4)]
+
+
+def measured(chance):
+    """A reader as a compiler might make one: any loads, compared and believed in any way."""
+    program = []
+    for number in range(chance.randrange(2, 6)):
+        start, size = chance.choice(SPANS)
+        where = range(start, start + size)
+        entry = tuple(o for o in where if o in (LOW, HIGH))
+        compared = chance.choice([(), entry, entry, entry[:1]])
+        flag = HIGH in where and chance.random() < 0.6
+        believed = chance.choice([(), tuple(where), tuple(o for o in where if o not in entry)])
+        does = Measured(start, size, compared, flag, believed)
+        program.append(Load(f"load {number}", "measured", 0, chance.random() < 0.5, does))
+        if chance.random() < 0.4:
+            program.append(ReadBarrier("rmb"))
+    rest = Measured(
+        *chance.choice([(STATE, 1, (), False, (STATE,)), (TIME, 1, (), False, (TIME,))])
+    )
+    program.insert(chance.randrange(len(program)), Load("rest", "measured", 0, True, rest))
+    return Reader("measured", tuple(program), "", "")
+
+
+@pytest.mark.parametrize("count", [600, pytest.param(12_000, marks=pytest.mark.slow)])
+def test_readers_out_of_any_code_agree_with_trying_everything(count):
+    chance = random.Random(count)
+    every = [
+        (
+            chance.choice(WRITERS),
+            chance.choice(PLACES),
+            measured(chance),
+            chance.choice(ONE_UPDATE),
+        )
+        for _ in range(count)
+    ]
+    verdicts, differences = disagreements(every)
+    assert differences == []
+    assert min(verdicts[True], verdicts[False]) > count // 7, verdicts
+
+
+def test_a_reader_of_the_entry_time_alone_is_refused():
+    does = Measured(LOW, 2, (), True, (LOW, HIGH))
+    reader = Reader("alone", (Load("load", "measured", 0, True, does),), "", "")
+    with pytest.raises(ValueError, match="alone uses no other member than state_entry_time"):
+        solve(case(images((0, 1), (0, 1)), WHOLE, WRITERS[0]), reader, MODEL["x86-tso"])
 
 
 # Found by asking more at random: each was wrong once.
