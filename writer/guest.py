@@ -21,6 +21,7 @@ class Measured(NamedTuple):
     compared: tuple[int, ...]
     flag: bool
     believed: tuple[int, ...]
+    same: bool = False  # made by the instruction of the load before it, in any order with that
 
 
 class Load(NamedTuple):

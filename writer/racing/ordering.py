@@ -147,7 +147,8 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
     found: list[Sight] = []
     fence = 0  # how many loads a barrier, or program order, puts before the next ones
     for number, op in enumerate(reader.program):
-        if isinstance(op, ReadBarrier) or not model.barriers:
+        same = isinstance(op, Load) and op.measured is not None and op.measured.same
+        if isinstance(op, ReadBarrier) or not (model.barriers or same):
             fence = len(found)
         if isinstance(op, Load):
             does = op.measured or _measured(reader, op, layout)

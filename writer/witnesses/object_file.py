@@ -1,13 +1,14 @@
-"""An x86-64 object file to execute: sections at addresses, symbols, relocations.
+"""An object file to execute: sections at addresses, symbols, relocations.
 
 A relocatable object (a module, an xen.o) gets addresses for its sections and is relocated by the
-rules of the psABI. A linked one (xen-syms, vmlinux) is at its own addresses. As in elf.py, every
+rules of its psABI. A linked one (xen-syms, vmlinux) is at its own addresses. As in elf.py, every
 field is checked against the file's length before it is used.
 """
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
@@ -15,28 +16,65 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.elf import Elf, Section
 
-# The System V gABI and the AMD64 psABI.
+# The System V gABI, and the psABIs of AMD64, i386 and AArch64.
 # fmt: off
-EM_X86_64                        = 62
-SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
+EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
+SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
 SHF_ALLOC, SHF_EXECINSTR         = 0x2, 0x4
 SHN_UNDEF, SHN_ABS               = 0, 0xfff1
 STT_OBJECT, STT_FUNC             = 1, 2
-SYMBOL     = struct.Struct("<IBBHQQ")      # name info other shndx value size
-RELA       = struct.Struct("<QQq")         # offset, info (symbol << 32 | type), addend
-# type:        (width in bytes, relative to the place)
-RELOCATIONS = {
-    0:         (0, False),                 # R_X86_64_NONE
-    1:         (8, False),                 # R_X86_64_64
-    2:         (4, True),                  # R_X86_64_PC32
-    4:         (4, True),                  # R_X86_64_PLT32
-    10:        (4, False),                 # R_X86_64_32
-    11:        (4, False),                 # R_X86_64_32S
-    24:        (8, True),                  # R_X86_64_PC64
+SYMBOL = {
+    64: struct.Struct("<IBBHQQ"),          # name info other shndx value size
+    32: struct.Struct("<IIIBBH"),          # name value size info other shndx
 }
-R_PLT32    = 4
+# offset, info (symbol and type), addend; without one it is in the place
+RELA   = {64: struct.Struct("<QQq"), 32: struct.Struct("<IIi")}
+REL    = {64: struct.Struct("<QQ"),  32: struct.Struct("<II")}
+TYPE_BITS = {64: 32, 32: 8}                # of info, below the symbol's number
+
+
+class Form(NamedTuple):
+    """How a relocation changes ``width`` bytes, or an instruction in the way ``field`` says."""
+
+    width: int
+    relative: bool  # to the place
+    called: bool = False
+    field: str = ""
+
+
+RELOCATIONS = {
+    EM_X86_64: {
+        0:     Form(0, False),                     # R_X86_64_NONE
+        1:     Form(8, False),                     # R_X86_64_64
+        2:     Form(4, True),                      # R_X86_64_PC32
+        4:     Form(4, True, True),                # R_X86_64_PLT32
+        10:    Form(4, False),                     # R_X86_64_32
+        11:    Form(4, False),                     # R_X86_64_32S
+        24:    Form(8, True),                      # R_X86_64_PC64
+    },
+    EM_386: {
+        0:     Form(0, False),                     # R_386_NONE
+        1:     Form(4, False),                     # R_386_32
+        2:     Form(4, True),                      # R_386_PC32
+        4:     Form(4, True, True),                # R_386_PLT32
+    },
+    EM_AARCH64: {
+        0:     Form(0, False),                     # R_AARCH64_NONE
+        257:   Form(8, False),                     # R_AARCH64_ABS64
+        258:   Form(4, False),                     # R_AARCH64_ABS32
+        261:   Form(4, True),                      # R_AARCH64_PREL32
+        275:   Form(4, True, False, "adrp"),       # R_AARCH64_ADR_PREL_PG_HI21
+        277:   Form(4, False, False, "lo12"),      # R_AARCH64_ADD_ABS_LO12_NC
+        282:   Form(4, True, True, "b26"),         # R_AARCH64_JUMP26
+        283:   Form(4, True, True, "b26"),         # R_AARCH64_CALL26
+        285:   Form(4, False, False, "lo12/4"),    # R_AARCH64_LDST32_ABS_LO12_NC
+        286:   Form(4, False, False, "lo12/8"),    # R_AARCH64_LDST64_ABS_LO12_NC
+        299:   Form(4, False, False, "lo12/16"),   # R_AARCH64_LDST128_ABS_LO12_NC
+    },
+}
 # fmt: on
 
+X86_64 = {(64, EM_X86_64): "x86-64"}
 BASE = 0x1000_0000  # where a relocatable object begins: everything is below 2 GB
 ALIGNMENT_MAX = 1 << 21
 LOADED_MAX = 32 << 20  # kvm.ko has 3 MB
@@ -86,10 +124,14 @@ class ObjectFile:
         return f"{best.name}+{address - best.address:#x}" if best else f"{address:#x}"
 
 
-def read(file: Elf) -> ObjectFile:
-    """Lay out an x86-64 ELF file (WitnessError if it is none, or has no symbols)."""
-    if (file.elf_class, file.machine) != (64, EM_X86_64):
-        raise WitnessError(f"{file.source}: {file.description}: only x86-64 code can be run here")
+def read(file: Elf, machines: Mapping[tuple[int, int], str] = X86_64) -> ObjectFile:
+    """Lay out a little-endian ELF file of one of these classes and machines.
+
+    WitnessError if it is another one, or has no symbols.
+    """
+    if (file.elf_class, file.machine) not in machines or file.byteorder != "little":
+        known = ", ".join(machines.values())
+        raise WitnessError(f"{file.source}: {file.description}: only {known} code can be run here")
     relocatable = file.type == elf.ET_REL
     sections = _sections(file, relocatable)
     table = next((s for s in sections if s.type == SHT_SYMTAB), None)
@@ -132,13 +174,17 @@ def _alignment(said: int) -> int:
 def _symbols(
     file: Elf, sections: tuple[Section, ...], table: Section, relocatable: bool
 ) -> Iterator[Symbol]:
-    if table.link >= len(sections) or table.size // SYMBOL.size > SYMBOLS_MAX:
+    form = SYMBOL[file.elf_class]
+    if table.link >= len(sections) or table.size // form.size > SYMBOLS_MAX:
         raise WitnessError(f"{file.source}: its symbol table is damaged")
     strings = sections[table.link]
     text = bytes(file.data[strings.offset : strings.offset + strings.size])
-    count = table.size // SYMBOL.size
-    rows = file.data[table.offset : table.offset + count * SYMBOL.size]
-    for name, kind, _, section, value, size in SYMBOL.iter_unpack(rows):
+    count = table.size // form.size
+    for row in form.iter_unpack(file.data[table.offset : table.offset + count * form.size]):
+        if file.elf_class == 64:
+            name, kind, _, section, value, size = row
+        else:
+            name, value, size, kind, _, section = row
         end = text.find(b"\0", name, name + 1024)
         if end < 0:
             raise WitnessError(f"{file.source}: its symbol table is damaged")
@@ -152,15 +198,19 @@ def _relocations(file: ObjectFile, number: int) -> Iterator[tuple[int, int, Symb
     """Yield (offset, type, symbol, addend) of the relocations of section ``number``."""
     symbols, count = file.symbols, len(file.symbols)
     last = file.sections[number].size - 4
+    bits = TYPE_BITS[file.file.elf_class]
+    content = file.content(file.sections[number])
     for section in file.sections:
-        if section.type != SHT_RELA or section.info != number:
+        if section.type not in (SHT_RELA, SHT_REL) or section.info != number:
             continue
-        if section.size % RELA.size or section.size // RELA.size > RELOCATIONS_MAX:
+        form = (RELA if section.type == SHT_RELA else REL)[file.file.elf_class]
+        if section.size % form.size or section.size // form.size > RELOCATIONS_MAX:
             raise WitnessError(f"{file.source}: {file.name_of(section)} is damaged")
-        for offset, info, addend in RELA.iter_unpack(file.content(section)):
-            if info >> 32 >= count or offset > last:
+        for offset, info, *addend in form.iter_unpack(file.content(section)):
+            if info >> bits >= count or offset > last:
                 raise WitnessError(f"{file.source}: {file.name_of(section)} is damaged")
-            yield offset, info & 0xFFFF_FFFF, symbols[info >> 32], addend
+            here = int.from_bytes(content[offset : offset + 4], "little", signed=True)
+            yield offset, info & ((1 << bits) - 1), symbols[info >> bits], *(addend or (here,))
 
 
 def targets(file: ObjectFile, number: int) -> Iterator[int]:
@@ -181,16 +231,42 @@ def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]
     data[: len(content)] = content
     start = section.address
     for offset, kind, symbol, addend in _relocations(file, number):
-        form = RELOCATIONS.get(kind)
-        if form is None or offset + form[0] > len(data):
+        form = RELOCATIONS[file.file.machine].get(kind)
+        if form is None or offset + form.width > len(data):
             raise WitnessError(f"{file.source}: relocation type {kind} in {file.name_of(section)}")
-        width, relative = form
         undefined = symbol.section == SHN_UNDEF
-        value = foreign(symbol.name, kind == R_PLT32) if undefined else symbol.address
-        value += addend - (start + offset if relative else 0)
-        end = offset + width
-        data[offset:end] = (value & ((1 << 8 * width) - 1)).to_bytes(width, "little")
+        value = foreign(symbol.name, form.called) if undefined else symbol.address
+        value += addend
+        place = start + offset if form.relative else 0
+        end = offset + form.width
+        word = int.from_bytes(data[offset:end], "little")
+        value = _FIELDS[form.field](word, value, place) if form.field else value - place
+        data[offset:end] = (value & ((1 << 8 * form.width) - 1)).to_bytes(form.width, "little")
     return data
+
+
+# Put an address into an A64 instruction: the word, the address, where the instruction is.
+def _adrp(word: int, value: int, place: int) -> int:
+    pages = (value >> 12) - (place >> 12)
+    return word & ~0x60FF_FFE0 | (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5
+
+
+def _low_12(shift: int, word: int, value: int, place: int) -> int:
+    return word & ~(0xFFF << 10) | ((value & 0xFFF) >> shift) << 10
+
+
+def _branch(word: int, value: int, place: int) -> int:
+    return word & ~0x3FF_FFFF | (value - place >> 2) & 0x3FF_FFFF
+
+
+_FIELDS: dict[str, Callable[[int, int, int], int]] = {
+    "adrp": _adrp,
+    "b26": _branch,
+    "lo12": partial(_low_12, 0),
+    "lo12/4": partial(_low_12, 2),
+    "lo12/8": partial(_low_12, 3),
+    "lo12/16": partial(_low_12, 4),
+}
 
 
 def compiler(file: ObjectFile) -> str:

@@ -1,0 +1,544 @@
+"""A guest's reader out of its machine code: what it loads, compares, refuses and believes.
+
+The function runs in an emulator on an area whose bytes are chosen load by load. One run with a
+quiet area gives its loads. In the others some loads see another version of the struct, or the flag
+up: whether it still accepts, and what its result is, shows what it does with each byte of each
+load. The result is a Reader, as writer/guest.py has them, and nothing about it is assumed: what
+was found is checked against every combination of versions and flags, and what cannot be followed
+is refused (WitnessError) with the instruction.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, NamedTuple
+
+from runstate_abi.layouts.abi import PAGE_SIZE
+from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
+from runstate_abi.writer.vcpu import FLAG
+from runstate_abi.writer.witnesses.machine import engine
+from runstate_abi.writer.witnesses.object_file import (
+    EM_386,
+    EM_AARCH64,
+    EM_X86_64,
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    ObjectFile,
+    relocated,
+)
+
+# fmt: off
+STUBS     = 0x2000_0000   # the functions of other files
+RETURN_TO = 0x2200_0000
+STACK     = 0x3000_0000
+AREA      = 0x7100_0000
+RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points to
+# fmt: on
+STACK_SIZE = 0x8000
+SLOT = 16
+INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
+LOADS_MAX = 128  # in one iteration; a copy byte by byte has 60
+DECIDING_MAX = 8  # loads of state_entry_time: get64() twice has six
+COMBINATIONS_MAX = 4096
+FILL = 0x6B  # what the result holds before
+
+
+class Cpu(NamedTuple):
+    """How a function is called, by unicorn's names."""
+
+    name: str
+    arch: str
+    mode: str
+    arguments: tuple[str, ...]  # () on the stack
+    result: tuple[str, ...]  # low half first
+    stack: str
+    counter: str
+    link: str  # "" the return address is on the stack
+    pointer: int  # bytes
+    code: bytes  # of a return
+    model: str  # the memory model of its loads
+
+
+# fmt: off
+CPUS = {
+    (64, EM_X86_64):  Cpu("x86-64", "X86",   "64",  ("RDI", "RSI", "RDX", "RCX", "R8", "R9"), ("RAX",),       "RSP", "RIP", "",   8, b"\xc3",             "x86-tso"),
+    (32, EM_386):     Cpu("i386",   "X86",   "32",  (),                                       ("EAX", "EDX"), "ESP", "EIP", "",   4, b"\xc3",             "x86-tso"),
+    (64, EM_AARCH64): Cpu("arm64",  "ARM64", "ARM", tuple(f"X{n}" for n in range(8)),         ("X0",),        "SP",  "PC",  "LR", 8, b"\xc0\x03\x5f\xd6", "weak"),
+}
+# fmt: on
+MACHINES = {key: cpu.name for key, cpu in CPUS.items()}
+
+
+class Signature(NamedTuple):
+    """What a function takes, ``area``, ``result`` or ``number`` each, and what it returns."""
+
+    takes: tuple[str, ...]
+    returns: int  # bytes; 0: nothing
+
+
+PLAIN = Signature(("area", "result"), 4)  # int f(const void *area, void *result)
+
+
+class Seen(NamedTuple):
+    """One load of the area."""
+
+    at: int  # the instruction
+    offset: int
+    size: int
+
+
+@dataclass(slots=True)
+class _Run:
+    """What happened in one run, as far as it went."""
+
+    loads: list[Seen] = field(default_factory=list)
+    again: bool = False  # it went another way than the quiet run
+    returned: int = 0
+    result: bytes = b""
+
+
+Versions = Mapping[int, bytes]  # number of the load -> the struct that it sees
+
+
+class ReaderMachine:
+    """A processor with one reader in it."""
+
+    def __init__(self, file: ObjectFile, entry: int, signature: Signature, layout: Layout) -> None:
+        unicorn = engine()
+        self.file, self.entry, self.signature, self.layout = file, entry, signature, layout
+        self.cpu = cpu = CPUS[file.file.elf_class, file.file.machine]
+        arch, mode = (getattr(unicorn, f"UC_{x}") for x in (f"ARCH_{cpu.arch}", f"MODE_{cpu.mode}"))
+        self.uc = unicorn.Uc(arch, mode)
+        names = __import__(f"unicorn.{cpu.arch.lower()}_const", fromlist=["*"])
+        wanted = (*cpu.arguments, *cpu.result, cpu.stack, cpu.counter, cpu.link)
+        self._ids = {n: getattr(names, f"UC_{cpu.arch}_REG_{n}") for n in wanted if n}
+        self._unicorn, self._stopped = unicorn, ""
+        self._run, self._quiet, self._versions = _Run(), list[Seen](), dict[int, bytes]()
+        self._base = b""
+        self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
+        self._stubs: dict[str, int] = {}
+        self._sections = [
+            (number, s)
+            for number, s in enumerate(file.sections)
+            if s.flags & SHF_ALLOC and s.size and s.address
+        ]
+        self._map()
+
+    def _map(self) -> None:
+        uc, unicorn = self.uc, self._unicorn
+        for start, size in (
+            (STUBS, PAGE_SIZE),
+            (RETURN_TO, PAGE_SIZE),
+            (STACK, STACK_SIZE),
+            (AREA, PAGE_SIZE),
+            (RESULT, PAGE_SIZE),
+        ):
+            uc.mem_map(start, size)
+        uc.mem_write(STUBS, self.cpu.code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, AREA, AREA + PAGE_SIZE - 1)
+        uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
+        uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
+        uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
+        uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, data: self._stop("an exception"))
+
+    def barriers(self, base: bytes) -> list[tuple[int, int]]:
+        """Return the read barriers of a quiet run: the loads before each, and the instruction."""
+        self._barriers = []
+        hook = self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._fence)
+        try:
+            self.run(base)
+            return self._barriers
+        finally:
+            self.uc.hook_del(hook)
+            self._barriers = None
+
+    def quiet(self, base: bytes) -> _Run:
+        """Run with a struct that nobody changes; its loads are those of one iteration."""
+        self._quiet = []
+        run = self.run(base)
+        self._quiet = run.loads
+        return run
+
+    def run(self, base: bytes, versions: Versions | None = None) -> _Run:
+        """Run the reader; the loads in ``versions`` see another struct (WitnessError)."""
+        self._base, self._versions = base, dict(versions or {})
+        self._run, self._stopped = _Run(), ""
+        uc, cpu = self.uc, self.cpu
+        uc.mem_write(RESULT, bytes([FILL]) * PAGE_SIZE)
+        top = STACK + STACK_SIZE - 0x400
+        uc.mem_write(STACK, bytes([FILL]) * STACK_SIZE)
+        values = [{"area": AREA, "result": RESULT, "number": 0}[x] for x in self.signature.takes]
+        if cpu.link:
+            uc.reg_write(self._ids[cpu.link], RETURN_TO)
+        else:
+            frame = [RETURN_TO, *(() if cpu.arguments else values)]
+            uc.mem_write(top, b"".join(one.to_bytes(cpu.pointer, "little") for one in frame))
+        for register, value in zip(cpu.arguments, values, strict=False):
+            uc.reg_write(self._ids[register], value)
+        uc.reg_write(self._ids[cpu.stack], top)
+        try:
+            uc.emu_start(self.entry, RETURN_TO, 0, INSTRUCTIONS_MAX)
+        except self._unicorn.UcError as error:
+            raise self._refused(self._stopped or str(error).split(" (")[0].lower()) from None
+        if self._stopped:
+            raise self._refused(self._stopped)
+        if not self._run.again and self._counter() != RETURN_TO:
+            raise self._refused(f"it has not returned after {INSTRUCTIONS_MAX} instructions")
+        registers = (uc.reg_read(self._ids[name]) for name in cpu.result)
+        returned = b"".join(one.to_bytes(cpu.pointer, "little") for one in registers)
+        self._run.returned = int.from_bytes(returned[: self.signature.returns], "little")
+        self._run.result = bytes(uc.mem_read(RESULT, PAGE_SIZE))
+        return self._run
+
+    def place(self, address: int) -> str:
+        return self.file.place(address)
+
+    def _counter(self) -> int:
+        found: int = self.uc.reg_read(self._ids[self.cpu.counter])
+        return found
+
+    def _refused(self, why: str) -> WitnessError:
+        name = self.place(self._counter())
+        return WitnessError(f"{self.file.source}: cannot follow this reader: {why}, at {name}")
+
+    def _stop(self, why: str) -> None:
+        self._stopped = self._stopped or why
+        self.uc.emu_stop()
+
+    # A load of the area: let it see its version.
+    def _read(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+        self._load(address, size)
+
+    def _load(self, address: int, size: int) -> bytes:
+        offset, run = address - AREA, self._run
+        number = len(run.loads)
+        if offset + size > self.layout.size:
+            self._stop(f"it loads {size} bytes at {offset:+d}, which is not in the struct")
+            return bytes(size)
+        seen = Seen(self._counter(), offset, size)
+        if self._quiet and (number >= len(self._quiet) or self._quiet[number] != seen):
+            run.again = True
+            self.uc.emu_stop()
+        if number >= LOADS_MAX:
+            self._stop(f"it loads more than {LOADS_MAX} times")
+        run.loads.append(seen)
+        struct = self._versions.get(number, self._base)
+        self.uc.mem_write(address, struct[offset : offset + size])
+        return struct[offset : offset + size]
+
+    def _write(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+        if AREA <= address < AREA + PAGE_SIZE:
+            self._stop("it stores to the area")
+        elif not (
+            STACK <= address < STACK + STACK_SIZE or RESULT <= address < RESULT + PAGE_SIZE
+        ):
+            self._stop(f"it stores to {address:#x}, which is neither its stack nor its result")
+
+    # The file's own sections are mapped when they are reached.
+    def _invalid(
+        self, uc: Any, access: int, address: int, size: int, value: int, data: Any
+    ) -> bool:
+        for number, section in self._sections:
+            if section.address <= address < section.address + section.size:
+                code = relocated(self.file, number, self._foreign)
+                start = section.address & -PAGE_SIZE
+                end = -(-(section.address + len(code)) // PAGE_SIZE) * PAGE_SIZE
+                uc.mem_map(start, end - start)
+                uc.mem_write(section.address, bytes(code))
+                return True
+        self._stopped = f"it reaches {address:#x}, where nothing is"
+        return False
+
+    def _foreign(self, name: str, called: bool) -> int:
+        return STUBS + SLOT * self._stubs.setdefault(name, len(self._stubs))
+
+    # memcpy() is a load of each byte, in any order.
+    def _called(self, uc: Any, address: int, size: int, data: Any) -> None:
+        names = {STUBS + SLOT * number: name for name, number in self._stubs.items()}
+        name = names.get(address, "")
+        if name not in ("memcpy", "__memcpy", "memmove"):
+            self._stop(f"it calls {name or hex(address)}, which is not known here")
+            return
+        to, source, count = self._call_arguments()
+        if AREA <= source < AREA + PAGE_SIZE:
+            content = self._load(source, count) if count else b""
+        else:
+            content = bytes(uc.mem_read(source, count))
+        self._write(uc, 0, to, count, 0, None)
+        if not self._stopped:
+            uc.mem_write(to, content)
+            uc.reg_write(self._ids[self.cpu.result[0]], to)
+
+    def _call_arguments(self) -> tuple[int, int, int]:
+        if self.cpu.arguments:
+            one, two, three = (self.uc.reg_read(self._ids[n]) for n in self.cpu.arguments[:3])
+            return one, two, three
+        at = self.uc.reg_read(self._ids[self.cpu.stack]) + self.cpu.pointer
+        words = bytes(self.uc.mem_read(at, 3 * self.cpu.pointer))
+        size = self.cpu.pointer
+        one, two, three = (
+            int.from_bytes(words[n : n + size], "little") for n in range(0, 3 * size, size)
+        )
+        return one, two, three
+
+    def _fence(self, uc: Any, address: int, size: int, data: Any) -> None:
+        assert self._barriers is not None
+        if RETURN_TO <= address < RETURN_TO + PAGE_SIZE or size != 4:
+            return
+        if self.cpu.arch == "ARM64":
+            word = int.from_bytes(uc.mem_read(address, 4), "little")
+            if is_read_barrier(word):
+                self._barriers.append((len(self._run.loads), address))
+            if is_acquire(word):
+                self._barriers.append((len(self._run.loads) + 1, address))
+
+
+# Arm DDI 0487, C6.2: DMB and DSB with an option that orders loads before; LDAR and LDAPR.
+def is_read_barrier(word: int) -> bool:
+    """Is this A64 instruction a dmb or dsb that orders loads?"""
+    return word & 0xFFFF_F0DF == 0xD503_309F and word >> 8 & 0x3 in (1, 3)
+
+
+def is_acquire(word: int) -> bool:
+    """Is this A64 instruction a load-acquire?"""
+    return word & 0x3FE0_FC00 in (0x08C0_FC00, 0x38A0_C000)
+
+
+def _pattern(layout: Layout, version: int) -> bytes:
+    chance = random.Random(layout.size)
+    bytes_ = bytes(chance.randrange(1, 127) for _ in range(layout.size))
+    return bytes_ if not version else bytes(one ^ 0x7F for one in bytes_)
+
+
+class Found(NamedTuple):
+    """A reader as its code has it; ``places`` are the instructions of its loads."""
+
+    reader: Reader
+    places: tuple[int, ...]
+    model: str
+
+
+class _Inquiry:
+    """Questions to one reader: does it accept, and what is its result, if loads see this?"""
+
+    def __init__(self, machine: ReaderMachine) -> None:
+        self.machine, self.layout = machine, machine.layout
+        entry = machine.layout.field("state_entry_time")
+        self.entry, self.top = range(entry.offset, entry.end), entry.end - 1
+        self.base, self.other = _pattern(machine.layout, 0), _pattern(machine.layout, 1)
+        self.quiet = machine.quiet(self.base)
+        if not self.quiet.loads:
+            raise machine._refused("it loads nothing of the area")
+        self.loads = self.quiet.loads
+        self.deciding = [n for n, one in enumerate(self.loads) if self.bytes_of(n, self.entry)]
+        if len(self.deciding) > DECIDING_MAX:
+            many = f"{len(self.deciding)} loads of state_entry_time"
+            raise machine._refused(f"it has {many}, more than {DECIDING_MAX}")
+
+    def bytes_of(self, number: int, places: range) -> list[int]:
+        """Return the offsets of a load that are in ``places``."""
+        one = self.loads[number]
+        return [at for at in range(one.offset, one.offset + one.size) if at in places]
+
+    def run(self, changes: Mapping[int, Mapping[int, int]]) -> _Run:
+        """Run it; ``changes`` has (number of a load -> offset -> what is XORed)."""
+        versions = {}
+        for number, places in changes.items():
+            struct = bytearray(self.base)
+            for at, bits in places.items():
+                struct[at] ^= bits
+            versions[number] = bytes(struct)
+        return self.machine.run(self.base, versions)
+
+    def accepts(self, changes: Mapping[int, Mapping[int, int]]) -> bool:
+        """Does it return what it returns if nothing changes, after the same loads?"""
+        run = self.run(changes)
+        if run.again:
+            return False
+        status = "result" in self.machine.signature.takes and self.machine.signature.returns
+        refused = bool(status) and run.returned != self.quiet.returned
+        if len(run.loads) < len(self.loads) and not refused:
+            raise self.machine._refused("it may return before it has made all its loads")
+        return not refused
+
+    def result(self, changes: Mapping[int, Mapping[int, int]]) -> bytes:
+        run = self.run(changes)
+        status = "result" in self.machine.signature.takes
+        returned = b"" if status else run.returned.to_bytes(8, "little")
+        return returned + run.result
+
+
+def reader_of(machine: ReaderMachine, name: str, line: Callable[[int], str]) -> Found:
+    """Return the reader of a function (WitnessError: it cannot be followed).
+
+    ``line`` names an instruction, for the names of the loads.
+    """
+    asked = _Inquiry(machine)
+    compared = _compared(asked)
+    flags = _flags(asked, compared)
+    _verify(asked, compared, flags)
+    believed = _believed(asked, compared)
+    members = _members(asked, believed)
+    program = tuple(_program(asked, compared, flags, believed, line))
+    seen = len(asked.loads)
+    reader = Reader(
+        name,
+        program,
+        f"machine code, {seen} loads in an iteration",
+        f"{machine.file.source}: {name}()",
+        bit_check=any(flags.values()),
+        uses=members,
+    )
+    return Found(reader, tuple(one.at for one in asked.loads), machine.cpu.model)
+
+
+# For each deciding load the offsets of the bytes that must be the same in the others.
+def _compared(asked: _Inquiry) -> dict[int, tuple[int, ...]]:
+    found: dict[int, tuple[int, ...]] = {}
+    for number in asked.deciding:
+        mine = []
+        for at in asked.bytes_of(number, asked.entry):
+            bits = [1 << bit for bit in range(7 if at == asked.top else 8)]
+            refused = [not asked.accepts({number: {at: bit}}) for bit in bits]
+            if any(refused) and not all(refused):
+                why = f"it compares only some bits of byte {at} of the struct"
+                raise asked.machine._refused(why)
+            if all(refused):
+                mine.append(at)
+        found[number] = tuple(mine)
+    return found
+
+
+# Which loads refuse the flag: asked with the flag in all loads that compare its byte, or in one.
+def _flags(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> dict[int, bool]:
+    together = [number for number in asked.deciding if asked.top in compared[number]]
+    up = {asked.top: FLAG}
+    refused = bool(together) and not asked.accepts(dict.fromkeys(together, up))
+    found = {}
+    for number in asked.deciding:
+        if not asked.bytes_of(number, range(asked.top, asked.top + 1)):
+            found[number] = False
+        elif number in together:
+            found[number] = refused
+        else:
+            found[number] = not asked.accepts({number: up})
+    return found
+
+
+# Is what was found all there is? Every combination of versions and flags in the deciding loads.
+def _verify(
+    asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
+) -> None:
+    numbers = asked.deciding
+    has_top = [n for n in numbers if asked.bytes_of(n, range(asked.top, asked.top + 1))]
+    ways = list(product((False, True), repeat=len(numbers) + len(has_top)))
+    if len(ways) > COMBINATIONS_MAX:
+        ways = random.Random(1).sample(ways, COMBINATIONS_MAX)
+    for way in ways:
+        new = {n for n, is_new in zip(numbers, way, strict=False) if is_new}
+        up = {n for n, is_up in zip(has_top, way[len(numbers) :], strict=True) if is_up}
+        changes = {n: _changed(asked, n, n in new, n in up) for n in numbers}
+        wanted = _agrees(asked, compared, new, up) and not any(flags[n] for n in up)
+        if asked.accepts(changes) != wanted:
+            why = "whether it accepts is no comparison of its loads and test of the flag"
+            raise asked.machine._refused(why)
+    _verify_others(asked)
+
+
+def _changed(asked: _Inquiry, number: int, new: bool, up: bool) -> dict[int, int]:
+    places = asked.bytes_of(number, asked.entry)
+    bits = {at: 0x7F if at == asked.top else 0xFF for at in places} if new else {}
+    if up:
+        bits[asked.top] = bits.get(asked.top, 0) | FLAG
+    return bits
+
+
+def _agrees(
+    asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], new: set[int], up: set[int]
+) -> bool:
+    for at in asked.entry:
+        those = [n for n in asked.deciding if at in compared[n]]
+        if len({(n in new, at == asked.top and n in up) for n in those}) > 1:
+            return False
+    return True
+
+
+# Nothing but state_entry_time may decide.
+def _verify_others(asked: _Inquiry) -> None:
+    chance = random.Random(2)
+    for _ in range(16):
+        changes = {}
+        for number, one in enumerate(asked.loads):
+            places = range(one.offset, one.offset + one.size)
+            changes[number] = {
+                at: chance.randrange(256) for at in places if at not in asked.entry
+            }
+        if not asked.accepts(changes):
+            raise asked.machine._refused("whether it accepts depends on other members too")
+
+
+# (load, offset) of each byte that the result depends on. Compared bytes are the same in all loads
+# that compare them, so the first of these stands for them.
+def _believed(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[tuple[int, int]]:
+    before = asked.result({})
+    found = set()
+    for number, one in enumerate(asked.loads):
+        for at in range(one.offset, one.offset + one.size):
+            those = [number]
+            if at in compared.get(number, ()):
+                those = [n for n in asked.deciding if at in compared[n]]
+                if those[0] != number:
+                    continue
+            for bits in (0x7F, 0x01, 0x40):
+                if asked.result({n: {at: bits} for n in those}) != before:
+                    found.add((number, at))
+    return found
+
+
+def _members(asked: _Inquiry, believed: set[tuple[int, int]]) -> tuple[str, ...]:
+    names = tuple(
+        row.name
+        for row in asked.layout.members
+        if any(row.offset <= at < row.end for _, at in believed)
+    )
+    if not set(names) - {"state_entry_time"}:
+        why = "its result has no member but state_entry_time" if names else "it has no result"
+        raise asked.machine._refused(why)
+    return names
+
+
+def _program(
+    asked: _Inquiry,
+    compared: Mapping[int, tuple[int, ...]],
+    flags: Mapping[int, bool],
+    believed: set[tuple[int, int]],
+    line: Callable[[int], str],
+) -> Iterator[Op]:
+    barriers = asked.machine.barriers(asked.base)
+    read = 0
+    for number, one in enumerate(asked.loads):
+        yield from (ReadBarrier(line(at)) for before, at in barriers if before == number)
+        decides = bool(compared.get(number) or flags.get(number))
+        read += decides
+        takes = tuple(sorted(at for n, at in believed if n == number))
+        same = number > 0 and asked.loads[number - 1].at == one.at
+        does = Measured(
+            one.offset, one.size, compared.get(number, ()), flags.get(number, False), takes, same
+        )
+        name = f"{line(one.at)}"
+        yield Load(name, "measured", read if decides else 0, False, does)
+
+
+def opened(
+    file: ObjectFile, function: str, signature: Signature, layout: Layout
+) -> ReaderMachine:
+    """Return a machine with a function of a file in it (WitnessError: there is none)."""
+    symbol = file.find(function)
+    if symbol is None:
+        raise WitnessError(f"{file.source}: no function {function}")
+    sections: Sequence[Any] = file.sections
+    if not sections[symbol.section].flags & SHF_EXECINSTR:
+        raise WitnessError(f"{file.source}: {function} is no function")
+    return ReaderMachine(file, symbol.address, signature, layout)
