@@ -16,9 +16,9 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.elf import Elf, Section
 
-# The System V gABI, and the psABIs of AMD64, i386 and AArch64.
+# The System V gABI, and the psABIs of AMD64, i386, Arm and AArch64.
 # fmt: off
-EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
+EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
 SHF_ALLOC, SHF_EXECINSTR         = 0x2, 0x4
 SHN_UNDEF, SHN_ABS               = 0, 0xfff1
@@ -57,6 +57,12 @@ RELOCATIONS = {
         1:     Form(4, False),                     # R_386_32
         2:     Form(4, True),                      # R_386_PC32
         4:     Form(4, True, True),                # R_386_PLT32
+    },
+    EM_ARM: {
+        0:     Form(0, False),                     # R_ARM_NONE
+        2:     Form(4, False),                     # R_ARM_ABS32
+        3:     Form(4, True),                      # R_ARM_REL32
+        40:    Form(0, False),                     # R_ARM_V4BX
     },
     EM_AARCH64: {
         0:     Form(0, False),                     # R_AARCH64_NONE

@@ -9,6 +9,7 @@ is refused (WitnessError) with the instruction.
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -22,6 +23,7 @@ from runstate_abi.writer.witnesses.machine import engine
 from runstate_abi.writer.witnesses.object_file import (
     EM_386,
     EM_AARCH64,
+    EM_ARM,
     EM_X86_64,
     SHF_ALLOC,
     SHF_EXECINSTR,
@@ -61,13 +63,24 @@ class Cpu(NamedTuple):
     model: str  # the memory model of its loads
 
 
-# fmt: off
 CPUS = {
-    (64, EM_X86_64):  Cpu("x86-64", "X86",   "64",  ("RDI", "RSI", "RDX", "RCX", "R8", "R9"), ("RAX",),       "RSP", "RIP", "",   8, b"\xc3",             "x86-tso"),
-    (32, EM_386):     Cpu("i386",   "X86",   "32",  (),                                       ("EAX", "EDX"), "ESP", "EIP", "",   4, b"\xc3",             "x86-tso"),
-    (64, EM_AARCH64): Cpu("arm64",  "ARM64", "ARM", tuple(f"X{n}" for n in range(8)),         ("X0",),        "SP",  "PC",  "LR", 8, b"\xc0\x03\x5f\xd6", "weak"),
-}
-# fmt: on
+    (64, EM_X86_64): Cpu(
+        "x86-64", "X86", "64", ("RDI", "RSI", "RDX", "RCX", "R8", "R9"), ("RAX",),
+        "RSP", "RIP", "", 8, b"\xc3", "x86-tso",
+    ),
+    (32, EM_386): Cpu(
+        "i386", "X86", "32", (), ("EAX", "EDX"),
+        "ESP", "EIP", "", 4, b"\xc3", "x86-tso",
+    ),
+    (64, EM_AARCH64): Cpu(
+        "arm64", "ARM64", "ARM", tuple(f"X{n}" for n in range(8)), ("X0",),
+        "SP", "PC", "LR", 8, b"\xc0\x03\x5f\xd6", "weak",
+    ),
+    (32, EM_ARM): Cpu(
+        "arm32", "ARM", "ARM", tuple(f"R{n}" for n in range(4)), ("R0", "R1"),
+        "SP", "PC", "LR", 4, b"\x1e\xff\x2f\xe1", "weak",
+    ),
+}  # fmt: skip
 MACHINES = {key: cpu.name for key, cpu in CPUS.items()}
 
 
@@ -78,7 +91,46 @@ class Signature(NamedTuple):
     returns: int  # bytes; 0: nothing
 
 
-PLAIN = Signature(("area", "result"), 4)  # int f(const void *area, void *result)
+# The sizes of what C functions return; a long is as large as a pointer.
+RETURNED = {
+    **dict.fromkeys(("bool", "_Bool", "char", "u8", "uint8_t"), 1),
+    **dict.fromkeys(("int", "unsigned", "unsigned int", "u32", "s32", "uint32_t", "int32_t"), 4),
+    **dict.fromkeys(("u64", "s64", "uint64_t", "int64_t", "long long", "unsigned long long"), 8),
+    "void": 0,
+}
+_C = re.compile(r"\s*(.+?[\s*])(\w+)\s*\((.*)\)\s*;?\s*", re.DOTALL)
+
+
+def signature(text: str, pointer: int) -> Signature:
+    """Read a C signature; pointers of ``pointer`` bytes (ValueError: which word is not known).
+
+    The area is the first pointer to const, or the first pointer. Other pointers are where the
+    result goes.
+    """
+    found = _C.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is no signature as 'int f(const void *area, void *out)'")
+    words = " ".join(w for w in found[1].split() if w not in ("static", "inline", "const"))
+    sizes = RETURNED | dict.fromkeys(("long", "unsigned long"), pointer)
+    if words not in sizes:
+        raise ValueError(f"{text!r}: how large is {words}? it returns one of {', '.join(sizes)}")
+    given = [one.strip() for one in found[3].split(",")]
+    return taking(
+        [(("*" in one), "const" in one) for one in given if one not in ("", "void")], sizes[words]
+    )
+
+
+def taking(parameters: Sequence[tuple[bool, bool]], returns: int) -> Signature:
+    """Return the Signature of parameters: is it a pointer, and one to const?"""
+    pointers = [n for n, (is_pointer, _) in enumerate(parameters) if is_pointer]
+    area = next((n for n in pointers if parameters[n][1]), next(iter(pointers), None))
+    return Signature(
+        tuple(
+            "area" if n == area else "result" if n in pointers else "number"
+            for n in range(len(parameters))
+        ),
+        returns,
+    )
 
 
 class Seen(NamedTuple):
@@ -105,8 +157,17 @@ Versions = Mapping[int, bytes]  # number of the load -> the struct that it sees
 class ReaderMachine:
     """A processor with one reader in it."""
 
-    def __init__(self, file: ObjectFile, entry: int, signature: Signature, layout: Layout) -> None:
+    def __init__(
+        self,
+        file: ObjectFile,
+        entry: int,
+        signature: Signature,
+        layout: Layout,
+        area: int = AREA,
+    ) -> None:
+        """``entry`` is the function's address; ``area`` the area's, if it is a global one."""
         unicorn = engine()
+        self.area = area
         self.file, self.entry, self.signature, self.layout = file, entry, signature, layout
         self.cpu = cpu = CPUS[file.file.elf_class, file.file.machine]
         arch, mode = (getattr(unicorn, f"UC_{x}") for x in (f"ARCH_{cpu.arch}", f"MODE_{cpu.mode}"))
@@ -137,7 +198,10 @@ class ReaderMachine:
         ):
             uc.mem_map(start, size)
         uc.mem_write(STUBS, self.cpu.code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
-        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, AREA, AREA + PAGE_SIZE - 1)
+        end = AREA + PAGE_SIZE if self.area == AREA else self.area + self.layout.size
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, self.area, end - 1)
+        if self.area != AREA:
+            self._invalid(uc, 0, self.area, 0, 0, None)
         uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
@@ -212,7 +276,7 @@ class ReaderMachine:
         self._load(address, size)
 
     def _load(self, address: int, size: int) -> bytes:
-        offset, run = address - AREA, self._run
+        offset, run = address - self.area, self._run
         number = len(run.loads)
         if offset + size > self.layout.size:
             self._stop(f"it loads {size} bytes at {offset:+d}, which is not in the struct")
@@ -229,11 +293,9 @@ class ReaderMachine:
         return struct[offset : offset + size]
 
     def _write(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-        if AREA <= address < AREA + PAGE_SIZE:
+        if self.area <= address < self.area + self.layout.size:
             self._stop("it stores to the area")
-        elif not (
-            STACK <= address < STACK + STACK_SIZE or RESULT <= address < RESULT + PAGE_SIZE
-        ):
+        elif not (STACK <= address < STACK + STACK_SIZE or RESULT <= address < RESULT + PAGE_SIZE):
             self._stop(f"it stores to {address:#x}, which is neither its stack nor its result")
 
     # The file's own sections are mapped when they are reached.
@@ -262,7 +324,7 @@ class ReaderMachine:
             self._stop(f"it calls {name or hex(address)}, which is not known here")
             return
         to, source, count = self._call_arguments()
-        if AREA <= source < AREA + PAGE_SIZE:
+        if self.area <= source < self.area + self.layout.size:
             content = self._load(source, count) if count else b""
         else:
             content = bytes(uc.mem_read(source, count))
@@ -285,20 +347,24 @@ class ReaderMachine:
 
     def _fence(self, uc: Any, address: int, size: int, data: Any) -> None:
         assert self._barriers is not None
-        if RETURN_TO <= address < RETURN_TO + PAGE_SIZE or size != 4:
+        if size != 4 or self.cpu.model != "weak":
             return
-        if self.cpu.arch == "ARM64":
-            word = int.from_bytes(uc.mem_read(address, 4), "little")
-            if is_read_barrier(word):
-                self._barriers.append((len(self._run.loads), address))
-            if is_acquire(word):
-                self._barriers.append((len(self._run.loads) + 1, address))
+        word = int.from_bytes(uc.mem_read(address, 4), "little")
+        if self.cpu.arch == "ARM64" and is_acquire(word):
+            self._barriers.append((len(self._run.loads) + 1, address))
+        elif is_read_barrier(self.cpu.arch, word):
+            self._barriers.append((len(self._run.loads), address))
 
 
-# Arm DDI 0487, C6.2: DMB and DSB with an option that orders loads before; LDAR and LDAPR.
-def is_read_barrier(word: int) -> bool:
-    """Is this A64 instruction a dmb or dsb that orders loads?"""
-    return word & 0xFFFF_F0DF == 0xD503_309F and word >> 8 & 0x3 in (1, 3)
+# The Arm architecture reference manual (DDI 0487, C6.2 and F5.1). The two low bits of an option say
+# what is ordered: 1 the loads before, 2 the stores, 3 both; the others in which domain.
+def is_read_barrier(arch: str, word: int) -> bool:
+    """Is this instruction a dmb or dsb that orders loads?"""
+    if arch == "ARM64":
+        return word & 0xFFFF_F0DF == 0xD503_309F and word >> 8 & 1 == 1
+    if word & 0xFF00_FFFF == 0x8F00_F3BF:  # Thumb
+        word = 0xF57F_F000 | word >> 16 & 0xFF
+    return word & 0xFFFF_FFE0 == 0xF57F_F040 and word & 1 == 1
 
 
 def is_acquire(word: int) -> bool:
@@ -472,9 +538,7 @@ def _verify_others(asked: _Inquiry) -> None:
         changes = {}
         for number, one in enumerate(asked.loads):
             places = range(one.offset, one.offset + one.size)
-            changes[number] = {
-                at: chance.randrange(256) for at in places if at not in asked.entry
-            }
+            changes[number] = {at: chance.randrange(256) for at in places if at not in asked.entry}
         if not asked.accepts(changes):
             raise asked.machine._refused("whether it accepts depends on other members too")
 
@@ -532,13 +596,20 @@ def _program(
 
 
 def opened(
-    file: ObjectFile, function: str, signature: Signature, layout: Layout
+    file: ObjectFile, function: str, signature: Signature, layout: Layout, area: str = ""
 ) -> ReaderMachine:
-    """Return a machine with a function of a file in it (WitnessError: there is none)."""
+    """Return a machine with a function in it; ``area`` is the symbol of a global area.
+
+    WitnessError: there is no such function, or area.
+    """
     symbol = file.find(function)
-    if symbol is None:
+    if symbol is None or not file.sections[symbol.section].flags & SHF_EXECINSTR:
         raise WitnessError(f"{file.source}: no function {function}")
-    sections: Sequence[Any] = file.sections
-    if not sections[symbol.section].flags & SHF_EXECINSTR:
-        raise WitnessError(f"{file.source}: {function} is no function")
-    return ReaderMachine(file, symbol.address, signature, layout)
+    place = file.find(area) if area else None
+    if area and place is None:
+        raise WitnessError(f"{file.source}: no object {area}")
+    if not area and "area" not in signature.takes:
+        why = "takes no pointer: which object is the area? (--area SYMBOL)"
+        raise WitnessError(f"{file.source}: {function} {why}")
+    address = place.address if place else AREA
+    return ReaderMachine(file, symbol.address, signature, layout, address)
