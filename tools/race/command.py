@@ -26,6 +26,8 @@ from runstate_abi.writer.vcpu import SHAPES
 def main(argv: list[str]) -> int:
     options = parsed(argv)
     try:
+        if options.emit_reader:
+            return _emit(options)
         left_out: Counter[str] = Counter()
         return _show(options, _rows(options, left_out), left_out)
     except (CannotDrop, Refused) as error:
@@ -37,11 +39,24 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
     named = (options.variant, options.reader, options.model, options.abi, options.at)
     dropped = tuple(dict.fromkeys(options.drop or ()))
     asked = rows.Wanted(*named, options.updates, options.entry_times, dropped, options.grain)
+    if options.reader_object:
+        return rows.of_code(_code(options, options.reader_object), asked, left_out)
     if options.recorded:
         return rows.of_recording(options.recorded, asked, left_out)
     if options.kernel:
         return rows.of_kernel(options.kernel, options.btf, asked, options.all, left_out)
     return (rows.shipped if options.nothing_named else rows.rows)(asked, left_out)
+
+
+def _code(options: argparse.Namespace, what: str) -> rows.Code:
+    return rows.Code(what, options.signature, options.area)
+
+
+# A reader as the row of writer/guest.py that it would be, to be kept in a test.
+def _emit(options: argparse.Namespace) -> int:
+    found, _ = rows.reader_of(_code(options, options.emit_reader), options.abi)
+    output.write(output.plain(text.as_python(found.reader)))
+    return EQUAL
 
 
 def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter[str]) -> int:
@@ -130,6 +145,13 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         made.error(f"--model {options.model}: {_NO_BARRIERS}")
     if options.recorded and (options.variant or options.at is not None or options.abi):
         made.error("--recorded says itself who wrote where")
+    for one in filter(None, (options.reader_object, options.emit_reader)):
+        if not one.rpartition(":")[0]:
+            made.error(f"{one}: FILE:FUNCTION")
+    if options.reader_object and (options.reader or options.model or options.all):
+        made.error("--reader-object is a reader, on its machine: no --reader, --model or --all")
+    if (options.signature or options.area) and not (options.reader_object or options.emit_reader):
+        made.error("--signature and --area are of --reader-object")
     if options.recorded and options.model:
         made.error("--recorded stores are in the order that they have: no --model")
     named = options.variant or options.reader or options.model or options.abi
@@ -168,6 +190,14 @@ def parser() -> argparse.ArgumentParser:
     add("--kernel", metavar="BINARY", help=code)
     types = "with --kernel: the vmlinux or vmlinuz it was built with"
     add("--btf", metavar="FILE", default="", help=types)
+    guest = "the reader is this function's machine code: an object, or a program with symbols"
+    add("--reader-object", metavar="FILE:FUNCTION", default="", help=guest)
+    types = "its C signature, if there is no DWARF: 'int f(const void *area, void *out)'"
+    add("--signature", metavar="TEXT", default="", help=types)
+    symbol = "the object that is the area, if it is no parameter"
+    add("--area", metavar="SYMBOL", default="", help=symbol)
+    row = "print the reader that this function is, as a row in Python, and stop"
+    add("--emit-reader", metavar="FILE:FUNCTION", default="", help=row)
     add("--rows", action="store_true", help="every answer in a row of its own, no summary")
     add_format(made, "text", "json")
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")

@@ -12,11 +12,12 @@ from runstate_abi.writer.racing.ordering import MEASURED_GRAIN, MODEL, MODELS, M
 from runstate_abi.writer.racing.projection import Answer
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.steps import Steps
-from runstate_abi.writer.variants import VARIANTS, Refused
+from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area, Runstate, place_of, runs
 
 if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.journal import Run
+    from runstate_abi.writer.witnesses.reader_code import Found
 
 
 class Wanted(NamedTuple):
@@ -31,6 +32,7 @@ class Wanted(NamedTuple):
     entry_times: str
     dropped: tuple[str, ...]
     grain: int
+    code: Reader | None = None  # a reader out of machine code, instead of those with names
 
 
 class Row(NamedTuple):
@@ -147,7 +149,43 @@ def _answers(
 
 
 def _readers(wanted: Wanted) -> list[Reader]:
+    if wanted.code:
+        return [wanted.code]
     return [reader for reader in READERS if wanted.reader in (None, reader.name)]
+
+
+# The writers that a guest can meet today, for a reader out of machine code.
+TODAY = ("upstream", "xen-va", "xen-phys")
+
+
+class Code(NamedTuple):
+    """What is asked of a guest's code: FILE:FUNCTION, its C signature, a global area's symbol."""
+
+    what: str
+    signature: str
+    area: str
+
+
+def of_code(code: Code, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
+    """Yield the answers for a reader out of machine code, by today's writers."""
+    found, abi = reader_of(code, wanted.abi)
+    wanted = wanted._replace(code=found.reader, abi=abi, model=found.model)
+    areas = _areas(abi, wanted)
+    if wanted.at is None:
+        # A compiler may count on the struct's own alignment.
+        aligned = SHAPES[abi].layout.alignment or 1
+        areas = [(kind, area) for kind, area in areas if area.address % aligned == 0]
+    for name in (wanted.variant,) if wanted.variant else TODAY:
+        writer = of_variant(VARIANT[name])
+        yield from _answers(writer, areas, models(wanted), wanted, left_out)
+
+
+def reader_of(code: Code, abi: str | None) -> tuple["Found", str]:
+    """Return the reader of FILE:FUNCTION and the guest's struct (WitnessError, WrongCode)."""
+    from runstate_abi.writer.witnesses import reader_file
+
+    path, _, function = code.what.rpartition(":")
+    return reader_file.found(path, function, code.signature, code.area, abi)
 
 
 def of_recording(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:

@@ -119,6 +119,16 @@ def _trace(found: Race) -> list[dict[str, object]]:
     ]
 
 
+def as_python(reader: Reader) -> Iterator[str]:
+    """Yield a reader as the Python expression that makes it."""
+    yield f"Reader({reader.name!r}, ("
+    for op in reader.program:
+        yield f"    {op!r},"
+    rest = (reader.summary, reader.source)
+    uses = f"bit_check={reader.bit_check}, uses={reader.uses}"
+    yield f"), {', '.join(map(repr, rest))}, {uses})"
+
+
 HEADER = ["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]
 MIXED, NOT_ASKED = "mixed", "-"
 # fmt: off
@@ -154,7 +164,8 @@ def _grid(rows: Sequence[Row]) -> list[list[str]]:
     for row in rows:
         asked.setdefault((row.writer, row.question.reader.name), []).append(row)
     writers = dict.fromkeys(writer for writer, _ in asked)
-    readers = [one.name for one in READERS if any(one.name == name for _, name in asked)]
+    order = [one.name for one in READERS]
+    readers = sorted({name for _, name in asked}, key=lambda name: (*order, name).index(name))
     names = [name.partition("-") for name in readers]
     heads = [["", *(first for first, _, _ in names)], ["", *(last for _, _, last in names)]]
     cells = []

@@ -1,0 +1,84 @@
+"""A reader out of a file: its function, its C signature, its source lines."""
+
+from os.path import basename
+from typing import TYPE_CHECKING
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses.packages import unpacked
+from runstate_abi.writer.witnesses import lines, object_file
+from runstate_abi.writer.witnesses.object_file import EM_386
+from runstate_abi.writer.witnesses.reader_code import (
+    CPUS,
+    MACHINES,
+    Found,
+    Signature,
+    opened,
+    reader_of,
+    signature,
+    taking,
+)
+
+if TYPE_CHECKING:
+    import drgn
+
+    from runstate_abi.writer.witnesses.lines import Lines
+
+LAYOUTS = {"native": NATIVE, "compat": COMPAT}
+ANY = "int f(const void *area, void *result)"
+
+
+def found(path: str, function: str, said: str, area: str, abi: str | None) -> tuple[Found, str]:
+    """Return the reader of a function, and ``native`` or ``compat``: the struct that it reads.
+
+    ``said`` is its C signature, "" to take it from DWARF; ``area`` the symbol of a global area, ""
+    if it is a parameter. WitnessError: the file cannot be read, or the reader not be followed;
+    ValueError: the signature.
+    """
+    with unpacked(path, "") as (name, _), open(name, "rb") as opened_file:
+        data = opened_file.read()
+    file = object_file.read(elf.parse(data, path), MACHINES)
+    cpu = CPUS[file.file.elf_class, file.file.machine]
+    known = lines.opened(file, path, "")
+    if said:
+        takes = signature(said, cpu.pointer)
+    else:
+        takes = of_dwarf(known, function) or signature(ANY, cpu.pointer)
+    # A 32-bit x86 guest has the compat struct; Arm aligns a 64-bit integer to 8 bytes.
+    guest = abi or ("compat" if file.file.machine == EM_386 else "native")
+    machine = opened(file, function, takes, LAYOUTS[guest], area)
+
+    def line(address: int) -> str:
+        at = known.of([address])
+        place = file.place(address).removeprefix(function)
+        return " ".join([place, *(f"{basename(one.file)}:{one.line}" for one in at[:1])])
+
+    return reader_of(machine, function, line), guest
+
+
+def of_dwarf(known: "Lines", function: str) -> Signature | None:
+    """Return the signature of a function in the debug info, None if it is not there."""
+    if known.program is None:
+        return None
+    import drgn
+
+    try:
+        type_ = known.program.function(function).type_
+        parameters = [(_pointee(one.type), one.type) for one in type_.parameters]
+        returns = type_.type.size if type_.type.kind != drgn.TypeKind.VOID else 0
+    except (LookupError, TypeError, ValueError, drgn.FaultError) as error:
+        raise WitnessError(f"the debug info of {function} cannot be read: {error}") from None
+    given = [
+        (to is not None, to is not None and bool(to.qualifiers & drgn.Qualifiers.CONST))
+        for to, _ in parameters
+    ]
+    return taking(given, returns or 0)
+
+
+def _pointee(type_: "drgn.Type") -> "drgn.Type | None":
+    import drgn
+
+    while type_.kind == drgn.TypeKind.TYPEDEF:
+        type_ = type_.type
+    return type_.type if type_.kind == drgn.TypeKind.POINTER else None
