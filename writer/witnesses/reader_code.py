@@ -41,7 +41,8 @@ RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points
 STACK_SIZE = 0x8000
 SLOT = 16
 INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
-LOADS_MAX = 128  # in one iteration; a copy byte by byte has 60
+LOADS_MAX = 4096  # a copy byte by byte has 60
+RETRIES = 20
 DECIDING_MAX = 8  # loads of state_entry_time: get64() twice has six
 COMBINATIONS_MAX = 4096
 FILL = 0x6B  # what the result holds before
@@ -101,11 +102,11 @@ RETURNED = {
 _C = re.compile(r"\s*(.+?[\s*])(\w+)\s*\((.*)\)\s*;?\s*", re.DOTALL)
 
 
-def signature(text: str, pointer: int) -> Signature:
+def signature(text: str, pointer: int, is_global: bool = False) -> Signature:
     """Read a C signature; pointers of ``pointer`` bytes (ValueError: which word is not known).
 
-    The area is the first pointer to const, or the first pointer. Other pointers are where the
-    result goes.
+    The area is the first pointer to const, or the first pointer, unless it is a global object.
+    Other pointers are where the result goes.
     """
     found = _C.fullmatch(text)
     if not found:
@@ -120,10 +121,13 @@ def signature(text: str, pointer: int) -> Signature:
     )
 
 
-def taking(parameters: Sequence[tuple[bool, bool]], returns: int) -> Signature:
+def taking(
+    parameters: Sequence[tuple[bool, bool]], returns: int, is_global: bool = False
+) -> Signature:
     """Return the Signature of parameters: is it a pointer, and one to const?"""
     pointers = [n for n, (is_pointer, _) in enumerate(parameters) if is_pointer]
     area = next((n for n in pointers if parameters[n][1]), next(iter(pointers), None))
+    area = None if is_global else area
     return Signature(
         tuple(
             "area" if n == area else "result" if n in pointers else "number"
@@ -151,7 +155,7 @@ class _Run:
     result: bytes = b""
 
 
-Versions = Mapping[int, bytes]  # number of the load -> the struct that it sees
+Versions = Mapping[int, bytes]  # number of the load -> the struct that it sees, if not the base
 
 
 class ReaderMachine:
@@ -176,7 +180,8 @@ class ReaderMachine:
         wanted = (*cpu.arguments, *cpu.result, cpu.stack, cpu.counter, cpu.link)
         self._ids = {n: getattr(names, f"UC_{cpu.arch}_REG_{n}") for n in wanted if n}
         self._unicorn, self._stopped = unicorn, ""
-        self._run, self._quiet, self._versions = _Run(), list[Seen](), dict[int, bytes]()
+        self._run, self._quiet = _Run(), list[Seen]()
+        self._versions: Versions = {}
         self._base = b""
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._stubs: dict[str, int] = {}
@@ -225,9 +230,17 @@ class ReaderMachine:
         self._quiet = run.loads
         return run
 
+    def follow(self, base: bytes, versions: Versions) -> _Run:
+        """Run without a stop where it goes another way: what it does after it saw a change."""
+        quiet, self._quiet = self._quiet, []
+        try:
+            return self.run(base, versions)
+        finally:
+            self._quiet = quiet
+
     def run(self, base: bytes, versions: Versions | None = None) -> _Run:
         """Run the reader; the loads in ``versions`` see another struct (WitnessError)."""
-        self._base, self._versions = base, dict(versions or {})
+        self._base, self._versions = base, {} if versions is None else versions
         self._run, self._stopped = _Run(), ""
         uc, cpu = self.uc, self.cpu
         uc.mem_write(RESULT, bytes([FILL]) * PAGE_SIZE)
@@ -264,7 +277,8 @@ class ReaderMachine:
         return found
 
     def _refused(self, why: str) -> WitnessError:
-        name = self.place(self._counter())
+        at = self._counter()
+        name = self.place(self.entry if at == RETURN_TO else at)
         return WitnessError(f"{self.file.source}: cannot follow this reader: {why}, at {name}")
 
     def _stop(self, why: str) -> None:
@@ -374,8 +388,9 @@ def is_acquire(word: int) -> bool:
 
 def _pattern(layout: Layout, version: int) -> bytes:
     chance = random.Random(layout.size)
-    bytes_ = bytes(chance.randrange(1, 127) for _ in range(layout.size))
-    return bytes_ if not version else bytes(one ^ 0x7F for one in bytes_)
+    bytes_ = bytearray(chance.randrange(1, 127) for _ in range(layout.size))
+    bytes_[layout.field("state_entry_time").end - 1] = 0  # as it is for the next 2,000 years
+    return bytes(bytes_) if not version else bytes(one ^ 0x7F for one in bytes_)
 
 
 class Found(NamedTuple):
@@ -511,6 +526,7 @@ def _verify(
             why = "whether it accepts is no comparison of its loads and test of the flag"
             raise asked.machine._refused(why)
     _verify_others(asked)
+    _verify_retries(asked, compared, flags)
 
 
 def _changed(asked: _Inquiry, number: int, new: bool, up: bool) -> dict[int, int]:
@@ -541,6 +557,97 @@ def _verify_others(asked: _Inquiry) -> None:
             changes[number] = {at: chance.randrange(256) for at in places if at not in asked.entry}
         if not asked.accepts(changes):
             raise asked.machine._refused("whether it accepts depends on other members too")
+
+
+# What does it do after it saw a change? The same again from its first load on, or it says that it
+# failed. A reader that never accepts in so many iterations is taken never to.
+def _verify_retries(
+    asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
+) -> None:
+    machine, wanted = asked.machine, asked.loads
+    status = bool("result" in machine.signature.takes and machine.signature.returns)
+    for number in asked.deciding:
+        if not (compared[number] or flags[number]):
+            continue
+        first = {number: _flipped(asked, number, compared, flags)}
+        run = machine.follow(asked.base, first)
+        if status and run.returned != asked.quiet.returned:
+            continue
+        places = _last_iteration(run.loads, wanted)
+        if not places or run.result != asked.quiet.result:
+            raise machine._refused("after it saw a change it does something else than it did")
+        for index in asked.deciding:
+            if places[index] != number and (compared[index] or flags[index]):
+                second = first | {places[index]: _flipped(asked, index, compared, flags)}
+                again = machine.follow(asked.base, second)
+                refused = status and again.returned != asked.quiet.returned
+                if len(again.loads) <= len(run.loads) and not refused:
+                    raise machine._refused("after it saw a change it accepts what it did not")
+    if not any(compared.values()) and not any(flags.values()):
+        return
+    restless = _Restless(asked, up=any(flags.values()))
+    try:
+        run = machine.follow(asked.base, restless)
+    except WitnessError:
+        if len(restless.asked) < RETRIES * len(wanted):
+            raise
+        return
+    if not status or run.returned == asked.quiet.returned:
+        raise machine._refused("it accepts after it has tried a number of times")
+
+
+# The struct with a change that this load refuses.
+def _flipped(
+    asked: _Inquiry,
+    number: int,
+    compared: Mapping[int, tuple[int, ...]],
+    flags: Mapping[int, bool],
+) -> bytes:
+    struct = bytearray(asked.base)
+    if flags[number]:
+        struct[asked.top] ^= FLAG
+    else:
+        struct[compared[number][0]] ^= 1
+    return bytes(struct)
+
+
+# Where the loads of a quiet iteration are in a longer run that ends with one. What is loaded before
+# the loop, or was loaded at the end of the iteration before, is looked for in front of it.
+def _last_iteration(loads: Sequence[Seen], wanted: Sequence[Seen]) -> list[int]:
+    places: list[int] = []
+    at = len(loads)
+    for one in reversed(wanted):
+        at -= 1
+        while at >= 0 and loads[at][1:] != one[1:]:
+            at -= 1
+        if at < 0:
+            return []
+        places.append(at)
+    found = places[::-1]
+    skipped = [n for n in range(found[0], len(loads)) if n not in found]
+    body = [one[1:] for one in wanted]
+    return found if all(loads[n][1:] in body for n in skipped) else []
+
+
+class _Restless(Mapping[int, bytes]):
+    """Versions for a struct whose entry time is another one at each load, with the flag or not."""
+
+    def __init__(self, inquiry: _Inquiry, up: bool) -> None:
+        self.inquiry, self.up, self.asked = inquiry, up, set[int]()
+
+    def __getitem__(self, number: int) -> bytes:
+        self.asked.add(number)
+        struct = bytearray(self.inquiry.base)
+        for at in self.inquiry.entry:
+            struct[at] ^= number % 127
+        struct[self.inquiry.top] |= FLAG if self.up else 0
+        return bytes(struct)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.asked)
+
+    def __len__(self) -> int:
+        return len(self.asked)
 
 
 # (load, offset) of each byte that the result depends on. Compared bytes are the same in all loads

@@ -39,12 +39,14 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
     with unpacked(path, "") as (name, _), open(name, "rb") as opened_file:
         data = opened_file.read()
     file = object_file.read(elf.parse(data, path), MACHINES)
+    if file.find(function) is None:
+        raise WitnessError(f"{path}: no function {function}")
     cpu = CPUS[file.file.elf_class, file.file.machine]
     known = lines.opened(file, path, "")
     if said:
-        takes = signature(said, cpu.pointer)
+        takes = signature(said, cpu.pointer, bool(area))
     else:
-        takes = of_dwarf(known, function) or signature(ANY, cpu.pointer)
+        takes = of_dwarf(known, function, bool(area)) or signature(ANY, cpu.pointer, bool(area))
     # A 32-bit x86 guest has the compat struct; Arm aligns a 64-bit integer to 8 bytes.
     guest = abi or ("compat" if file.file.machine == EM_386 else "native")
     machine = opened(file, function, takes, LAYOUTS[guest], area)
@@ -57,8 +59,11 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
     return reader_of(machine, function, line), guest
 
 
-def of_dwarf(known: "Lines", function: str) -> Signature | None:
-    """Return the signature of a function in the debug info, None if it is not there."""
+def of_dwarf(known: "Lines", function: str, is_global: bool) -> Signature | None:
+    """Return the signature of a function in the debug info, None if it is not there.
+
+    ``is_global``: the area is none of its parameters.
+    """
     if known.program is None:
         return None
     import drgn
@@ -66,14 +71,15 @@ def of_dwarf(known: "Lines", function: str) -> Signature | None:
     try:
         type_ = known.program.function(function).type_
         parameters = [(_pointee(one.type), one.type) for one in type_.parameters]
-        returns = type_.type.size if type_.type.kind != drgn.TypeKind.VOID else 0
+        is_void = type_.type.kind == drgn.TypeKind.VOID
+        returns = 0 if is_void else drgn.sizeof(type_.type)
     except (LookupError, TypeError, ValueError, drgn.FaultError) as error:
         raise WitnessError(f"the debug info of {function} cannot be read: {error}") from None
     given = [
         (to is not None, to is not None and bool(to.qualifiers & drgn.Qualifiers.CONST))
         for to, _ in parameters
     ]
-    return taking(given, returns or 0)
+    return taking(given, returns, is_global)
 
 
 def _pointee(type_: "drgn.Type") -> "drgn.Type | None":

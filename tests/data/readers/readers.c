@@ -1,0 +1,324 @@
+/* Readers of a guest's runstate area, sound and not: what test_reader_code.py compiles.
+ *
+ * Written for the tests. A line that is wrong says so in a comment; where a line is missing, the
+ * comment is at the function's name.
+ */
+typedef unsigned int u32;
+typedef unsigned long long u64;
+struct area { int state; u64 state_entry_time; u64 time[4]; };
+
+#define UPDATE (1ULL << 63)
+#define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
+#ifndef rmb
+#define rmb() __asm__ __volatile__(RMB ::: "memory")
+#endif
+#ifndef RMB
+#define RMB ""
+#endif
+
+void sound(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+}
+
+/* It gives up instead of going round. */
+int tries(const struct area *a, struct area *out)
+{
+	u64 entry = READ_ONCE(a->state_entry_time);
+
+	if (entry & UPDATE)
+		return 0;
+	rmb();
+	*out = *a;
+	rmb();
+	return READ_ONCE(a->state_entry_time) == entry;
+}
+
+/* What xen_steal_clock() wants: a number, out of two members. */
+u64 stolen(const struct area *a)
+{
+	u64 entry, sum;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		sum = a->time[1] + a->time[3];
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	return sum;
+}
+
+struct area global;
+
+int of_global(struct area *out)
+{
+	u64 entry = READ_ONCE(global.state_entry_time);
+
+	rmb();
+	*out = global;
+	rmb();
+	return !(entry & UPDATE) && READ_ONCE(global.state_entry_time) == entry;
+}
+
+/* Sound as C, and what a compiler makes of it is another matter. */
+void plain(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = a->state_entry_time;
+		*out = *a;
+	} while (a->state_entry_time != entry || (entry & UPDATE));
+}
+
+/* Torn from here on. */
+
+void no_flag(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry); /* wrong */
+}
+
+void copys_flag(const struct area *a, struct area *out)
+{
+	do {
+		*out = *a; /* wrong */
+		rmb();
+	} while (out->state_entry_time & UPDATE);
+}
+
+void no_second_look(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time); /* wrong */
+		rmb();
+		*out = *a;
+	} while (entry & UPDATE);
+}
+
+void looks_before(const struct area *a, struct area *out)
+{
+	u64 entry, again;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		again = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a; /* wrong */
+		rmb();
+	} while (again != entry || (entry & UPDATE));
+}
+
+void copies_first(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		*out = *a; /* wrong */
+		rmb();
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+}
+
+void copy_is_first_look(const struct area *a, struct area *out)
+{
+	do {
+		*out = *a; /* wrong */
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != out->state_entry_time ||
+		 (out->state_entry_time & UPDATE));
+}
+
+void late_time(const struct area *a, struct area *out)
+{
+	sound(a, out);
+	rmb();
+	out->time[3] = READ_ONCE(a->time[3]); /* wrong */
+}
+
+void late_state(const struct area *a, struct area *out)
+{
+	sound(a, out);
+	rmb();
+	out->state = READ_ONCE(a->state); /* wrong */
+}
+
+void early_state(const struct area *a, struct area *out)
+{
+	int state = READ_ONCE(a->state); /* wrong */
+
+	rmb();
+	sound(a, out);
+	out->state = state;
+}
+
+u64 sum_across(const struct area *a)
+{
+	u64 entry, sum = READ_ONCE(a->time[1]); /* wrong */
+	u64 rest;
+
+	rmb();
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		rest = READ_ONCE(a->time[3]);
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	return sum + rest;
+}
+
+void low_half(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while ((u32)READ_ONCE(a->state_entry_time) != (u32)entry || /* wrong */
+		 (entry & UPDATE));
+}
+
+int flag_alone(const struct area *a, struct area *out)
+{
+	*out = *a; /* wrong */
+	rmb();
+	return !(READ_ONCE(a->state_entry_time) & UPDATE);
+}
+
+void no_protocol(const struct area *a, struct area *out)
+{
+	*out = *a; /* wrong */
+}
+
+/* These are not followed, and said to be so. */
+
+void once_again(const struct area *a, struct area *out)
+{
+	u64 entry = READ_ONCE(a->state_entry_time);
+
+	rmb();
+	*out = *a;
+	rmb();
+	if (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) {
+		rmb();
+		*out = *a; /* without another look */
+	}
+}
+
+void three_times(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	for (int i = 0; i < 3; i++) { /* and then it takes what it has */
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		if (READ_ONCE(a->state_entry_time) == entry && !(entry & UPDATE))
+			break;
+	}
+}
+
+void other_bit(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & (UPDATE >> 1)));
+}
+
+void some_bits(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while ((READ_ONCE(a->state_entry_time) ^ entry) & 0xfff0 || (entry & UPDATE));
+}
+
+void other_member(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->time[0]);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->time[0]) != entry);
+}
+
+u64 by_state(const struct area *a)
+{
+	u64 entry, time;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		time = a->time[READ_ONCE(a->state) & 3];
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	return time;
+}
+
+void clears_flag(struct area *a, struct area *out)
+{
+	*out = *a;
+	a->state_entry_time &= ~UPDATE;
+}
+
+void unknown_call(void);
+
+void calls(const struct area *a, struct area *out)
+{
+	unknown_call();
+	sound(a, out);
+}
+
+u64 past_the_end(const struct area *a)
+{
+	return READ_ONCE(a->time[4]);
+}
+
+u64 entry_alone(const struct area *a)
+{
+	return READ_ONCE(a->state_entry_time) & ~UPDATE;
+}
+
+void wild(const struct area *a, struct area *out)
+{
+	sound(a, out);
+	*(volatile int *)0x5000 = 1;
+}
+
+void for_ever(const struct area *a, struct area *out)
+{
+	for (;;)
+		rmb();
+}
