@@ -9,6 +9,7 @@ from runstate_abi.tools.output import Ink, Line, aligned, plain
 from runstate_abi.tools.race import explanation
 from runstate_abi.tools.race.rows import KINDS, Row, not_shown, seen_to_store
 from runstate_abi.writer.guest import READERS, Reader, drop
+from runstate_abi.writer.guest import READERS, Reader, drop
 from runstate_abi.writer.race import SAFE, TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import is_whole
