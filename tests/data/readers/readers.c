@@ -108,7 +108,7 @@ void no_second_look(const struct area *a, struct area *out)
 		entry = READ_ONCE(a->state_entry_time); /* wrong */
 		rmb();
 		*out = *a;
-	} while (entry & UPDATE);
+	} while (entry & UPDATE); /* wrong */
 }
 
 void looks_before(const struct area *a, struct area *out)
@@ -199,9 +199,9 @@ void low_half(const struct area *a, struct area *out)
 
 int flag_alone(const struct area *a, struct area *out)
 {
-	*out = *a; /* wrong */
+	*out = *a;
 	rmb();
-	return !(READ_ONCE(a->state_entry_time) & UPDATE);
+	return !(READ_ONCE(a->state_entry_time) & UPDATE); /* wrong */
 }
 
 void no_protocol(const struct area *a, struct area *out)

@@ -1,0 +1,402 @@
+"""Readers out of machine code: what is found, held against every interleaving, and what is refused."""
+
+import re
+import subprocess
+from functools import cache
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
+from runstate_abi.layouts.witnesses import elf
+from runstate_abi.tools import cli
+from runstate_abi.writer.guest import ReadBarrier
+from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.racing.projection import solve
+from runstate_abi.writer.racing.scene import Case
+from runstate_abi.writer.steps import Store
+from runstate_abi.writer.witnesses import object_file, reader_code
+from runstate_abi.writer.witnesses.reader_code import (
+    MACHINES,
+    Signature,
+    is_acquire,
+    is_read_barrier,
+    opened,
+    reader_of,
+    signature,
+)
+
+pytest.importorskip("unicorn")
+
+SOURCE = Path(__file__).parents[2] / "data" / "readers" / "readers.c"
+LINES = SOURCE.read_text().splitlines()
+PLAIN = ("-ffreestanding", "-fno-stack-protector", "-fcf-protection=none", "-g")
+
+SAFE = ("sound", "tries", "stolen", "of_global")
+TORN = (
+    "no_flag", "copys_flag", "no_second_look", "looks_before", "copies_first",
+    "copy_is_first_look", "late_time", "late_state", "early_state", "sum_across", "low_half",
+    "flag_alone", "no_protocol",
+)  # fmt: skip
+REFUSED = {
+    "once_again": "after it saw a change it accepts what it did not",
+    "three_times": "it accepts after it has tried a number of times",
+    "other_bit": "whether it accepts is no comparison of its loads and test of the flag",
+    "some_bits": "it compares only some bits of byte 8 of the struct",
+    "other_member": "whether it accepts depends on other members too",
+    "by_state": "whether it accepts depends on other members too",
+    "clears_flag": "it stores to the area",
+    "calls": "it calls unknown_call, which is not known here",
+    "past_the_end": "it loads 8 bytes at +48, which is not in the struct",
+    "entry_alone": "its result has no member but state_entry_time",
+    "wild": "it reaches 0x5000, where nothing is",
+    "for_ever": "it has not returned after 20000 instructions",
+}
+KIND = {**dict.fromkeys(SAFE, 0), **dict.fromkeys(TORN, 1), **dict.fromkeys(REFUSED, 3), "plain": 0}
+
+
+def functions():
+    """The functions of the source, with the numbers of their lines."""
+    found, name = {}, ""
+    for number, line in enumerate(LINES, 1):
+        if begin := re.match(r"(?:void|int|u64) (\w+)\(.*\)$", line):
+            name = begin[1]
+        if name:
+            found.setdefault(name, []).append(number)
+    return found
+
+
+@pytest.fixture(scope="session")
+def made(installed, tmp_path_factory):
+    """A function (compiler, *flags) -> the compiled source."""
+    folder, known = tmp_path_factory.mktemp("readers"), {}
+
+    def build(compiler, *flags):
+        installed(compiler)
+        if (compiler, flags) not in known:
+            path = folder / f"{len(known)}.o"
+            words = [compiler, *PLAIN, *flags, "-c", SOURCE, "-o", path]
+            if "x86" not in compiler and compiler not in ("gcc", "clang"):
+                words.remove("-fcf-protection=none")
+            subprocess.run(words, check=True)
+            known[compiler, flags] = str(path)
+        return known[compiler, flags]
+
+    return build
+
+
+def machine(path, function, layout=NATIVE):
+    takes = next(line for line in LINES if re.search(rf"\b{function}\(.*\)$", line))
+    is_global = function == "of_global"
+    with open(path, "rb") as file:
+        read = object_file.read(elf.parse(file.read(), path), MACHINES)
+    pointer = read.file.elf_class // 8
+    area = "global" if is_global else ""
+    return opened(read, function, signature(takes, pointer, is_global), layout, area)
+
+
+def found(path, function, layout=NATIVE):
+    made_of = machine(path, function, layout)
+    return reader_of(made_of, function, made_of.place)
+
+
+def race(capsys, *words):
+    try:
+        code = cli.main(["race", *map(str, words)])
+    except SystemExit as stop:
+        code = stop.code
+    return (code, *capsys.readouterr())
+
+
+def test_every_function_of_the_source_has_a_verdict():
+    assert set(functions()) == set(KIND) | {"unknown_call"} - {"unknown_call"}
+    wrong = {
+        name
+        for name, lines in functions().items()
+        if any("/* wrong" in LINES[n - 1] for n in lines)
+    }
+    assert wrong == set(TORN)
+
+
+ONE = ("--variant", "upstream", "--at", "0x1100")
+
+
+# The C code is right or wrong as it stands: volatile loads, and barriers that the compiler keeps.
+@pytest.mark.parametrize("level", ["-O0", "-O1", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_each_reader_is_what_its_source_says(made, capsys, compiler, level):
+    path = made(compiler, level)
+    for name in (*SAFE, *TORN):
+        area = ("--area", "global") if name == "of_global" else ()
+        code, out, err = race(capsys, "--reader-object", f"{path}:{name}", *area, *ONE)
+        assert (code, err) == (KIND[name], ""), name
+
+
+@pytest.mark.parametrize("name", [name for name in TORN if name != "no_protocol"])
+def test_a_torn_reader_names_the_line_that_is_wrong(made, capsys, name):
+    pytest.importorskip("drgn")
+    (wrong,) = [n for n in functions()[name] if "/* wrong" in LINES[n - 1]]
+    for compiler in ("gcc", "clang"):
+        _, out, _ = race(capsys, "--reader-object", f"{made(compiler, '-O1')}:{name}", *ONE)
+        told = out.partition("\n  - ")[0]
+        assert f"readers.c:{wrong}" in told, told
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_followed_is_refused_with_the_reason_and_the_instruction(made, capsys, name):
+    for compiler in ("gcc", "clang"):
+        path = made(compiler, "-O1")
+        code, out, err = race(capsys, "--reader-object", f"{path}:{name}", *ONE)
+        assert (code, out) == (3, "")
+        start = f"runstate: {path}: cannot follow this reader: {REFUSED[name]}"
+        assert err.startswith(start), err
+        assert re.search(r", at \w+(\+0x[0-9a-f]+)?\n$", err)
+        assert err.count("\n") == 1
+
+
+# Without volatile the compiler decides. What it did is seen in its loads.
+@pytest.mark.parametrize("level", ["-O0", "-O1", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_what_a_compiler_makes_of_a_plain_reader_is_seen_in_its_loads(
+    made, capsys, compiler, level
+):
+    path = made(compiler, level)
+    loads = found(path, "plain").reader.loads
+    compares = [n for n, load in enumerate(loads) if load.measured.compared]
+    believed = [n for n, load in enumerate(loads) if load.measured.believed]
+    moved = believed[-1] > compares[-1] or believed[0] < compares[0]
+    code, _, _ = race(capsys, "--reader-object", f"{path}:plain")
+    assert code == moved
+
+
+def test_gcc_moves_a_look_and_so_breaks_a_plain_reader(made):
+    version = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True).stdout
+    if not version.startswith("12"):
+        pytest.skip(
+            f"another compiler decides otherwise: gcc {version.strip()} is older than 12 or newer than it"
+        )
+    loads = found(made("gcc", "-O2"), "plain").reader.loads
+    spans = [(load.measured.start, load.measured.size) for load in loads]
+    assert spans == [(8, 8), (0, 8), (8, 8), (16, 8), (24, 8), (8, 8), (32, 8), (40, 8)]
+
+
+# The second path: the function itself, in every interleaving with a small writer, store by store.
+
+
+def _image(version):
+    """A struct whose state, entry time, time[1] and time[3] differ from the other version's."""
+    data = bytearray(range(16, 16 + NATIVE.size))
+    if version:
+        for name, places in (
+            ("state", range(4)),
+            ("entry", range(8, 16)),
+            ("one", range(24, 32)),
+            ("three", range(40, 48)),
+        ):
+            for at in places:
+                data[at] ^= 0x40
+    return bytes(data)
+
+
+OLD, NEW = _image(0), _image(1)
+
+
+def stores(flag, times_first=False):
+    """Stores of a small writer: the flag up, the body, the flag down; or without the flag."""
+    up = bytes([NEW[15] | 0x80])
+    body = [
+        (0, NEW[:4]),
+        (8, NEW[8:15] + (up if flag else NEW[15:16])),
+        (24, NEW[24:32]),
+        (40, NEW[40:48]),
+    ]
+    if times_first:
+        body = body[2:] + body[:2]
+    return [(15, up), *body, (15, NEW[15:16])] if flag else body
+
+
+WRITERS = {"flag": stores(True), "no flag": stores(False), "times first": stores(False, True)}
+
+
+@cache
+def memories(writer):
+    """The struct after each number of stores."""
+    made = [OLD]
+    for offset, data in WRITERS[writer]:
+        made.append(made[-1][:offset] + data + made[-1][offset + len(data) :])
+    return made
+
+
+def is_torn(reader, writer):
+    """Is there an interleaving after which it accepts what no version of the struct gives?"""
+    asked = reader_code._Inquiry(reader)
+    status = "result" in reader.signature.takes
+
+    def result(versions):
+        run = reader.run(OLD, versions)
+        if run.again or (status and run.returned != quiet.returned):
+            return None
+        return run.result, None if status else run.returned
+
+    quiet = reader.quiet(OLD)
+    loads = range(len(asked.loads))
+    states = memories(writer)
+    truth = [result(dict.fromkeys(loads, states[0])), result(dict.fromkeys(loads, states[-1]))]
+    for times in combinations_with_replacement(range(len(states)), len(asked.loads)):
+        seen = result({n: states[at] for n, at in enumerate(times)})
+        if seen is not None and seen not in truth:
+            return True
+    return False
+
+
+FEW = ("sound", "stolen", "no_flag", "copys_flag", "late_time", "flag_alone")
+# Vector loads are two loads, in any order; here each has its own.
+WORDS = ("-mgeneral-regs-only", "-fno-tree-vectorize")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize(
+    ("compiler", "level", "names"),
+    [
+        ("gcc", "-O1", FEW),
+        pytest.param("gcc", "-O0", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
+        pytest.param("gcc", "-O2", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
+        pytest.param("clang", "-O1", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
+        pytest.param("clang", "-O2", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
+    ],
+)
+def test_the_search_agrees_with_every_interleaving_of_the_function_itself(
+    made, compiler, level, names, writer
+):
+    path = made(compiler, level, *WORDS)
+    steps = tuple(Store(1, 0x100 + offset, data) for offset, data in WRITERS[writer])
+    case = Case(NATIVE, 0x100, (OLD, NEW), steps)
+    for name in names:
+        reader = found(path, name).reader
+        answer = solve(case, reader, MODEL["x86-tso"], differing=[0xFF])
+        assert (answer.found is not None) == is_torn(machine(path, name), writer), (name, writer)
+
+
+# fmt: off
+BARRIERS = [
+    # machine, word,         what,                      read barrier, acquire
+    ("ARM64",  0xD503_39BF,  "dmb ishld",               True,         False),
+    ("ARM64",  0xD503_3BBF,  "dmb ish",                 True,         False),
+    ("ARM64",  0xD503_3ABF,  "dmb ishst",               False,        False),
+    ("ARM64",  0xD503_3FBF,  "dmb sy",                  True,         False),
+    ("ARM64",  0xD503_3D9F,  "dsb ld",                  True,         False),
+    ("ARM64",  0xD503_3E9F,  "dsb st",                  False,        False),
+    ("ARM64",  0xD503_3FDF,  "isb",                     False,        False),
+    ("ARM64",  0xC8DF_FC20,  "ldar x0, [x1]",           False,        True),
+    ("ARM64",  0xF8BF_C020,  "ldapr x0, [x1]",          False,        True),
+    ("ARM64",  0xC89F_FC20,  "stlr x0, [x1]",           False,        False),
+    ("ARM64",  0xF940_0020,  "ldr x0, [x1]",            False,        False),
+    ("ARM",    0xF57F_F05B,  "dmb ish",                 True,         False),
+    ("ARM",    0xF57F_F05A,  "dmb ishst",               False,        False),
+    ("ARM",    0xF57F_F04F,  "dsb sy",                  True,         False),
+    ("ARM",    0xF57F_F06F,  "isb sy",                  False,        False),
+    ("ARM",    0x8F5B_F3BF,  "dmb ish, Thumb",          True,         False),
+    ("ARM",    0x8F5A_F3BF,  "dmb ishst, Thumb",        False,        False),
+    ("ARM",    0x8F6F_F3BF,  "isb, Thumb",              False,        False),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("arch", "word", "what", "barrier", "acquire"), BARRIERS)
+def test_barriers_are_known_by_their_encoding(arch, word, what, barrier, acquire):
+    assert is_read_barrier(arch, word) == barrier
+    assert arch == "ARM" or is_acquire(word) == acquire
+
+
+DMB = '-DRMB="dmb ish"'
+# compiler, flags, layout -> verdict of sound() on its machine, and how many barriers are seen.
+# fmt: off
+MACHINE = [
+    ("aarch64-linux-gnu-gcc",   (),               NATIVE, 1, 0),
+    ("aarch64-linux-gnu-gcc",   (DMB,),           NATIVE, 0, 2),
+    ("arm-linux-gnueabihf-gcc", (DMB,),           NATIVE, 1, 2),  # its halves are not ordered
+    ("arm-linux-gnueabihf-gcc", (DMB, "-marm"),   NATIVE, 1, 2),
+    ("gcc",                     ("-m32", "-fno-pic"), COMPAT, 1, 0),  # low, then high; twice
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("compiler", "flags", "layout", "verdict", "barriers"), MACHINE)
+def test_readers_of_other_machines(made, capsys, compiler, flags, layout, verdict, barriers):
+    path = made(compiler, "-O2", *flags)
+    reader = found(path, "sound", layout).reader
+    assert sum(isinstance(op, ReadBarrier) for op in reader.program) == barriers
+    code, _, err = race(capsys, "--reader-object", f"{path}:sound")
+    assert (code, err) == (verdict, "")
+
+
+SIGNATURES = {
+    "int f(const void *area, void *out)": (("area", "result"), 4),
+    "void f(struct x *out, const struct x *area);": (("result", "area"), 0),
+    "static inline u64 read_it(struct area *a)": (("area",), 8),
+    "unsigned long f(const void *p, int cpu, long *q)": (("area", "number", "result"), 8),
+    "bool f(void)": ((), 1),
+}
+
+
+@pytest.mark.parametrize("text", SIGNATURES)
+def test_a_signature_says_what_is_the_area_and_what_is_returned(text):
+    assert signature(text, 8) == Signature(*SIGNATURES[text])
+
+
+@pytest.mark.parametrize("text", ["", "f", "int f", "struct area f(const void *a)", "f(int)"])
+def test_a_signature_that_is_none_is_refused(text, made, capsys):
+    with pytest.raises(ValueError, match="signature|how large"):
+        signature(text, 8)
+    if text:
+        path = made("gcc", "-O1")
+        code, out, err = race(capsys, "--reader-object", f"{path}:sound", "--signature", text)
+        assert (code, out) == (2, "")
+        assert err.splitlines()[-1].startswith("runstate")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["{}:nothing"], 3, "no function nothing"),
+        (["{}:global"], 3, "no function global"),
+        (["{}:of_global", "--signature", "int f(void)"], 3, "--area SYMBOL"),
+        (["{}:of_global", "--area", "nothing"], 3, "no object nothing"),
+        (["nofile.o:f"], 3, "No such file"),
+        (["nocolon"], 2, "FILE:FUNCTION"),
+        (["{}:sound", "--reader", "linux-64"], 2, "no --reader"),
+        (["{}:sound", "--all"], 2, "no --reader, --model or --all"),
+    ],
+)
+def test_what_is_wrong_is_one_line(made, capsys, words, code, said):
+    path = made("gcc", "-O1")
+    got, out, err = race(capsys, "--reader-object", *(word.format(path) for word in words))
+    assert (got, out) == (code, "")
+    assert said in err.splitlines()[-1]
+
+
+def test_the_emitted_row_is_the_reader(made, capsys):
+    path = made("gcc", "-O1")
+    code, out, _ = race(capsys, "--emit-reader", f"{path}:tries")
+    assert code == 0
+    from runstate_abi.writer import guest
+
+    names = {name: getattr(guest, name) for name in ("Reader", "Load", "Measured", "ReadBarrier")}
+    emitted = eval(out, names)
+    reader = found(path, "tries").reader
+    spans = [[load.measured for load in one.loads] for one in (emitted, reader)]
+    assert spans[0] == spans[1]
+    assert (emitted.uses, emitted.bit_check) == (reader.uses, reader.bit_check)
+
+
+def test_a_file_that_is_no_object_is_refused(tmp_path, capsys):
+    path = tmp_path / "text.o"
+    path.write_text("no ELF")
+    code, _, err = race(capsys, "--reader-object", f"{path}:f")
+    assert (code, err.count("\n")) == (3, 1)
+    with pytest.raises(WitnessError, match="only .* code can be run here"):
+        object_file.read(
+            elf.parse(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\1\0\xf3\0" + bytes(60), "x"), MACHINES
+        )
