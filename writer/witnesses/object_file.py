@@ -57,6 +57,7 @@ RELOCATIONS = {
         1:     Form(4, False),                     # R_386_32
         2:     Form(4, True),                      # R_386_PC32
         4:     Form(4, True, True),                # R_386_PLT32
+        10:    Form(4, True),                      # R_386_GOTPC
     },
     EM_ARM: {
         0:     Form(0, False),                     # R_ARM_NONE

@@ -318,7 +318,11 @@ class ReaderMachine:
     ) -> bool:
         for number, section in self._sections:
             if section.address <= address < section.address + section.size:
-                code = relocated(self.file, number, self._foreign)
+                try:
+                    code = relocated(self.file, number, self._foreign)
+                except WitnessError as error:  # what a hook raises is lost
+                    self._stopped = str(error).removeprefix(f"{self.file.source}: ")
+                    return False
                 start = section.address & -PAGE_SIZE
                 end = -(-(section.address + len(code)) // PAGE_SIZE) * PAGE_SIZE
                 uc.mem_map(start, end - start)
@@ -580,6 +584,8 @@ def _verify_retries(
             if places[index] != number and (compared[index] or flags[index]):
                 second = first | {places[index]: _flipped(asked, index, compared, flags)}
                 again = machine.follow(asked.base, second)
+                if again.loads[: number + 1] != run.loads[: number + 1]:
+                    continue  # a loop before the first change saw the second one
                 refused = status and again.returned != asked.quiet.returned
                 if len(again.loads) <= len(run.loads) and not refused:
                     raise machine._refused("after it saw a change it accepts what it did not")
