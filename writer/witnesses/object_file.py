@@ -57,6 +57,7 @@ RELOCATIONS = {
         1:     Form(4, False),                     # R_386_32
         2:     Form(4, True),                      # R_386_PC32
         4:     Form(4, True, True),                # R_386_PLT32
+        9:     Form(4, False, False, "got"),       # R_386_GOTOFF
         10:    Form(4, True),                      # R_386_GOTPC
     },
     EM_ARM: {
@@ -83,6 +84,7 @@ RELOCATIONS = {
 
 X86_64 = {(64, EM_X86_64): "x86-64"}
 BASE = 0x1000_0000  # where a relocatable object begins: everything is below 2 GB
+GOT = "_GLOBAL_OFFSET_TABLE_"  # without entries, it may be anywhere: at BASE
 ALIGNMENT_MAX = 1 << 21
 LOADED_MAX = 32 << 20  # kvm.ko has 3 MB
 SYMBOLS_MAX = 1 << 20  # a vmlinux has 200 000
@@ -243,6 +245,7 @@ def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]
             raise WitnessError(f"{file.source}: relocation type {kind} in {file.name_of(section)}")
         undefined = symbol.section == SHN_UNDEF
         value = foreign(symbol.name, form.called) if undefined else symbol.address
+        value = BASE if symbol.name == GOT else value
         value += addend
         place = start + offset if form.relative else 0
         end = offset + form.width
@@ -266,6 +269,10 @@ def _branch(word: int, value: int, place: int) -> int:
     return word & ~0x3FF_FFFF | (value - place >> 2) & 0x3FF_FFFF
 
 
+def _from_got(word: int, value: int, place: int) -> int:
+    return value - BASE
+
+
 _FIELDS: dict[str, Callable[[int, int, int], int]] = {
     "adrp": _adrp,
     "b26": _branch,
@@ -273,6 +280,7 @@ _FIELDS: dict[str, Callable[[int, int, int], int]] = {
     "lo12/4": partial(_low_12, 2),
     "lo12/8": partial(_low_12, 3),
     "lo12/16": partial(_low_12, 4),
+    "got": _from_got,
 }
 
 

@@ -116,9 +116,8 @@ def signature(text: str, pointer: int, is_global: bool = False) -> Signature:
     if words not in sizes:
         raise ValueError(f"{text!r}: how large is {words}? it returns one of {', '.join(sizes)}")
     given = [one.strip() for one in found[3].split(",")]
-    return taking(
-        [(("*" in one), "const" in one) for one in given if one not in ("", "void")], sizes[words]
-    )
+    pointers = [(("*" in one), "const" in one) for one in given if one not in ("", "void")]
+    return taking(pointers, sizes[words], is_global)
 
 
 def taking(
