@@ -1,6 +1,7 @@
 """What tests of several verbs share."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -20,6 +21,23 @@ def judge(capsys):
         return (code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def guest_code(installed, data, tmp_path_factory):
+    """Return a function (*words of a compiler, source) -> path of an object, each made once."""
+    pytest.importorskip("unicorn")
+    folder, made = tmp_path_factory.mktemp("guests"), {}
+
+    def compiled(*words, source=data / "readers" / "readers.c"):
+        installed(words[0])
+        if (words, source) not in made:
+            output = folder / f"{len(made)}.o"
+            subprocess.run([*words, "-c", source, "-o", output], check=True, timeout=110)
+            made[words, source] = str(output)
+        return made[words, source]
+
+    return compiled
 
 
 @pytest.fixture(scope="session")

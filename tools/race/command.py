@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from textwrap import fill
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
@@ -39,12 +40,13 @@ def _rows(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Row]:
     named = (options.variant, options.reader, options.model, options.abi, options.at)
     dropped = tuple(dict.fromkeys(options.drop or ()))
     asked = rows.Wanted(*named, options.updates, options.entry_times, dropped, options.grain)
-    if options.reader_object:
-        return rows.of_code(_code(options, options.reader_object), asked, left_out)
+    code = _code(options, options.reader_object) if options.reader_object else None
     if options.recorded:
         return rows.of_recording(options.recorded, asked, left_out)
     if options.kernel:
-        return rows.of_kernel(options.kernel, options.btf, asked, options.all, left_out)
+        return rows.of_kernel(options.kernel, options.btf, asked, options.all, left_out, code)
+    if code:
+        return rows.of_code(code, asked, left_out)
     return (rows.shipped if options.nothing_named else rows.rows)(asked, left_out)
 
 
@@ -92,9 +94,8 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
 def _lines(answered: Sequence[Row], left_out: Counter[str], in_full: bool) -> Iterator[Line]:
     if len(answered) == 1 and not left_out and not in_full:
         return text.answer(answered[0])
-    if text.is_tabular(answered) and not in_full:
-        return text.summary(answered, left_out)
-    return text.in_full(answered, left_out)
+    table = text.summary if text.is_tabular(answered) and not in_full else text.in_full
+    return chain(table(answered, left_out), text.first_torn(answered))
 
 
 # smp_wmb() is barrier() in arch/x86/include/asm/barrier.h: only the compiler sees it.
@@ -150,6 +151,8 @@ def parsed(argv: list[str]) -> argparse.Namespace:
             made.error(f"{one}: FILE:FUNCTION")
     if options.reader_object and (options.reader or options.model or options.all):
         made.error("--reader-object is a reader, on its machine: no --reader, --model or --all")
+    if options.recorded and options.reader_object:
+        made.error("--recorded is read by the model's readers: no --reader-object")
     if (options.signature or options.area) and not (options.reader_object or options.emit_reader):
         made.error("--signature and --area are of --reader-object")
     if options.recorded and options.model:

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.abi import CACHE_LINE, PAGE_SIZE
+from runstate_abi.layouts.abi import CACHE_LINE, I386, PAGE_SIZE
+from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.structs.runstate import NATIVE, claim
 from runstate_abi.writer.guest import READERS, CannotDrop, Reader
 from runstate_abi.writer.race import SAFE, TORN, Question, Writer, ask, of_variant
 from runstate_abi.writer.racing.drops import flag_stores
@@ -78,7 +80,7 @@ def shipped(wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
 # A kernel's code is asked with the readers of Linux, each with the struct that it reads, unless a
 # reader is named or all are asked for.
 def _of_linux(wanted: Wanted, every_reader: bool) -> list[Wanted]:
-    if wanted.reader or every_reader:
+    if wanted.reader or wanted.code or every_reader:
         return [wanted]
     pairs = [(r, a) for r, _, a in SHIPPED if wanted.abi in (None, a)]
     return [wanted._replace(reader=reader, abi=abi) for reader, abi in pairs]
@@ -113,7 +115,9 @@ def _abis(wanted: Wanted) -> list[str]:
 def _areas(abi: str, wanted: Wanted) -> list[tuple[str, Area]]:
     if wanted.at is not None:
         return [("", Area(abi, wanted.at))]
-    return [(place.kind, Area(abi, place.address)) for place in placements(abi)]
+    # A compiler may count on the struct's own alignment.
+    step = _ALIGNED[abi] if wanted.code else 1
+    return [(p.kind, Area(abi, p.address)) for p in placements(abi) if p.address % step == 0]
 
 
 def models(wanted: Wanted) -> list[Model]:
@@ -154,6 +158,9 @@ def _readers(wanted: Wanted) -> list[Reader]:
     return [reader for reader in READERS if wanted.reader in (None, reader.name)]
 
 
+# The C alignment of the struct in a guest's own code, which need not be the hypervisor's.
+_ALIGNED = {"native": NATIVE.alignment or 1, "compat": claim(NATIVE.name, I386.name).alignment or 1}
+
 # The writers that a guest can meet today, for a reader out of machine code.
 TODAY = ("upstream", "xen-va", "xen-phys")
 
@@ -168,16 +175,15 @@ class Code(NamedTuple):
 
 def of_code(code: Code, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:
     """Yield the answers for a reader out of machine code, by today's writers."""
-    found, abi = reader_of(code, wanted.abi)
-    wanted = wanted._replace(code=found.reader, abi=abi, model=found.model)
-    areas = _areas(abi, wanted)
-    if wanted.at is None:
-        # A compiler may count on the struct's own alignment.
-        aligned = SHAPES[abi].layout.alignment or 1
-        areas = [(kind, area) for kind, area in areas if area.address % aligned == 0]
+    wanted, abi = _wanted(code, wanted)
     for name in (wanted.variant,) if wanted.variant else TODAY:
         writer = of_variant(VARIANT[name])
-        yield from _answers(writer, areas, models(wanted), wanted, left_out)
+        yield from _answers(writer, _areas(abi, wanted), models(wanted), wanted, left_out)
+
+
+def _wanted(code: Code, wanted: Wanted) -> tuple[Wanted, str]:
+    found, abi = reader_of(code, wanted.abi)
+    return wanted._replace(code=found.reader, abi=abi, model=found.model), abi
 
 
 def reader_of(code: Code, abi: str | None) -> tuple["Found", str]:
@@ -203,11 +209,23 @@ def of_recording(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[
 
 
 def of_kernel(
-    path: str, btf: str, wanted: Wanted, every_reader: bool, left_out: Counter[str]
+    path: str,
+    btf: str,
+    wanted: Wanted,
+    every_reader: bool,
+    left_out: Counter[str],
+    code: Code | None = None,
 ) -> Iterator[Row]:
-    """Yield the answers for a kernel's machine code: in program order, so only on x86-TSO."""
+    """Yield the answers for a kernel's machine code: in program order, so only on x86-TSO.
+
+    ``code`` is the guest's, if its reader is machine code too (WitnessError: it is not x86's).
+    """
     from runstate_abi.writer.witnesses import shipped
 
+    if code:
+        wanted, _ = _wanted(code, wanted)
+        if MODEL[wanted.model or ""].barriers:
+            raise WitnessError(f"{code.what}: not x86 code, which {path} is: they never meet")
     judged = shipped.opened(path, btf)
 
     def request(area: Area, vcpu: Runstate) -> Request:

@@ -1,14 +1,13 @@
 """The answers of ``runstate race``: one in words or JSON, several as a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.tools.output import Ink, Line, aligned, plain
 from runstate_abi.tools.race import explanation
 from runstate_abi.tools.race.rows import KINDS, Row, not_shown, seen_to_store
-from runstate_abi.writer.guest import READERS, Reader, drop
 from runstate_abi.writer.guest import READERS, Reader, drop
 from runstate_abi.writer.race import SAFE, TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
@@ -31,15 +30,8 @@ def answer(row: Row) -> Iterator[Line]:
 
 
 def _torn(row: Row) -> Iterator[Line]:
-    question = row.question
-    reader, found = question.reader, race(question, row.answer)
-    claim = f"{reader.name} accepts from {row.writer} what was never true"
-    yield Ink("torn: ", "wrong"), Ink(claim, "strong")
-    followed = reader  # without the dropped steps
-    for name in question.dropped:
-        followed = drop(followed, name) if name in READER_DROPS else followed
-    for text in explanation.explained(found, followed):
-        yield from plain(wrap(text, WIDTH))
+    reader, found = row.question.reader, race(row.question, row.answer)
+    yield from told(row, found)
     yield from _assuming(row)
     yield (Ink(""),)
     yield from explanation.timeline(found, row.writer, reader.name)
@@ -50,6 +42,27 @@ def _torn(row: Row) -> Iterator[Line]:
     tears = "This needs stores or loads that tear into bytes; words alone do not show it."
     words = "Whole words are enough for this: what tears, tears where it is not one access."
     yield (Ink(words if found.words else tears),)
+
+
+def told(row: Row, found: Race) -> Iterator[Line]:
+    """Yield what was accepted, and why, in the first sentences of a torn answer."""
+    reader = row.question.reader
+    claim = f"{reader.name} accepts from {row.writer} what was never true"
+    yield Ink("torn: ", "wrong"), Ink(claim, "strong")
+    followed = reader  # without the dropped steps
+    for name in row.question.dropped:
+        followed = drop(followed, name) if name in READER_DROPS else followed
+    for text in explanation.explained(found, followed):
+        yield from plain(wrap(text, WIDTH))
+
+
+def first_torn(rows: Sequence[Row]) -> Iterator[Line]:
+    """Yield how the first torn answer came about, if the reader is machine code."""
+    code = (row for row in rows if any(load.measured for load in row.question.reader.loads))
+    for row in islice((row for row in code if row.verdict == TORN), 1):
+        yield (Ink(""),)
+        yield from told(row, race(row.question, row.answer))
+        yield (Ink(f"{BULLET}{row.question.area.abi} at {row.question.area.address:#x}"),)
 
 
 def _assuming(row: Row) -> Iterator[Line]:

@@ -71,6 +71,62 @@ def test_the_readers_of_linux_read_their_own_structs_unless_others_are_named(ans
     ]
 
 
+ONE = ("--at", "0x1100")
+
+
+# A shipped guest against a shipped host: what each of the two lacks is found.
+@pytest.mark.parametrize(
+    ("function", "writer", "code"),
+    [
+        ("sound", (), 0),
+        ("tries", (), 0),
+        ("no_flag", (), 1),
+        ("late_time", (), 1),
+        ("sound", ("NO_CLEAR",), 0),
+        ("sound", ("SET_AFTER_BODY",), 1),
+    ],
+)
+def test_a_guests_code_is_asked_with_a_kernels_code(
+    capsys, c_writer, guest_code, function, writer, code
+):
+    kernel, guest = c_writer(*writer), guest_code("gcc", "-O1", "-g")
+    asked = ["race", "--reader-object", f"{guest}:{function}", "--kernel", kernel]
+    assert main([*asked, *ONE]) == code
+    out = capsys.readouterr().out
+    verb = "accepts from" if code else "never accepts from"
+    assert out.splitlines()[0].endswith(f": {function} {verb} {kernel} what was never true")
+
+
+def test_a_guests_code_is_asked_at_the_addresses_that_its_compiler_may_count_on(
+    answers, c_writer, guest_code
+):
+    for bits, size in (("-m64", 8), ("-m32", 4)):
+        guest = guest_code("gcc", "-O1", bits)
+        code, rows = answers("--reader-object", f"{guest}:tries", "--kernel", c_writer())
+        assert {row["model"] for row in rows} == {"x86-tso"}
+        assert {row["at"] % size for row in rows} == {0}
+        assert len({row["at"] for row in rows}) == {8: 6, 4: 13}[size]
+        assert {row["abi"] for row in rows} == {{8: "native", 4: "compat"}[size]}
+
+
+@pytest.mark.needs("aarch64-linux-gnu-gcc")
+def test_a_guest_of_another_machine_is_one_line(capsys, c_writer, guest_code):
+    guest = guest_code("aarch64-linux-gnu-gcc", "-O1")
+    assert main(["race", "--reader-object", f"{guest}:sound", "--kernel", c_writer()]) == 3
+    assert capsys.readouterr().err == (
+        f"runstate: {guest}:sound: not x86 code, which {c_writer()} is: they never meet\n"
+    )
+
+
+def test_a_guest_or_a_kernel_that_is_none_is_one_line(capsys, c_writer, guest_code, tmp_path):
+    path = tmp_path / "none"
+    path.write_bytes(b"neither a guest nor a kernel")
+    guest = guest_code("gcc", "-O1")
+    for words in ([f"{guest}:sound", "--kernel", str(path)], [f"{path}:f", "--kernel", c_writer()]):
+        assert main(["race", "--reader-object", *words]) == 3
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_table_and_the_json_have_the_class_once(capsys, c_writer):
     asked = ["race", "--kernel", c_writer(), "--at", "0x1100"]
     assert main(asked) == 0
