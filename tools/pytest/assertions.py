@@ -1,12 +1,13 @@
-"""What the pytest plugin's fixtures do: compare a struct with a witness, memory with a runstate.
+"""What the pytest plugin's fixtures do: a struct, memory, a reader's code, each held to the ABI.
 
 A comparison that could not be made must fail, with the reason. The text of a failure shows the rows
 side by side, or the annotated dump.
 """
 
 import ctypes
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.findings import Finding, unchecked
@@ -16,8 +17,13 @@ from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.memory import text_view
 from runstate_abi.tools.memory.area import LAYOUTS, Excerpt, Span, read_as
 from runstate_abi.tools.output import aligned
+from runstate_abi.tools.race import rows, text
 from runstate_abi.writer import variants, vcpu
+from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.memory import Window, play
+from runstate_abi.writer.race import TORN
+from runstate_abi.writer.racing.ordering import MEASURED_GRAIN
+from runstate_abi.writer.racing.patterns import INCREASING
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.vcpu import Area, Runstate
 
@@ -225,3 +231,59 @@ def write(
         raise ValueError(f"no version {variant!r}: there are {', '.join(variants.VARIANT)}")
     steps = variants.update(variants.VARIANT[variant], runstate, area)
     return play(pages.window, steps)
+
+
+class ReaderOf(Protocol):
+    """What the fixture ``runstate_reader`` is."""
+
+    def __call__(
+        self,
+        path: str,
+        function: str,
+        *,
+        signature: str = "",
+        area: str = "",
+        abi: str | None = None,
+        variant: str | None = None,
+        at: int | None = None,
+    ) -> Reader:
+        """Return the reader of a function, proved; the parameters are the options of ``race``."""
+
+
+def reader_of(said: Callable[[str], None]) -> ReaderOf:
+    """Return a function that fails unless a compiled reader is safe with the writers of today.
+
+    ``said`` takes lines for the summary.
+    """
+
+    def read(
+        path: str,
+        function: str,
+        *,
+        signature: str = "",
+        area: str = "",
+        abi: str | None = None,
+        variant: str | None = None,
+        at: int | None = None,
+    ) -> Reader:
+        for kind, name, known in (("ABI", abi, STRUCTS), ("version", variant, variants.VARIANT)):
+            if name not in (None, *known):
+                _fail(f"runstate: no {kind} {name!r}: there are {', '.join(known)}")
+        wanted = rows.Wanted(variant, None, None, abi, at, 1, INCREASING, (), MEASURED_GRAIN)
+        code = rows.Code(f"{path}:{function}", signature, area)
+        left_out: Counter[str] = Counter()
+        try:
+            answers = tuple(rows.of_code(code, wanted, left_out))
+            why = "" if answers else "; ".join(left_out) or "no writer takes this area"
+        except (WitnessError, variants.Refused, ValueError) as error:
+            why = str(error)
+        if why:
+            said(f"not checked: {code.what}: {why}")
+            _fail(f"runstate: not checked: {code.what}: {why}")
+        said(f"code: {code.what}")
+        if any(row.verdict == TORN for row in answers):
+            lines = list(text.first_torn(answers))[1:]
+            _fail("\n".join("".join(ink.text for ink in line) for line in lines))
+        return answers[0].question.reader
+
+    return read

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runstate_abi.tools.pytest.assertions import Checker, TwoPages
+    from runstate_abi.tools.pytest.assertions import Checker, ReaderOf, TwoPages
     from runstate_abi.writer.steps import Step
 
 # What a test leaves in its report, so that the summary is right with pytest-xdist as well.
@@ -62,15 +62,20 @@ def runstate_check(request: pytest.FixtureRequest) -> "Checker":
     """
     from runstate_abi.tools.pytest import assertions
 
-    def said(text: str) -> None:
-        request.node.user_properties.append((PROPERTY, text))
-
     option = request.config.getoption
     return assertions.checker(
         {kind: tuple(option(f"--runstate-{kind}")) for kind in ("cc", "btf", "dwarf")},
         frozenset(option("--runstate-allow-missing")),
-        said,
+        _said(request),
     )
+
+
+# Takes lines for the summary.
+def _said(request: pytest.FixtureRequest) -> "Callable[[str], None]":
+    def said(text: str) -> None:
+        request.node.user_properties.append((PROPERTY, text))
+
+    return said
 
 
 @pytest.fixture
@@ -87,6 +92,19 @@ def runstate_writer() -> "Callable[..., tuple[Step, ...]]":
     from runstate_abi.tools.pytest import assertions
 
     return assertions.write
+
+
+@pytest.fixture
+def runstate_reader(request: pytest.FixtureRequest) -> "ReaderOf":
+    """Return ``reader(path, function)``: fail unless this machine code reads the area safely.
+
+    ``signature``, ``area``, ``abi``, ``variant`` and ``at`` are the options of ``runstate race``.
+    Fails with the first sentences of the execution if the code is torn with a writer of today, and
+    with the reason if it cannot be followed. Returns the Reader.
+    """
+    from runstate_abi.tools.pytest import assertions
+
+    return assertions.reader_of(_said(request))
 
 
 # The type is in quotes: pytest has it by this name from 8.4 on.

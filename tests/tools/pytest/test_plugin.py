@@ -243,6 +243,65 @@ def test_wrong(two_pages, runstate_writer):
     )
 
 
+def test_a_compiled_reader_is_proved_and_counted(project, guest_code):
+    path = guest_code("gcc", "-O1", "-g")
+    result = project(
+        f"""
+        def test_guest(runstate_reader):
+            reader = runstate_reader({path!r}, "sound")
+            assert reader.name == "sound"
+            assert len(reader.loads) > 2
+            signature = "u64 f(const void *area)"
+            assert "time" in runstate_reader({path!r}, "stolen", signature=signature).uses
+        """
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["runstate: 2 comparisons with 2 witnesses, 0 not checked"])
+
+
+@pytest.mark.needs("gcc")
+def test_a_torn_reader_fails_with_the_execution_and_the_line(project, guest_code, data):
+    pytest.importorskip("drgn")
+    path = guest_code("gcc", "-O1", "-g")
+    source = (data / "readers" / "readers.c").read_text().splitlines()
+    (wrong,) = [n for n, text in enumerate(source, 1) if "out->time[3] = READ_ONCE" in text]
+    result = project(f"def test_guest(runstate_reader): runstate_reader({path!r}, 'late_time')")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "torn: late_time accepts from upstream what was never true",
+            "The guest took *",
+            f"*readers.c:{wrong} is loaded after the last look at it, *",
+            "  - native at 0x1100",
+        ]
+    )
+    assert "assertions.py" not in result.stdout.str()
+
+
+# What could not be asked has a reason, and is a failure whatever may be missing.
+# fmt: off
+UNASKED = {
+    "a call":              ("'calls'",                     "cannot follow this reader: it calls unknown_call"),
+    "no function":         ("'nothing'",                   "no function nothing"),
+    "a signature":         ("'sound', signature='f'",      "'f' is no signature"),
+    "no writer takes it":  ("'sound', variant='xen-phys', at=0xff8", "*-ENXIO"),
+    "an unknown version":  ("'sound', variant='xen'",      "no version 'xen': there are linux-5.14, "),
+    "an unknown ABI":      ("'sound', abi='x32'",          "no ABI 'x32': there are native, compat"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", UNASKED)
+def test_a_reader_that_cannot_be_asked_fails_and_never_passes(project, guest_code, case):
+    path, (words, why) = guest_code("gcc", "-O1", "-g"), UNASKED[case]
+    result = project(
+        f"def test_guest(runstate_reader): runstate_reader({path!r}, {words})",
+        *(f"--runstate-allow-missing={name}" for name in ("cc", "code", "reader")),
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*runstate: *{why.replace('[', '[[]')}*"])
+
+
 # All that pytest 7.2 has of what a plugin can need; TerminalReporter, for one, came with 8.4.
 OLD_NAMES = ("fixture", "Parser", "Config", "Metafunc", "FixtureRequest", "UsageError", "Item")
 

@@ -102,7 +102,7 @@ def test_a_guests_code_is_asked_at_the_addresses_that_its_compiler_may_count_on(
 ):
     for bits, size in (("-m64", 8), ("-m32", 4)):
         guest = guest_code("gcc", "-O1", bits)
-        code, rows = answers("--reader-object", f"{guest}:tries", "--kernel", c_writer())
+        _, rows = answers("--reader-object", f"{guest}:tries", "--kernel", c_writer())
         assert {row["model"] for row in rows} == {"x86-tso"}
         assert {row["at"] % size for row in rows} == {0}
         assert len({row["at"] for row in rows}) == {8: 6, 4: 13}[size]
