@@ -281,12 +281,12 @@ def test_a_torn_reader_fails_with_the_execution_and_the_line(project, guest_code
 # What could not be asked has a reason, and is a failure whatever may be missing.
 # fmt: off
 UNASKED = {
-    "a call":              ("'calls'",                     "cannot follow this reader: it calls unknown_call"),
-    "no function":         ("'nothing'",                   "no function nothing"),
-    "a signature":         ("'sound', signature='f'",      "'f' is no signature"),
-    "no writer takes it":  ("'sound', variant='xen-phys', at=0xff8", "*-ENXIO"),
-    "an unknown version":  ("'sound', variant='xen'",      "no version 'xen': there are linux-5.14, "),
-    "an unknown ABI":      ("'sound', abi='x32'",          "no ABI 'x32': there are native, compat"),
+    "a call":             ("'calls'",                "cannot follow this reader: it calls unknown"),
+    "no function":        ("'nothing'",              "no function nothing"),
+    "a signature":        ("'sound', signature='f'", "'f' is no signature"),
+    "no writer takes it": ("'sound', variant='xen-phys', at=0xff8", "*-ENXIO"),
+    "an unknown version": ("'sound', variant='xen'", "no version 'xen': there are linux-5.14"),
+    "an unknown ABI":     ("'sound', abi='x32'",     "no ABI 'x32': there are native, compat"),
 }
 # fmt: on
 
