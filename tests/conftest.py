@@ -56,6 +56,7 @@ OF_THE_MACHINE = (
     "an x86 host",
     "needs two CPUs",
     "older than",
+    "on this machine",
     "binutils without",
     "on this Python",
     "this machine's kernel shows no BTF",

@@ -187,7 +187,7 @@ def _wanted(code: Code, wanted: Wanted) -> tuple[Wanted, str]:
 
 
 def reader_of(code: Code, abi: str | None) -> tuple["Found", str]:
-    """Return the reader of FILE:FUNCTION and the guest's struct (WitnessError, WrongCode)."""
+    """Return the reader of FILE:FUNCTION, and which struct it reads (WitnessError)."""
     from runstate_abi.writer.witnesses import reader_file
 
     path, _, function = code.what.rpartition(":")

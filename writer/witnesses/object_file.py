@@ -64,6 +64,10 @@ RELOCATIONS = {
         0:     Form(0, False),                     # R_ARM_NONE
         2:     Form(4, False),                     # R_ARM_ABS32
         3:     Form(4, True),                      # R_ARM_REL32
+        10:    Form(4, True, True, "t24"),         # R_ARM_THM_CALL
+        28:    Form(4, True, True, "b24"),         # R_ARM_CALL
+        29:    Form(4, True, True, "b24"),         # R_ARM_JUMP24
+        30:    Form(4, True, True, "t24"),         # R_ARM_THM_JUMP24
         40:    Form(0, False),                     # R_ARM_V4BX
     },
     EM_AARCH64: {
@@ -218,8 +222,12 @@ def _relocations(file: ObjectFile, number: int) -> Iterator[tuple[int, int, Symb
         for offset, info, *addend in form.iter_unpack(file.content(section)):
             if info >> bits >= count or offset > last:
                 raise WitnessError(f"{file.source}: {file.name_of(section)} is damaged")
+            kind = info & ((1 << bits) - 1)
             here = int.from_bytes(content[offset : offset + 4], "little", signed=True)
-            yield offset, info & ((1 << bits) - 1), symbols[info >> bits], *(addend or (here,))
+            form_of = RELOCATIONS[file.file.machine].get(kind)
+            if form_of and form_of.field in ("b24", "t24"):
+                here = BRANCH_BACK[form_of.field]
+            yield offset, kind, symbols[info >> bits], *(addend or (here,))
 
 
 def targets(file: ObjectFile, number: int) -> Iterator[int]:
@@ -255,7 +263,12 @@ def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]
     return data
 
 
-# Put an address into an A64 instruction: the word, the address, where the instruction is.
+# What the addend of a call is before it is relocated: the distance from the instruction to the
+# program counter that it is relative to.
+BRANCH_BACK = {"b24": -8, "t24": -4}
+
+
+# Put an address into an instruction: the word, the address, where the instruction is.
 def _adrp(word: int, value: int, place: int) -> int:
     pages = (value >> 12) - (place >> 12)
     return word & ~0x60FF_FFE0 | (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5
@@ -263,6 +276,20 @@ def _adrp(word: int, value: int, place: int) -> int:
 
 def _low_12(shift: int, word: int, value: int, place: int) -> int:
     return word & ~(0xFFF << 10) | ((value & 0xFFF) >> shift) << 10
+
+
+def _branch_arm(word: int, value: int, place: int) -> int:
+    return word & 0xFF00_0000 | (value - place >> 2) & 0xFF_FFFF
+
+
+# Two halfwords: S:imm10, then J1:J2:imm11.
+def _branch_thumb(word: int, value: int, place: int) -> int:
+    distance = (value & ~1) - place
+    sign = distance >> 24 & 1
+    j1, j2 = ((distance >> bit & 1) ^ sign ^ 1 for bit in (23, 22))
+    first = word & 0xF800 | sign << 10 | distance >> 12 & 0x3FF
+    second = word >> 16 & 0xD000 | j1 << 13 | j2 << 11 | distance >> 1 & 0x7FF
+    return second << 16 | first
 
 
 def _branch(word: int, value: int, place: int) -> int:
@@ -275,6 +302,8 @@ def _from_got(word: int, value: int, place: int) -> int:
 
 _FIELDS: dict[str, Callable[[int, int, int], int]] = {
     "adrp": _adrp,
+    "b24": _branch_arm,
+    "t24": _branch_thumb,
     "b26": _branch,
     "lo12": partial(_low_12, 0),
     "lo12/4": partial(_low_12, 2),

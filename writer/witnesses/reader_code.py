@@ -28,6 +28,7 @@ from runstate_abi.writer.witnesses.object_file import (
     SHF_ALLOC,
     SHF_EXECINSTR,
     ObjectFile,
+    Symbol,
     relocated,
 )
 
@@ -82,7 +83,12 @@ CPUS = {
         "SP", "PC", "LR", 4, b"\x1e\xff\x2f\xe1", "weak",
     ),
 }  # fmt: skip
+THUMB_RETURN = b"\x70\x47"  # bx lr
 MACHINES = {key: cpu.name for key, cpu in CPUS.items()}
+
+
+class WrongSignature(ValueError):
+    """A C signature that cannot be read: the message says why."""
 
 
 class Signature(NamedTuple):
@@ -103,18 +109,20 @@ _C = re.compile(r"\s*(.+?[\s*])(\w+)\s*\((.*)\)\s*;?\s*", re.DOTALL)
 
 
 def signature(text: str, pointer: int, is_global: bool = False) -> Signature:
-    """Read a C signature; pointers of ``pointer`` bytes (ValueError: which word is not known).
+    """Read a C signature; pointers of ``pointer`` bytes (WrongSignature: a word is not known).
 
     The area is the first pointer to const, or the first pointer, unless it is a global object.
     Other pointers are where the result goes.
     """
     found = _C.fullmatch(text)
     if not found:
-        raise ValueError(f"{text!r} is no signature as 'int f(const void *area, void *out)'")
+        raise WrongSignature(f"{text!r} is no signature as 'int f(const void *area, void *out)'")
     words = " ".join(w for w in found[1].split() if w not in ("static", "inline", "const"))
     sizes = RETURNED | dict.fromkeys(("long", "unsigned long"), pointer)
     if words not in sizes:
-        raise ValueError(f"{text!r}: how large is {words}? it returns one of {', '.join(sizes)}")
+        raise WrongSignature(
+            f"{text!r}: how large is {words}? it returns one of {', '.join(sizes)}"
+        )
     given = [one.strip() for one in found[3].split(",")]
     pointers = [(("*" in one), "const" in one) for one in given if one not in ("", "void")]
     return taking(pointers, sizes[words], is_global)
@@ -201,11 +209,12 @@ class ReaderMachine:
             (RESULT, PAGE_SIZE),
         ):
             uc.mem_map(start, size)
-        uc.mem_write(STUBS, self.cpu.code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
+        code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
+        uc.mem_write(STUBS, code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
         end = AREA + PAGE_SIZE if self.area == AREA else self.area + self.layout.size
         uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, self.area, end - 1)
         if self.area != AREA:
-            self._invalid(uc, 0, self.area, 0, 0, None)
+            self._mapped(self.area)
         uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
@@ -269,7 +278,8 @@ class ReaderMachine:
         return self._run
 
     def place(self, address: int) -> str:
-        return self.file.place(address)
+        """Return ``function+0x1c``; the addresses of Thumb functions are odd."""
+        return self.file.place(address | (self.entry & 1 if self.cpu.arch == "ARM" else 0))
 
     def _counter(self) -> int:
         found: int = self.uc.reg_read(self._ids[self.cpu.counter])
@@ -315,6 +325,17 @@ class ReaderMachine:
     def _invalid(
         self, uc: Any, access: int, address: int, size: int, value: int, data: Any
     ) -> bool:
+        # The engine would lose an exception raised here.
+        try:
+            found = self._mapped(address)
+        except WitnessError as error:
+            self._stopped = str(error).removeprefix(f"{self.file.source}: ")
+            return False
+        if not found:
+            self._stopped = f"it reaches {address:#x}, where nothing is"
+        return found
+
+    def _mapped(self, address: int) -> bool:
         for number, section in self._sections:
             if section.address <= address < section.address + section.size:
                 try:
@@ -324,10 +345,9 @@ class ReaderMachine:
                     return False
                 start = section.address & -PAGE_SIZE
                 end = -(-(section.address + len(code)) // PAGE_SIZE) * PAGE_SIZE
-                uc.mem_map(start, end - start)
-                uc.mem_write(section.address, bytes(code))
+                self.uc.mem_map(start, end - start)
+                self.uc.mem_write(section.address, bytes(code))
                 return True
-        self._stopped = f"it reaches {address:#x}, where nothing is"
         return False
 
     def _foreign(self, name: str, called: bool) -> int:
@@ -707,6 +727,14 @@ def _program(
         yield Load(name, "measured", read if decides else 0, False, does)
 
 
+def require(file: ObjectFile, function: str) -> Symbol:
+    """Return the symbol of a function (WitnessError: there is none)."""
+    symbol = file.find(function)
+    if symbol is None or not file.sections[symbol.section].flags & SHF_EXECINSTR:
+        raise WitnessError(f"{file.source}: no function {function}")
+    return symbol
+
+
 def opened(
     file: ObjectFile, function: str, signature: Signature, layout: Layout, area: str = ""
 ) -> ReaderMachine:
@@ -714,9 +742,7 @@ def opened(
 
     WitnessError: there is no such function, or area.
     """
-    symbol = file.find(function)
-    if symbol is None or not file.sections[symbol.section].flags & SHF_EXECINSTR:
-        raise WitnessError(f"{file.source}: no function {function}")
+    symbol = require(file, function)
     place = file.find(area) if area else None
     if area and place is None:
         raise WitnessError(f"{file.source}: no object {area}")

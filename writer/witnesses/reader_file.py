@@ -16,6 +16,7 @@ from runstate_abi.writer.witnesses.reader_code import (
     Signature,
     opened,
     reader_of,
+    require,
     signature,
     taking,
 )
@@ -34,14 +35,13 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
 
     ``said`` is its C signature, "" to take it from DWARF; ``area`` the symbol of a global area, ""
     if it is a parameter. WitnessError: the file cannot be read, or the reader not be followed;
-    ValueError: the signature.
+    WrongSignature: the signature.
     """
     with unpacked(path, "") as (name, _), open(name, "rb") as opened_file:
         data = opened_file.read()
     file = object_file.read(elf.parse(data, path), MACHINES)
-    if file.find(function) is None:
-        raise WitnessError(f"{path}: no function {function}")
     cpu = CPUS[file.file.elf_class, file.file.machine]
+    require(file, function)
     known = lines.opened(file, path, "")
     if said:
         takes = signature(said, cpu.pointer, bool(area))
@@ -53,7 +53,7 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
 
     def line(address: int) -> str:
         at = known.of([address])
-        place = file.place(address).removeprefix(function)
+        place = machine.place(address).removeprefix(function)
         return " ".join([place, *(f"{basename(one.file)}:{one.line}" for one in at[:1])])
 
     return reader_of(machine, function, line), guest
