@@ -40,6 +40,7 @@ AREA      = 0x7100_0000
 RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points to
 # fmt: on
 STACK_SIZE = 0x8000
+OWN = ((STACK, STACK_SIZE), (RESULT, PAGE_SIZE))  # what it may store to
 SLOT = 16
 INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
 LOADS_MAX = 4096  # a copy byte by byte has 60
@@ -124,8 +125,8 @@ def signature(text: str, pointer: int, is_global: bool = False) -> Signature:
             f"{text!r}: how large is {words}? it returns one of {', '.join(sizes)}"
         )
     given = [one.strip() for one in found[3].split(",")]
-    pointers = [(("*" in one), "const" in one) for one in given if one not in ("", "void")]
-    return taking(pointers, sizes[words], is_global)
+    kinds = [("*" in one, "const" in one) for one in given if one not in ("", "void")]
+    return taking(kinds, sizes[words], is_global)
 
 
 def taking(
@@ -133,15 +134,10 @@ def taking(
 ) -> Signature:
     """Return the Signature of parameters: is it a pointer, and one to const?"""
     pointers = [n for n, (is_pointer, _) in enumerate(parameters) if is_pointer]
-    area = next((n for n in pointers if parameters[n][1]), next(iter(pointers), None))
-    area = None if is_global else area
-    return Signature(
-        tuple(
-            "area" if n == area else "result" if n in pointers else "number"
-            for n in range(len(parameters))
-        ),
-        returns,
-    )
+    to_const = [n for n in pointers if parameters[n][1]]
+    area = [] if is_global else (to_const or pointers)[:1]
+    names = dict.fromkeys(pointers, "result") | dict.fromkeys(area, "area")
+    return Signature(tuple(names.get(n, "number") for n in range(len(parameters))), returns)
 
 
 class Seen(NamedTuple):
@@ -301,7 +297,7 @@ class ReaderMachine:
     def _load(self, address: int, size: int) -> bytes:
         offset, run = address - self.area, self._run
         number = len(run.loads)
-        if offset + size > self.layout.size:
+        if offset < 0 or offset + size > self.layout.size:
             self._stop(f"it loads {size} bytes at {offset:+d}, which is not in the struct")
             return bytes(size)
         seen = Seen(self._counter(), offset, size)
@@ -316,9 +312,10 @@ class ReaderMachine:
         return struct[offset : offset + size]
 
     def _write(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-        if self.area <= address < self.area + self.layout.size:
+        end = address + size
+        if address < self.area + self.layout.size and end > self.area:
             self._stop("it stores to the area")
-        elif not (STACK <= address < STACK + STACK_SIZE or RESULT <= address < RESULT + PAGE_SIZE):
+        elif not any(start <= address and end <= start + room for start, room in OWN):
             self._stop(f"it stores to {address:#x}, which is neither its stack nor its result")
 
     # The file's own sections are mapped when they are reached.
@@ -361,14 +358,20 @@ class ReaderMachine:
             self._stop(f"it calls {name or hex(address)}, which is not known here")
             return
         to, source, count = self._call_arguments()
-        if self.area <= source < self.area + self.layout.size:
-            content = self._load(source, count) if count else b""
-        else:
-            content = bytes(uc.mem_read(source, count))
         self._write(uc, 0, to, count, 0, None)
-        if not self._stopped:
-            uc.mem_write(to, content)
-            uc.reg_write(self._ids[self.cpu.result[0]], to)
+        if self._stopped:
+            return
+        end = self.area + self.layout.size
+        if source < end and source + count > self.area and count:
+            content = self._load(source, count)
+        else:
+            try:
+                content = bytes(uc.mem_read(source, count))
+            except self._unicorn.UcError:
+                self._stop(f"it copies {count} bytes from {source:#x}, where nothing is")
+                return
+        uc.mem_write(to, content)
+        uc.reg_write(self._ids[self.cpu.result[0]], to)
 
     def _call_arguments(self) -> tuple[int, int, int]:
         if self.cpu.arguments:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.lines import Lines
 
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}
+LARGEST = 8  # bytes of a result in registers
 ANY = "int f(const void *area, void *result)"
 
 
@@ -73,6 +74,8 @@ def of_dwarf(known: "Lines", function: str, is_global: bool) -> Signature | None
         parameters = [(_pointee(one.type), one.type) for one in type_.parameters]
         is_void = type_.type.kind == drgn.TypeKind.VOID
         returns = 0 if is_void else drgn.sizeof(type_.type)
+        if returns > LARGEST:
+            raise WitnessError(f"{function} returns {returns} bytes, more than fit in a register")
     except (LookupError, TypeError, ValueError, drgn.FaultError) as error:
         raise WitnessError(f"the debug info of {function} cannot be read: {error}") from None
     given = [
