@@ -42,7 +42,7 @@ class Blocked(Exception):
     """A deadlock: someone waits for a lock that is never released. The message names the lock."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Gpc:
     """One gfn_to_pfn_cache. The methods that an update calls also yield the call as a step."""
 
@@ -286,7 +286,7 @@ class Gpc:
             self.host.watch(text)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Caches:
     """What KVM keeps for one vCPU's runstate area, and the host it belongs to.
 

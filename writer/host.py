@@ -80,7 +80,7 @@ class Host:
         return self.hva_to_page(hva)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Ghc:
     """gfn_to_hva_cache: an address, its size, and the memslots' generation of its lookup."""
 

@@ -33,6 +33,7 @@ REJECTED = {
     "padding with _": (4, 4, (Field(0, "_pad", BYTE, 4, True),), "_pad: the name of padding"),
     "no name": (4, 4, (Field(0, "", BYTE, 4),), "a row without a name"),
     "an empty row": (4, 4, (INT_0, Field(4, "b", INT, 0)), "b: a row of 0 bytes"),
+    "an alignment of 0": (12, 0, (INT_0, Field(4, "b", UINT64)), "0 is not a power of two"),
     "an alignment of 3": (12, 3, (INT_0, Field(4, "b", UINT64)), "3 is not a power of two"),
     "a ragged end": (12, 8, (INT_0, Field(4, "b", UINT64)), "not a multiple of its alignment 8"),
 }

@@ -78,6 +78,14 @@ def test_two_hva_caches_with_a_fault_at_every_copy(number, stuck, vcpu):
     assert sum(isinstance(one, Dirty) for one in steps) == 2
 
 
+def test_two_hva_caches_end_each_part_of_the_update_with_a_barrier(steps_of, vcpu):
+    said = [line(one).split()[0] for one in steps_of("two-hva-caches", "native", SPLIT)]
+    assert said == ["store", "wmb", "copy", "copy", "wmb", "store", "wmb", "dirty", "dirty"]
+    area = Area("native", SPLIT, update_flag=False)
+    update_ = VARIANT["two-hva-caches"].update(vcpu, area, prepare(VARIANT["two-hva-caches"], area), False)
+    assert [line(one).split()[0] for one in update_] == ["copy", "copy", "wmb", "dirty", "dirty"]
+
+
 def test_two_hva_caches_without_a_fault_write_what_upstream_writes(vcpu, steps_of):
     for abi, offset in (("native", 4048), ("native", SPLIT), ("compat", 4085)):
         windows = [Window(b"\0"), Window(b"\0")]

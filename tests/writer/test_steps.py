@@ -1,5 +1,6 @@
 """The vocabulary: canonical text, and reading it back."""
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -22,6 +23,7 @@ from runstate_abi.writer.steps import (
     canonical,
     digest,
     epochs,
+    line,
     memory_text,
     writes,
 )
@@ -70,6 +72,11 @@ def test_the_reconciled_update_is_the_example_of_the_format(lines_of):
 def test_each_kind_of_step_has_one_line_and_is_read_back_from_it(step, text):
     assert canonical([step]) == f"{text}\n"
     assert parse_line(text) == step
+
+
+@pytest.mark.parametrize("step", [step for step, _ in EVERY_KIND], ids=line)
+def test_a_step_is_a_value(step):
+    assert {step, replace(step)} == {step}
 
 
 def test_the_example_of_the_format_is_read_back_step_by_step():

@@ -210,7 +210,7 @@ class Edge(NamedTuple):
 
 
 def edges(area: AreaBytes) -> tuple[Edge, ...]:
-    seam = len(area.spans[0].data) if len(area.spans) > 1 else None
+    seam = len(area.spans[0].data)  # the end, if there is one span
     found: list[Edge] = []
     for offset in range(1, area.layout.size):
         address = area.address_of(offset)

@@ -1,5 +1,6 @@
 """The BTF reader: what real blobs read as, what hand-made ones must, and what is refused."""
 
+import mmap
 import re
 import subprocess
 import time
@@ -677,6 +678,11 @@ def test_no_more_bytes_are_read_than_any_kernel_has(runstate_btf, monkeypatch):
     assert complaint(Btf, blob) == f"BTF: {len(blob)} bytes of BTF; no kernel has so much"
 
 
+def test_256_mib_of_btf_are_read_and_no_more():
+    said = [complaint(Btf, mmap.mmap(-1, (256 << 20) + more)) for more in (0, 1)]
+    assert ["no kernel has so much" in one for one in said] == [False, True]
+
+
 def test_a_member_may_have_any_name(assembler):
     btf = assembler()
     btf.struct("holder", 4, ("__pad", btf.int("int", 4, SIGNED), 0))
@@ -809,6 +815,15 @@ def test_a_module_may_take_a_structs_name_from_the_kernels_strings(runstate_btf)
     module = runstate_btf(base=kernel)
     module.runstate(name=name, size=44, entry_time=4, time=12)
     assert one(module.build(), COMPAT.name, base=Btf(kernel.build())).size == 44
+
+
+def test_split_btf_may_build_on_split_btf(runstate_btf):
+    kernel, module = pair(runstate_btf)
+    third = runstate_btf(base=module)
+    members = ("a", kernel.u64, 0), ("b", module.int32, 8), ("c", third.int32, 12)
+    third.struct("holder", 16, *members)
+    layout = one(third.build(), "holder", base=Btf(module.build(), Btf(kernel.build())))
+    assert offsets(layout) == {"a": 0, "b": 8, "c": 12}
 
 
 def test_only_a_module_is_split(runstate_btf):

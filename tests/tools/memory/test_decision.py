@@ -136,6 +136,20 @@ def test_one_time_that_is_nonsense_does_not_hide_the_layout(window_of):
     assert decided(window_of(packed("compat", times=wrong), before=b"\xaa" * 4)) == "compat"
 
 
+# Native has four times that make sense. Compat has one for each low half that is small.
+@pytest.mark.parametrize(
+    ("small", "expected"), [(1, "native"), (2, "native"), (3, None), (4, None)]
+)
+def test_two_more_numbers_must_make_sense_in_one_layout_than_in_the_other(
+    small, expected, window_of
+):
+    numbers = [(7 << 32) + (5 if index < small else 0x7FFF_FFFF) for index in range(5)]
+    numbers[0] |= 1 << 60
+    assert (
+        decided(window_of(packed("native", entry=numbers[0], times=numbers[1:])[:48])) == expected
+    )
+
+
 @pytest.mark.parametrize("slip", [-3, -2, -1, 1, 2, 3])
 def test_an_address_that_slipped_by_a_byte_is_not_believed(slip, window_of):
     memory = b"\0" * 16 + packed("native") + b"\0" * 16
@@ -168,7 +182,12 @@ def test_the_other_reading_is_named_where_both_fit_and_only_there(window_of):
 
     assert place("native", packed("native")) == 0x1004
     assert place("native", packed("native")[:4] + b"\xa5" * 4 + packed("native")[8:]) is None
+    assert place("native", packed("native", 3)) == 0x1004
+    assert place("native", packed("native", 4)) is None
     assert place("compat", packed("compat"), bytes(4)) == 0xFFC
+    assert place("compat", packed("compat"), bytes(3)) is None
+    assert place("compat", packed("compat", 3), b"\4\0\0\0" + bytes(4)) == 0xFFC
+    assert place("compat", packed("compat", 4), bytes(4)) is None
     assert place("compat", packed("compat"), b"\xa5" * 4) is None
     assert place("compat", packed("compat", entry=(8 << 32) + 2)) is None
 

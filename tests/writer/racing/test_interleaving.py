@@ -68,6 +68,16 @@ def test_a_store_that_is_seen_has_what_must_come_before_it_made():
     assert outcomes(problem(ordered, backwards)) == {(0, 0), (1, 0), (1, 1)}
 
 
+def test_a_store_that_was_seen_is_not_made_again():
+    twice = (
+        Look(0, (0,), (), False, ((0, 0),)),
+        Look(0b1, (0,), (), False, ((1, 0),)),
+    )
+    over = ((put(0, 1), put(0, 2, after=0b1)),)
+    grown = {(first, second) for first in range(3) for second in range(first, 3)}
+    assert outcomes(problem(over, twice)) == grown
+
+
 def test_a_store_of_two_bytes_is_seen_whole_by_one_load():
     whole = ((Group(0, ((0, 1), (1, 1))),),)
     assert outcomes(problem(whole, TOGETHER)) == {(0, 0), (1, 1)}

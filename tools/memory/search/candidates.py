@@ -251,4 +251,4 @@ def promoted(item: Candidate) -> Candidate:
     """Return a possible candidate as likely from WEIGHT_LIKELY on, as unlikely below 0."""
     if item.verdict != POSSIBLE or 0 <= item.weight < WEIGHT_LIKELY:
         return item
-    return item._replace(verdict=LIKELY if item.weight > 0 else UNLIKELY)
+    return item._replace(verdict=LIKELY if item.weight >= WEIGHT_LIKELY else UNLIKELY)

@@ -336,6 +336,9 @@ NONSENSE = (TIMES[0] + 1, TIMES[1] + (1 << 62), TIMES[2] + 1, TIMES[3] + 1)
         ({}, {"times": NONSENSE, "entry": HALF + BORN}, False),  # nothing was updated
         ({}, {"times": (0, 0, TIMES[2], TIMES[3]), "entry": HALF + BORN + 9}, True),
         ({}, {"times": (0, 0, 0, TIMES[3]), "entry": HALF + BORN + 9}, False),
+        ({}, {"times": (TIMES[0] - 1, 0, 0, TIMES[3]), "entry": HALF + BORN + 9}, False),
+        ({}, {"times": (TIMES[0] + AGE, 0, 0, TIMES[3]), "entry": HALF + BORN + 9}, False),
+        ({}, {"times": (TIMES[0] + AGE - 1, 0, 0, TIMES[3]), "entry": HALF + BORN + 9}, True),
         ({"ahead": 744}, {"times": NONSENSE, "entry": HALF + BORN + 9}, True),
         ({"times": (9**12, 0, 0, 0)}, {"times": NONSENSE, "entry": 9**13}, False),  # unlikely
     ],
@@ -348,6 +351,7 @@ def test_what_was_an_area_stays_one(before, now, kept):
         assert found.verdict == was.verdict
         assert found.seen.times == now["times"]
         assert "it was an area in the earlier dump" in found.reasons[0].text
+        assert found.weight == was.weight - 1
 
 
 def test_what_the_later_dump_does_not_hold_is_not_kept():

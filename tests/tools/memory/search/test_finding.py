@@ -152,10 +152,10 @@ def test_a_stride_ends_anywhere_and_progress_adds_up(monkeypatch, at):
 
 
 @pytest.mark.parametrize(
-    ("first", "gap", "seen"), [(104, 0, True), (104, 8, False), (128, 0, True), (136, 0, False)]
+    ("first", "gap", "seen"),
+    [(104, 0, True), (104, 8, False), (1 << 20, 0, True), ((1 << 20) + 8, 0, False)],
 )
-def test_small_neighbouring_pieces_are_searched_as_one(monkeypatch, first, gap, seen):
-    monkeypatch.setattr(finding, "RUN_MOST", 128)
+def test_small_neighbouring_pieces_are_searched_as_one(first, gap, seen):
     data = b"\0" * (first - 24) + AREAS[0] + b"\0" * 50
     pieces = tuple(
         Piece(0x1000 + start + gap * bool(start), len(part), memoryview(part))

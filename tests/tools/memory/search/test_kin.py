@@ -8,7 +8,13 @@ from runstate_abi.layouts.structs.runstate import NATIVE
 from runstate_abi.tools.memory.area import values
 from runstate_abi.tools.memory.image import Image, Piece
 from runstate_abi.tools.memory.search import finding
-from runstate_abi.tools.memory.search.candidates import COPY, LIKELY, POSSIBLE, Candidate
+from runstate_abi.tools.memory.search.candidates import (
+    COPY,
+    LIKELY,
+    POSSIBLE,
+    UNLIKELY,
+    Candidate,
+)
 
 BORN = 886_137_219
 TIMES = (17_774_726_908, 14_363_125_363, 883_004_121, 903_481_496)
@@ -20,8 +26,9 @@ def record(running=0, state=0):
     return struct.pack("<II5Q", state, 0, BORN + sum(times), *times)
 
 
-def candidate(address, running=0, verdict=POSSIBLE):
-    return Candidate(address, NATIVE, values(NATIVE, record(running)), (), verdict)
+def candidate(address, running=0, verdict=POSSIBLE, ahead=BORN):
+    seen = values(NATIVE, record(running))
+    return Candidate(address, NATIVE, seen._replace(entry_raw=seen.total + ahead), (), verdict)
 
 
 def gained(found):
@@ -35,6 +42,22 @@ def test_two_records_of_one_vcpu_speak_for_each_other():
 def test_equal_records_are_no_areas_unless_one_is_the_hypervisors():
     assert gained([candidate(0x1000), candidate(0x2000)]) == [-2, -2]
     assert gained([candidate(0x1000), candidate(0x2000, verdict=COPY)]) == [6, 6]
+    assert gained([candidate(0x1000, verdict=COPY), candidate(0x2000, verdict=COPY)]) == [6, 6]
+
+
+@pytest.mark.parametrize(
+    ("changed", "weight"),
+    [
+        ({}, 6),
+        ({"ahead": 1}, 6),
+        ({"ahead": 0}, 0),  # KVM's, of which it is true of every one
+        ({"verdict": UNLIKELY}, 0),
+        ({"verdict": UNLIKELY, "ahead": 0}, 0),
+    ],
+)
+def test_the_difference_speaks_only_where_it_is_a_sign_of_one_vcpu(changed, weight):
+    pair = [candidate(0x1000, **changed), candidate(0x2000, running=5_001, **changed)]
+    assert gained(pair) == [weight, weight]
 
 
 @pytest.mark.parametrize("running", [64, 999, 1 << 27])
