@@ -82,7 +82,9 @@ def test_two_hva_caches_end_each_part_of_the_update_with_a_barrier(steps_of, vcp
     said = [line(one).split()[0] for one in steps_of("two-hva-caches", "native", SPLIT)]
     assert said == ["store", "wmb", "copy", "copy", "wmb", "store", "wmb", "dirty", "dirty"]
     area = Area("native", SPLIT, update_flag=False)
-    update_ = VARIANT["two-hva-caches"].update(vcpu, area, prepare(VARIANT["two-hva-caches"], area), False)
+    update_ = VARIANT["two-hva-caches"].update(
+        vcpu, area, prepare(VARIANT["two-hva-caches"], area), False
+    )
     assert [line(one).split()[0] for one in update_] == ["copy", "copy", "wmb", "dirty", "dirty"]
 
 

@@ -1,12 +1,14 @@
 """The verdicts, from the argument's side: the mutation matrix, the known defects, the replays."""
 
+from functools import cache
+
 import pytest
 
 from agreement.execution import Mismatch, replay
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 from runstate_abi.tools.race.rows import placements
-from runstate_abi.writer.guest import READER, READERS, CannotDrop
+from runstate_abi.writer.guest import READER, READERS, CannotDrop, Load, ReadBarrier, drop
 from runstate_abi.writer.race import (
     Proof,
     Question,
@@ -17,8 +19,11 @@ from runstate_abi.writer.race import (
     of_variant,
 )
 from runstate_abi.writer.racing.drops import WRITER_DROPS, without
-from runstate_abi.writer.racing.ordering import MODEL
+from runstate_abi.writer.racing.execution import tell
+from runstate_abi.writer.racing.interleaving import Move
+from runstate_abi.writer.racing.ordering import MODEL, part
 from runstate_abi.writer.racing.patterns import A_B_A, DIFFERENT, EQUAL
+from runstate_abi.writer.racing.projection import Found
 from runstate_abi.writer.steps import Barrier, Copy, Store
 from runstate_abi.writer.variants import VARIANT, Refused
 from runstate_abi.writer.vcpu import (
@@ -289,8 +294,13 @@ def test_a_split_load_is_torn_for_those_patterns_that_leave_its_first_half_equal
 # Executions.
 
 
+@cache
 def every_race():
     """A race for each variant, reader, model and ABI that has one, at two placements."""
+    return tuple(races())
+
+
+def races():
     for variant in VARIANT.values():
         for abi, at in (("native", 0x1000), ("compat", 0x1038), ("native", 0x1FF1)):
             for reader in READERS:
@@ -359,6 +369,36 @@ def test_the_stores_of_a_counterexample_are_the_writers_and_in_the_models_order(
             start = (step.page - 1) * 4096 + step.offset - found.case.offset
             first = event.offset - start
             assert step.data[first : first + len(event.data)] == event.data
+
+
+def test_the_loads_of_a_counterexample_are_the_readers_and_in_the_models_order():
+    for _, reader, model, found in every_race():
+        place, places = 0, {}
+        for op in reader.program:
+            place += isinstance(op, ReadBarrier) or not model.barriers
+            places |= {op.name: place} if isinstance(op, Load) else {}
+        loads = [event for event in found.events if event.step < 0]
+        order = [places[event.name] for event in loads]
+        assert order == sorted(order)
+        for load in reader.loads:
+            start, size = part(found.case.layout, load)
+            loaded = [
+                offset
+                for event in loads
+                if event.name == load.name
+                for offset in range(event.offset, event.offset + len(event.data))
+            ]
+            assert sorted(loaded) == list(range(start, start + size))
+
+
+def test_a_load_is_made_after_those_that_must_come_before_it_and_no_others():
+    reader = drop(LINUX, "rmb-reread")
+    found = find_race(Question(of_variant(VARIANT["upstream"]), READER["naive"], WEAK, ALIGNED))
+    state, again = 1, 49  # t1 is load 0, and the copy's bytes follow
+    path = (Move(0, (), 1), Move(0, (), 0))
+    told = tell(found.case, reader, WEAK, Found((), (0, 0), path, (), (state, again)))
+    loads = [(event.name, event.offset, len(event.data)) for event in told.events]
+    assert loads == [("t1", 8, 8), ("copy", 8, 8), ("t2", 8, 8), ("copy", 0, 8), ("copy", 16, 32)]
 
 
 def steps_before(found, model, last):

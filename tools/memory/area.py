@@ -142,16 +142,16 @@ def excerpt(
     ``other`` if that is given. WitnessError if not even the smaller layout fits.
     """
     in_front = memory.before(image, address, SHIFT)
-    if second is None:
+    here = PAGE_SIZE - address % PAGE_SIZE
+    if second is None or here >= LARGEST:
         data = memory.available(image, address, LARGEST)
         if 0 < len(data) < SMALLEST:
             raise WitnessError(missing(image.source, address, len(data)))
         return Excerpt((Span(address, data or memory.read(image, address, SMALLEST)),), in_front)
-    here = PAGE_SIZE - address % PAGE_SIZE
     head = memory.read(image, address, here)
-    rest = memory.available(other or image, second, max(LARGEST - here, 0))
-    if here < LARGEST and not rest:
-        memory.read(other or image, second, 1)
+    rest = memory.available(other or image, second, LARGEST - here)
+    if not rest:
+        memory.read(other or image, second, LARGEST - here)
     if len(head) + len(rest) < SMALLEST:
         raise WitnessError(f"{image.source}: the second page holds {len(rest)} bytes, too few")
     return Excerpt((Span(address, head), Span(second, rest)), in_front)

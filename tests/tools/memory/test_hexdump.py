@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runstate_abi.tools import cli
+from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import LAYOUTS, excerpt
 from runstate_abi.tools.memory.sources import raw_image
 
@@ -224,6 +225,28 @@ def test_an_area_in_two_pages_far_apart_is_put_together(run, tmp_path, abi, offs
     assert sum(len(span.data) for span in seen.spans) == max(one.size for one in LAYOUTS.values())
     edge = [(e["offset"], e["address"]) for e in together["edges"] if e["page"]]
     assert edge == [(here, 0x3000)]
+
+
+@pytest.mark.parametrize(("here", "there"), [(49, 0), (48, 0), (47, 1), (1, 47)])
+def test_the_second_page_is_read_for_what_the_first_does_not_hold(image_of, here, there):
+    image = image_of((0x2000 - here, bytes(here)), (0x3000, bytes(64)))
+    seen = excerpt(image, 0x2000 - here, 0x3000)
+    first = (0x2000 - here, min(here, 48))
+    second = (0x3000, there)
+    assert [(one.address, len(one.data)) for one in seen.spans] == [first, second][
+        : 1 + bool(there)
+    ]
+
+
+def test_a_second_page_must_hold_at_least_the_rest_of_compat(image_of):
+    def read(size):
+        return excerpt(image_of((0x1FF0, bytes(16)), (0x3000, bytes(size))), 0x1FF0, 0x3000)
+
+    assert len(read(28).data) == 44
+    with pytest.raises(WitnessError, match="the second page holds 27 bytes, too few"):
+        read(27)
+    with pytest.raises(WitnessError, match="32 bytes at 0x3000 wanted, but 0x3000 is not in it"):
+        read(0)
 
 
 @pytest.mark.parametrize(("abi", "offset"), SPLITS)
