@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runstate_abi.tools import cli
 from runstate_abi.layouts.model import WitnessError
+from runstate_abi.tools import cli
 from runstate_abi.tools.memory.area import LAYOUTS, excerpt
 from runstate_abi.tools.memory.sources import raw_image
 
