@@ -89,9 +89,25 @@ CORE = {
 # "*" is any change of the line.
 EQUIVALENT = {
     "layouts/witnesses/btf_blob.py: self._marks, self._count, self._lengths = ([0], -1,"
-    " dict[int, int]()) -> *":
+    " dict[int, int]()) -> self._marks, self._count, self._lengths = ([0], -2, dict[int, int]())":
         "any negative count says that the types were not counted yet",
-    "tools/memory/search/finding.py: return (item.verdict == COPY, item.seen.times) -> *":
+    "layouts/witnesses/btf_blob.py: self._walk(sys.maxsize, 0) -> self._walk(sys.maxsize, 1)":
+        "no word is behind the largest: it walks to the end either way",
+    "layouts/witnesses/btf_blob.py: self._walk(sys.maxsize, 0) -> self._walk(sys.maxsize, -1)":
+        "likewise",
+    "layouts/witnesses/btf_blob.py: self._walk(at, 0) -> self._walk(at, 1)":
+        "records 0 and 1 are before the first mark, and so is every word that has none before it",
+    "layouts/witnesses/btf_blob.py: self._walk(at, 0) -> self._walk(at, -1)":
+        "likewise",
+    "layouts/witnesses/btf_blob.py: self._walk(0, number) -> self._walk(1, number)":
+        "words 0 and 1 are of the first record",
+    "layouts/witnesses/btf_blob.py: self._walk(0, number) -> self._walk(-1, number)":
+        "every record number asks for one mark at least, as word 0 does",
+    "tools/memory/decision.py: if seen.state < len(RUNSTATES) and seen.total <= seen.entry:"
+    " -> if seen.state < len(RUNSTATES) and seen.total < seen.entry:":
+        "if they are equal the fit is EXACT, above",
+    "tools/memory/search/finding.py: return (item.verdict == COPY, item.seen.times)"
+    " -> return (item.verdict != COPY, item.seen.times)":
         "it groups the same candidates under keys with the opposite bit",
     "tools/memory/search/finding.py: PLAIN_MOST = 1 << 20 -> *":
         "it decides which of two ways is taken; both find the same",
@@ -116,6 +132,9 @@ EQUIVALENT = {
     " (-1,) * len(problem.memory), (-1, -1)) -> start = State(0, 0, problem.memory, 0,"
     " (-1,) * len(problem.memory), (-1, -2))":
         "no value is negative: -2 says as well that the byte was not loaded yet",
+    "writer/racing/projection.py: .flag] if any((sight.flag for sight in stage.sights)) else -1,"
+    " tuple(((_value(stage, columns, first, one[first]), _value -> *":
+        "the place of the flag's byte where no load refuses the flag: nothing looks there",
     "writer/racing/projection.py: seen.add(key) -> pass":
         "a question that was asked is asked again: the answer is the same",
     "writer/race.py: columns = in_order(columns, len(columns[0])) or columns"

@@ -6,6 +6,7 @@ from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.memory.area import LAYOUTS, abi_of, read_as, values
 from runstate_abi.tools.memory.decision import (
     EXACT,
+    FITS,
     FLAGGED,
     NONE,
     ORDERED,
@@ -14,6 +15,7 @@ from runstate_abi.tools.memory.decision import (
     decide,
     doubted,
     rival,
+    short_of_native,
     standing,
 )
 
@@ -40,6 +42,7 @@ ONE = (1, 0, 0, 0)
     [
         (0, NOW, (NOW - 3, 1, 1, 1), EXACT),
         (4, NOW, (FLAG, FLAG, NOW, 0), EXACT),  # the sum wraps, as a time below 0 makes it
+        (4, NOW, (FLAG, NOW, 0, 0), NONE),
         (0, NOW | FLAG, (NOW, 0, 0, 0), EXACT),
         (0, NOW | FLAG, (NOW | FLAG, 0, 0, 0), EXACT),
         (3, NOW, (NOW - 1, 0, 0, 0), ORDERED),
@@ -64,7 +67,10 @@ def test_a_reading_is_doubted_if_its_times_are_more_than_128_times_as_large(
 ):
     seen = window_of(packed("native", entry=128 * NOW + more), 0x1001)
     near = [window_of(packed("native"), 0x1000)]
-    assert doubted(Decision(NATIVE, ("asked",)), seen, near).layout is layout
+    answer = doubted(Decision(NATIVE, ("asked",)), seen, near)
+    assert answer.layout is layout
+    why = "native at 0x1000 is aligned, its times 128 times smaller"
+    assert answer.reasons == ("asked", why)[: 1 + more]
 
 
 def test_every_state_that_a_hypervisor_left_is_told_from_its_bytes(goldens, window_of):
@@ -167,6 +173,29 @@ def test_an_area_that_really_is_at_an_odd_address_is_believed(slip, window_of):
     near = [window_of(memory[16 + slip :], 0x1000 + slip, memory[: 16 + slip])]
     decision = Decision(NATIVE, ("asked",))
     assert doubted(decision, seen, near) == decision
+
+
+@pytest.mark.parametrize(
+    ("abi", "size", "short"),
+    [
+        ("native", 43, False),
+        ("native", 44, True),
+        ("native", 47, True),
+        ("native", 48, False),
+        ("compat", 44, False),
+        ("compat", 47, False),
+        (None, 44, False),  # zeros: both fit alike, and compat has as many bytes
+        (None, 45, True),
+    ],
+)
+def test_native_without_its_last_bytes_is_not_taken_for_compat(abi, size, short, window_of):
+    data = packed(abi) if abi else bytes(48)
+    assert short_of_native(window_of(data[:size])) is short
+
+
+def test_the_fits_are_told_apart_best_first():
+    assert list(FITS) == sorted({EXACT, ORDERED, FLAGGED, SMALL, NONE}, reverse=True)
+    assert len(FITS) == 5
 
 
 def test_a_32_bit_machines_area_is_compat_whatever_is_in_front(window_of):
