@@ -63,6 +63,15 @@ def test_holes_become_padding_rows_named_after_their_offset():
     assert [(row.name, row.size) for row in layout.padding] == [("pad_04", 0x1C), ("pad_28", 8)]
 
 
+def test_elements_are_numbers_and_runs_of_padding():
+    assert [(one.name, one.number, one.offset, one.size) for one in NATIVE.elements()] == [
+        ("state", 0, 0, 4),
+        (NATIVE.padding[0].name, 0, 4, 4),
+        ("state_entry_time", 0, 8, 8),
+        *((f"time[{number}]", number, 16 + 8 * number, 8) for number in range(4)),
+    ]
+
+
 def test_offsetof_takes_a_member_or_an_element():
     assert NATIVE.offsetof("time") == 16
     assert NATIVE.offsetof("time[3]") == 40

@@ -105,6 +105,13 @@ def test_two_hva_caches_find_the_second_page_after_a_switch_to_64_bits(vcpu):
     assert runstate_of(SHAPES["native"], window.read(4052, 48)) == vcpu
 
 
+def test_two_hva_caches_write_nothing_if_the_second_page_has_no_slot(vcpu):
+    variant = VARIANT["two-hva-caches"]
+    caches = prepare(variant, Area("compat", 4052))
+    caches.host.missing.add(1)
+    assert tuple(variant.update(vcpu, Area("native", 4052), caches, False)) == ()
+
+
 def test_kvm_gpc_lock_covers_the_common_case(vcpu, steps_of):
     """For the first cache it makes the steps of what was merged, stale or not."""
     for stale in (False, True):

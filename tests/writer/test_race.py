@@ -395,10 +395,27 @@ def test_a_load_is_made_after_those_that_must_come_before_it_and_no_others():
     reader = drop(LINUX, "rmb-reread")
     found = find_race(Question(of_variant(VARIANT["upstream"]), READER["naive"], WEAK, ALIGNED))
     state, again = 1, 49  # t1 is load 0, and the copy's bytes follow
-    path = (Move(0, (), 1), Move(0, (), 0))
-    told = tell(found.case, reader, WEAK, Found((), (0, 0), path, (), (state, again)))
-    loads = [(event.name, event.offset, len(event.data)) for event in told.events]
-    assert loads == [("t1", 8, 8), ("copy", 8, 8), ("t2", 8, 8), ("copy", 0, 8), ("copy", 16, 32)]
+    path = (Move(0, (), 1), Move(0, (), 0), Move(0, (0,)))
+    told = tell(found.case, reader, WEAK, Found((), (0, 0), path, (((0, 0),),), (state, again)))
+    assert [(event.name, event.offset, len(event.data)) for event in told.events] == [
+        *(("t1", 8, 8), ("copy", 8, 8), ("t2", 8, 8)),
+        *(("copy", 0, 8), ("copy", 16, 32)),  # what does not matter is loaded with what does
+        ("", 15, 1),
+    ]
+
+
+def test_a_store_is_made_after_those_that_must_come_before_it_and_no_others():
+    asked = Question(
+        of_variant(VARIANT["upstream"]), READER["naive"], WEAK, ALIGNED, dropped=("wmb-set",)
+    )
+    case = find_race(asked).case
+    entry_time, clear = (0, 2), (1, 0)  # the flag and the state are stores 0 and 1
+    for stored, before in ((entry_time, [(15, 1), (8, 8)]), (clear, [(15, 1), (0, 4), (8, 8)])):
+        path = (Move(0, (0,)), Move(0, (), 0))
+        told = tell(case, READER["naive"], WEAK, Found((), (0, 0), path, ((stored,),), (0,)))
+        stores = [(one.offset, len(one.data)) for one in told.events if one.step >= 0]
+        assert stores[: len(before)] == before
+        assert len(stores) == 2 or stores[-1] == (15, 1)
 
 
 def steps_before(found, model, last):

@@ -44,8 +44,6 @@ class _Stage:
 
     def store(self, number: int, index: int) -> None:
         """Make one store, after all stores that must come before it."""
-        if (number, index) in self.made:
-            return
         for earlier in range(number):
             for other in range(len(self.scene.phases[earlier].accesses)):
                 self.put(earlier, other)

@@ -14,7 +14,7 @@ from runstate_abi.layouts.model import FLOATING, INTEGER, WitnessError, differen
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import btf_blob, elf
 from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, observe
-from runstate_abi.layouts.witnesses.btf_blob import FEW
+from runstate_abi.layouts.witnesses.btf_blob import FEW, GIVE_BASE
 from runstate_abi.layouts.witnesses.btf_header import is_split
 
 NAMES = (NATIVE.name, COMPAT.name)
@@ -884,6 +884,31 @@ def test_a_kernel_with_other_types_is_refused_when_ids_matter(runstate_btf, spoi
         btf.end_id()
     if spoil is fewer_types:
         assert re.search(rf"it refers to type \d+ of {own}\)", str(refused.value))
+
+
+# One type in so many is looked at, from the first one on; here the second has a wrong name.
+@pytest.mark.parametrize(("types", "refused"), [(2, True), (255, True), (256, False)])
+def test_of_many_types_128_or_more_are_held_against_the_base(assembler, types, refused):
+    kernel = assembler()
+    inside = kernel.string("name") + 1
+    module = assembler(base=kernel)
+    for number in range(types):
+        module.type("FUNC_PROTO", inside if number == 1 else 0)
+    module.string("own")
+    said = complaint(Btf, module.build(), Btf(kernel.build()))
+    assert said.endswith(GIVE_BASE) is refused
+    assert (said == "read") is not refused
+
+
+def test_a_type_is_read_without_what_is_far_behind_it(assembler):
+    btf = assembler()
+    for number in range(300):
+        btf.int(f"number{number}", 4)
+    btf.type("UNKN")
+    blob = Btf(btf.build())
+    assert blob.record(1).name == "number0"
+    with pytest.raises(WitnessError, match="BTF type 301 is of kind 0"):
+        blob.end_id()
 
 
 def test_a_distilled_base_numbers_types_but_defines_nothing(runstate_btf):

@@ -143,9 +143,8 @@ def _of_chance(seen: Values) -> Iterable[Reason]:
     if seen.entry in USER_POINTERS and any(time in USER_POINTERS for time in used):
         yield Reason(-2, "the entry time and a time would be pointers in user space")
     for number in (seen.entry, *used):
-        high, low = divmod(number, 1 << WORD)
-        at_edge = (low + WORD_EDGE // 2) % (1 << WORD) < WORD_EDGE
-        if at_edge and (high > 0 or low > WORD_EDGE):
+        at_edge = (number + WORD_EDGE // 2) % (1 << WORD) < WORD_EDGE
+        if at_edge and number > WORD_EDGE:
             yield Reason(-4, f"{number:#x} is two 32-bit numbers rather than a time")
             break
     if any(time % ROUND == 0 for time in used):
@@ -159,8 +158,8 @@ def _of_chance(seen: Values) -> Iterable[Reason]:
 def _of_place(entry_address: int) -> Reason:
     if entry_address % 4:
         return Reason(-3, "the entry time is not aligned, and no compiler does that")
-    size = 4 if entry_address % 8 else 8
-    return Reason(size // 8, f"the entry time is aligned to {size} bytes")
+    weight, size = (0, 4) if entry_address % 8 else (1, 8)
+    return Reason(weight, f"the entry time is aligned to {size} bytes")
 
 
 # In Xen's struct vcpu a pointer into Xen comes before the runstate. Next to the runstate is the

@@ -146,6 +146,7 @@ AGE = 1 << 58
         ("the host would have been up", -4, {"entry": AGE + 1}, {"entry": AGE}),
         ("2 of the four times are not zero", 0, {"times": (5**20, 0, 7**16, 0)}, {}),
         ("4 of the four times are not zero", 2, {}, {"times": (*TIMES[:3], 0)}),
+        ("4 of the four times are not zero", 2, {"times": (*TIMES[:3], 1)}, {"times": (*TIMES[:3], 0)}),
         ("no time was ever spent", -1, {"times": (0, *TIMES[1:])}, {"times": (9, *TIMES[1:])}),
         ("the update flag is set", -1, {"entry": FLAG + HALF + BORN}, {}),
         ("the padding is not zero (05 00 00 00)", -1, {"pad": 5, "ahead": 0}, {"ahead": 0}),
@@ -252,6 +253,8 @@ def test_what_stands_around_xens_record(front, behind, verdict, points_to, weigh
     usual = judged(state=1).weight
     found = judged(front=bytes(64) + words, end=struct.pack("<Q", behind), state=1)
     assert (found.verdict, found.points_to, found.weight - usual) == (verdict, points_to, weight)
+    text = f"beside it is a guest's address, {points_to or 0:#x}: where Xen copies it to"
+    assert (text in said(found)) is (points_to is not None)
 
 
 # The first and the last address of a range, and their neighbours.

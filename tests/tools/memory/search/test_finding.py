@@ -140,6 +140,13 @@ def test_an_area_under_another_layout_is_not_lost():
     assert [(one.address, one.layout) for one in found.found] == [(20, COMPAT)]
 
 
+def test_progress_is_told_every_16_mib():
+    told, size = [], (16 << 20) + 1
+    piece = Piece(0, size, memoryview(bytes(size)))
+    assert list(finding.entries(piece, True, told.append)) == []
+    assert told == [16 << 20, 1]
+
+
 @pytest.mark.parametrize("at", [*range(4096 - 49, 4096 + 2), 8192 - 8])
 def test_a_stride_ends_anywhere_and_progress_adds_up(monkeypatch, at):
     monkeypatch.setattr(finding, "STRIDE", 4096)

@@ -65,6 +65,15 @@ def test_numbers_that_no_clock_counted_say_nothing(running):
     assert gained([candidate(0x1000), candidate(0x2000, running=running)]) == [0, 0]
 
 
+@pytest.mark.parametrize(("place", "weight"), [(0, 10), (1, 6), (0xFFF, 6), (0x7000, 10)])
+def test_an_area_that_the_hypervisors_record_points_to_weighs_more(place, weight):
+    record_ = candidate(0x2000, running=5_001, verdict=COPY)
+    pointing = record_._replace(points_to=0xFFFF_8880_0000_0120 + place)
+    found = finding.together([candidate(0x1120), pointing])
+    assert [item.weight for item in found] == [weight, 6]
+    assert ("points here" in found[0].reasons[-1].text) is (weight == 10)
+
+
 def test_rows_of_a_table_that_counts_up_say_nothing():
     assert set(gained([candidate(0x1000 * n, running=5_001 * n) for n in range(1, 20)])) == {0}
     steps = (0, 1, 2, 3, 7, 5_001)  # Few of them far enough apart to be two states.
