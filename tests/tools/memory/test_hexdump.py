@@ -245,8 +245,13 @@ def test_a_second_page_must_hold_at_least_the_rest_of_compat(image_of):
     assert len(read(28).data) == 44
     with pytest.raises(WitnessError, match="the second page holds 27 bytes, too few"):
         read(27)
-    with pytest.raises(WitnessError, match="32 bytes at 0x3000 wanted, but 0x3000 is not in it"):
+    said = "32 bytes at 0x3000 wanted, but 0x3000 is not in it"
+    with pytest.raises(WitnessError, match=f"^a test: {said}"):
         read(0)
+    pages = image_of((0x1000, bytes(0x3000)))
+    other = image_of((0, bytes(0x3000)))._replace(source="other")
+    with pytest.raises(WitnessError, match=f"^other: {said}"):
+        excerpt(pages, 0x1FF0, 0x3000, other)
 
 
 @pytest.mark.parametrize(("abi", "offset"), SPLITS)
