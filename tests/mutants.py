@@ -41,14 +41,8 @@ DUMPS = [
     for name in ("text_view", "comparison", "hexdump", "pages_view", "real_machines", "find")
 ]
 SEARCH = [
-    f"tests/tools/memory/{name}.py"
-    for name in (
-        "search/test_candidates",
-        "search/test_finding",
-        "search/test_scan",
-        "search/test_kin",
-        "test_find",
-    )
+    *(f"tests/tools/memory/search/test_{x}.py" for x in ("candidates", "finding", "scan", "kin")),
+    "tests/tools/memory/test_find.py",
 ]
 LAYOUTS = [
     *(f"tests/layouts/test_{name}.py" for name in ("constructs", "ctypes_structs", "conditions")),
@@ -98,7 +92,7 @@ EQUIVALENT = {
     " dict[int, int]()) -> self._marks, self._count, self._lengths = ([0], -2, dict[int, int]())":
         "any negative count says that the types were not counted yet",
     "layouts/witnesses/btf_blob.py: FEW_STRINGS, FEW = (8, 4096) -> *":
-        "they decide which of two ways is taken, and when lengths are found anew: both find the same",
+        "they decide which way is taken, and when lengths are found anew: the result is the same",
     "layouts/witnesses/btf_blob.py: while self._count < 0 and (marks[-1] <= at or len(marks)"
     " * STRIDE <= number + STRIDE): -> while self._count < 1 and (marks[-1] <= at or len(marks)"
     " * STRIDE <= number + STRIDE):":
