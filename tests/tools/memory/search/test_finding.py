@@ -140,6 +140,11 @@ def test_an_area_under_another_layout_is_not_lost():
     assert [(one.address, one.layout) for one in found.found] == [(20, COMPAT)]
 
 
+def test_one_large_piece_is_searched_to_its_end():
+    found, _ = searched(AREAS[0], front=b"\0" * (3 << 20))
+    assert [one.address for one in found.found] == [3 << 20]
+
+
 def test_progress_is_told_every_16_mib():
     told, size = [], (16 << 20) + 1
     piece = Piece(0, size, memoryview(bytes(size)))
