@@ -117,9 +117,6 @@ EQUIVALENT = {
         "it groups the same candidates under keys with the opposite bit",
     "tools/memory/search/finding.py: PLAIN_MOST = 1 << 20 -> *":
         "it decides which of two ways is taken; both find the same",
-    "tools/memory/search/finding.py: if len(pieces) == 1 and pieces[0].size <= len(pieces[0].data):"
-    " -> if len(pieces) == 1 and pieces[0].size <= len(pieces[-1].data):":
-        "there is one piece: the first is the last",
     "tools/memory/search/scan.py: HIGH_BITS = 127 & ~((AGE_MOST >> 56) - 1)"
     " -> HIGH_BITS = 126 & ~((AGE_MOST >> 56) - 1)":
         "the other side of the & clears the four lowest bits",

@@ -202,10 +202,11 @@ def _joined(pieces: tuple[Piece, ...]) -> Iterator[Piece]:
 
 
 def _one(pieces: list[Piece]) -> Piece:
-    if len(pieces) == 1 and pieces[0].size <= len(pieces[0].data):
-        return pieces[0]
+    first, *others = pieces
+    if not others and first.size <= len(first.data):
+        return first
     data = b"".join(x.cut(x.address, min(x.end, x.address + RUN_MOST)) for x in pieces)
-    return Piece(pieces[0].address, len(data), memoryview(data))
+    return Piece(first.address, len(data), memoryview(data))
 
 
 def entries(piece: Piece, plain: bool, progress: Progress) -> Iterator[int]:

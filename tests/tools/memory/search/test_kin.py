@@ -42,6 +42,7 @@ def test_two_records_of_one_vcpu_speak_for_each_other():
 def test_equal_records_are_no_areas_unless_one_is_the_hypervisors():
     assert gained([candidate(0x1000), candidate(0x2000)]) == [-2, -2]
     assert gained([candidate(0x1000), candidate(0x2000, verdict=COPY)]) == [6, 6]
+    assert gained([candidate(0x1000, verdict=COPY)]) == [0]
     assert gained([candidate(0x1000, verdict=COPY), candidate(0x2000, verdict=COPY)]) == [6, 6]
 
 
