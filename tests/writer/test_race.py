@@ -402,6 +402,12 @@ def test_a_load_is_made_after_those_that_must_come_before_it_and_no_others():
         *(("copy", 0, 8), ("copy", 16, 32)),  # what does not matter is loaded with what does
         ("", 15, 1),
     ]
+    # h1, l1 and h1' are loads 0 to 2
+    path = (*(Move(0, (), look) for look in range(4)), Move(0, (0,)))
+    asked = Found((), (0, 0), path, (((0, 0),),), (0, 1, 2, 3))
+    told = tell(found.case, READER["linux-32"], WEAK, asked)
+    loads = [(event.name, event.offset, len(event.data)) for event in told.events][3:]
+    assert loads[:2] == [("copy", 0, 48), ("", 15, 1)]
 
 
 def test_a_store_is_made_after_those_that_must_come_before_it_and_no_others():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import cli
-from runstate_abi.tools.memory.area import LAYOUTS, excerpt
+from runstate_abi.tools.memory.area import LAYOUTS, excerpt, read_as
 from runstate_abi.tools.memory.sources import raw_image
 
 SPLITS = [
@@ -236,6 +236,32 @@ def test_the_second_page_is_read_for_what_the_first_does_not_hold(image_of, here
     assert [(one.address, len(one.data)) for one in seen.spans] == [first, second][
         : 1 + bool(there)
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "a test: 44 bytes at 0x1000 wanted, but 0x1000 is not in it (it holds no memory)"),
+        (1, "a test: 1 of 48 bytes at 0x1000: 47 are missing at its end"),
+        (43, "a test: 43 of 48 bytes at 0x1000: 5 are missing at its end"),
+    ],
+)
+def test_an_area_whose_end_is_missing_says_how_much(image_of, size, said):
+    image = image_of(*[(0x1000, bytes(size))] * bool(size))
+    with pytest.raises(WitnessError) as caught:
+        excerpt(image, 0x1000)
+    how = " (compat has 44: --abi compat)" * bool(size)
+    assert str(caught.value) == said + how
+
+
+@pytest.mark.parametrize(("size", "fits"), [(44, ["compat"]), (47, ["compat"]), (48, [*LAYOUTS])])
+def test_an_area_is_read_as_what_its_bytes_suffice_for(window_of, size, fits):
+    for abi, layout in LAYOUTS.items():
+        if abi in fits:
+            assert read_as(layout, window_of(bytes(size))).data == bytes(layout.size)
+            continue
+        with pytest.raises(WitnessError, match=f"^{size} bytes at 0x1000: native needs 48$"):
+            read_as(layout, window_of(bytes(size)))
 
 
 def test_a_second_page_must_hold_at_least_the_rest_of_compat(image_of):
