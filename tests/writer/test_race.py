@@ -538,7 +538,13 @@ def test_what_is_stored_beside_the_area_changes_nothing_in_it():
     assert isinstance(found, Race)
     # Both stores are told as well, and a replay of them leaves the copy as it was accepted.
     assert {-1, 48} <= {event.offset for event in found.events}
-    assert replay(found.case.images[0], found.events) == found.accepted
+    before = found.case.images[0]
+    assert replay(before, found.events) == found.accepted
+    path = (Move(0, (0,)), Move(1, (0,)), Move(1, (), 0))
+    asked = Found((), (0, 0), path, (((0, 0),), ((1, 0),)), (0,))
+    told = tell(found.case, READER["naive"], X86, asked)
+    assert [event.offset for event in told.events] == [-1, 48, 0]
+    assert told.accepted == dict(enumerate(before))
 
 
 # Bytes that no image has, at places where all images are equal or in the update byte itself.

@@ -252,6 +252,7 @@ def test_an_area_whose_end_is_missing_says_how_much(image_of, size, said):
         excerpt(image, 0x1000)
     how = " (compat has 44: --abi compat)" * bool(size)
     assert str(caught.value) == said + how
+    assert len(excerpt(image_of((0x1000, bytes(44))), 0x1000).data) == 44
 
 
 @pytest.mark.parametrize(("size", "fits"), [(44, ["compat"]), (47, ["compat"]), (48, [*LAYOUTS])])
