@@ -299,6 +299,7 @@ MOVED = "entry time - sum stayed"
     ("before", "now", "text", "weight", "verdict"),
     [
         ({}, {"times": LATER}, MOVED, 8, LIKELY),
+        ({}, {"times": (TIMES[0] + 1, *TIMES[1:])}, MOVED, 8, LIKELY),
         ({}, {}, "it did not change", 0, POSSIBLE),
         ({"entry": FLAG + HALF}, {"times": LATER}, "in flight", 0, POSSIBLE),
         ({}, {"entry": FLAG + HALF + BORN}, "in flight", 0, POSSIBLE),
