@@ -109,6 +109,10 @@ EQUIVALENT = {
         "words 0 and 1 are of the first record",
     "layouts/witnesses/btf_blob.py: self._walk(0, number) -> self._walk(-1, number)":
         "every record number asks for one mark at least, as word 0 does",
+    "layouts/model.py: fault = 'overlaps the row before it' if row.offset < reached else"
+    " 'leaves a gap' -> fault = 'overlaps the row before it' if row.offset <= reached else"
+    " 'leaves a gap'":
+        "if they are equal there is no fault",
     "tools/memory/decision.py: if seen.state < len(RUNSTATES) and seen.total <= seen.entry:"
     " -> if seen.state < len(RUNSTATES) and seen.total < seen.entry:":
         "if they are equal the fit is EXACT, above",

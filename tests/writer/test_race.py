@@ -550,9 +550,14 @@ def test_what_is_stored_beside_the_area_changes_nothing_in_it():
 # Bytes that no image has, at places where all images are equal or in the update byte itself.
 
 
-def stray_state_first(vcpu, area):
-    stray = Store(1, area.offset + area.shape.state + 3, b"\xff")
+def stray_state_first(vcpu, area, byte=b"\xff"):
+    stray = Store(1, area.offset + area.shape.state + 3, byte)
     return (stray, Barrier(), *of_variant(VARIANT["upstream"]).steps(vcpu, area))
+
+
+# Outside state_entry_time, the flag's bit is no flag.
+def flag_in_state_first(vcpu, area):
+    return stray_state_first(vcpu, area, b"\x80")
 
 
 def odd_update_byte_first(vcpu, area):
@@ -569,6 +574,6 @@ def odd_update_byte_first(vcpu, area):
 
 
 @pytest.mark.parametrize("reader", ["linux-64", "copied-time"])
-@pytest.mark.parametrize("steps", [stray_state_first, odd_update_byte_first])
+@pytest.mark.parametrize("steps", [stray_state_first, flag_in_state_first, odd_update_byte_first])
 def test_a_byte_that_no_image_has_is_found_by_whoever_believes_it(steps, reader):
     assert verdicts(Writer("stray", steps), reader=READER[reader]) == ("torn", "torn")
