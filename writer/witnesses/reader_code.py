@@ -45,6 +45,7 @@ SLOT = 16
 INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
 LOADS_MAX = 4096  # a copy byte by byte has 60
 RETRIES = 20
+REP = 0xF3  # the prefix of x86
 DECIDING_MAX = 8  # loads of state_entry_time: get64() twice has six
 COMBINATIONS_MAX = 4096
 FILL = 0x6B  # what the result holds before
@@ -187,6 +188,7 @@ class ReaderMachine:
         self._versions: Versions = {}
         self._base = b""
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
+        self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         self._stubs: dict[str, int] = {}
         self._sections = [
             (number, s)
@@ -216,13 +218,17 @@ class ReaderMachine:
         uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
         uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, data: self._stop("an exception"))
 
-    def barriers(self, base: bytes) -> list[tuple[int, int]]:
-        """Return the read barriers of a quiet run: the loads before each, and the instruction."""
-        self._barriers = []
-        hook = self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._fence)
+    def traced(self, base: bytes) -> tuple[list[tuple[int, int]], list[int]]:
+        """Return the read barriers of a quiet run, and for each load how much was executed before.
+
+        A barrier is the number of loads before it, and the instruction. Loads of one instruction
+        that was executed once have the same number.
+        """
+        self._barriers, self._executed = [], (0, 0)
+        hook = self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._executes)
         try:
             self.run(base)
-            return self._barriers
+            return self._barriers, self._makers
         finally:
             self.uc.hook_del(hook)
             self._barriers = None
@@ -238,14 +244,16 @@ class ReaderMachine:
         """Run without a stop where it goes another way: what it does after it saw a change."""
         quiet, self._quiet = self._quiet, []
         try:
-            return self.run(base, versions)
+            return self.run(base, versions, RETRIES * INSTRUCTIONS_MAX)
         finally:
             self._quiet = quiet
 
-    def run(self, base: bytes, versions: Versions | None = None) -> _Run:
+    def run(
+        self, base: bytes, versions: Versions | None = None, limit: int = INSTRUCTIONS_MAX
+    ) -> _Run:
         """Run the reader; the loads in ``versions`` see another struct (WitnessError)."""
         self._base, self._versions = base, {} if versions is None else versions
-        self._run, self._stopped = _Run(), ""
+        self._run, self._stopped, self._makers = _Run(), "", []
         uc, cpu = self.uc, self.cpu
         uc.mem_write(RESULT, bytes([FILL]) * PAGE_SIZE)
         top = STACK + STACK_SIZE - 0x400
@@ -260,13 +268,13 @@ class ReaderMachine:
             uc.reg_write(self._ids[register], value)
         uc.reg_write(self._ids[cpu.stack], top)
         try:
-            uc.emu_start(self.entry, RETURN_TO, 0, INSTRUCTIONS_MAX)
+            uc.emu_start(self.entry, RETURN_TO, 0, limit)
         except self._unicorn.UcError as error:
             raise self._refused(self._stopped or str(error).split(" (")[0].lower()) from None
         if self._stopped:
             raise self._refused(self._stopped)
         if not self._run.again and self._counter() != RETURN_TO:
-            raise self._refused(f"it has not returned after {INSTRUCTIONS_MAX} instructions")
+            raise self._refused(f"it has not returned after {limit} instructions")
         registers = (uc.reg_read(self._ids[name]) for name in cpu.result)
         returned = b"".join(one.to_bytes(cpu.pointer, "little") for one in registers)
         self._run.returned = int.from_bytes(returned[: self.signature.returns], "little")
@@ -307,6 +315,7 @@ class ReaderMachine:
         if number >= LOADS_MAX:
             self._stop(f"it loads more than {LOADS_MAX} times")
         run.loads.append(seen)
+        self._makers.append(self._executed[0])
         struct = self._versions.get(number, self._base)
         self.uc.mem_write(address, struct[offset : offset + size])
         return struct[offset : offset + size]
@@ -385,8 +394,12 @@ class ReaderMachine:
         )
         return one, two, three
 
-    def _fence(self, uc: Any, address: int, size: int, data: Any) -> None:
+    def _executes(self, uc: Any, address: int, size: int, data: Any) -> None:
         assert self._barriers is not None
+        number, last = self._executed
+        # A repeated string instruction is executed again for each element, but promises no order.
+        again = address == last and self.cpu.arch == "X86" and uc.mem_read(address, 1)[0] == REP
+        self._executed = number + (not again), address
         if size != 4 or self.cpu.model != "weak":
             return
         word = int.from_bytes(uc.mem_read(address, 4), "little")
@@ -715,14 +728,14 @@ def _program(
     believed: set[tuple[int, int]],
     line: Callable[[int], str],
 ) -> Iterator[Op]:
-    barriers = asked.machine.barriers(asked.base)
+    barriers, makers = asked.machine.traced(asked.base)
     read = 0
     for number, one in enumerate(asked.loads):
         yield from (ReadBarrier(line(at)) for before, at in barriers if before == number)
         decides = bool(compared.get(number) or flags.get(number))
         read += decides
         takes = tuple(sorted(at for n, at in believed if n == number))
-        same = number > 0 and asked.loads[number - 1].at == one.at
+        same = number > 0 and makers[number - 1] == makers[number]
         does = Measured(
             one.offset, one.size, compared.get(number, ()), flags.get(number, False), takes, same
         )
