@@ -344,11 +344,7 @@ class ReaderMachine:
     def _mapped(self, address: int) -> bool:
         for number, section in self._sections:
             if section.address <= address < section.address + section.size:
-                try:
-                    code = relocated(self.file, number, self._foreign)
-                except WitnessError as error:  # what a hook raises is lost
-                    self._stopped = str(error).removeprefix(f"{self.file.source}: ")
-                    return False
+                code = relocated(self.file, number, self._foreign)
                 start = section.address & -PAGE_SIZE
                 end = -(-(section.address + len(code)) // PAGE_SIZE) * PAGE_SIZE
                 self.uc.mem_map(start, end - start)
