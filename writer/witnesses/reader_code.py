@@ -42,6 +42,7 @@ RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points
 STACK_SIZE = 0x8000
 OWN = ((STACK, STACK_SIZE), (RESULT, PAGE_SIZE))  # what it may store to
 SLOT = 16
+SECTION_MAX = 64 << 20  # the text of a vmlinux has 25 MB
 INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
 LOADS_MAX = 4096  # a copy byte by byte has 60
 RETRIES = 20
@@ -190,23 +191,26 @@ class ReaderMachine:
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         self._stubs: dict[str, int] = {}
+        self._ends = set[int]()  # the first and the last pages of what is mapped of the file
         self._sections = [
             (number, s)
             for number, s in enumerate(file.sections)
             if s.flags & SHF_ALLOC and s.size and s.address
         ]
         self._map()
+        self._before = self.uc.context_save()
 
     def _map(self) -> None:
         uc, unicorn = self.uc, self._unicorn
-        for start, size in (
-            (STUBS, PAGE_SIZE),
-            (RETURN_TO, PAGE_SIZE),
-            (STACK, STACK_SIZE),
-            (AREA, PAGE_SIZE),
-            (RESULT, PAGE_SIZE),
+        data = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE  # and not to be executed
+        for start, size, access in (
+            (STUBS, PAGE_SIZE, unicorn.UC_PROT_ALL),
+            (RETURN_TO, PAGE_SIZE, unicorn.UC_PROT_ALL),
+            (STACK, STACK_SIZE, data),
+            (AREA, PAGE_SIZE, data),
+            (RESULT, PAGE_SIZE, data),
         ):
-            uc.mem_map(start, size)
+            uc.mem_map(start, size, access)
         code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
         uc.mem_write(STUBS, code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
         end = AREA + PAGE_SIZE if self.area == AREA else self.area + self.layout.size
@@ -255,6 +259,7 @@ class ReaderMachine:
         self._base, self._versions = base, {} if versions is None else versions
         self._run, self._stopped, self._makers = _Run(), "", []
         uc, cpu = self.uc, self.cpu
+        uc.context_restore(self._before)  # nothing is carried from one run to the next
         uc.mem_write(RESULT, bytes([FILL]) * PAGE_SIZE)
         top = STACK + STACK_SIZE - 0x400
         uc.mem_write(STACK, bytes([FILL]) * STACK_SIZE)
@@ -344,13 +349,30 @@ class ReaderMachine:
     def _mapped(self, address: int) -> bool:
         for number, section in self._sections:
             if section.address <= address < section.address + section.size:
-                code = relocated(self.file, number, self._foreign)
                 start = section.address & -PAGE_SIZE
-                end = -(-(section.address + len(code)) // PAGE_SIZE) * PAGE_SIZE
-                self.uc.mem_map(start, end - start)
-                self.uc.mem_write(section.address, bytes(code))
+                end = -(-(section.address + section.size) // PAGE_SIZE) * PAGE_SIZE
+                # Sections of a program may share a page.
+                start += PAGE_SIZE * (start in self._ends)
+                end -= PAGE_SIZE * (end - PAGE_SIZE in self._ends and end > start)
+                self._place(start, end)
                 return True
         return False
+
+    # Map these pages, with whatever the file has there.
+    def _place(self, start: int, end: int) -> None:
+        what = f"{self.file.source}: the {end - start} bytes at {start:#x} cannot be loaded"
+        if end - start > SECTION_MAX:
+            raise WitnessError(what)
+        try:
+            self.uc.mem_map(start, end - start)
+        except self._unicorn.UcError:
+            raise WitnessError(what) from None
+        self._ends |= {start, end - PAGE_SIZE}
+        for number, section in self._sections:
+            low, high = max(start, section.address), min(end, section.address + section.size)
+            if low < high and section.size <= SECTION_MAX:
+                code = relocated(self.file, number, self._foreign)
+                self.uc.mem_write(low, bytes(code[low - section.address : high - section.address]))
 
     def _foreign(self, name: str, called: bool) -> int:
         return STUBS + SLOT * self._stubs.setdefault(name, len(self._stubs))
