@@ -56,22 +56,12 @@ def one(data):
             raise ValueError(f"a message of more than one line: {error!r}") from error
 
 
-# Readers that are followed: two looks at the entry time, and a copy between them.
-SEEDS = {
-    "x86-64": "488b4708 8b17 8916 488b4f10 48894e10 483b4708 75ec c3",
-    "i386": "8b442404 8b5004 8b4808 8b00 39c8 c3",
-    "arm64": "020440f9 030040b9 230000b9 040440f9 5f0004eb 81ffff54 c0035fd6",
-    "arm32": "042090e5 003090e5 003081e5 044090e5 1eff2fe1",
-}
-
-
 def main():
     """Hand over to libFuzzer."""
-    for number, (_, code) in enumerate(SEEDS.items()):
-        for how in (7 << 3, 7 << 3 | 1, 0, 1):
-            (PLACE / f"seed{number}-{how}").write_bytes(
-                bytes([number, how, 0]) + bytes.fromhex(code)
-            )
+    for number, name in enumerate(NAMES):
+        for how in (7 << 3, 7 << 3 | 1, 0, 1):  # an object, a program; an area that is global
+            seed = bytes([number, how, 0]) + tiny_elf.READERS[name]
+            (PLACE / f"seed{number}-{how}").write_bytes(seed)
     limits = ["-timeout=10", "-rss_limit_mb=512", "-max_len=512", "-len_control=0"]
     atheris.Setup([sys.argv[0], *limits, *sys.argv[1:], FOLDER.name], one)
     atheris.Fuzz()

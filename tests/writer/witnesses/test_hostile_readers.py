@@ -1,0 +1,168 @@
+"""Any code as a guest's reader: a Reader or a reason, in bounded time and memory, never a crash."""
+
+import re
+import resource
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuzz.tiny_elf import MACHINES, READERS, made
+from runstate_abi.layouts.model import WitnessError
+
+pytest.importorskip("unicorn")
+
+POINTERS = "int f(const void *area, void *out)"
+SECONDS = 5  # on a busy machine; it takes a tenth of a second
+MEGABYTES = 100
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """Return a function: an ELF file -> its Reader, or why there is none, in one line."""
+    from runstate_abi.writer.witnesses import reader_file
+
+    path = tmp_path_factory.mktemp("hostile") / "guest.o"
+
+    def ask(content, said=POINTERS, area=""):
+        path.write_bytes(content)
+        start = time.monotonic()
+        try:
+            return reader_file.found(str(path), "f", said, area, None)[0].reader
+        except WitnessError as error:
+            assert "\n" not in str(error)
+            return str(error)
+        finally:
+            assert time.monotonic() - start < SECONDS
+
+    return ask
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_reader_that_is_damaged_below_is_followed(asked, machine):
+    reader = asked(made(machine, READERS[machine]))
+    assert set(reader.uses) == {"state", "time"}
+    assert reader.bit_check
+
+
+# fmt: off
+ENDS = {
+    "an endless loop":           ("x86-64", "ebfe",             "it has not returned after 20000 instructions"),
+    "an endless loop, arm64":    ("arm64",  "00000014",         "it has not returned after 20000 instructions"),
+    "an endless loop, arm32":    ("arm32",  "feffffea",         "it has not returned after 20000 instructions"),
+    "loads without end":         ("x86-64", "8b07ebfc",         "it loads more than 4096 times"),
+    "a copy without end":        ("x86-64", "4889fe488d7e0048c7c1ffffff7ff3a4c3", "it stores to the area"),
+    "a call of itself":          ("x86-64", "e8fbffffff",       "it reaches 0x2ffffff8, where nothing is"),
+    "a jump to nowhere":         ("x86-64", "48c7c000500000ffe0", "it reaches 0x5000, where nothing is"),
+    "a jump into the area":      ("x86-64", "ffe7",             "it reaches 0x71000000, where nothing is"),
+    "a jump into its result":    ("arm64",  "20001fd6",         "it reaches 0x72000000, where nothing is"),
+    "a store to its own code":   ("x86-64", "c605f9ffffff90c3", "it stores to 0x10000000, which is neither"),
+    "a store to nowhere":        ("i386",   "a300500000c3",     "it reaches 0x5000, where nothing is"),
+    "the end of an instruction": ("x86-64", "488b",             "it (reaches 0x0|loads nothing of the area)"),
+    "no instruction":            ("x86-64", "0f0b",             "invalid instruction"),
+    "an interrupt":              ("x86-64", "cd80",             "an exception"),
+    "a division by zero":        ("x86-64", "31c9f7f1c3",       "an exception"),
+    "a system call":             ("arm64",  "010000d4",         "an exception"),
+    "a stack of its own":        ("x86-64", "31e450c3",         "it reaches 0xffff"),
+    "a stack in the area":       ("x86-64", "488d672050c3",     "it stores to the area"),
+    "nothing":                   ("x86-64", "c3",               "it loads nothing of the area"),
+    "a segment":                 ("x86-64", "648b042528000000c3", "it reaches 0x28, where nothing is"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_what_does_not_read_an_area_is_stopped_with_a_reason(asked, case):
+    machine, code, why = ENDS[case]
+    assert re.search(
+        f": cannot follow this reader: {why}", asked(made(machine, bytes.fromhex(code)))
+    )
+
+
+# add rbx, 1; cmp rbx, 2; jg: from the third run on it would read nothing, and return 0.
+def test_nothing_is_carried_from_one_run_to_the_next(asked):
+    good = READERS["x86-64"]
+    counts = bytes.fromhex("4883c3014883fb027f") + bytes([len(good)])
+    found = asked(made("x86-64", counts + good + bytes.fromhex("31c0c3")))
+    assert [load.measured for load in found.loads] == [
+        load.measured for load in asked(made("x86-64", good)).loads
+    ]
+
+
+# fmt: off
+PLACES = {
+    "a huge area":             (0x40_0000,             (0x60_1000, 1 << 40)),
+    "a huge area, and high":   (0xFFFF_FFFF_8100_0000, (0xFFFF_FFFF_8200_0000, 1 << 40)),
+    "an area round the end":   (0x40_0000,             (-16, 64)),
+    "an area in the stack":    (0x40_0000,             (0x3000_0100, 64)),
+    "code where the stack is": (0x3000_0000,           (0x60_1000, 64)),
+    "an area in the code":     (0x40_0000,             (0x40_0000, 64)),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_program_that_cannot_be_where_it_says_has_a_reason(asked, place):
+    code, area = PLACES[place]
+    loads = bytes.fromhex("8b05fa0f2000c3")
+    why = asked(made("x86-64", loads, b"", 2, code, area), "unsigned long f(void)", "area")
+    assert re.search("cannot be loaded|where nothing is", why)
+
+
+def test_sections_of_a_program_may_share_a_page(asked):
+    """Code and area in one page: both are there."""
+    loads = bytes.fromhex("48c7c010104000488b4010c3")  # time[0] of 0x401010
+    found = asked(
+        made("x86-64", loads, b"", 2, 0x40_1000, (0x40_1010, 64)), "unsigned long f(void)", "area"
+    )
+    assert found.uses == ("time",)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_truncation_has_a_reason_or_a_reader(asked, machine):
+    whole = made(machine, READERS[machine])
+    for length in range(0, len(whole), 7):
+        assert isinstance(asked(whole[:length]), str), length
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_random_code_has_a_reason(asked, machine):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    @settings(max_examples=60)
+    @given(st.binary(max_size=64))
+    def hold(code):
+        found = asked(made(machine, code))
+        assert not isinstance(found, str) or "guest.o: " in found
+
+    hold()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEGABYTES << 10
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_damaged_reader_is_a_reader_or_has_a_reason(asked, machine):
+    good = READERS[machine]
+
+    @settings(max_examples=60)
+    @given(st.lists(st.tuples(st.integers(0, len(good) - 1), st.integers(0, 255)), max_size=4))
+    def hold(changes):
+        code = bytearray(good)
+        for at, byte in changes:
+            code[at] = byte
+        asked(made(machine, bytes(code)))
+
+    hold()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_random_relocations_and_damaged_files_have_a_reason_or_a_reader(asked, machine):
+    whole = made(machine, READERS[machine])
+
+    @settings(max_examples=60)
+    @given(st.binary(max_size=48), st.integers(0, len(whole) - 1), st.integers(0, 255))
+    def hold(relocations, at, byte):
+        asked(made(machine, READERS[machine], relocations))
+        asked(whole[:at] + bytes([byte]) + whole[at + 1 :])
+
+    hold()
