@@ -347,7 +347,7 @@ class ReaderMachine:
         return found
 
     def _mapped(self, address: int) -> bool:
-        for number, section in self._sections:
+        for _, section in self._sections:
             if section.address <= address < section.address + section.size:
                 start = section.address & -PAGE_SIZE
                 end = -(-(section.address + section.size) // PAGE_SIZE) * PAGE_SIZE

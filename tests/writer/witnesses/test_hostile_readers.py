@@ -115,7 +115,7 @@ def test_sections_of_a_program_may_share_a_page(asked, first):
     area = 0x40_1FE0 if first == "the code" else 0x40_0FE0
     offset = 0x28 if first == "the code" else 0x10
     loads = b"\x48\xc7\xc0" + area.to_bytes(4, "little") + b"\x48\x8b\x40" + bytes([offset, 0xC3])
-    code = b"\x90" * 16 + loads if first == "the code" else b"\x90" * 0x20 + loads
+    code = b"\x90" * 16 + loads if first == "the code" else b"\x90" * 0x1000 + loads
     where = 0x40_1000 if first == "the code" else 0x40_1020
     found = asked(made("x86-64", code, b"", 2, where, (area, 64)), "unsigned long f(void)", "area")
     assert found.uses == ("time",)
