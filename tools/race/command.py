@@ -125,6 +125,8 @@ examples:
   runstate race --variant linux-6.1 --reader linux-64 --model x86-tso --abi compat --at 0x1038
   runstate race --variant upstream --reader linux-64 --model weak --at 0x1000 --drop wmb-set
   runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
+  runstate race --reader-object guest.o:read_area            a guest's compiled code
+  runstate race --reader-object guest.o:f --kernel kvm.ko    and a kernel's, no model between
   runstate race --kernel kvm.ko.xz --btf vmlinuz             the code of a kernel, read by Linux
 
 exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing could be asked"""

@@ -44,10 +44,11 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
     cpu = CPUS[file.file.elf_class, file.file.machine]
     require(file, function)
     known = lines.opened(file, path, "")
+    guessed = signature(ANY, cpu.pointer, bool(area))
     if said:
         takes = signature(said, cpu.pointer, bool(area))
     else:
-        takes = of_dwarf(known, function, bool(area)) or signature(ANY, cpu.pointer, bool(area))
+        takes = of_dwarf(known, function, bool(area)) or guessed
     # A 32-bit x86 guest has the compat struct; Arm aligns a 64-bit integer to 8 bytes.
     guest = abi or ("compat" if file.file.machine == EM_386 else "native")
     machine = opened(file, function, takes, LAYOUTS[guest], area)
@@ -57,7 +58,12 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
         place = machine.place(address).removeprefix(function)
         return " ".join([place, *(f"{basename(one.file)}:{one.line}" for one in at[:1])])
 
-    return reader_of(machine, function, line), guest
+    try:
+        return reader_of(machine, function, line), guest
+    except WitnessError as error:
+        if takes is not guessed:
+            raise
+        raise WitnessError(f"{error}; without debug info it is taken for {ANY!r}") from None
 
 
 def of_dwarf(known: "Lines", function: str, is_global: bool) -> Signature | None:

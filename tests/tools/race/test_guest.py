@@ -52,6 +52,13 @@ def test_json_has_the_answers_and_no_words(capsys, guest_code):
     assert {one["reader"] for one in json.loads(out)["answers"]} == {"late_time"}
 
 
+def test_a_signature_that_was_guessed_is_said(capsys, guest_code):
+    for flags, said in ((("-O1",), True), (("-O1", "-g"), False)):
+        assert main(["race", "--reader-object", f"{guest_code('gcc', *flags)}:calls"]) == 3
+        hint = "without debug info it is taken for 'int f(const void *area, void *result)'"
+        assert (hint in capsys.readouterr().err) == said
+
+
 def test_a_recording_is_not_read_by_code(capsys, guest_code):
     words = ["--reader-object", f"{guest_code('gcc', '-O1')}:sound", "--recorded", "x"]
     assert main(["race", *words]) == 2
