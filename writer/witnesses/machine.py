@@ -45,14 +45,13 @@ def engine() -> Any:
     return unicorn
 
 
-# Without room for its translations, the engine ends the whole process. So the same amount is mapped
-# first, and released.
-def _require_room(source: str) -> None:
+def require_room(source: str) -> None:
+    """Map what the engine will, and release it: without room it ends the process (WitnessError)."""
     try:
         mmap.mmap(-1, ENGINE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
         raise WitnessError(
-            f"{source}: cannot judge: the emulator needs {ENGINE_SIZE >> 20} MiB of address space "
+            f"{source}: the emulator needs {ENGINE_SIZE >> 20} MiB of address space "
             "(see ulimit -v)"
         ) from None
 
@@ -63,7 +62,7 @@ class Machine:
     def __init__(self, program: Program, meaning: Callable[[str], Handler | None]) -> None:
         """Load ``program``; ``meaning`` gives the handler of a function by its name, or None."""
         unicorn = engine()
-        _require_room(program.file.source)
+        require_room(program.file.source)
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self.file, self.program, self._meaning = program.file, program, meaning
         self.used: set[str] = set()

@@ -19,7 +19,7 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
 from runstate_abi.writer.vcpu import FLAG
-from runstate_abi.writer.witnesses.machine import engine
+from runstate_abi.writer.witnesses.machine import engine, require_room
 from runstate_abi.writer.witnesses.object_file import (
     EM_386,
     EM_AARCH64,
@@ -176,6 +176,7 @@ class ReaderMachine:
     ) -> None:
         """``entry`` is the function's address; ``area`` the area's, if it is a global one."""
         unicorn = engine()
+        require_room(file.source)
         self.area = area
         self.file, self.entry, self.signature, self.layout = file, entry, signature, layout
         self.cpu = cpu = CPUS[file.file.elf_class, file.file.machine]

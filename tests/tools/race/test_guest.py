@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,16 @@ def test_a_signature_that_was_guessed_is_said(capsys, guest_code):
         assert main(["race", "--reader-object", f"{guest_code('gcc', *flags)}:calls"]) == 3
         hint = "without debug info it is taken for 'int f(const void *area, void *result)'"
         assert (hint in capsys.readouterr().err) == said
+
+
+def test_without_memory_it_is_not_followed_and_not_torn(guest_code):
+    """The engine would end the process with 1, which is torn."""
+    words = [sys.executable, "-m", "runstate_abi", "race"]
+    words += ["--reader-object", f"{guest_code('gcc', '-O1', '-g')}:sound"]
+    limited = ["sh", "-c", 'ulimit -v 1048576; exec "$@"', "sh", *words]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert ": the emulator needs 1040 MiB of address space" in done.stderr
 
 
 def test_a_recording_is_not_read_by_code(capsys, guest_code):
