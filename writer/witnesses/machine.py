@@ -51,8 +51,7 @@ def require_room(source: str) -> None:
         mmap.mmap(-1, ENGINE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
         raise WitnessError(
-            f"{source}: the emulator needs {ENGINE_SIZE >> 20} MiB of address space "
-            "(see ulimit -v)"
+            f"{source}: the emulator needs {ENGINE_SIZE >> 20} MiB of address space (see ulimit -v)"
         ) from None
 
 
