@@ -30,6 +30,18 @@ def test_the_code_of_a_shipped_kernel_is_safe_with_the_flag_and_torn_without(ans
     assert {row["verdict"] for row in rows} == {"torn"}
 
 
+@pytest.mark.network
+@pytest.mark.parametrize(("function", "verdict"), [("sound", "safe"), ("late_time", "torn")])
+def test_a_compiled_guest_meets_a_shipped_kernel(answers, debian, guest_code, function, verdict):
+    kernel, module = debian.kernel("trixie", "linux-image-amd64", [r"vmlinuz.*", r"kvm\.ko\.xz"])
+    guest = guest_code("gcc", "-O2", "-g")
+    asked = ["--reader-object", f"{guest}:{function}", "--kernel", str(module)]
+    code, rows = answers(*asked, "--btf", str(kernel))
+    assert code == (verdict == "torn")
+    assert {row["verdict"] for row in rows} == {verdict}
+    assert len(rows) == 6  # a cache line, and five splits of a page between aligned words
+
+
 BYTE = "the flag goes up by one byte, and down by one byte"
 EIGHT = "the flag goes up by eight bytes, and down by eight bytes, read, changed and written back"
 
