@@ -232,7 +232,7 @@ def parser() -> argparse.ArgumentParser:
     add("--against", metavar="BINARY2", help=both)
     profiles = f"{', '.join(PROFILE)} (default: {NEWEST.name}, for Xen xen-va)"
     add("--profile", default="", help=f"which rules hold: {profiles}")
-    quick = "only where something changes: boundaries and failures, half a second"
+    quick = "only where something changes: boundaries and failures, a second or two"
     add("--quick", action="store_true", help=quick)
     case = "this update alone (repeatable)"
     add("--case", metavar="CASE", action="append", type=_case, help=case)

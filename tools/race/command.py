@@ -117,6 +117,12 @@ table, writers down and readers across.
 With --kernel a kernel's code is asked, read by Linux (--all: by every reader), and the answer says
 by which stores it puts the flag up and down. x86 code has no barriers: --model weak is for the
 versions whose source is here.
+
+With --reader-object a guest's reader is asked as its compiler made it, by the writers of today: KVM
+and Xen. The area is the function's first pointer to const, or its first pointer, or the object
+--area. It accepts when it returns after its loads; if it returns an integer and has a pointer for
+the result, when it returns what it returns if nothing changes. The answer is about this machine
+code: a barrier of the source that left it as it is makes no difference.
 """
 _EXAMPLES = """\
 examples:
@@ -124,6 +130,7 @@ examples:
   runstate race --all                                        every writer and reader, as a table
   runstate race --variant linux-6.1 --reader linux-64 --model x86-tso --abi compat --at 0x1038
   runstate race --variant upstream --reader linux-64 --model weak --at 0x1000 --drop wmb-set
+  runstate race --reader-object guest.o:read_runstate        what gcc made of a guest's reader
   runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
   runstate race --reader-object guest.o:read_area            a guest's compiled code
   runstate race --reader-object guest.o:f --kernel kvm.ko    and a kernel's, no model between
@@ -151,7 +158,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         made.error("--recorded says itself who wrote where")
     for one in filter(None, (options.reader_object, options.emit_reader)):
         if not one.rpartition(":")[0]:
-            made.error(f"{one}: FILE:FUNCTION")
+            made.error(f"{one}: which function? FILE:FUNCTION")
     if options.reader_object and (options.reader or options.model or options.all):
         made.error("--reader-object is a reader, on its machine: no --reader, --model or --all")
     if options.recorded and options.reader_object:

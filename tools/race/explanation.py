@@ -145,33 +145,39 @@ def explained(race: "Race", reader: Reader) -> Iterator[str]:
     taken = (f"{listed(names)} {whose}" for whose, names in groups.items())
     yield f"The guest took {', and '.join(taken)}."
     if any(load.measured for load in reader.loads):
-        yield from _code(reader)
+        yield from _code(race, reader)
     else:
         yield _accepted(race, reader)
 
 
 # What a reader out of machine code lacks, by the order of its loads.
-def _code(reader: Reader) -> Iterator[str]:
-    loads = [load for load in reader.loads if load.measured]
-    compares = [n for n, load in enumerate(loads) if load.measured and load.measured.compared]
-    tests = [load for load in loads if load.measured and load.measured.flag]
-    believed = [n for n, load in enumerate(loads) if load.measured and load.measured.believed]
+def _code(race: "Race", reader: Reader) -> Iterator[str]:
+    loads = [(load.name, load.measured) for load in reader.loads if load.measured]
+    compares = [n for n, (_, does) in enumerate(loads) if does.compared]
+    tests = [name for name, does in loads if does.flag]
     if not compares and not tests:
         yield "It compares nothing, so it accepts whatever it took."
         return
     if not tests:
         yield "It does not look whether XEN_RUNSTATE_UPDATE is set."
     if not compares:
-        yield f"It compares no two loads of state_entry_time, and only tests {tests[0].name}."
+        yield f"It compares no two loads of state_entry_time, and only tests {tests[0]}."
         return
-    names = listed([*dict.fromkeys(loads[n].name for n in compares)])
-    yield f"It accepts if its loads of state_entry_time are equal ({names}), and they were."
-    first, last = compares[0], compares[-1]
-    late = dict.fromkeys(loads[n].name for n in believed if n > last)
-    early = dict.fromkeys(loads[n].name for n in believed if n < first)
-    for those, where, look in ((late, "after the last", last), (early, "before the first", first)):
-        if those:
-            yield f"{listed([*those])} is loaded {where} look at it, {loads[look].name}."
+    for outside, where, look in (
+        (range(compares[-1] + 1, len(loads)), "after its last", compares[-1]),
+        (range(compares[0]), "before its first", compares[0]),
+    ):
+        taken = [
+            f"{place_of(race.case.layout, does.start, does.size)} (at {name})"
+            for name, does in (loads[number] for number in outside)
+            if does.believed
+        ]
+        if taken:
+            verb = "is" if len(taken) == 1 else "are"
+            said = f"load of state_entry_time, at {loads[look][0]}"
+            yield f"{listed(taken)} {verb} loaded {where} {said}."
+    names = listed([*dict.fromkeys(loads[n][0] for n in compares)])
+    yield f"It accepts if its loads of state_entry_time are equal: at {names}."
 
 
 # From which update these bytes are, in words; "" if all images have the same ones.

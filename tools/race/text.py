@@ -62,7 +62,9 @@ def first_torn(rows: Sequence[Row]) -> Iterator[Line]:
     for row in islice((row for row in code if row.verdict == TORN), 1):
         yield (Ink(""),)
         yield from told(row, race(row.question, row.answer))
-        yield (Ink(f"{BULLET}{row.question.area.abi} at {row.question.area.address:#x}"),)
+        area, writer = row.question.area, row.question.writer.name
+        words = f"all of the execution: --variant {writer} --at {area.address:#x}"
+        yield (Ink(f"{BULLET}{area.abi} at {area.address:#x}; {words}"),)
 
 
 def _assuming(row: Row) -> Iterator[Line]:

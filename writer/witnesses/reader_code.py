@@ -99,6 +99,7 @@ class Signature(NamedTuple):
 
     takes: tuple[str, ...]
     returns: int  # bytes; 0: nothing
+    sure: bool = True  # the area is a pointer to const, or the only one
 
 
 # The sizes of what C functions return; a long is as large as a pointer.
@@ -139,7 +140,9 @@ def taking(
     to_const = [n for n in pointers if parameters[n][1]]
     area = [] if is_global else (to_const or pointers)[:1]
     names = dict.fromkeys(pointers, "result") | dict.fromkeys(area, "area")
-    return Signature(tuple(names.get(n, "number") for n in range(len(parameters))), returns)
+    sure = bool(to_const) or len(pointers) < 2
+    takes = tuple(names.get(n, "number") for n in range(len(parameters)))
+    return Signature(takes, returns, is_global or sure)
 
 
 class Seen(NamedTuple):

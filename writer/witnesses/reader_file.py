@@ -1,5 +1,6 @@
 """A reader out of a file: its function, its C signature, its source lines."""
 
+from difflib import get_close_matches
 from os.path import basename
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.writer.witnesses import lines, object_file
-from runstate_abi.writer.witnesses.object_file import EM_386
+from runstate_abi.writer.witnesses.object_file import EM_386, STT_FUNC
 from runstate_abi.writer.witnesses.reader_code import (
     CPUS,
     MACHINES,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.lines import Lines
 
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}
+FEW = 8  # names in a message
 LARGEST = 8  # bytes of a result in registers
 ANY = "int f(const void *area, void *result)"
 
@@ -42,6 +44,8 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
         data = opened_file.read()
     file = object_file.read(elf.parse(data, path), MACHINES)
     cpu = CPUS[file.file.elf_class, file.file.machine]
+    if file.find(function) is None:
+        raise WitnessError(f"{path}: no function {function}{_near(file, function)}")
     require(file, function)
     known = lines.opened(file, path, "")
     guessed = signature(ANY, cpu.pointer, bool(area))
@@ -61,9 +65,24 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
     try:
         return reader_of(machine, function, line), guest
     except WitnessError as error:
-        if takes is not guessed:
-            raise
-        raise WitnessError(f"{error}; without debug info it is taken for {ANY!r}") from None
+        if takes is guessed:
+            raise WitnessError(f"{error}; without debug info it is taken for {ANY!r}") from None
+        raise WitnessError(f"{error}{_guessed(takes, guest, abi)}") from None
+
+
+# Functions with names that are nearly this one, or all of them if they are few.
+def _near(file: object_file.ObjectFile, function: str) -> str:
+    names = [s.name for s in file.by_name.values() if s.type == STT_FUNC]
+    near = get_close_matches(function, names, FEW) or (names if len(names) <= FEW else [])
+    return f"; it has {', '.join(sorted(near))}" if near else ""
+
+
+# What was taken for granted, and could be wrong if the reader cannot be followed.
+def _guessed(takes: Signature, guest: str, abi: str | None) -> str:
+    if takes.takes.count("result") and not takes.sure:
+        number = takes.takes.index("area") + 1
+        return f" (the area: parameter {number}? --signature, or a pointer to const, tells)"
+    return f" (read as a {guest} area: --abi)" if abi else ""
 
 
 def of_dwarf(known: "Lines", function: str, is_global: bool) -> Signature | None:

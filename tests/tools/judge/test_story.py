@@ -157,6 +157,6 @@ def test_the_readme_shows_what_is_printed(judge, c_object, monkeypatch):
     """But for the code's addresses, which are the compiler's."""
     monkeypatch.chdir(README.parent)
     (story,) = told(judge, str(c_object("xen.o", "SINGLE_PATH")), "--quick")
-    block = README.read_text().partition("'/^padding/,/^$/p'\n")[2].partition("```")[0]
+    block = README.read_text().partition("'/^[a-z-]*: /,/^$/p'\n")[2].partition("```")[0]
     plain = [re.sub(r"\+0x[0-9a-f]+ *", "", line) for line in (*block.splitlines(), *story)]
     assert plain[: len(story)] == plain[len(story) :]

@@ -151,7 +151,7 @@ def test_what_cannot_be_followed_is_refused_with_the_reason_and_the_instruction(
         assert (code, out) == (3, "")
         start = f"runstate: {path}: cannot follow this reader: {REFUSED[name]}"
         assert err.startswith(start), err
-        assert re.search(r", at \w+(\+0x[0-9a-f]+)?\n$", err)
+        assert re.search(r", at \w+(\+0x[0-9a-f]+)?( \(the area: parameter 1\?.*\))?\n$", err)
         assert err.count("\n") == 1
 
 
@@ -352,11 +352,12 @@ def test_a_signature_that_is_none_is_refused(text, made, capsys):
     ("words", "code", "said"),
     [
         (["{}:nothing"], 3, "no function nothing"),
+        (["{}:soundd"], 3, "no function soundd; it has"),
         (["{}:global"], 3, "no function global"),
         (["{}:of_global", "--signature", "int f(void)"], 3, "--area SYMBOL"),
         (["{}:of_global", "--area", "nothing"], 3, "no object nothing"),
         (["nofile.o:f"], 3, "No such file"),
-        (["nocolon"], 2, "FILE:FUNCTION"),
+        (["nocolon"], 2, "nocolon: which function? FILE:FUNCTION"),
         (["{}:sound", "--reader", "linux-64"], 2, "no --reader"),
         (["{}:sound", "--all"], 2, "no --reader, --model or --all"),
     ],
