@@ -34,11 +34,10 @@ def test_a_table_ends_with_the_first_torn_answer_and_its_line(capsys, guest_code
     table, _, words = out.partition("\n\ntorn: ")
     assert table.endswith("13 questions: 0 safe, 13 torn")
     assert words.startswith(f"{function} accepts from upstream what was never true\n")
-    where = (
-        rf"readers\.c:{line_of(data, function)} is loaded (after the last|before the first) look"
-    )
-    assert re.search(where, " ".join(words.split()))
-    assert words.endswith("\n  - native at 0x1100\n")
+    loaded = r"\) is loaded (after its last|before its first) load"
+    assert re.search(rf"readers\.c:{line_of(data, function)}{loaded}", " ".join(words.split()))
+    end = "  - native at 0x1100; all of the execution: --variant upstream --at 0x1100"
+    assert words.splitlines()[-1] == end
 
 
 def test_a_table_of_safe_answers_ends_with_their_number(capsys, guest_code):
