@@ -11,6 +11,7 @@ import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -395,9 +396,12 @@ def test_however_it_ends_no_process_is_left_and_ctrl_c_is_one_line(
     installed("ps")
     root = shelf(**dict.fromkeys(kernels, ()))
     command = [sys.executable, "-m", "runstate_abi", "judge", root, "-j", "2"]
+    # A shell's background job ignores Ctrl-C, and so would all that it starts.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=heard,
+    ) as process:  # fmt: skip
         until(lambda: len(processes_of(process.pid)) >= processes)
         if how == "Ctrl-C":
             until(lambda: len(deaf_workers(process.pid)) == processes - 1)
@@ -410,7 +414,7 @@ def test_however_it_ends_no_process_is_left_and_ctrl_c_is_one_line(
         assert (process.returncode, out, err) == (130, "", "runstate: interrupted\n")
     until(lambda: not processes_of(process.pid))
     # A worker that goes on has work for longer than this, if the machine is not a quick one.
-    assert time.monotonic() - ended < 5
+    assert time.monotonic() - ended < 10
 
 
 @pytest.mark.network
