@@ -166,11 +166,11 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     if (options.signature or options.area) and not (options.reader_object or options.emit_reader):
         made.error("--signature and --area are of --reader-object")
     if options.signature:
-        from runstate_abi.writer.witnesses import reader_code
+        from runstate_abi.writer.witnesses import guest_cpus
 
         try:
-            reader_code.signature(options.signature, POINTER)
-        except reader_code.WrongSignature as error:
+            guest_cpus.signature(options.signature, POINTER)
+        except guest_cpus.WrongSignature as error:
             made.error(f"--signature {error}")
     if options.recorded and options.model:
         made.error("--recorded stores are in the order that they have: no --model")

@@ -9,18 +9,16 @@ from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.writer.witnesses import lines, object_file
-from runstate_abi.writer.witnesses.object_file import EM_386, STT_FUNC
-from runstate_abi.writer.witnesses.reader_code import (
+from runstate_abi.writer.witnesses.guest_cpus import (
     CPUS,
     MACHINES,
-    Found,
     Signature,
-    opened,
-    reader_of,
-    require,
     signature,
     taking,
 )
+from runstate_abi.writer.witnesses.object_file import EM_386, STT_FUNC
+from runstate_abi.writer.witnesses.reader_code import Found, reader_of
+from runstate_abi.writer.witnesses.reader_machine import opened, require
 
 if TYPE_CHECKING:
     import drgn

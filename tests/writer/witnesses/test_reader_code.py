@@ -18,16 +18,16 @@ from runstate_abi.writer.racing.projection import solve
 from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Store
 from runstate_abi.writer.witnesses import object_file, reader_code
-from runstate_abi.writer.witnesses.reader_code import (
+from runstate_abi.writer.witnesses.guest_cpus import (
     MACHINES,
     Signature,
     WrongSignature,
     is_acquire,
     is_read_barrier,
-    opened,
-    reader_of,
     signature,
 )
+from runstate_abi.writer.witnesses.reader_code import reader_of
+from runstate_abi.writer.witnesses.reader_machine import opened
 
 pytest.importorskip("unicorn")
 

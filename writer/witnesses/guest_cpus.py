@@ -1,0 +1,121 @@
+"""How a guest's function is called on each machine, and which of its instructions order loads."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from runstate_abi.writer.witnesses.object_file import (
+    EM_386,
+    EM_AARCH64,
+    EM_ARM,
+    EM_X86_64,
+)
+
+
+class Cpu(NamedTuple):
+    """How a function is called, by unicorn's names."""
+
+    name: str
+    arch: str
+    mode: str
+    arguments: tuple[str, ...]  # () on the stack
+    result: tuple[str, ...]  # low half first
+    stack: str
+    counter: str
+    link: str  # "" the return address is on the stack
+    pointer: int  # bytes
+    code: bytes  # of a return
+    model: str  # the memory model of its loads
+
+
+CPUS = {
+    (64, EM_X86_64): Cpu(
+        "x86-64", "X86", "64", ("RDI", "RSI", "RDX", "RCX", "R8", "R9"), ("RAX",),
+        "RSP", "RIP", "", 8, b"\xc3", "x86-tso",
+    ),
+    (32, EM_386): Cpu(
+        "i386", "X86", "32", (), ("EAX", "EDX"),
+        "ESP", "EIP", "", 4, b"\xc3", "x86-tso",
+    ),
+    (64, EM_AARCH64): Cpu(
+        "arm64", "ARM64", "ARM", tuple(f"X{n}" for n in range(8)), ("X0",),
+        "SP", "PC", "LR", 8, b"\xc0\x03\x5f\xd6", "weak",
+    ),
+    (32, EM_ARM): Cpu(
+        "arm32", "ARM", "ARM", tuple(f"R{n}" for n in range(4)), ("R0", "R1"),
+        "SP", "PC", "LR", 4, b"\x1e\xff\x2f\xe1", "weak",
+    ),
+}  # fmt: skip
+THUMB_RETURN = b"\x70\x47"  # bx lr
+MACHINES = {key: cpu.name for key, cpu in CPUS.items()}
+
+
+class WrongSignature(ValueError):
+    """A C signature that cannot be read: the message says why."""
+
+
+class Signature(NamedTuple):
+    """What a function takes, ``area``, ``result`` or ``number`` each, and what it returns."""
+
+    takes: tuple[str, ...]
+    returns: int  # bytes; 0: nothing
+    sure: bool = True  # the area is a pointer to const, or the only one
+
+
+# The sizes of what C functions return; a long is as large as a pointer.
+RETURNED = {
+    **dict.fromkeys(("bool", "_Bool", "char", "u8", "uint8_t"), 1),
+    **dict.fromkeys(("int", "unsigned", "unsigned int", "u32", "s32", "uint32_t", "int32_t"), 4),
+    **dict.fromkeys(("u64", "s64", "uint64_t", "int64_t", "long long", "unsigned long long"), 8),
+    "void": 0,
+}
+_C = re.compile(r"\s*(.+?[\s*])(\w+)\s*\((.*)\)\s*;?\s*", re.DOTALL)
+
+
+def signature(text: str, pointer: int, is_global: bool = False) -> Signature:
+    """Read a C signature; pointers of ``pointer`` bytes (WrongSignature: a word is not known).
+
+    The area is the first pointer to const, or the first pointer, unless it is a global object.
+    Other pointers are where the result goes.
+    """
+    found = _C.fullmatch(text)
+    if not found:
+        raise WrongSignature(f"{text!r} is no signature as 'int f(const void *area, void *out)'")
+    words = " ".join(w for w in found[1].split() if w not in ("static", "inline", "const"))
+    sizes = RETURNED | dict.fromkeys(("long", "unsigned long"), pointer)
+    if words not in sizes:
+        raise WrongSignature(
+            f"{text!r}: how large is {words}? it returns one of {', '.join(sizes)}"
+        )
+    given = [one.strip() for one in found[3].split(",")]
+    kinds = [("*" in one, "const" in one) for one in given if one not in ("", "void")]
+    return taking(kinds, sizes[words], is_global)
+
+
+def taking(
+    parameters: Sequence[tuple[bool, bool]], returns: int, is_global: bool = False
+) -> Signature:
+    """Return the Signature of parameters: is it a pointer, and one to const?"""
+    pointers = [n for n, (is_pointer, _) in enumerate(parameters) if is_pointer]
+    to_const = [n for n in pointers if parameters[n][1]]
+    area = [] if is_global else (to_const or pointers)[:1]
+    names = dict.fromkeys(pointers, "result") | dict.fromkeys(area, "area")
+    sure = bool(to_const) or len(pointers) < 2
+    takes = tuple(names.get(n, "number") for n in range(len(parameters)))
+    return Signature(takes, returns, is_global or sure)
+
+
+# The Arm architecture reference manual (DDI 0487, C6.2 and F5.1). The two low bits of an option say
+# what is ordered: 1 the loads before, 2 the stores, 3 both; the others in which domain.
+def is_read_barrier(arch: str, word: int) -> bool:
+    """Is this instruction a dmb or dsb that orders loads?"""
+    if arch == "ARM64":
+        return word & 0xFFFF_F0DF == 0xD503_309F and word >> 8 & 1 == 1
+    if word & 0xFF00_FFFF == 0x8F00_F3BF:  # Thumb
+        word = 0xF57F_F000 | word >> 16 & 0xFF
+    return word & 0xFFFF_FFE0 == 0xF57F_F040 and word & 1 == 1
+
+
+def is_acquire(word: int) -> bool:
+    """Is this A64 instruction a load-acquire?"""
+    return word & 0x3FE0_FC00 in (0x08C0_FC00, 0x38A0_C000)

@@ -1,0 +1,352 @@
+"""An emulated processor that runs a guest's reader, and chooses what each of its loads sees."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from runstate_abi.layouts.abi import PAGE_SIZE
+from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.writer.witnesses.guest_cpus import (
+    CPUS,
+    THUMB_RETURN,
+    Signature,
+    is_acquire,
+    is_read_barrier,
+)
+from runstate_abi.writer.witnesses.machine import engine, require_room
+from runstate_abi.writer.witnesses.object_file import (
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    ObjectFile,
+    Symbol,
+    relocated,
+)
+
+# fmt: off
+STUBS     = 0x2000_0000   # the functions of other files
+RETURN_TO = 0x2200_0000
+STACK     = 0x3000_0000
+AREA      = 0x7100_0000
+RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points to
+# fmt: on
+STACK_SIZE = 0x8000
+OWN = ((STACK, STACK_SIZE), (RESULT, PAGE_SIZE))  # what it may store to
+SLOT = 16
+SECTION_MAX = 64 << 20  # the text of a vmlinux has 25 MB
+INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
+RETRIES = 20
+LOADS_MAX = 4096  # a copy byte by byte has 60
+REP = 0xF3  # the prefix of x86
+FILL = 0x6B  # what the result holds before
+
+
+class Seen(NamedTuple):
+    """One load of the area."""
+
+    at: int  # the instruction
+    offset: int
+    size: int
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What happened in one run, as far as it went."""
+
+    loads: list[Seen] = field(default_factory=list)
+    again: bool = False  # it went another way than the quiet run
+    returned: int = 0
+    result: bytes = b""
+
+
+Versions = Mapping[int, bytes]  # number of the load -> the struct that it sees, if not the base
+
+
+class ReaderMachine:
+    """A processor with one reader in it."""
+
+    def __init__(
+        self,
+        file: ObjectFile,
+        entry: int,
+        signature: Signature,
+        layout: Layout,
+        area: int = AREA,
+    ) -> None:
+        """``entry`` is the function's address; ``area`` the area's, if it is a global one."""
+        unicorn = engine()
+        require_room(file.source)
+        self.area = area
+        self.file, self.entry, self.signature, self.layout = file, entry, signature, layout
+        self.cpu = cpu = CPUS[file.file.elf_class, file.file.machine]
+        arch, mode = (getattr(unicorn, f"UC_{x}") for x in (f"ARCH_{cpu.arch}", f"MODE_{cpu.mode}"))
+        self.uc = unicorn.Uc(arch, mode)
+        names = __import__(f"unicorn.{cpu.arch.lower()}_const", fromlist=["*"])
+        wanted = (*cpu.arguments, *cpu.result, cpu.stack, cpu.counter, cpu.link)
+        self._ids = {n: getattr(names, f"UC_{cpu.arch}_REG_{n}") for n in wanted if n}
+        self._unicorn, self._stopped = unicorn, ""
+        self._run, self._quiet = Attempt(), list[Seen]()
+        self._versions: Versions = {}
+        self._base = b""
+        self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
+        self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
+        self._stubs: dict[str, int] = {}
+        self._ends = set[int]()  # the first and the last pages of what is mapped of the file
+        self._sections = [
+            (number, s)
+            for number, s in enumerate(file.sections)
+            if s.flags & SHF_ALLOC and s.size and s.address
+        ]
+        self._map()
+        self._before = self.uc.context_save()
+
+    def _map(self) -> None:
+        uc, unicorn = self.uc, self._unicorn
+        data = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE  # and not to be executed
+        for start, size, access in (
+            (STUBS, PAGE_SIZE, unicorn.UC_PROT_ALL),
+            (RETURN_TO, PAGE_SIZE, unicorn.UC_PROT_ALL),
+            (STACK, STACK_SIZE, data),
+            (AREA, PAGE_SIZE, data),
+            (RESULT, PAGE_SIZE, data),
+        ):
+            uc.mem_map(start, size, access)
+        code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
+        uc.mem_write(STUBS, code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
+        end = AREA + PAGE_SIZE if self.area == AREA else self.area + self.layout.size
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, self.area, end - 1)
+        if self.area != AREA:
+            self._mapped(self.area)
+        uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
+        uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
+        uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
+        uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, data: self._stop("an exception"))
+
+    def traced(self, base: bytes) -> tuple[list[tuple[int, int]], list[int]]:
+        """Return the read barriers of a quiet run, and for each load how much was executed before.
+
+        A barrier is the number of loads before it, and the instruction. Loads of one instruction
+        that was executed once have the same number.
+        """
+        self._barriers, self._executed = [], (0, 0)
+        hook = self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._executes)
+        try:
+            self.run(base)
+            return self._barriers, self._makers
+        finally:
+            self.uc.hook_del(hook)
+            self._barriers = None
+
+    def quiet(self, base: bytes) -> Attempt:
+        """Run with a struct that nobody changes; its loads are those of one iteration."""
+        self._quiet = []
+        run = self.run(base)
+        self._quiet = run.loads
+        return run
+
+    def follow(self, base: bytes, versions: Versions) -> Attempt:
+        """Run without a stop where it goes another way: what it does after it saw a change."""
+        quiet, self._quiet = self._quiet, []
+        try:
+            return self.run(base, versions, RETRIES * INSTRUCTIONS_MAX)
+        finally:
+            self._quiet = quiet
+
+    def run(
+        self, base: bytes, versions: Versions | None = None, limit: int = INSTRUCTIONS_MAX
+    ) -> Attempt:
+        """Run the reader; the loads in ``versions`` see another struct (WitnessError)."""
+        self._base, self._versions = base, {} if versions is None else versions
+        self._run, self._stopped, self._makers = Attempt(), "", []
+        uc, cpu = self.uc, self.cpu
+        uc.context_restore(self._before)  # nothing is carried from one run to the next
+        uc.mem_write(RESULT, bytes([FILL]) * PAGE_SIZE)
+        top = STACK + STACK_SIZE - 0x400
+        uc.mem_write(STACK, bytes([FILL]) * STACK_SIZE)
+        values = [{"area": AREA, "result": RESULT, "number": 0}[x] for x in self.signature.takes]
+        if cpu.link:
+            uc.reg_write(self._ids[cpu.link], RETURN_TO)
+        else:
+            frame = [RETURN_TO, *(() if cpu.arguments else values)]
+            uc.mem_write(top, b"".join(one.to_bytes(cpu.pointer, "little") for one in frame))
+        for register, value in zip(cpu.arguments, values, strict=False):
+            uc.reg_write(self._ids[register], value)
+        uc.reg_write(self._ids[cpu.stack], top)
+        try:
+            uc.emu_start(self.entry, RETURN_TO, 0, limit)
+        except self._unicorn.UcError as error:
+            raise self.refused(self._stopped or str(error).split(" (")[0].lower()) from None
+        if self._stopped:
+            raise self.refused(self._stopped)
+        if not self._run.again and self._counter() != RETURN_TO:
+            raise self.refused(f"it has not returned after {limit} instructions")
+        registers = (uc.reg_read(self._ids[name]) for name in cpu.result)
+        returned = b"".join(one.to_bytes(cpu.pointer, "little") for one in registers)
+        self._run.returned = int.from_bytes(returned[: self.signature.returns], "little")
+        self._run.result = bytes(uc.mem_read(RESULT, PAGE_SIZE))
+        return self._run
+
+    def place(self, address: int) -> str:
+        """Return ``function+0x1c``; the addresses of Thumb functions are odd."""
+        return self.file.place(address | (self.entry & 1 if self.cpu.arch == "ARM" else 0))
+
+    def _counter(self) -> int:
+        found: int = self.uc.reg_read(self._ids[self.cpu.counter])
+        return found
+
+    def refused(self, why: str) -> WitnessError:
+        at = self._counter()
+        name = self.place(self.entry if at == RETURN_TO else at)
+        return WitnessError(f"{self.file.source}: cannot follow this reader: {why}, at {name}")
+
+    def _stop(self, why: str) -> None:
+        self._stopped = self._stopped or why
+        self.uc.emu_stop()
+
+    # A load of the area: let it see its version.
+    def _read(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+        self._load(address, size)
+
+    def _load(self, address: int, size: int) -> bytes:
+        offset, run = address - self.area, self._run
+        number = len(run.loads)
+        if offset < 0 or offset + size > self.layout.size:
+            self._stop(f"it loads {size} bytes at {offset:+d}, which is not in the struct")
+            return bytes(size)
+        seen = Seen(self._counter(), offset, size)
+        if self._quiet and (number >= len(self._quiet) or self._quiet[number] != seen):
+            run.again = True
+            self.uc.emu_stop()
+        if number >= LOADS_MAX:
+            self._stop(f"it loads more than {LOADS_MAX} times")
+        run.loads.append(seen)
+        self._makers.append(self._executed[0])
+        struct = self._versions.get(number, self._base)
+        self.uc.mem_write(address, struct[offset : offset + size])
+        return struct[offset : offset + size]
+
+    def _write(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+        end = address + size
+        if address < self.area + self.layout.size and end > self.area:
+            self._stop("it stores to the area")
+        elif not any(start <= address and end <= start + room for start, room in OWN):
+            self._stop(f"it stores to {address:#x}, which is neither its stack nor its result")
+
+    # The file's own sections are mapped when they are reached.
+    def _invalid(
+        self, uc: Any, access: int, address: int, size: int, value: int, data: Any
+    ) -> bool:
+        # The engine would lose an exception raised here.
+        try:
+            found = self._mapped(address)
+        except WitnessError as error:
+            self._stopped = str(error).removeprefix(f"{self.file.source}: ")
+            return False
+        if not found:
+            self._stopped = f"it reaches {address:#x}, where nothing is"
+        return found
+
+    def _mapped(self, address: int) -> bool:
+        for _, section in self._sections:
+            if section.address <= address < section.address + section.size:
+                start = section.address & -PAGE_SIZE
+                end = -(-(section.address + section.size) // PAGE_SIZE) * PAGE_SIZE
+                # Sections of a program may share a page.
+                start += PAGE_SIZE * (start in self._ends)
+                end -= PAGE_SIZE * (end - PAGE_SIZE in self._ends and end > start)
+                self._place(start, end)
+                return True
+        return False
+
+    # Map these pages, with whatever the file has there.
+    def _place(self, start: int, end: int) -> None:
+        what = f"{self.file.source}: the {end - start} bytes at {start:#x} cannot be loaded"
+        if end - start > SECTION_MAX:
+            raise WitnessError(what)
+        try:
+            self.uc.mem_map(start, end - start)
+        except self._unicorn.UcError:
+            raise WitnessError(what) from None
+        self._ends |= {start, end - PAGE_SIZE}
+        for number, section in self._sections:
+            low, high = max(start, section.address), min(end, section.address + section.size)
+            if low < high and section.size <= SECTION_MAX:
+                code = relocated(self.file, number, self._foreign)
+                self.uc.mem_write(low, bytes(code[low - section.address : high - section.address]))
+
+    def _foreign(self, name: str, called: bool) -> int:
+        return STUBS + SLOT * self._stubs.setdefault(name, len(self._stubs))
+
+    # memcpy() is a load of each byte, in any order.
+    def _called(self, uc: Any, address: int, size: int, data: Any) -> None:
+        names = {STUBS + SLOT * number: name for name, number in self._stubs.items()}
+        name = names.get(address, "")
+        if name not in ("memcpy", "__memcpy", "memmove"):
+            self._stop(f"it calls {name or hex(address)}, which is not known here")
+            return
+        to, source, count = self._call_arguments()
+        self._write(uc, 0, to, count, 0, None)
+        if self._stopped:
+            return
+        end = self.area + self.layout.size
+        if source < end and source + count > self.area and count:
+            content = self._load(source, count)
+        else:
+            try:
+                content = bytes(uc.mem_read(source, count))
+            except self._unicorn.UcError:
+                self._stop(f"it copies {count} bytes from {source:#x}, where nothing is")
+                return
+        uc.mem_write(to, content)
+        uc.reg_write(self._ids[self.cpu.result[0]], to)
+
+    def _call_arguments(self) -> tuple[int, int, int]:
+        if self.cpu.arguments:
+            one, two, three = (self.uc.reg_read(self._ids[n]) for n in self.cpu.arguments[:3])
+            return one, two, three
+        at = self.uc.reg_read(self._ids[self.cpu.stack]) + self.cpu.pointer
+        words = bytes(self.uc.mem_read(at, 3 * self.cpu.pointer))
+        size = self.cpu.pointer
+        one, two, three = (
+            int.from_bytes(words[n : n + size], "little") for n in range(0, 3 * size, size)
+        )
+        return one, two, three
+
+    def _executes(self, uc: Any, address: int, size: int, data: Any) -> None:
+        assert self._barriers is not None
+        number, last = self._executed
+        # A repeated string instruction is executed again for each element, but promises no order.
+        again = address == last and self.cpu.arch == "X86" and uc.mem_read(address, 1)[0] == REP
+        self._executed = number + (not again), address
+        if size != 4 or self.cpu.model != "weak":
+            return
+        word = int.from_bytes(uc.mem_read(address, 4), "little")
+        if self.cpu.arch == "ARM64" and is_acquire(word):
+            self._barriers.append((len(self._run.loads) + 1, address))
+        elif is_read_barrier(self.cpu.arch, word):
+            self._barriers.append((len(self._run.loads), address))
+
+
+def require(file: ObjectFile, function: str) -> Symbol:
+    """Return the symbol of a function (WitnessError: there is none)."""
+    symbol = file.find(function)
+    if symbol is None or not file.sections[symbol.section].flags & SHF_EXECINSTR:
+        raise WitnessError(f"{file.source}: no function {function}")
+    return symbol
+
+
+def opened(
+    file: ObjectFile, function: str, signature: Signature, layout: Layout, area: str = ""
+) -> ReaderMachine:
+    """Return a machine with a function in it; ``area`` is the symbol of a global area.
+
+    WitnessError: there is no such function, or area.
+    """
+    symbol = require(file, function)
+    place = file.find(area) if area else None
+    if area and place is None:
+        raise WitnessError(f"{file.source}: no object {area}")
+    if not area and "area" not in signature.takes:
+        why = "takes no pointer: which object is the area? (--area SYMBOL)"
+        raise WitnessError(f"{file.source}: {function} {why}")
+    address = place.address if place else AREA
+    return ReaderMachine(file, symbol.address, signature, layout, address)
