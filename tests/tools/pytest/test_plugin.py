@@ -271,8 +271,8 @@ def test_a_torn_reader_fails_with_the_execution_and_the_line(project, guest_code
         [
             "torn: late_time accepts from upstream what was never true",
             "The guest took *",
-            f"*readers.c:{wrong} is loaded after the last look at it, *",
-            "  - native at 0x1100",
+            f"*readers.c:{wrong}) is loaded after its last load of state_entry_time, *",
+            "  - native at 0x1100; all of the execution: --variant upstream --at 0x1100",
         ]
     )
     assert "assertions.py" not in result.stdout.str()
