@@ -1,7 +1,6 @@
 """What tests of several verbs share."""
 
 import json
-import subprocess
 
 import pytest
 
@@ -24,16 +23,15 @@ def judge(capsys):
 
 
 @pytest.fixture(scope="session")
-def guest_code(installed, data, tmp_path_factory):
+def guest_code(tool, data, tmp_path_factory):
     """Return a function (*words of a compiler, source) -> path of an object, each made once."""
     pytest.importorskip("unicorn")
     folder, made = tmp_path_factory.mktemp("guests"), {}
 
     def compiled(*words, source=data / "readers" / "readers.c"):
-        installed(words[0])
         if (words, source) not in made:
             output = folder / f"{len(made)}.o"
-            subprocess.run([*words, "-c", source, "-o", output], check=True, timeout=110)
+            tool(*words, "-c", source, "-o", output)
             made[words, source] = str(output)
         return made[words, source]
 
