@@ -22,6 +22,7 @@ class Measured(NamedTuple):
     flag: bool
     believed: tuple[int, ...]
     same: bool = False  # made by the instruction of the load before it, in any order with that
+    copied: bool = False  # made by memcpy(), which loads its bytes in any order
 
 
 class Load(NamedTuple):

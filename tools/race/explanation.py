@@ -163,6 +163,9 @@ def _code(race: "Race", reader: Reader) -> Iterator[str]:
     if not compares:
         yield f"It compares no two loads of state_entry_time, and only tests {tests[0]}."
         return
+    for name, does in loads:
+        if does.compared and does.copied:
+            yield f"At {name}, memcpy() loads state_entry_time byte by byte, in any order."
     for outside, where, look in (
         (range(compares[-1] + 1, len(loads)), "after its last", compares[-1]),
         (range(compares[0]), "before its first", compares[0]),

@@ -194,7 +194,7 @@ def _closed(earlier: int, found: Sequence[Sight]) -> int:
 
 def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[tuple[int, ...]]:
     start, size = part(layout, load)
-    copy = load.part == "struct"
+    copy = load.part == "struct" or (load.measured is not None and load.measured.copied)
     whole = load.whole or (not copy and is_whole(offset + start, size, model))
     at = start - layout.offsetof("state_entry_time") if copy else offset + start
     word = WORD if copy else model.grain or WORD

@@ -256,6 +256,8 @@ def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]
         value = BASE if symbol.name == GOT else value
         value += addend
         place = start + offset if form.relative else 0
+        if abs(value - place) >= REACH.get(form.field, 1 << 64):
+            raise WitnessError(f"{file.source}: {symbol.name} is too far for a call of it")
         end = offset + form.width
         word = int.from_bytes(data[offset:end], "little")
         value = _FIELDS[form.field](word, value, place) if form.field else value - place
@@ -266,6 +268,7 @@ def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]
 # What the addend of a call is before it is relocated: the distance from the instruction to the
 # program counter that it is relative to.
 BRANCH_BACK = {"b24": -8, "t24": -4}
+REACH = {"b24": 1 << 25, "t24": 1 << 24, "b26": 1 << 27}  # bytes, forward or back
 
 
 # Put an address into an instruction: the word, the address, where the instruction is.

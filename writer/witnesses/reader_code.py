@@ -25,6 +25,7 @@ from runstate_abi.writer.witnesses.reader_machine import (
 
 DECIDING_MAX = 8  # loads of state_entry_time: get64() twice has six
 COMBINATIONS_MAX = 4096
+Changes = Mapping[int, Mapping[int, int]]  # number of a load -> offset -> what is XORed
 
 
 def _pattern(layout: Layout, version: int) -> bytes:
@@ -35,10 +36,9 @@ def _pattern(layout: Layout, version: int) -> bytes:
 
 
 class Found(NamedTuple):
-    """A reader as its code has it; ``places`` are the instructions of its loads."""
+    """A reader as its code has it."""
 
     reader: Reader
-    places: tuple[int, ...]
     model: str
 
 
@@ -64,29 +64,32 @@ class _Inquiry:
         one = self.loads[number]
         return [at for at in range(one.offset, one.offset + one.size) if at in places]
 
-    def run(self, changes: Mapping[int, Mapping[int, int]]) -> Attempt:
-        """Run it; ``changes`` has (number of a load -> offset -> what is XORed)."""
-        versions = {}
-        for number, places in changes.items():
-            struct = bytearray(self.base)
-            for at, bits in places.items():
-                struct[at] ^= bits
-            versions[number] = bytes(struct)
-        return self.machine.run(self.base, versions)
+    def struct(self, changes: Mapping[int, int]) -> bytes:
+        """Return the struct with changes (offset -> what is XORed)."""
+        struct = bytearray(self.base)
+        for at, bits in changes.items():
+            struct[at] ^= bits
+        return bytes(struct)
 
-    def accepts(self, changes: Mapping[int, Mapping[int, int]]) -> bool:
-        """Does it return what it returns if nothing changes, after the same loads?"""
-        run = self.run(changes)
-        if run.again:
-            return False
+    def versions(self, changes: Changes) -> dict[int, bytes]:
+        return {number: self.struct(places) for number, places in changes.items()}
+
+    def failed(self, run: Attempt) -> bool:
+        """Does it say that it failed, with another status than if nothing changes?"""
         status = "result" in self.machine.signature.takes and self.machine.signature.returns
-        refused = bool(status) and run.returned != self.quiet.returned
-        if len(run.loads) < len(self.loads) and not refused:
-            raise self.machine.refused("it may return before it has made all its loads")
-        return not refused
+        return bool(status) and run.returned != self.quiet.returned
 
-    def result(self, changes: Mapping[int, Mapping[int, int]]) -> bytes:
-        run = self.run(changes)
+    def accepts(self, changes: Changes) -> bool:
+        """Does it return what it returns if nothing changes, after the same loads?"""
+        run = self.machine.run(self.base, self.versions(changes))
+        if run.parted:
+            return False
+        if len(run.loads) < len(self.loads) and not self.failed(run):
+            raise self.machine.refused("it may return before it has made all its loads")
+        return not self.failed(run)
+
+    def result(self, changes: Changes) -> bytes:
+        run = self.machine.run(self.base, self.versions(changes))
         status = "result" in self.machine.signature.takes
         returned = b"" if status else run.returned.to_bytes(8, "little")
         return returned + run.result
@@ -113,7 +116,7 @@ def reader_of(machine: ReaderMachine, name: str, line: Callable[[int], str]) -> 
         bit_check=any(flags.values()),
         uses=members,
     )
-    return Found(reader, tuple(one.at for one in asked.loads), machine.cpu.model)
+    return Found(reader, machine.cpu.model)
 
 
 # For each deciding load the offsets of the bytes that must be the same in the others.
@@ -150,6 +153,7 @@ def _flags(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> dict[int
 
 
 # Is what was found all there is? Every combination of versions and flags in the deciding loads.
+# What it refuses it must retry, or say that it failed.
 def _verify(
     asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
 ) -> None:
@@ -166,8 +170,11 @@ def _verify(
         if asked.accepts(changes) != wanted:
             why = "whether it accepts is no comparison of its loads and test of the flag"
             raise asked.machine.refused(why)
+        if not wanted:
+            _retried(asked, asked.versions(changes))
     _verify_others(asked)
     _verify_retries(asked, compared, flags)
+    _verify_patience(asked, any(compared.values()), any(flags.values()))
 
 
 def _changed(asked: _Inquiry, number: int, new: bool, up: bool) -> dict[int, int]:
@@ -200,63 +207,67 @@ def _verify_others(asked: _Inquiry) -> None:
             raise asked.machine.refused("whether it accepts depends on other members too")
 
 
-# What does it do after it saw a change? The same again from its first load on, or it says that it
-# failed. A reader that never accepts in so many iterations is taken never to.
+# What does it do after it saw this change, if nothing changes any more? The same again from its
+# first load on, or it says that it failed. Return where the loads of the last iteration are.
+def _retried(asked: _Inquiry, changed: Mapping[int, bytes]) -> list[int]:
+    run = asked.machine.follow(asked.base, changed)
+    if asked.failed(run):
+        return []
+    places = _last_iteration(asked, run.loads)
+    if not places or (run.returned, run.result) != (asked.quiet.returned, asked.quiet.result):
+        raise asked.machine.refused("after it saw a change it does something else than it did")
+    return places
+
+
+# Does it ask again what it asked before? A change of each kind, and after it one in each load of
+# the last iteration.
 def _verify_retries(
     asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
 ) -> None:
-    machine, wanted = asked.machine, asked.loads
-    status = bool("result" in machine.signature.takes and machine.signature.returns)
+    def changes(number: int, bit: int) -> Iterator[bytes]:
+        places = [{asked.top: FLAG}] if flags[number] else []
+        for change in (*places, *({at: bit} for at in compared[number][:1])):
+            yield asked.struct(change)
+
     for number in asked.deciding:
-        if not (compared[number] or flags[number]):
-            continue
-        first = {number: _flipped(asked, number, compared, flags)}
-        run = machine.follow(asked.base, first)
-        if status and run.returned != asked.quiet.returned:
-            continue
-        places = _last_iteration(run.loads, wanted)
-        if not places or run.result != asked.quiet.result:
-            raise machine.refused("after it saw a change it does something else than it did")
-        for index in asked.deciding:
-            if places[index] != number and (compared[index] or flags[index]):
-                second = first | {places[index]: _flipped(asked, index, compared, flags)}
-                again = machine.follow(asked.base, second)
-                if again.loads[: number + 1] != run.loads[: number + 1]:
-                    continue  # a loop before the first change saw the second one
-                refused = status and again.returned != asked.quiet.returned
-                if len(again.loads) <= len(run.loads) and not refused:
-                    raise machine.refused("after it saw a change it accepts what it did not")
-    if not any(compared.values()) and not any(flags.values()):
-        return
-    restless = _Restless(asked, up=any(flags.values()))
-    try:
-        run = machine.follow(asked.base, restless)
-    except WitnessError:
-        if len(restless.asked) < RETRIES * len(wanted):
-            raise
-        return
-    if not status or run.returned == asked.quiet.returned:
-        raise machine.refused("it accepts after it has tried a number of times")
+        for first in changes(number, 1):
+            places = _retried(asked, {number: first})
+            before = asked.machine.follow(asked.base, {number: first}, stays=True)
+            for index, place in enumerate(places):
+                if place == number or index not in asked.deciding:
+                    continue
+                for second in changes(index, 2):
+                    both = {number: first, place: second}
+                    run = asked.machine.follow(asked.base, both, stays=True)
+                    if run.loads[: number + 1] != before.loads[: number + 1]:
+                        continue  # a loop before the first change saw the second one
+                    if len(run.loads) <= len(before.loads) and not asked.failed(run):
+                        raise asked.machine.refused(
+                            "after it saw a change it accepts what it did not"
+                        )
 
 
-# The struct with a change that this load refuses.
-def _flipped(
-    asked: _Inquiry,
-    number: int,
-    compared: Mapping[int, tuple[int, ...]],
-    flags: Mapping[int, bool],
-) -> bytes:
-    struct = bytearray(asked.base)
-    if flags[number]:
-        struct[asked.top] ^= FLAG
-    else:
-        struct[compared[number][0]] ^= 1
-    return bytes(struct)
+# A reader that never accepts in so many iterations is taken never to.
+def _verify_patience(asked: _Inquiry, compares: bool, refuses: bool) -> None:
+    for restless in (*[_Restless(asked, True)] * refuses, *[_Restless(asked, False)] * compares):
+        try:
+            run = asked.machine.follow(asked.base, restless, stays=True)
+        except WitnessError:
+            if len(restless.asked) < RETRIES * len(asked.loads):
+                raise
+        else:
+            if not asked.failed(run):
+                raise asked.machine.refused("it accepts after it has tried a number of times")
 
 
 # Where the loads of a quiet iteration are in a longer run that ends with one. What is loaded before
-# the loop, or was loaded at the end of the iteration before, is looked for in front of it.
-def _last_iteration(loads: Sequence[Seen], wanted: Sequence[Seen]) -> list[int]:
+# the loop, or was loaded at the end of the iteration before, is looked for in front of it. From the
+# last look at state_entry_time on it is the same code.
+def _last_iteration(asked: _Inquiry, loads: Sequence[Seen]) -> list[int]:
+    wanted = asked.loads
+    same = len(wanted) - max(asked.deciding, default=0)
+    if loads[-same:] != wanted[-same:]:
+        return []
     places: list[int] = []
     at = len(loads)
     for one in reversed(wanted):
@@ -280,11 +291,9 @@ class _Restless(Mapping[int, bytes]):
 
     def __getitem__(self, number: int) -> bytes:
         self.asked.add(number)
-        struct = bytearray(self.inquiry.base)
-        for at in self.inquiry.entry:
-            struct[at] ^= number % 127
-        struct[self.inquiry.top] |= FLAG if self.up else 0
-        return bytes(struct)
+        changes = dict.fromkeys(self.inquiry.entry, number % 127)
+        changes[self.inquiry.top] |= FLAG if self.up else 0
+        return self.inquiry.struct(changes)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.asked)
@@ -339,7 +348,13 @@ def _program(
         takes = tuple(sorted(at for n, at in believed if n == number))
         same = number > 0 and makers[number - 1] == makers[number]
         does = Measured(
-            one.offset, one.size, compared.get(number, ()), flags.get(number, False), takes, same
+            one.offset,
+            one.size,
+            compared.get(number, ()),
+            flags.get(number, False),
+            takes,
+            same,
+            one.copied,
         )
         name = f"{line(one.at)}"
         yield Load(name, "measured", read if decides else 0, False, does)

@@ -23,7 +23,7 @@ from runstate_abi.writer.witnesses.object_file import (
 )
 
 # fmt: off
-STUBS     = 0x2000_0000   # the functions of other files
+STUBS     = 0x0FF0_0000   # the functions of other files: near the code, in reach of Thumb's calls
 RETURN_TO = 0x2200_0000
 STACK     = 0x3000_0000
 AREA      = 0x7100_0000
@@ -46,6 +46,7 @@ class Seen(NamedTuple):
     at: int  # the instruction
     offset: int
     size: int
+    copied: bool = False  # by memcpy()
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class Attempt:
     """What happened in one run, as far as it went."""
 
     loads: list[Seen] = field(default_factory=list)
-    again: bool = False  # it went another way than the quiet run
+    parted: bool = False  # it went another way than the quiet run
     returned: int = 0
     result: bytes = b""
 
@@ -86,7 +87,7 @@ class ReaderMachine:
         self._unicorn, self._stopped = unicorn, ""
         self._run, self._quiet = Attempt(), list[Seen]()
         self._versions: Versions = {}
-        self._base = b""
+        self._base, self._follows, self._stays = b"", False, True
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         self._stubs: dict[str, int] = {}
@@ -143,13 +144,16 @@ class ReaderMachine:
         self._quiet = run.loads
         return run
 
-    def follow(self, base: bytes, versions: Versions) -> Attempt:
-        """Run without a stop where it goes another way: what it does after it saw a change."""
-        quiet, self._quiet = self._quiet, []
+    def follow(self, base: bytes, versions: Versions, stays: bool = False) -> Attempt:
+        """Run without a stop where it goes another way: what it does after it saw a change.
+
+        From there on nothing changes any more, unless ``stays``.
+        """
+        self._follows, self._stays = True, stays
         try:
             return self.run(base, versions, RETRIES * INSTRUCTIONS_MAX)
         finally:
-            self._quiet = quiet
+            self._follows, self._stays = False, True
 
     def run(
         self, base: bytes, versions: Versions | None = None, limit: int = INSTRUCTIONS_MAX
@@ -177,7 +181,8 @@ class ReaderMachine:
             raise self.refused(self._stopped or str(error).split(" (")[0].lower()) from None
         if self._stopped:
             raise self.refused(self._stopped)
-        if not self._run.again and self._counter() != RETURN_TO:
+        stopped = self._run.parted and not self._follows
+        if not stopped and self._counter() != RETURN_TO:
             raise self.refused(f"it has not returned after {limit} instructions")
         registers = (uc.reg_read(self._ids[name]) for name in cpu.result)
         returned = b"".join(one.to_bytes(cpu.pointer, "little") for one in registers)
@@ -206,21 +211,23 @@ class ReaderMachine:
     def _read(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
         self._load(address, size)
 
-    def _load(self, address: int, size: int) -> bytes:
+    def _load(self, address: int, size: int, copied: bool = False) -> bytes:
         offset, run = address - self.area, self._run
         number = len(run.loads)
         if offset < 0 or offset + size > self.layout.size:
             self._stop(f"it loads {size} bytes at {offset:+d}, which is not in the struct")
             return bytes(size)
-        seen = Seen(self._counter(), offset, size)
+        seen = Seen(self._caller() if copied else self._counter(), offset, size, copied)
         if self._quiet and (number >= len(self._quiet) or self._quiet[number] != seen):
-            run.again = True
-            self.uc.emu_stop()
+            run.parted = True
+            if not self._follows:
+                self.uc.emu_stop()
         if number >= LOADS_MAX:
             self._stop(f"it loads more than {LOADS_MAX} times")
         run.loads.append(seen)
         self._makers.append(self._executed[0])
-        struct = self._versions.get(number, self._base)
+        sees_base = run.parted and not self._stays
+        struct = self._base if sees_base else self._versions.get(number, self._base)
         self.uc.mem_write(address, struct[offset : offset + size])
         return struct[offset : offset + size]
 
@@ -289,7 +296,7 @@ class ReaderMachine:
             return
         end = self.area + self.layout.size
         if source < end and source + count > self.area and count:
-            content = self._load(source, count)
+            content = self._load(source, count, copied=True)
         else:
             try:
                 content = bytes(uc.mem_read(source, count))
@@ -298,6 +305,16 @@ class ReaderMachine:
                 return
         uc.mem_write(to, content)
         uc.reg_write(self._ids[self.cpu.result[0]], to)
+
+    # The call that led to where it is now; after a tail call, the function itself.
+    def _caller(self) -> int:
+        cpu = self.cpu
+        if cpu.link:
+            back = int(self.uc.reg_read(self._ids[cpu.link]))
+        else:
+            top = self.uc.reg_read(self._ids[cpu.stack])
+            back = int.from_bytes(self.uc.mem_read(top, cpu.pointer), "little")
+        return self.entry if back == RETURN_TO else (back & ~(cpu.arch == "ARM")) - cpu.call
 
     def _call_arguments(self) -> tuple[int, int, int]:
         if self.cpu.arguments:

@@ -78,7 +78,50 @@ void plain(const struct area *a, struct area *out)
 	} while (a->state_entry_time != entry || (entry & UPDATE));
 }
 
+/* It looks at the flag before it copies anything. */
+void early_flag(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		do {
+			entry = READ_ONCE(a->state_entry_time);
+		} while (entry & UPDATE);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry);
+}
+
+void *memcpy(void *to, const void *from, __SIZE_TYPE__ count);
+
+/* Its looks are single loads, and the copy may be made in any order. */
+void copies_by_call(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		(memcpy)(out, a, sizeof(*a));
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+}
+
 /* Torn from here on. */
+
+void looks_by_call(const struct area *a, struct area *out)
+{
+	u64 entry, again;
+
+	do {
+		(memcpy)(&entry, &a->state_entry_time, sizeof(entry));
+		rmb();
+		*out = *a;
+		rmb();
+		(memcpy)(&again, &a->state_entry_time, sizeof(again)); /* wrong */
+	} while (again != entry || (entry & UPDATE));
+}
 
 void no_flag(const struct area *a, struct area *out)
 {
@@ -236,6 +279,69 @@ void three_times(const struct area *a, struct area *out)
 		if (READ_ONCE(a->state_entry_time) == entry && !(entry & UPDATE))
 			break;
 	}
+}
+
+void differs_three_times(const struct area *a, struct area *out)
+{
+	u64 entry;
+	int left = 3;
+
+	do {
+		do {
+			entry = READ_ONCE(a->state_entry_time);
+		} while (entry & UPDATE);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry && --left); /* and then it takes it */
+}
+
+void two_times(const struct area *a, struct area *out)
+{
+	u64 entry;
+	int left = 2;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while ((READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) && --left);
+}
+
+void unequal_is_taken(const struct area *a, struct area *out)
+{
+	u64 entry, again;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		again = READ_ONCE(a->state_entry_time);
+	} while ((entry | again) & UPDATE);
+	if (again != entry) {
+		rmb();
+		*out = *a; /* without another look */
+	}
+}
+
+void both_flags_are_taken(const struct area *a, struct area *out)
+{
+	u64 entry, again;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		again = READ_ONCE(a->state_entry_time);
+		if (entry & again & UPDATE) {
+			rmb();
+			*out = *a; /* without another look */
+			return;
+		}
+	} while (again != entry || (entry & UPDATE));
 }
 
 void other_bit(const struct area *a, struct area *out)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.writer.guest import READER, Load
+from runstate_abi.writer.guest import READER, Load, Measured
 from runstate_abi.writer.racing.execution import _Stage
 from runstate_abi.writer.racing.ordering import MODEL, is_whole, phases, sights
 from runstate_abi.writer.racing.scene import Case
@@ -116,3 +116,20 @@ def test_what_comes_before_an_earlier_load_comes_before_a_later_one_too():
 def test_only_a_load_that_the_address_decides_tears(name, loads):
     found = sights(READER[name], X86, NATIVE, 20)
     assert sum(bool(sight.load.read) for sight in found) == loads
+
+
+def of_code(*loads):
+    program = tuple(Load(str(n), "measured", 0, False, one) for n, one in enumerate(loads))
+    return sights(replace(READER["linux-64"], program=program), X86, NATIVE, 0)
+
+
+def test_loads_of_one_instruction_have_no_order_on_x86_either():
+    low, high = Measured(16, 8, (), False, ()), Measured(24, 8, (), False, ())
+    assert [sight.after for sight in of_code(low, high)] == [0b0, 0b1]
+    assert [sight.after for sight in of_code(low, high._replace(same=True))] == [0b0, 0b0]
+
+
+def test_memcpy_loads_even_an_aligned_word_byte_by_byte_in_any_order():
+    found = of_code(Measured(16, 8, (), False, (), copied=True), Measured(24, 8, (), False, ()))
+    assert [sight.offsets for sight in found[:-1]] == [(at,) for at in range(16, 24)]
+    assert [sight.after for sight in found] == [*[0] * 8, 0xFF]
