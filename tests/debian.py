@@ -65,8 +65,8 @@ def _holders(names, members):
     holders = {}
     for member in members:
         kind = "modules" if ".ko" in member else "binary"
-        found = [name for name in names if re.match(rf"linux-{kind}-\d", name)]
-        found = found or [name for name in names if re.match(r"linux-image-\d", name)]
+        found = [name for name in names if re.match(rf"linux-{kind}-\d+\.\d", name)]
+        found = found or [name for name in names if re.match(r"linux-image-\d+\.\d", name)]
         holders.setdefault(found[0], []).append(member)
     return holders
 

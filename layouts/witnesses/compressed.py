@@ -51,6 +51,14 @@ def starts(pattern: bytes, data: Buffer) -> Iterator[int]:
         hit = search(data, hit.start() + 1)
 
 
+def viewed(data: memoryview) -> bytes | bytearray | mmap.mmap:
+    """Return the bytes of a view, not copied if it is of a whole object: a view has no find()."""
+    whole = data.obj
+    if isinstance(whole, bytes | bytearray | mmap.mmap) and len(whole) == len(data):
+        return whole
+    return bytes(data)
+
+
 def mapped(path: str) -> mmap.mmap | bytes:
     """Return the bytes of a regular file (WitnessError). A pipe or a device could be endless."""
     try:

@@ -1,20 +1,29 @@
 """Kernel images as they are shipped, opened to get the BTF in them.
 
 They are raw BTF, a vmlinux or module (ELF, plain or compressed), a bzImage, an arm64 or riscv
-Image, an EFI zboot image, a unified kernel image. A file's kind is told by its bytes alone.
+Image, an armhf zImage, an EFI zboot image, a unified kernel image. A file's kind is told by its
+bytes alone.
 """
 
-import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf, pe
 from runstate_abi.layouts.witnesses.btf_blob import Btf
-from runstate_abi.layouts.witnesses.compressed import compression, contents, inflate
+from runstate_abi.layouts.witnesses.compressed import (
+    COMPRESSIONS,
+    compression,
+    contents,
+    inflate,
+    starts,
+    viewed,
+)
 
 DWARF_SECTIONS = (".debug_info", ".zdebug_info")
 # BPF programs in a kernel have BTF of some KiB; the kernel's own has megabytes
@@ -47,12 +56,11 @@ IMAGES = (
 )
 
 
-# Images that say nothing of where their payload is: arch/arm/boot/compressed/head.S, and
-# arch/s390/boot/head.S.
-UNREAD = (
-    ("an armhf zImage", 0x24, b"\x18\x28\x6f\x01"),
-    ("an s390 kernel image", 0x10008, b"S390EP"),
-)
+# Images that say nothing of where their payload is: arch/arm/boot/compressed/head.S, whose payload
+# is looked for, and arch/s390/boot/head.S.
+ZIMAGE = "armhf zImage", 0x24, b"\x18\x28\x6f\x01"
+UNREAD = (("an s390 kernel image", 0x10008, b"S390EP"),)
+PIGGY_MIN = 1 << 20  # bytes of a kernel
 
 
 class KernelImage(NamedTuple):
@@ -102,32 +110,75 @@ def read_btf(image: KernelImage, base: Btf | None = None) -> Btf:
     return reading
 
 
-def _opened(path: str, data: memoryview, compressed: str) -> KernelImage:
+class Kernel(NamedTuple):
+    """A kernel out of its image: an ELF file, or, with an ``abi``, the bytes from _text on."""
+
+    data: memoryview
+    abi: Abi | None
+    kind: str  # of the image; "" if an ELF file is all there is
+    packed: str = ""  # how it was compressed
+
+
+def kernel(path: str) -> Kernel:
+    """Return the kernel in an image, or an ELF file as it is (WitnessError: it is neither)."""
+    data, packed = contents(path)
+    found = _kernel(path, data, packed)
+    if found is None:
+        raise _unknown(path, data)
+    return found
+
+
+# None if it is neither an ELF file nor an image that has a kernel.
+def _kernel(path: str, data: memoryview, packed: str) -> Kernel | None:
     if data[:4] == elf.MAGIC:
-        return _from_elf(path, data, compressed)
-    if bytes(data[:2]) in btf_header.ORDERS:
-        order = btf_header.header(data, path).order
-        kind = _kind("raw BTF", "" if order == "<" else "big-endian", compressed)
-        return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
+        return Kernel(data, None, "", packed)
     if _has(data, *BOOT_MAGIC):
-        return _from_bzimage(path, data)
+        return _of_bzimage(path, data)
+    details = [packed]
     if _has(data, 0, b"MZ") and _has(data, *ZBOOT_MAGIC):
-        return _from_zboot(path, data)
-    if found := _from_raw_image(path, data, compressed):
-        return found
+        data, packed = _of_zboot(path, data)
+        details = ["EFI zboot", packed]
+    for name, offset, magic, abi in IMAGES:
+        if _has(data, offset, magic):
+            return Kernel(data, abi, _kind(name, *details), packed)
+    if "EFI zboot" in details:
+        raise WitnessError(
+            f"{path}: the payload of this EFI zboot image is no kernel that is known"
+        )
+    if _has(data, *ZIMAGE[1:]):
+        return _of_zimage(path, data)
     for name, offset, magic in UNREAD:
         if _has(data, offset, magic):
             raise WitnessError(f"{path}: {name}, which is not read: give its vmlinux, or its BTF")
-    if pe.is_pe(data):
-        file = pe.as_elf(data, path)
-        kernel = file.section(".linux")
-        if kernel is None:  # Xen's .efi
-            return _of_elf(path, file, _kind("PE file", compressed))
-        # A unified kernel image (systemd-stub) has the kernel in a section.
-        found = _opened(path, kernel, compressed)
-        return found._replace(kind=f"unified kernel image, {found.kind}")
+    inside = pe.as_elf(data, path).section(".linux") if pe.is_pe(data) else None
+    if inside is None:
+        return None
+    # A unified kernel image (systemd-stub) has the kernel in a section.
+    found = _kernel(path, inside, packed)
+    if found is None:
+        raise _unknown(path, inside)
+    return found._replace(kind=f"unified kernel image, {found.kind or 'vmlinux'}")
+
+
+def _unknown(path: str, data: memoryview) -> WitnessError:
     begin = ascii(bytes(data[:4]))[1:] + _SOURCES.get(os.path.splitext(path)[1], "")
-    raise WitnessError(f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with {begin}")
+    return WitnessError(f"{path}: neither ELF, nor BTF, nor a kernel image: it begins with {begin}")
+
+
+def _opened(path: str, data: memoryview, packed: str) -> KernelImage:
+    if bytes(data[:2]) in btf_header.ORDERS:
+        order = btf_header.header(data, path).order
+        kind = _kind("raw BTF", "" if order == "<" else "big-endian", packed)
+        return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
+    found = _kernel(path, data, packed)
+    if found is None and pe.is_pe(data):  # Xen's .efi
+        return _of_elf(path, pe.as_elf(data, path), _kind("PE file", packed))
+    if found is None:
+        raise _unknown(path, data)
+    if found.abi is None:
+        return _from_elf(path, found)
+    btf = _scanned(path, found.data, found.kind.partition(" (")[0])
+    return KernelImage(path, found.kind, found.abi, None, btf)
 
 
 def _has(data: memoryview, offset: int, magic: bytes) -> bool:
@@ -139,14 +190,14 @@ def _kind(name: str, *details: str) -> str:
     return f"{name} ({said})" if said else name
 
 
-def _from_elf(path: str, data: memoryview, compressed: str, bzimage: str = "") -> KernelImage:
-    file = elf.parse(data, path)
+def _from_elf(path: str, kernel: Kernel) -> KernelImage:
+    file = elf.parse(kernel.data, path)
     name = "vmlinux" if file.has("__ksymtab") else "ELF file"
     name = "kernel module" if file.is_module else name
-    image = _of_elf(path, file, bzimage or _kind(name, file.description, compressed))
+    image = _of_elf(path, file, kernel.kind or _kind(name, file.description, kernel.packed))
     # So that 58 MB of inflated kernel are not kept for the sake of 5.
     btf, base = memoryview(bytes(image.btf)), bytes(image.distilled_base)
-    return image._replace(btf=btf, distilled_base=base) if compressed else image
+    return image._replace(btf=btf, distilled_base=base) if kernel.packed else image
 
 
 def _of_elf(path: str, file: elf.Elf, kind: str) -> KernelImage:
@@ -167,7 +218,7 @@ def _of_elf(path: str, file: elf.Elf, kind: str) -> KernelImage:
     )
 
 
-def _from_bzimage(path: str, data: memoryview) -> KernelImage:
+def _of_bzimage(path: str, data: memoryview) -> Kernel:
     if len(data) < BOOT_PAYLOAD + 8:
         raise WitnessError(f"{path}: truncated: a bzImage of {len(data)} bytes")
     (version,) = struct.unpack_from("<H", data, BOOT_VERSION)
@@ -175,28 +226,33 @@ def _from_bzimage(path: str, data: memoryview) -> KernelImage:
         raise WitnessError(f"{path}: a bzImage of boot protocol {version:#x} tells no payload")
     offset, size = struct.unpack_from("<II", data, BOOT_PAYLOAD)
     start = ((data[BOOT_SETUP_SECTORS] or 4) + 1) * BOOT_SECTOR + offset
-    payload, name = _payload(path, data, start, size, "bzImage")
+    payload, packed = _payload(path, data, start, size, "bzImage")
     if payload[:4] != elf.MAGIC:
         raise WitnessError(f"{path}: the payload of this bzImage is no ELF file")
-    return _from_elf(path, payload, name, _kind("bzImage", name))
+    return Kernel(payload, None, _kind("bzImage", packed), packed)
 
 
-def _from_zboot(path: str, data: memoryview) -> KernelImage:
+def _of_zboot(path: str, data: memoryview) -> tuple[memoryview, str]:
     if len(data) < ZBOOT_PAYLOAD + 8:
         raise WitnessError(f"{path}: truncated: an EFI zboot image of {len(data)} bytes")
     start, size = struct.unpack_from("<II", data, ZBOOT_PAYLOAD)
-    payload, name = _payload(path, data, start, size, "EFI zboot image")
-    if found := _from_raw_image(path, payload, "EFI zboot", name):
-        return found
-    raise WitnessError(f"{path}: the payload of this EFI zboot image is no kernel that is known")
+    return _payload(path, data, start, size, "EFI zboot image")
 
 
-def _from_raw_image(path: str, data: memoryview, *details: str) -> KernelImage | None:
-    for name, offset, magic, abi in IMAGES:
-        if _has(data, offset, magic):
-            btf = _scanned(path, data, name)
-            return KernelImage(path, _kind(name, *details), abi, None, btf)
-    return None
+# Its payload is where something begins that can be inflated to a kernel.
+def _of_zimage(path: str, data: memoryview) -> Kernel:
+    magics = b"|".join(re.escape(one.magic) for one in COMPRESSIONS)
+    for at in islice(starts(magics, data), IMAGE_HEADERS):
+        how = compression(data[at:])
+        try:
+            inflated = inflate(data[at:], how, path) if how else data[:0]
+        except WitnessError as error:
+            if "pip install" in str(error):
+                raise
+            continue
+        if len(inflated) >= PIGGY_MIN and how:
+            return Kernel(inflated, ABI["arm32"], _kind(ZIMAGE[0], how.name), how.name)
+    raise WitnessError(f"{path}: no payload in this {ZIMAGE[0]} that can be inflated")
 
 
 # The payload of an image: (inflated, how it was compressed).
@@ -229,10 +285,7 @@ def _scanned(path: str, data: memoryview, name: str) -> bytes:
 
 # The begin and end of everything that has the header of a large BTF blob.
 def _headers(data: memoryview) -> Iterator[tuple[int, int]]:
-    # A view has no find(), but the object that it views has.
-    whole = data.obj if isinstance(data.obj, mmap.mmap | bytearray) else bytes(data)
-    if len(whole) != len(data):
-        whole = bytes(data)
+    whole = viewed(data)
     for magic in btf_header.ORDERS:
         wanted = magic + bytes((btf_header.VERSION, 0))
         start = -1

@@ -16,7 +16,7 @@ import tiny_elf
 
 with atheris.instrument_imports(include=["runstate_abi"]):
     from runstate_abi.layouts.model import WitnessError
-    from runstate_abi.writer.witnesses import reader_file
+    from runstate_abi.writer.witnesses.guests.file import found
 
 FOLDER = tempfile.TemporaryDirectory()
 PLACE = Path(FOLDER.name)
@@ -50,7 +50,7 @@ def one(data):
     path = PLACE / "fuzz.o"
     path.write_bytes(file)
     try:
-        reader_file.found(str(path), "f", said, area, None)
+        found(str(path), "f", said, area, None)
     except WitnessError as error:
         if "\n" in str(error):
             raise ValueError(f"a message of more than one line: {error!r}") from error

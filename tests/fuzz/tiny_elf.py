@@ -2,7 +2,7 @@
 
 import struct
 
-# What guest_cpus.py knows: (class, machine).
+# What guests/cpus.py knows: (class, machine).
 MACHINES = {"x86-64": (64, 62), "i386": (32, 3), "arm64": (64, 183), "arm32": (32, 40)}
 # Two looks at the entry time, state and time[1] between them: gcc -Os. It returns 1 if it accepts.
 # fmt: off

@@ -122,7 +122,9 @@ With --reader-object a guest's reader is asked as its compiler made it, by the w
 and Xen. The area is the function's first pointer to const, or its first pointer, or the object
 --area. It accepts when it returns after its loads; if it returns an integer and has a pointer for
 the result, when it returns what it returns if nothing changes. The answer is about this machine
-code: a barrier of the source that left it as it is makes no difference.
+code: a barrier of the source that left it as it is makes no difference. A kernel's own variables
+are taken as the file has them. Of Linux's own readers, xen_steal_clock() for one, --area and the
+signature are known; a vmlinuz without a table of symbols is read by its kallsyms.
 """
 _EXAMPLES = """\
 examples:
@@ -132,7 +134,7 @@ examples:
   runstate race --variant upstream --reader linux-64 --model weak --at 0x1000 --drop wmb-set
   runstate race --reader-object guest.o:read_runstate        what gcc made of a guest's reader
   runstate race --recorded stores.jsonl --reader linux-64    what a real kernel was seen to store
-  runstate race --reader-object guest.o:read_area            a guest's compiled code
+  runstate race --reader-object vmlinuz:xen_steal_clock      a guest kernel as it is shipped
   runstate race --reader-object guest.o:f --kernel kvm.ko    and a kernel's, no model between
   runstate race --kernel kvm.ko.xz --btf vmlinuz             the code of a kernel, read by Linux
 
@@ -166,11 +168,11 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     if (options.signature or options.area) and not (options.reader_object or options.emit_reader):
         made.error("--signature and --area are of --reader-object")
     if options.signature:
-        from runstate_abi.writer.witnesses import guest_cpus
+        from runstate_abi.writer.witnesses.guests import cpus
 
         try:
-            guest_cpus.signature(options.signature, POINTER)
-        except guest_cpus.WrongSignature as error:
+            cpus.signature(options.signature, POINTER)
+        except cpus.WrongSignature as error:
             made.error(f"--signature {error}")
     if options.recorded and options.model:
         made.error("--recorded stores are in the order that they have: no --model")
@@ -210,12 +212,13 @@ def parser() -> argparse.ArgumentParser:
     add("--kernel", metavar="BINARY", help=code)
     types = "with --kernel: the vmlinux or vmlinuz it was built with"
     add("--btf", metavar="FILE", default="", help=types)
-    guest = "the reader is this function's machine code: an object, or a program with symbols"
+    guest = "the reader is this function's machine code: in an object, a program, a vmlinux or a "
+    guest += "vmlinuz"
     add("--reader-object", metavar="FILE:FUNCTION", default="", help=guest)
     types = "its C signature, if there is no DWARF: 'int f(const void *area, void *out)'"
     add("--signature", metavar="TEXT", default="", help=types)
-    symbol = "the object that is the area, if it is no parameter"
-    add("--area", metavar="SYMBOL", default="", help=symbol)
+    symbol = "the object that is the area, or its address, if it is no parameter"
+    add("--area", metavar="OBJECT", default="", help=symbol)
     row = "print the reader that this function is, as a row in Python, and stop"
     add("--emit-reader", metavar="FILE:FUNCTION", default="", help=row)
     add("--rows", action="store_true", help="every answer in a row of its own, no summary")

@@ -18,8 +18,8 @@ from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused
 from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area, Runstate, place_of, runs
 
 if TYPE_CHECKING:
+    from runstate_abi.writer.witnesses.guests.reader import Found
     from runstate_abi.writer.witnesses.journal import Run
-    from runstate_abi.writer.witnesses.reader_code import Found
 
 
 class Wanted(NamedTuple):
@@ -188,10 +188,10 @@ def _wanted(code: Code, wanted: Wanted) -> tuple[Wanted, str]:
 
 def reader_of(code: Code, abi: str | None) -> tuple["Found", str]:
     """Return the reader of FILE:FUNCTION, and which struct it reads (WitnessError)."""
-    from runstate_abi.writer.witnesses import reader_file
+    from runstate_abi.writer.witnesses.guests.file import found
 
     path, _, function = code.what.rpartition(":")
-    return reader_file.found(path, function, code.signature, code.area, abi)
+    return found(path, function, code.signature, code.area, abi)
 
 
 def of_recording(path: str, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-/* Readers of a guest's runstate area, sound and not: what test_reader_code.py compiles.
+/* Readers of a guest's runstate area, sound and not: what guests/test_reader.py compiles.
  *
  * Written for the tests. A line that is wrong says so in a comment; where a line is missing, the
  * comment is at the function's name.

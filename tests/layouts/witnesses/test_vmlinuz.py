@@ -447,9 +447,22 @@ def test_a_pe_file_that_is_cut_off_is_refused(opened, vmlinux):
 
 
 NAMED = {
-    "an armhf zImage": bytes(0x24) + b"\x18\x28\x6f\x01" + bytes(64),
     "an s390 kernel image": bytes(0x10008) + b"S390EP" + bytes(64),
 }
+
+
+def zimage(payload):
+    """Where the payload is is said nowhere; before it, what only begins like one."""
+    return bytes(0x24) + b"\x18\x28\x6f\x01" + bytes(64) + b"\x1f\x8b\x08" + bytes(99) + payload
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_zimage_is_opened_to_the_kernel_in_it(opened, kernel_btf, pack):
+    kernel = bytes(1 << 20) + kernel_btf + bytes(100)
+    seen = opened(zimage(pack(kernel)))
+    assert (seen.kind.partition(" (")[0], seen.abi.name) == ("armhf zImage", "arm32")
+    refused_bytes(opened, zimage(pack(bytes(2 << 20))), "no BTF in this armhf zImage")
+    refused_bytes(opened, zimage(pack(b"small")), "no payload in this armhf zImage")
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -21,7 +21,7 @@ MEGABYTES = 100
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """Return a function: an ELF file -> its Reader, or why there is none, in one line."""
-    from runstate_abi.writer.witnesses import reader_file
+    from runstate_abi.writer.witnesses.guests.file import found
 
     path = tmp_path_factory.mktemp("hostile") / "guest.o"
 
@@ -29,7 +29,7 @@ def asked(tmp_path_factory):
         path.write_bytes(content)
         start = time.monotonic()
         try:
-            return reader_file.found(str(path), "f", said, area, None)[0].reader
+            return found(str(path), "f", said, area, None)[0].reader
         except WitnessError as error:
             return str(error) if "\n" not in str(error) else pytest.fail("two lines")
         finally:
@@ -90,23 +90,30 @@ def test_nothing_is_carried_from_one_run_to_the_next(asked):
 
 
 # fmt: off
+ITS_STATE, NOT_THERE = "state", "the 65536 bytes at 0x30000000 cannot be loaded"
 PLACES = {
-    "a large area":            (0x40_0000,             (0x60_1000, 1 << 28)),
-    "a huge area":             (0x40_0000,             (0x60_1000, 1 << 40)),
-    "a huge area, and high":   (0xFFFF_FFFF_8100_0000, (0xFFFF_FFFF_8200_0000, 1 << 40)),
-    "an area round the end":   (0x40_0000,             (-16, 64)),
-    "an area in the stack":    (0x40_0000,             (0x3000_0100, 64)),
-    "code where the stack is": (0x3000_0000,           (0x60_1000, 64)),
+    "an area":                 (0x40_0000,             (0x60_1000, 64), ITS_STATE),
+    "a high area":             (0xFFFF_FFFF_8100_0000, (0xFFFF_FFFF_8120_1000, 64), ITS_STATE),
+    "a huge area":             (0x40_0000,             (0x60_1000, 1 << 40), ITS_STATE),
+    "a huge area, and high":   (0xFFFF_FFFF_8100_0000, (0xFFFF_FFFF_8120_1000, 1 << 40), ITS_STATE),
+    "an area elsewhere":       (0x40_0000,             (0x70_1000, 64), "it reaches 0x601000"),
+    "an area round the end":   (0x40_0000,             (-16, 64), "it reaches 0x601000"),
+    "an area in the stack":    (0x40_0000,             (0x3000_0100, 64), NOT_THERE),
+    "code where the stack is": (0x3000_0000,           (0x60_1000, 64), NOT_THERE),
 }
 # fmt: on
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_program_that_cannot_be_where_it_says_has_a_reason(asked, place):
-    code, area = PLACES[place]
+def test_a_program_is_where_it_says_or_has_a_reason(asked, place):
+    """It loads state of an area at 0x60_1000, or as far from the code."""
+    code, area, told = PLACES[place]
     loads = bytes.fromhex("8b05fa0f2000c3")
-    why = asked(made("x86-64", loads, b"", 2, code, area), "unsigned long f(void)", "area")
-    assert re.search(r"the \d+ bytes at 0x[0-9a-f]+ cannot be loaded", why)
+    found = asked(made("x86-64", loads, b"", 2, code, area), "unsigned long f(void)", "area")
+    if told == ITS_STATE:
+        assert found.uses == ("state",)
+    else:
+        assert told in found
 
 
 @pytest.mark.parametrize("first", ["the code", "the area"])

@@ -27,12 +27,14 @@ class Cpu(NamedTuple):
     code: bytes  # of a return
     call: int  # bytes of a call
     model: str  # the memory model of its loads
+    per_cpu: str = ""  # the register with the offset of the CPU's own variables, in a kernel
+    task: str = ""  # the register with the address of the current task, in a kernel
 
 
 CPUS = {
     (64, EM_X86_64): Cpu(
         "x86-64", "X86", "64", ("RDI", "RSI", "RDX", "RCX", "R8", "R9"), ("RAX",),
-        "RSP", "RIP", "", 8, b"\xc3", 5, "x86-tso",
+        "RSP", "RIP", "", 8, b"\xc3", 5, "x86-tso", "GS_BASE",
     ),
     (32, EM_386): Cpu(
         "i386", "X86", "32", (), ("EAX", "EDX"),
@@ -40,11 +42,11 @@ CPUS = {
     ),
     (64, EM_AARCH64): Cpu(
         "arm64", "ARM64", "ARM", tuple(f"X{n}" for n in range(8)), ("X0",),
-        "SP", "PC", "LR", 8, b"\xc0\x03\x5f\xd6", 4, "weak",
+        "SP", "PC", "LR", 8, b"\xc0\x03\x5f\xd6", 4, "weak", task="SP_EL0",
     ),
     (32, EM_ARM): Cpu(
         "arm32", "ARM", "ARM", tuple(f"R{n}" for n in range(4)), ("R0", "R1"),
-        "SP", "PC", "LR", 4, b"\x1e\xff\x2f\xe1", 4, "weak",
+        "SP", "PC", "LR", 4, b"\x1e\xff\x2f\xe1", 4, "weak", task="C13_C0_3",
     ),
 }  # fmt: skip
 THUMB_RETURN = b"\x70\x47"  # bx lr

@@ -1,18 +1,22 @@
 """An emulated processor that runs a guest's reader, and chooses what each of its loads sees."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.writer.witnesses.guest_cpus import (
-    CPUS,
+from runstate_abi.layouts.witnesses.compressed import Buffer
+from runstate_abi.layouts.witnesses.elf import Section
+from runstate_abi.writer.witnesses.guests.cpus import (
     THUMB_RETURN,
     Signature,
     is_acquire,
     is_read_barrier,
 )
+from runstate_abi.writer.witnesses.guests.kernel import PERCPU, cpu_of, is_per_cpu, per_cpu_offset
 from runstate_abi.writer.witnesses.machine import engine, require_room
 from runstate_abi.writer.witnesses.object_file import (
     SHF_ALLOC,
@@ -21,6 +25,7 @@ from runstate_abi.writer.witnesses.object_file import (
     Symbol,
     relocated,
 )
+from runstate_abi.writer.witnesses.program import ADDRESS_MASK
 
 # fmt: off
 STUBS     = 0x0FF0_0000   # the functions of other files: near the code, in reach of Thumb's calls
@@ -29,13 +34,16 @@ STACK     = 0x3000_0000
 AREA      = 0x7100_0000
 RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points to
 # fmt: on
-STACK_SIZE = 0x8000
+TASK = 0x7300_0000  # a kernel's current task, of which nothing is known
+STACK_SIZE, TASK_SIZE = 0x8000, 0x4000
 OWN = ((STACK, STACK_SIZE), (RESULT, PAGE_SIZE))  # what it may store to
 SLOT = 16
-SECTION_MAX = 64 << 20  # the text of a vmlinux has 25 MB
+CHUNK = 64 << 10  # bytes of the file that are mapped at once
 INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
 RETRIES = 20
 LOADS_MAX = 4096  # a copy byte by byte has 60
+FEW = 8  # loads in a message
+ADDRESS = re.compile("0x[0-9a-fA-F]{1,16}")
 REP = 0xF3  # the prefix of x86
 FILL = 0x6B  # what the result holds before
 
@@ -54,7 +62,7 @@ class Attempt:
     """What happened in one run, as far as it went."""
 
     loads: list[Seen] = field(default_factory=list)
-    parted: bool = False  # it went another way than the quiet run
+    parted: int | None = None  # the first load that is another than the quiet run's
     returned: int = 0
     result: bytes = b""
 
@@ -72,17 +80,21 @@ class ReaderMachine:
         signature: Signature,
         layout: Layout,
         area: int = AREA,
+        per_cpu: int = 0,
     ) -> None:
-        """``entry`` is the function's address; ``area`` the area's, if it is a global one."""
+        """``entry`` is the function's address; ``area`` the area's, if it is a global one.
+
+        ``per_cpu`` is the offset of the CPU's own variables.
+        """
         unicorn = engine()
         require_room(file.source)
-        self.area = area
         self.file, self.entry, self.signature, self.layout = file, entry, signature, layout
-        self.cpu = cpu = CPUS[file.file.elf_class, file.file.machine]
+        self.cpu = cpu = cpu_of(file)
         arch, mode = (getattr(unicorn, f"UC_{x}") for x in (f"ARCH_{cpu.arch}", f"MODE_{cpu.mode}"))
         self.uc = unicorn.Uc(arch, mode)
         names = __import__(f"unicorn.{cpu.arch.lower()}_const", fromlist=["*"])
         wanted = (*cpu.arguments, *cpu.result, cpu.stack, cpu.counter, cpu.link)
+        wanted += cpu.per_cpu, cpu.task
         self._ids = {n: getattr(names, f"UC_{cpu.arch}_REG_{n}") for n in wanted if n}
         self._unicorn, self._stopped = unicorn, ""
         self._run, self._quiet = Attempt(), list[Seen]()
@@ -91,13 +103,21 @@ class ReaderMachine:
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         self._stubs: dict[str, int] = {}
-        self._ends = set[int]()  # the first and the last pages of what is mapped of the file
+        self._contents: dict[int, Buffer] = {}  # of a section, relocated
+        self._mask = ADDRESS_MASK if cpu.name == "x86-64" else -1
+        self.area = area & self._mask
         self._sections = [
-            (number, s)
+            (number, s._replace(address=(s.address or per_cpu) & self._mask))
             for number, s in enumerate(file.sections)
-            if s.flags & SHF_ALLOC and s.size and s.address
+            if s.flags & SHF_ALLOC and s.size and (s.address or _is_zero_based(file, s, per_cpu))
         ]
         self._map()
+        if cpu.task:
+            self.uc.reg_write(self._ids[cpu.task], TASK)
+        if per_cpu:
+            if not cpu.per_cpu:
+                raise WitnessError(f"{file.source}: where its per-CPU variables are is not known")
+            self.uc.reg_write(self._ids[cpu.per_cpu], per_cpu)
         self._before = self.uc.context_save()
 
     def _map(self) -> None:
@@ -109,6 +129,7 @@ class ReaderMachine:
             (STACK, STACK_SIZE, data),
             (AREA, PAGE_SIZE, data),
             (RESULT, PAGE_SIZE, data),
+            (TASK, TASK_SIZE, data),
         ):
             uc.mem_map(start, size, access)
         code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
@@ -181,7 +202,7 @@ class ReaderMachine:
             raise self.refused(self._stopped or str(error).split(" (")[0].lower()) from None
         if self._stopped:
             raise self.refused(self._stopped)
-        stopped = self._run.parted and not self._follows
+        stopped = self._run.parted is not None and not self._follows
         if not stopped and self._counter() != RETURN_TO:
             raise self.refused(f"it has not returned after {limit} instructions")
         registers = (uc.reg_read(self._ids[name]) for name in cpu.result)
@@ -189,6 +210,28 @@ class ReaderMachine:
         self._run.returned = int.from_bytes(returned[: self.signature.returns], "little")
         self._run.result = bytes(uc.mem_read(RESULT, PAGE_SIZE))
         return self._run
+
+    def elsewhere(self, code: range) -> list[tuple[int, int]]:
+        """Return what a run loads but its stack, its result and the constants in its ``code``.
+
+        (address, bytes) in program order, as far as the run goes.
+        """
+        seen: list[tuple[int, int]] = []
+
+        def read(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+            own = (*OWN, (AREA, PAGE_SIZE), (TASK, TASK_SIZE))
+            if address not in code and not any(a <= address < a + room for a, room in own):
+                high = address >> 51 and ~self._mask & (1 << 64) - 1
+                seen.append((high | address, size))
+
+        hook = self.uc.hook_add(self._unicorn.UC_HOOK_MEM_READ, read)
+        try:
+            self.run(bytes(self.layout.size))
+        except WitnessError:
+            pass
+        finally:
+            self.uc.hook_del(hook)
+        return seen
 
     def place(self, address: int) -> str:
         """Return ``function+0x1c``; the addresses of Thumb functions are odd."""
@@ -219,14 +262,14 @@ class ReaderMachine:
             return bytes(size)
         seen = Seen(self._caller() if copied else self._counter(), offset, size, copied)
         if self._quiet and (number >= len(self._quiet) or self._quiet[number] != seen):
-            run.parted = True
+            run.parted = number if run.parted is None else run.parted
             if not self._follows:
                 self.uc.emu_stop()
         if number >= LOADS_MAX:
             self._stop(f"it loads more than {LOADS_MAX} times")
         run.loads.append(seen)
         self._makers.append(self._executed[0])
-        sees_base = run.parted and not self._stays
+        sees_base = run.parted is not None and not self._stays
         struct = self._base if sees_base else self._versions.get(number, self._base)
         self.uc.mem_write(address, struct[offset : offset + size])
         return struct[offset : offset + size]
@@ -253,32 +296,33 @@ class ReaderMachine:
         return found
 
     def _mapped(self, address: int) -> bool:
-        for _, section in self._sections:
-            if section.address <= address < section.address + section.size:
-                start = section.address & -PAGE_SIZE
-                end = -(-(section.address + section.size) // PAGE_SIZE) * PAGE_SIZE
-                # Sections of a program may share a page.
-                start += PAGE_SIZE * (start in self._ends)
-                end -= PAGE_SIZE * (end - PAGE_SIZE in self._ends and end > start)
-                self._place(start, end)
-                return True
-        return False
-
-    # Map these pages, with whatever the file has there.
-    def _place(self, start: int, end: int) -> None:
-        what = f"{self.file.source}: the {end - start} bytes at {start:#x} cannot be loaded"
-        if end - start > SECTION_MAX:
-            raise WitnessError(what)
+        address &= self._mask
+        start = address & -CHUNK
+        there = [
+            (number, s)
+            for number, s in self._sections
+            if s.address < start + CHUNK and s.address + s.size > start
+        ]
+        if not any(s.address <= address < s.address + s.size for _, s in there):
+            return False
         try:
-            self.uc.mem_map(start, end - start)
+            self.uc.mem_map(start, CHUNK)
         except self._unicorn.UcError:
-            raise WitnessError(what) from None
-        self._ends |= {start, end - PAGE_SIZE}
-        for number, section in self._sections:
-            low, high = max(start, section.address), min(end, section.address + section.size)
-            if low < high and section.size <= SECTION_MAX:
-                code = relocated(self.file, number, self._foreign)
-                self.uc.mem_write(low, bytes(code[low - section.address : high - section.address]))
+            raise WitnessError(
+                f"{self.file.source}: the {CHUNK} bytes at {start:#x} cannot be loaded"
+            ) from None
+        for number, section in there:
+            low = max(start - section.address, 0)
+            content = self._content(number)[low : start + CHUNK - section.address]
+            self.uc.mem_write(section.address + low, bytes(content))
+        return True
+
+    def _content(self, number: int) -> Buffer:
+        if not self.file.relocatable:
+            return self.file.content(self.file.sections[number])
+        if number not in self._contents:
+            self._contents[number] = relocated(self.file, number, self._foreign)
+        return self._contents[number]
 
     def _foreign(self, name: str, called: bool) -> int:
         return STUBS + SLOT * self._stubs.setdefault(name, len(self._stubs))
@@ -290,7 +334,7 @@ class ReaderMachine:
         if name not in ("memcpy", "__memcpy", "memmove"):
             self._stop(f"it calls {name or hex(address)}, which is not known here")
             return
-        to, source, count = self._call_arguments()
+        to, source, count = (one & self._mask for one in self._call_arguments())
         self._write(uc, 0, to, count, 0, None)
         if self._stopped:
             return
@@ -332,11 +376,12 @@ class ReaderMachine:
         assert self._barriers is not None
         number, last = self._executed
         # A repeated string instruction is executed again for each element, but promises no order.
-        again = address == last and self.cpu.arch == "X86" and uc.mem_read(address, 1)[0] == REP
+        code = uc.mem_read(address & self._mask, size)
+        again = address == last and self.cpu.arch == "X86" and code[0] == REP
         self._executed = number + (not again), address
         if size != 4 or self.cpu.model != "weak":
             return
-        word = int.from_bytes(uc.mem_read(address, 4), "little")
+        word = int.from_bytes(code, "little")
         if self.cpu.arch == "ARM64" and is_acquire(word):
             self._barriers.append((len(self._run.loads) + 1, address))
         elif is_read_barrier(self.cpu.arch, word):
@@ -351,19 +396,47 @@ def require(file: ObjectFile, function: str) -> Symbol:
     return symbol
 
 
+# What a function loads, if that may tell where the area is.
+def _loaded(machine: ReaderMachine, symbol: Symbol, function: str) -> str:
+    seen = machine.elsewhere(range(symbol.address, symbol.address + symbol.size))
+    if not seen:
+        return ""
+    row, size = machine.layout.field("state_entry_time"), machine.layout.size
+    times = Counter(at + n for at, width in seen for n in range(width))
+    for at, _ in seen:
+        looks = all(times[at + n] > 1 for n in range(row.size))
+        if looks and all(times[at - row.offset + n] for n in range(size)):
+            first = f"{at - row.offset:#x}"
+            return f"; {function} loads the {size} bytes at {first}: --area {first}"
+    loads = ", ".join(f"{width} bytes at {at:#x}" for at, width in [*dict.fromkeys(seen)][:FEW])
+    return f"; {function} loads {loads}: --area ADDRESS"
+
+
+# On x86-64 the per-CPU variables had addresses from 0 on, until 9d7de2aa8b41 ("x86/percpu/64: Use
+# relative percpu offsets", in v6.15).
+def _is_zero_based(file: ObjectFile, section: Section, per_cpu: int) -> bool:
+    return bool(per_cpu) and not file.relocatable and file.name_of(section) == PERCPU
+
+
 def opened(
     file: ObjectFile, function: str, signature: Signature, layout: Layout, area: str = ""
 ) -> ReaderMachine:
-    """Return a machine with a function in it; ``area`` is the symbol of a global area.
+    """Return a machine with a function in it; ``area`` is a global area's symbol, or its address.
 
     WitnessError: there is no such function, or area.
     """
     symbol = require(file, function)
-    place = file.find(area) if area else None
-    if area and place is None:
-        raise WitnessError(f"{file.source}: no object {area}")
     if not area and "area" not in signature.takes:
         why = "takes no pointer: which object is the area? (--area SYMBOL)"
         raise WitnessError(f"{file.source}: {function} {why}")
-    address = place.address if place else AREA
-    return ReaderMachine(file, symbol.address, signature, layout, address)
+    address, per_cpu = AREA, per_cpu_offset(file)
+    if area:
+        place = file.find(area)
+        if place is None and not ADDRESS.fullmatch(area):
+            without = ReaderMachine(file, symbol.address, signature, layout, per_cpu=per_cpu)
+            why = _loaded(without, symbol, function)
+            raise WitnessError(f"{file.source}: no object {area}{why}")
+        address = place.address if place else int(area, 16)
+        if is_per_cpu(file, address):
+            address = address + per_cpu & (1 << file.file.elf_class) - 1
+    return ReaderMachine(file, symbol.address, signature, layout, address, per_cpu)

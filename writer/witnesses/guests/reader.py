@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
-from runstate_abi.writer.vcpu import FLAG
-from runstate_abi.writer.witnesses.reader_machine import (
+from runstate_abi.writer.vcpu import FLAG, RUNNABLE
+from runstate_abi.writer.witnesses.guests.machine import (
     RETRIES,
     Attempt,
     ReaderMachine,
@@ -32,6 +32,8 @@ def _pattern(layout: Layout, version: int) -> bytes:
     chance = random.Random(layout.size)
     bytes_ = bytearray(chance.randrange(1, 127) for _ in range(layout.size))
     bytes_[layout.field("state_entry_time").end - 1] = 0  # as it is for the next 2,000 years
+    state = layout.field("state")
+    bytes_[state.offset : state.end] = RUNNABLE.to_bytes(state.size, "little")
     return bytes(bytes_) if not version else bytes(one ^ 0x7F for one in bytes_)
 
 
@@ -82,7 +84,7 @@ class _Inquiry:
     def accepts(self, changes: Changes) -> bool:
         """Does it return what it returns if nothing changes, after the same loads?"""
         run = self.machine.run(self.base, self.versions(changes))
-        if run.parted:
+        if run.parted is not None:
             return False
         if len(run.loads) < len(self.loads) and not self.failed(run):
             raise self.machine.refused("it may return before it has made all its loads")
@@ -207,14 +209,19 @@ def _verify_others(asked: _Inquiry) -> None:
             raise asked.machine.refused("whether it accepts depends on other members too")
 
 
-# What does it do after it saw this change, if nothing changes any more? The same again from its
-# first load on, or it says that it failed. Return where the loads of the last iteration are.
+# What does it do after it saw this change, if nothing changes any more? The same again, from its
+# first load or from a later one on, or it says that it failed. Return where the loads of the last
+# iteration are: it takes what these saw.
 def _retried(asked: _Inquiry, changed: Mapping[int, bytes]) -> list[int]:
     run = asked.machine.follow(asked.base, changed)
     if asked.failed(run):
         return []
     places = _last_iteration(asked, run.loads)
-    if not places or (run.returned, run.result) != (asked.quiet.returned, asked.quiet.result):
+    end = len(run.loads) if run.parted is None else run.parted
+    saw = {n: changed[at] for n, at in enumerate(places) if at < end and at in changed}
+    last = asked.machine.run(asked.base, saw)
+    same = last.parted is None and (run.returned, run.result) == (last.returned, last.result)
+    if not places or not same:
         raise asked.machine.refused("after it saw a change it does something else than it did")
     return places
 

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
-from runstate_abi.layouts.witnesses import elf
+from runstate_abi.layouts.witnesses import btf, btf_header, vmlinuz
+from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
 from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.writer.witnesses import lines, object_file
-from runstate_abi.writer.witnesses.guest_cpus import (
+from runstate_abi.writer.witnesses.guests import kernel
+from runstate_abi.writer.witnesses.guests.cpus import (
     CPUS,
-    MACHINES,
     Signature,
     signature,
     taking,
 )
+from runstate_abi.writer.witnesses.guests.machine import opened, require
+from runstate_abi.writer.witnesses.guests.reader import Found, reader_of
 from runstate_abi.writer.witnesses.object_file import EM_386, STT_FUNC
-from runstate_abi.writer.witnesses.reader_code import Found, reader_of
-from runstate_abi.writer.witnesses.reader_machine import opened, require
 
 if TYPE_CHECKING:
     import drgn
@@ -38,19 +39,21 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
     if it is a parameter. WitnessError: the file cannot be read, or the reader not be followed;
     WrongSignature: the signature.
     """
-    with unpacked(path, "") as (name, _), open(name, "rb") as opened_file:
-        data = opened_file.read()
-    file = object_file.read(elf.parse(data, path), MACHINES)
-    cpu = CPUS[file.file.elf_class, file.file.machine]
-    if file.find(function) is None:
-        raise WitnessError(f"{path}: no function {function}{_near(file, function)}")
-    require(file, function)
-    known = lines.opened(file, path, "")
-    guessed = signature(ANY, cpu.pointer, bool(area))
-    if said:
-        takes = signature(said, cpu.pointer, bool(area))
-    else:
-        takes = of_dwarf(known, function, bool(area)) or guessed
+    with unpacked("", path) as (_, name):
+        file = kernel.opened(name)
+        cpu = CPUS[file.file.elf_class, file.file.machine]
+        if file.find(function) is None:
+            raise WitnessError(f"{path}: no function {function}{_near(file, function)}")
+        require(file, function)
+        known = lines.opened(file, path, "")
+        own = kernel.READERS.get(function) if not file.relocatable else None
+        area = area or (kernel.AREA if own else "")
+        guessed = signature(ANY, cpu.pointer, bool(area))
+        if said or own:
+            takes = signature(said or own or "", cpu.pointer, bool(area))
+        else:
+            of = function, bool(area)
+            takes = of_dwarf(known, *of) or of_btf(name, *of) or guessed
     # A 32-bit x86 guest has the compat struct; Arm aligns a 64-bit integer to 8 bytes.
     guest = abi or ("compat" if file.file.machine == EM_386 else "native")
     machine = opened(file, function, takes, LAYOUTS[guest], area)
@@ -106,6 +109,46 @@ def of_dwarf(known: "Lines", function: str, is_global: bool) -> Signature | None
         for to, _ in parameters
     ]
     return taking(given, returns, is_global)
+
+
+def of_btf(path: str, function: str, is_global: bool) -> Signature | None:
+    """Return the signature of a kernel's function in its BTF, None if it is not there.
+
+    ``is_global``: the area is none of its parameters.
+    """
+    try:
+        image = vmlinuz.open_image(path)
+        types = vmlinuz.read_btf(image)
+        protos = {one.size for one in types.named(function) if one.kind == btf_header.FUNC}
+        if len(protos) != 1 or image.abi is None:
+            return None
+        proto = types.record(protos.pop())
+        returned, _ = _behind(types, proto.size)
+        returns = image.abi.pointer_size if returned and returned.kind == btf_header.PTR else 0
+        if returned and not returns:
+            returns = returned.size
+        given = []
+        for id_ in proto.parts[1::2]:
+            record, _ = _behind(types, id_)
+            is_pointer = record is not None and record.kind == btf_header.PTR
+            given.append(
+                (is_pointer, bool(record and is_pointer and _behind(types, record.size)[1]))
+            )
+    except WitnessError:
+        return None
+    return taking(given, returns, is_global) if returns <= LARGEST else None
+
+
+# The type behind typedefs and qualifiers, None for void, and whether one of these is const.
+def _behind(types: Btf, id_: int) -> tuple[Record | None, bool]:
+    is_const = False
+    for _ in range(btf.HOPS_MAX):
+        record = types.record(id_) if id_ else None
+        if record is None or record.kind not in (btf_header.TYPEDEF, *btf.QUALIFIERS):
+            return record, is_const
+        is_const |= record.kind == btf_header.CONST
+        id_ = record.size
+    raise WitnessError(f"{types.source}: BTF type {id_}: its chain of types does not end")
 
 
 def _pointee(type_: "drgn.Type") -> "drgn.Type | None":

@@ -17,8 +17,8 @@ from runstate_abi.writer.racing.ordering import MODEL
 from runstate_abi.writer.racing.projection import solve
 from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Store
-from runstate_abi.writer.witnesses import object_file, reader_code
-from runstate_abi.writer.witnesses.guest_cpus import (
+from runstate_abi.writer.witnesses import object_file
+from runstate_abi.writer.witnesses.guests.cpus import (
     MACHINES,
     Signature,
     WrongSignature,
@@ -26,12 +26,12 @@ from runstate_abi.writer.witnesses.guest_cpus import (
     is_read_barrier,
     signature,
 )
-from runstate_abi.writer.witnesses.reader_code import reader_of
-from runstate_abi.writer.witnesses.reader_machine import opened
+from runstate_abi.writer.witnesses.guests.machine import opened
+from runstate_abi.writer.witnesses.guests.reader import _Inquiry, reader_of
 
 pytest.importorskip("unicorn")
 
-SOURCE = Path(__file__).parents[2] / "data" / "readers" / "readers.c"
+SOURCE = Path(__file__).parents[3] / "data" / "readers" / "readers.c"
 LINES = SOURCE.read_text().splitlines()
 PLAIN = ("-ffreestanding", "-fno-stack-protector", "-fcf-protection=none", "-g")
 
@@ -237,12 +237,12 @@ def memories(writer):
 
 def is_torn(reader, writer):
     """Is there an interleaving after which it accepts what no version of the struct gives?"""
-    asked = reader_code._Inquiry(reader)
+    asked = _Inquiry(reader)
     status = "result" in reader.signature.takes
 
     def result(versions):
         run = reader.run(OLD, versions)
-        if run.parted or (status and run.returned != quiet.returned):
+        if run.parted is not None or (status and run.returned != quiet.returned):
             return None
         return run.result, None if status else run.returned
 
