@@ -46,7 +46,7 @@ from runstate_abi.writer.steps import (
     Write,
 )
 from runstate_abi.writer.variants import VARIANT, VARIANTS, Refused, is_xen, prepare, uses_gpc
-from runstate_abi.writer.vcpu import SHAPES, Area, Runstate
+from runstate_abi.writer.vcpu import SHAPES, Area, Runstate, image, unflagged
 
 GOLDENS = Path(__file__).parent.parent / "golden"
 GOLDEN, BREACHES = GOLDENS / "rules.txt", GOLDENS / "breaches.txt"
@@ -348,6 +348,15 @@ def test_without_recorded_barriers_the_order_of_stores_is_all_there_is():
     steps = tuple(step for step in NATIVE.steps if not isinstance(step, Barrier))
     evidence = replace(NATIVE, steps=steps, records=frozenset((CALLS, READS)))
     assert judge(evidence) == ()
+
+
+def test_two_stores_alone_need_a_barrier_too():
+    area = NATIVE.area
+    up = next(step for step in NATIVE.steps if isinstance(step, Write))
+    down = Store(1, area.offset, image(area.shape, NATIVE.vcpu, unflagged(NATIVE.vcpu.entry_time)))
+    for between, is_broken in ((), True), ((Barrier(),), False):
+        found = judge(replace(NATIVE, steps=(up, *between, down)))
+        assert ("set-first" in {one.rule for one in found}) == is_broken
 
 
 def test_a_lock_that_sleeps_leaves_interrupts_alone():

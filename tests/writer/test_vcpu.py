@@ -7,6 +7,7 @@ import pytest
 from runstate_abi.layouts import constructs, ctypes_structs
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.vcpu import (
+    FLAG,
     SHAPES,
     Area,
     Runstate,
@@ -21,6 +22,10 @@ from runstate_abi.writer.vcpu import (
 )
 
 NATIVE, COMPAT = SHAPES["native"], SHAPES["compat"]
+
+
+def test_the_flag_is_the_highest_bit_of_its_byte():
+    assert flagged(0).to_bytes(8, "little") == bytes([*[0] * 7, FLAG])
 
 
 def test_a_runstate_is_a_value():
@@ -147,6 +152,10 @@ def test_the_flag_is_the_top_bit_and_nothing_else():
 )
 def test_a_byte_is_named(abi, offset, name):
     assert field_at(SHAPES[abi], offset).startswith(name)
+
+
+def test_a_byte_of_its_own_has_no_number():
+    assert field_at(NATIVE, 5) == "pad_04[1]"
 
 
 @pytest.mark.parametrize(

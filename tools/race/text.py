@@ -37,7 +37,8 @@ def _torn(row: Row) -> Iterator[Line]:
     yield from explanation.timeline(found, row.writer, reader.name)
     yield (Ink(""),)
     believed = ", ".join(reader.uses)
-    yield (Ink(f"accepted, and no image ever had it ({believed} are believed):"),)
+    verb = "is" if len(reader.uses) == 1 else "are"
+    yield (Ink(f"accepted, and no image ever had it ({believed} {verb} believed):"),)
     yield from explanation.accepted(found, reader)
     tears = "This needs stores or loads that tear into bytes; words alone do not show it."
     words = "Whole words are enough for this: what tears, tears where it is not one access."

@@ -60,6 +60,11 @@ def test_a_second_page_that_a_file_holds_at_an_odd_place_is_a_page_edge_too():
     assert [(e.offset, e.address) for e in edges(split) if e.page] == [(16, 0x3013)]
 
 
+@pytest.mark.parametrize("at", [0x7040, 0x8000])
+def test_where_an_area_begins_is_no_edge_of_it(at):
+    assert edges(whole("native", at)) == ()
+
+
 @pytest.mark.parametrize("abi", LAYOUTS)
 def test_an_area_that_ends_with_its_page_has_no_page_edge(abi):
     found = edges(whole(abi, 0x8000 - LAYOUTS[abi].size))

@@ -73,8 +73,8 @@ def test_a_store_that_was_seen_is_not_made_again():
         Look(0, (0,), (), False, ((0, 0),)),
         Look(0b1, (0,), (), False, ((1, 0),)),
     )
-    over = ((put(0, 1), put(0, 2, after=0b1)),)
-    grown = {(first, second) for first in range(3) for second in range(first, 3)}
+    over = ((put(0, 1), put(0, 2, after=0b1), put(0, 3, after=0b11)),)
+    grown = {(first, second) for first in range(4) for second in range(first, 4)}
     assert outcomes(problem(over, twice)) == grown
 
 

@@ -8,7 +8,7 @@ from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.writer.guest import READER, Load, Measured
 from runstate_abi.writer.racing.execution import _Stage
 from runstate_abi.writer.racing.ordering import MODEL, is_whole, phases, sights
-from runstate_abi.writer.racing.scene import Case
+from runstate_abi.writer.racing.scene import Case, scene, written
 from runstate_abi.writer.steps import Barrier, Copy, Store
 
 X86, WEAK, RECORDED = MODEL["x86-tso"], MODEL["weak"], MODEL["program-order"]
@@ -133,3 +133,18 @@ def test_memcpy_loads_even_an_aligned_word_byte_by_byte_in_any_order():
     found = of_code(Measured(16, 8, (), False, (), copied=True), Measured(24, 8, (), False, ()))
     assert [sight.offsets for sight in found[:-1]] == [(at,) for at in range(16, 24)]
     assert [sight.after for sight in found] == [*[0] * 8, 0xFF]
+
+
+def test_where_in_a_line_of_64_bytes_an_area_begins_decides_what_tears():
+    """Its entry time is at 28 or at 60 of a line: the second is in two lines."""
+    model = X86._replace(grain=64)
+    for offset, loads in ((20, 2), (52, 16), (64 + 20, 2), (64 + 52, 16)):
+        case = Case(NATIVE, offset, (bytes(48), b"x" * 48), ())
+        found = scene(case, READER["plain-64"], model).sights
+        assert sum(bool(sight.load.read) for sight in found) == loads, offset
+
+
+def test_the_flags_bit_is_a_flag_in_each_byte_of_the_entry_time_and_nowhere_else():
+    case = Case(NATIVE, 0, (bytes(48), b"\x01" * 48), ())
+    flagged = [at for at, known in enumerate(written(case, X86).tokens) if 0x81 in known]
+    assert flagged == list(range(8, 16))

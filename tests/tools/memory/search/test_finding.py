@@ -53,6 +53,7 @@ def test_of_candidates_in_a_chain_each_is_held_against_the_better_of_those_befor
     text = f"it overlaps a better candidate, at {first + 40:#x}"
     assert [item.verdict for item in (one, best, last)] == [UNLIKELY, LIKELY, UNLIKELY]
     assert (said(one), said(best), said(last)) == ([text], [], [text])
+    assert (one.weight, best.weight, last.weight) == (1 - 8, 9, 5 - 8)
 
 
 # Both are 10^11 ns ahead of their sums.
