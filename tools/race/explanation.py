@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runstate_abi.tools.output import Ink, Line
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.steps import line as canonical_line
-from runstate_abi.writer.vcpu import FLAG, place_of
+from runstate_abi.writer.vcpu import FLAG, place_of, runs
 
 if TYPE_CHECKING:
     from runstate_abi.writer.race import Race
@@ -163,6 +163,11 @@ def _code(race: "Race", reader: Reader) -> Iterator[str]:
     if not compares:
         yield f"It compares no two loads of state_entry_time, and only tests {tests[0]}."
         return
+    row = race.case.layout.field("state_entry_time")
+    compared = sorted({at for _, does in loads for at in does.compared})
+    if len(compared) < row.size:
+        places = (place_of(race.case.layout, run[0], len(run)) for run in runs(compared))
+        yield f"It compares {listed([*places])} alone."
     for name, does in loads:
         if does.compared and does.copied:
             yield f"At {name}, memcpy() loads state_entry_time byte by byte, in any order."

@@ -240,6 +240,103 @@ void low_half(const struct area *a, struct area *out)
 		 (entry & UPDATE));
 }
 
+void high_half(const struct area *a, struct area *out)
+{
+	u64 entry, again;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		again = READ_ONCE(a->state_entry_time) >> 32; /* wrong */
+	} while (again != entry >> 32 || (entry & UPDATE));
+}
+
+void copy_is_second_look(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a; /* wrong */
+		rmb();
+	} while (out->state_entry_time != entry || (entry & UPDATE));
+}
+
+void early_time(const struct area *a, struct area *out)
+{
+	u64 time = READ_ONCE(a->time[3]); /* wrong */
+
+	rmb();
+	sound(a, out);
+	out->time[3] = time;
+}
+
+void time_in_front(const struct area *a, struct area *out)
+{
+	u64 entry, time;
+
+	do {
+		time = READ_ONCE(a->time[0]); /* wrong */
+		rmb();
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	out->time[0] = time;
+}
+
+void state_behind(const struct area *a, struct area *out)
+{
+	u64 entry, again;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		again = READ_ONCE(a->state_entry_time);
+		rmb();
+		out->state = READ_ONCE(a->state); /* wrong */
+	} while (again != entry || (entry & UPDATE));
+}
+
+u64 late_sum(const struct area *a)
+{
+	u64 entry, sum;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		sum = READ_ONCE(a->time[1]);
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	rmb();
+	return sum + READ_ONCE(a->time[3]); /* wrong */
+}
+
+int first_flag_alone(const struct area *a, struct area *out)
+{
+	if (READ_ONCE(a->state_entry_time) & UPDATE) /* wrong */
+		return 0;
+	rmb();
+	*out = *a;
+	return 1;
+}
+
+int equal_alone(const struct area *a, struct area *out)
+{
+	u64 entry = READ_ONCE(a->state_entry_time);
+
+	rmb();
+	*out = *a;
+	rmb();
+	return READ_ONCE(a->state_entry_time) == entry; /* wrong */
+}
+
 int flag_alone(const struct area *a, struct area *out)
 {
 	*out = *a;

@@ -99,7 +99,7 @@ class ReaderMachine:
         self._unicorn, self._stopped = unicorn, ""
         self._run, self._quiet = Attempt(), list[Seen]()
         self._versions: Versions = {}
-        self._base, self._follows, self._stays = b"", False, True
+        self._base, self._follows, self._stays, self._most = b"", False, True, LOADS_MAX
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         self._stubs: dict[str, int] = {}
@@ -165,16 +165,18 @@ class ReaderMachine:
         self._quiet = run.loads
         return run
 
-    def follow(self, base: bytes, versions: Versions, stays: bool = False) -> Attempt:
+    def follow(
+        self, base: bytes, versions: Versions, stays: bool = False, loads: int = LOADS_MAX
+    ) -> Attempt:
         """Run without a stop where it goes another way: what it does after it saw a change.
 
-        From there on nothing changes any more, unless ``stays``.
+        From there on nothing changes any more, unless ``stays``. ``loads`` is the most it may make.
         """
-        self._follows, self._stays = True, stays
+        self._follows, self._stays, self._most = True, stays, loads
         try:
             return self.run(base, versions, RETRIES * INSTRUCTIONS_MAX)
         finally:
-            self._follows, self._stays = False, True
+            self._follows, self._stays, self._most = False, True, LOADS_MAX
 
     def run(
         self, base: bytes, versions: Versions | None = None, limit: int = INSTRUCTIONS_MAX
@@ -265,8 +267,8 @@ class ReaderMachine:
             run.parted = number if run.parted is None else run.parted
             if not self._follows:
                 self.uc.emu_stop()
-        if number >= LOADS_MAX:
-            self._stop(f"it loads more than {LOADS_MAX} times")
+        if number >= self._most:
+            self._stop(f"it loads more than {self._most} times")
         run.loads.append(seen)
         self._makers.append(self._executed[0])
         sees_base = run.parted is not None and not self._stays

@@ -17,6 +17,7 @@ from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
 from runstate_abi.writer.vcpu import FLAG, RUNNABLE
 from runstate_abi.writer.witnesses.guests.machine import (
+    LOADS_MAX,
     RETRIES,
     Attempt,
     ReaderMachine,
@@ -256,11 +257,12 @@ def _verify_retries(
 
 # A reader that never accepts in so many iterations is taken never to.
 def _verify_patience(asked: _Inquiry, compares: bool, refuses: bool) -> None:
+    most = min(RETRIES * len(asked.loads), LOADS_MAX)
     for restless in (*[_Restless(asked, True)] * refuses, *[_Restless(asked, False)] * compares):
         try:
-            run = asked.machine.follow(asked.base, restless, stays=True)
+            run = asked.machine.follow(asked.base, restless, stays=True, loads=most)
         except WitnessError:
-            if len(restless.asked) < RETRIES * len(asked.loads):
+            if len(restless.asked) < most:
                 raise
         else:
             if not asked.failed(run):

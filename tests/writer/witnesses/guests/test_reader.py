@@ -39,7 +39,8 @@ SAFE = ("sound", "tries", "stolen", "of_global", "early_flag", "copies_by_call")
 TORN = (
     "no_flag", "copys_flag", "no_second_look", "looks_before", "copies_first",
     "copy_is_first_look", "late_time", "late_state", "early_state", "sum_across", "low_half",
-    "flag_alone", "no_protocol", "looks_by_call",
+    "flag_alone", "no_protocol", "looks_by_call", "high_half", "copy_is_second_look", "early_time",
+    "time_in_front", "state_behind", "late_sum", "first_flag_alone", "equal_alone",
 )  # fmt: skip
 REFUSED = {
     "once_again": "after it saw a change it does something else than it did",
