@@ -249,7 +249,7 @@ void high_half(const struct area *a, struct area *out)
 		rmb();
 		*out = *a;
 		rmb();
-		again = READ_ONCE(a->state_entry_time) >> 32; /* wrong */
+		again = READ_ONCE(((const u32 *)&a->state_entry_time)[1]); /* wrong */
 	} while (again != entry >> 32 || (entry & UPDATE));
 }
 
