@@ -40,6 +40,7 @@ class Form(NamedTuple):
     relative: bool  # to the place
     called: bool = False
     field: str = ""
+    slot: bool = False  # to the place in the global offset table that has the address
 
 
 RELOCATIONS = {
@@ -48,9 +49,12 @@ RELOCATIONS = {
         1:     Form(8, False),                     # R_X86_64_64
         2:     Form(4, True),                      # R_X86_64_PC32
         4:     Form(4, True, True),                # R_X86_64_PLT32
+        9:     Form(4, True, slot=True),           # R_X86_64_GOTPCREL
         10:    Form(4, False),                     # R_X86_64_32
         11:    Form(4, False),                     # R_X86_64_32S
         24:    Form(8, True),                      # R_X86_64_PC64
+        41:    Form(4, True, slot=True),           # R_X86_64_GOTPCRELX
+        42:    Form(4, True, slot=True),           # R_X86_64_REX_GOTPCRELX
     },
     EM_386: {
         0:     Form(0, False),                     # R_386_NONE
@@ -82,6 +86,8 @@ RELOCATIONS = {
         285:   Form(4, False, False, "lo12/4"),    # R_AARCH64_LDST32_ABS_LO12_NC
         286:   Form(4, False, False, "lo12/8"),    # R_AARCH64_LDST64_ABS_LO12_NC
         299:   Form(4, False, False, "lo12/16"),   # R_AARCH64_LDST128_ABS_LO12_NC
+        311:   Form(4, True, False, "adrp", True), # R_AARCH64_ADR_GOT_PAGE
+        312:   Form(4, False, False, "lo12/8", True),  # R_AARCH64_LD64_GOT_LO12_NC
     },
 }
 # fmt: on
@@ -237,10 +243,16 @@ def targets(file: ObjectFile, number: int) -> Iterator[int]:
             yield symbol.address + addend
 
 
-def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]) -> bytearray:
+def relocated(
+    file: ObjectFile,
+    number: int,
+    foreign: Callable[[str, bool], int],
+    slot: Callable[[int], int] | None = None,
+) -> bytearray:
     """Return a section's bytes, relocated (WitnessError: unknown relocation).
 
-    ``foreign`` gives the address of another file's symbol, by its name and whether it is called.
+    ``foreign`` gives the address of another file's symbol, by its name and whether it is called;
+    ``slot`` the place in the global offset table that has an address, None: there is no table.
     """
     section = file.sections[number]
     data = bytearray(section.size)
@@ -249,11 +261,12 @@ def relocated(file: ObjectFile, number: int, foreign: Callable[[str, bool], int]
     start = section.address
     for offset, kind, symbol, addend in _relocations(file, number):
         form = RELOCATIONS[file.file.machine].get(kind)
-        if form is None or offset + form.width > len(data):
+        if form is None or offset + form.width > len(data) or (form.slot and slot is None):
             raise WitnessError(f"{file.source}: relocation type {kind} in {file.name_of(section)}")
         undefined = symbol.section == SHN_UNDEF
         value = foreign(symbol.name, form.called) if undefined else symbol.address
         value = BASE if symbol.name == GOT else value
+        value = slot(value) if slot and form.slot else value
         value += addend
         place = start + offset if form.relative else 0
         if abs(value - place) >= REACH.get(form.field, 1 << 64):

@@ -29,6 +29,7 @@ from runstate_abi.writer.witnesses.program import ADDRESS_MASK
 
 # fmt: off
 STUBS     = 0x0FF0_0000   # the functions of other files: near the code, in reach of Thumb's calls
+OFFSETS   = 0x0FE0_0000   # the global offset table of position-independent code
 RETURN_TO = 0x2200_0000
 STACK     = 0x3000_0000
 AREA      = 0x7100_0000
@@ -103,6 +104,7 @@ class ReaderMachine:
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         self._stubs: dict[str, int] = {}
+        self._slots: dict[int, int] = {}  # address -> number in the global offset table
         self._contents: dict[int, Buffer] = {}  # of a section, relocated
         self._mask = ADDRESS_MASK if cpu.name == "x86-64" else -1
         self.area = area & self._mask
@@ -130,6 +132,7 @@ class ReaderMachine:
             (AREA, PAGE_SIZE, data),
             (RESULT, PAGE_SIZE, data),
             (TASK, TASK_SIZE, data),
+            (OFFSETS, PAGE_SIZE, data),
         ):
             uc.mem_map(start, size, access)
         code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
@@ -323,8 +326,16 @@ class ReaderMachine:
         if not self.file.relocatable:
             return self.file.content(self.file.sections[number])
         if number not in self._contents:
-            self._contents[number] = relocated(self.file, number, self._foreign)
+            self._contents[number] = relocated(self.file, number, self._foreign, self._slot)
         return self._contents[number]
+
+    def _slot(self, address: int) -> int:
+        size = self.cpu.pointer
+        place = OFFSETS + size * self._slots.setdefault(address, len(self._slots))
+        if place + size > OFFSETS + PAGE_SIZE:
+            raise WitnessError(f"{self.file.source}: its global offset table is too large")
+        self.uc.mem_write(place, address.to_bytes(size, "little"))
+        return place
 
     def _foreign(self, name: str, called: bool) -> int:
         return STUBS + SLOT * self._stubs.setdefault(name, len(self._stubs))

@@ -351,6 +351,22 @@ def test_readers_of_other_machines(made, capsys, compiler, flags, layout, verdic
     assert (code, err) == (verdict, "")
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "aarch64-linux-gnu-gcc"])
+def test_position_independent_code_finds_a_global_area_by_its_offset_table(made, compiler):
+    barrier = (DMB,) if "aarch64" in compiler else ()
+    loads = found(made(compiler, "-O1", "-fPIC", *barrier), "of_global").reader.loads
+    plain = found(made(compiler, "-O1", *barrier), "of_global").reader.loads
+    made_of = [sorted(one.measured for one in each) for each in (loads, plain)]
+    assert made_of[0] == made_of[1]
+
+
+def test_a_table_of_another_machine_is_not_followed(made, capsys):
+    path = made("gcc", "-O1", "-m32", "-fPIC")
+    code, _, err = race(capsys, "--reader-object", f"{path}:of_global", "--area", "global")
+    assert code == 3
+    assert "relocation type" in err
+
+
 SIGNATURES = {
     "int f(const void *area, void *out)": (("area", "result"), 4),
     "void f(struct x *out, const struct x *area);": (("result", "area"), 0),
