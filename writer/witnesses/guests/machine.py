@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
@@ -44,6 +45,17 @@ INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
 RETRIES = 20
 LOADS_MAX = 4096  # a copy byte by byte has 60
 FEW = 8  # loads in a message
+# x86 instructions whose results come from elsewhere; the engine has no hook for the latter ones.
+ASKING = ("IN", "OUT", "SYSCALL", "SYSENTER", "CPUID")
+READING = {
+    bytes.fromhex(code): name
+    for code, name in (
+        ("0f31", "rdtsc"),
+        ("0f32", "rdmsr"),
+        ("0f33", "rdpmc"),
+        ("0f01f9", "rdtscp"),
+    )
+}
 ADDRESS = re.compile("0x[0-9a-fA-F]{1,16}")
 REP = 0xF3  # the prefix of x86
 FILL = 0x6B  # what the result holds before
@@ -145,6 +157,10 @@ class ReaderMachine:
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
         uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, data: self._stop("an exception"))
+        for name in ASKING if self.cpu.arch == "X86" else ():
+            number = getattr(unicorn.x86_const, f"UC_X86_INS_{name}")
+            asks = partial(self._asks, name.lower())
+            uc.hook_add(unicorn.UC_HOOK_INSN, asks, None, 1, 0, number)
 
     def traced(self, base: bytes) -> tuple[list[tuple[int, int]], list[int]]:
         """Return the read barriers of a quiet run, and for each load how much was executed before.
@@ -254,6 +270,10 @@ class ReaderMachine:
     def _stop(self, why: str) -> None:
         self._stopped = self._stopped or why
         self.uc.emu_stop()
+
+    def _asks(self, name: str, *of_the_engine: Any) -> int:
+        self._stop(f"it runs {name}, whose answer is not the area's")
+        return 1
 
     # A load of the area: let it see its version.
     def _read(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
@@ -390,7 +410,10 @@ class ReaderMachine:
         number, last = self._executed
         # A repeated string instruction is executed again for each element, but promises no order.
         code = uc.mem_read(address & self._mask, size)
-        again = address == last and self.cpu.arch == "X86" and code[0] == REP
+        is_x86 = self.cpu.arch == "X86"
+        again = address == last and is_x86 and code[0] == REP
+        if is_x86 and bytes(code) in READING:
+            self._asks(READING[bytes(code)])
         self._executed = number + (not again), address
         if size != 4 or self.cpu.model != "weak":
             return

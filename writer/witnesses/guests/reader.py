@@ -57,6 +57,7 @@ class _Inquiry:
         if not self.quiet.loads:
             raise machine.refused("it loads nothing of the area")
         self.loads = self.quiet.loads
+        self.barriers, self.makers = machine.traced(self.base)
         self.deciding = [n for n, one in enumerate(self.loads) if self.bytes_of(n, self.entry)]
         if len(self.deciding) > DECIDING_MAX:
             many = f"{len(self.deciding)} loads of state_entry_time"
@@ -348,14 +349,13 @@ def _program(
     believed: set[tuple[int, int]],
     line: Callable[[int], str],
 ) -> Iterator[Op]:
-    barriers, makers = asked.machine.traced(asked.base)
     read = 0
     for number, one in enumerate(asked.loads):
-        yield from (ReadBarrier(line(at)) for before, at in barriers if before == number)
+        yield from (ReadBarrier(line(at)) for before, at in asked.barriers if before == number)
         decides = bool(compared.get(number) or flags.get(number))
         read += decides
         takes = tuple(sorted(at for n, at in believed if n == number))
-        same = number > 0 and makers[number - 1] == makers[number]
+        same = number > 0 and asked.makers[number - 1] == asked.makers[number]
         does = Measured(
             one.offset,
             one.size,

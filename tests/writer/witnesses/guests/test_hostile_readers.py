@@ -65,6 +65,11 @@ ENDS = {
     "a system call":             ("arm64", "010000d4", "an exception"),
     "a stack of its own":        ("x86-64", "31e450c3", "it reaches 0xffff"),
     "a stack in the area":       ("x86-64", "488d672050c3", "it stores to the area"),
+    "the time":                  ("x86-64", "8b070f31c3", "it runs rdtsc, whose answer is not"),
+    "the processor's name":      ("x86-64", "8b070fa2c3", "it runs cpuid, whose answer is not"),
+    "a port":                    ("x86-64", "8b07ecc3", "it runs in, whose answer is not"),
+    "another port":              ("i386", "eec3", "it runs out, whose answer is not"),
+    "a call of the kernel":      ("x86-64", "0f05c3", "it runs syscall, whose answer is not"),
     "nothing":                   ("x86-64", "c3", "it loads nothing of the area"),
     "a segment":                 ("x86-64", "648b042528000000c3", "it reaches 0x28"),
 }
