@@ -93,6 +93,33 @@ void early_flag(const struct area *a, struct area *out)
 	} while (READ_ONCE(a->state_entry_time) != entry);
 }
 
+/* As get64() of a 32-bit Linux: high, low, high until both highs agree. */
+void halves(const struct area *a, struct area *out)
+{
+	const u32 *half = (const u32 *)&a->state_entry_time;
+	u32 first[3], last[3];
+
+	do {
+		do {
+			first[0] = READ_ONCE(half[1]);
+			rmb();
+			first[1] = READ_ONCE(half[0]);
+			rmb();
+			first[2] = READ_ONCE(half[1]);
+		} while (first[0] != first[2]);
+		rmb();
+		*out = *a;
+		rmb();
+		do {
+			last[0] = READ_ONCE(half[1]);
+			rmb();
+			last[1] = READ_ONCE(half[0]);
+			rmb();
+			last[2] = READ_ONCE(half[1]);
+		} while (last[0] != last[2]);
+	} while (first[1] != last[1] || first[0] != last[0] || (first[0] >> 31));
+}
+
 void *memcpy(void *to, const void *from, __SIZE_TYPE__ count);
 
 /* Its looks are single loads, and the copy may be made in any order. */

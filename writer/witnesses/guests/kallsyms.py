@@ -92,7 +92,8 @@ def _tokens(image: Image, at: int) -> Iterator[tuple[int, int, tuple[bytes, ...]
 def _counts(image: Image, end: int, pointer: int) -> Iterator[tuple[int, int, int]]:
     low = max(0, end - NAMES_MAX) & ~3
     words = memoryview(image)[low : end & ~3].cast("I")
-    for number, count in enumerate(words):
+    for number in range(len(words) - 1, -1, -1):
+        count = words[number]
         if not COUNT_MIN <= count < COUNT_MAX:
             continue
         at = low + 4 * number

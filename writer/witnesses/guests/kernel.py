@@ -4,6 +4,7 @@ A stripped one has its symbols in kallsyms. Its per-CPU variables are those of t
 processor that boots has them: at the offset that __per_cpu_offset[0] holds before the kernel runs.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -89,6 +90,7 @@ def _of_kallsyms(file: Elf) -> ObjectFile:
             file, found = _moved(file, found)
     except WitnessError as error:
         raise WitnessError(f"{file.source}: {error}") from None
+    section_of = _sections(file)
     ends = sorted({one.address for one in found})
     after = dict(zip(ends, [*ends[1:], ends[-1] + SIZE_MAX], strict=True))
     symbols = tuple(
@@ -96,7 +98,7 @@ def _of_kallsyms(file: Elf) -> ObjectFile:
             one.name,
             one.address,
             min(after[one.address] - one.address, SIZE_MAX),
-            _section_of(file, one.address),
+            section_of(one.address),
             STT_FUNC if one.kind in "tTwW" else STT_OBJECT,
         )
         for one in found
@@ -133,11 +135,20 @@ def _moved(file: Elf, found: list[KernelSymbol]) -> tuple[Elf, list[KernelSymbol
     return file._replace(sections=(null, whole._replace(address=text))), found
 
 
-def _section_of(file: Elf, address: int) -> int:
-    for number, s in enumerate(file.sections):
-        if s.flags & SHF_ALLOC and s.address and s.address <= address < s.address + s.size:
-            return number
-    return 0
+# A function: address -> number of the section that it is in, 0 for none.
+def _sections(file: Elf) -> Callable[[int], int]:
+    spans = sorted(
+        (s.address, s.address + s.size, number)
+        for number, s in enumerate(file.sections)
+        if s.flags & SHF_ALLOC and s.address
+    )
+    starts = [start for start, _, _ in spans]
+
+    def section_of(address: int) -> int:
+        _, end, number = spans[bisect_right(starts, address) - 1] if spans else (0, 0, 0)
+        return number if starts[0] <= address < end else 0
+
+    return section_of
 
 
 def cpu_of(file: ObjectFile) -> Cpu:

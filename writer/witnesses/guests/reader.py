@@ -25,7 +25,7 @@ from runstate_abi.writer.witnesses.guests.machine import (
 )
 
 DECIDING_MAX = 8  # loads of state_entry_time: get64() twice has six
-COMBINATIONS_MAX = 4096
+COMBINATIONS_MAX, SURE_MAX = 1024, 12  # 2^12 combinations at most
 Changes = Mapping[int, Mapping[int, int]]  # number of a load -> offset -> what is XORed
 
 
@@ -128,7 +128,10 @@ def _compared(asked: _Inquiry) -> dict[int, tuple[int, ...]]:
     found: dict[int, tuple[int, ...]] = {}
     for number in asked.deciding:
         mine = []
-        for at in asked.bytes_of(number, asked.entry):
+        places = asked.bytes_of(number, asked.entry)
+        if all(asked.accepts({number: _changed(asked, number, True, up)}) for up in (False, True)):
+            places = []  # any comparison would have refused it
+        for at in places:
             bits = [1 << bit for bit in range(7 if at == asked.top else 8)]
             refused = [not asked.accepts({number: {at: bit}}) for bit in bits]
             if any(refused) and not all(refused):
@@ -156,20 +159,24 @@ def _flags(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> dict[int
     return found
 
 
-# Is what was found all there is? Every combination of versions and flags in the deciding loads.
-# What it refuses it must retry, or say that it failed.
+# Is what was found all there is? Every combination of versions and flags in the loads of the entry
+# time; if these are too many, in those that decide, and any in the others. What it refuses it must
+# retry, or say that it failed.
 def _verify(
     asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
 ) -> None:
-    numbers = asked.deciding
-    has_top = [n for n in numbers if asked.bytes_of(n, range(asked.top, asked.top + 1))]
-    ways = list(product((False, True), repeat=len(numbers) + len(has_top)))
-    if len(ways) > COMBINATIONS_MAX:
-        ways = random.Random(1).sample(ways, COMBINATIONS_MAX)
-    for way in ways:
-        new = {n for n, is_new in zip(numbers, way, strict=False) if is_new}
-        up = {n for n, is_up in zip(has_top, way[len(numbers) :], strict=True) if is_up}
-        changes = {n: _changed(asked, n, n in new, n in up) for n in numbers}
+    has_top = [n for n in asked.deciding if asked.bytes_of(n, range(asked.top, asked.top + 1))]
+    # What may differ, the loads that decide first.
+    kinds = [(n, False) for n in asked.deciding] + [(n, True) for n in has_top]
+    kinds.sort(key=lambda kind: not (compared[kind[0]] or flags[kind[0]]))
+    those = sum(bool(compared[n] or flags[n]) for n, _ in kinds)
+    sure = len(kinds) if 1 << len(kinds) <= COMBINATIONS_MAX else min(those, SURE_MAX)
+    chance = random.Random(1)
+    for way in product((False, True), repeat=sure):
+        rest = (chance.random() < 0.5 for _ in kinds[sure:])
+        chosen = {kind for kind, is_so in zip(kinds, (*way, *rest), strict=True) if is_so}
+        new, up = ({n for n, is_flag in chosen if is_flag == which} for which in (False, True))
+        changes = {n: _changed(asked, n, n in new, n in up) for n in asked.deciding}
         wanted = _agrees(asked, compared, new, up) and not any(flags[n] for n in up)
         if asked.accepts(changes) != wanted:
             why = "whether it accepts is no comparison of its loads and test of the flag"

@@ -35,7 +35,7 @@ SOURCE = Path(__file__).parents[3] / "data" / "readers" / "readers.c"
 LINES = SOURCE.read_text().splitlines()
 PLAIN = ("-ffreestanding", "-fno-stack-protector", "-fcf-protection=none", "-g")
 
-SAFE = ("sound", "tries", "stolen", "of_global", "early_flag", "copies_by_call")
+SAFE = ("sound", "tries", "stolen", "of_global", "early_flag", "copies_by_call", "halves")
 TORN = (
     "no_flag", "copys_flag", "no_second_look", "looks_before", "copies_first",
     "copy_is_first_look", "late_time", "late_state", "early_state", "sum_across", "low_half",
