@@ -78,6 +78,29 @@ void plain(const struct area *a, struct area *out)
 	} while (a->state_entry_time != entry || (entry & UPDATE));
 }
 
+/* With one thing more each. */
+#define LESS(name, FIRST, BEFORE, BEHIND, SECOND)					\
+void name(const struct area *a, struct area *out)					\
+{											\
+	u64 entry;									\
+											\
+	do {										\
+		entry = FIRST(a->state_entry_time);					\
+		BEFORE;									\
+		*out = *a;								\
+		BEHIND;									\
+	} while (SECOND(a->state_entry_time) != entry || (entry & UPDATE));		\
+}
+#define ANY_ORDER do { } while (0)
+#define PLAIN(x) (x)
+
+LESS(first_look_is_plain, PLAIN, rmb(), rmb(), READ_ONCE)
+LESS(second_look_is_plain, READ_ONCE, rmb(), rmb(), PLAIN)
+LESS(looks_are_plain, PLAIN, rmb(), rmb(), PLAIN)
+LESS(no_barrier_before, READ_ONCE, ANY_ORDER, rmb(), READ_ONCE)
+LESS(no_barrier_behind, READ_ONCE, rmb(), ANY_ORDER, READ_ONCE)
+LESS(no_barriers, READ_ONCE, ANY_ORDER, ANY_ORDER, READ_ONCE)
+
 /* It looks at the flag before it copies anything. */
 void early_flag(const struct area *a, struct area *out)
 {
