@@ -60,19 +60,28 @@ RELOCATIONS = {
         0:     Form(0, False),                     # R_386_NONE
         1:     Form(4, False),                     # R_386_32
         2:     Form(4, True),                      # R_386_PC32
+        3:     Form(4, False, False, "got", True), # R_386_GOT32
         4:     Form(4, True, True),                # R_386_PLT32
         9:     Form(4, False, False, "got"),       # R_386_GOTOFF
         10:    Form(4, True),                      # R_386_GOTPC
+        43:    Form(4, False, False, "got", True), # R_386_GOT32X
     },
     EM_ARM: {
         0:     Form(0, False),                     # R_ARM_NONE
         2:     Form(4, False),                     # R_ARM_ABS32
         3:     Form(4, True),                      # R_ARM_REL32
         10:    Form(4, True, True, "t24"),         # R_ARM_THM_CALL
+        25:    Form(4, True),                      # R_ARM_BASE_PREL, of the GOT
+        26:    Form(4, False, False, "got", True), # R_ARM_GOT_BREL
         28:    Form(4, True, True, "b24"),         # R_ARM_CALL
         29:    Form(4, True, True, "b24"),         # R_ARM_JUMP24
         30:    Form(4, True, True, "t24"),         # R_ARM_THM_JUMP24
         40:    Form(0, False),                     # R_ARM_V4BX
+        43:    Form(4, False, False, "movw"),      # R_ARM_MOVW_ABS_NC
+        44:    Form(4, False, False, "movt"),      # R_ARM_MOVT_ABS
+        47:    Form(4, False, False, "tmovw"),     # R_ARM_THM_MOVW_ABS_NC
+        48:    Form(4, False, False, "tmovt"),     # R_ARM_THM_MOVT_ABS
+        96:    Form(4, True, slot=True),           # R_ARM_GOT_PREL
     },
     EM_AARCH64: {
         0:     Form(0, False),                     # R_AARCH64_NONE
@@ -233,6 +242,8 @@ def _relocations(file: ObjectFile, number: int) -> Iterator[tuple[int, int, Symb
             form_of = RELOCATIONS[file.file.machine].get(kind)
             if form_of and form_of.field in ("b24", "t24"):
                 here = BRANCH_BACK[form_of.field]
+            elif form_of and "mov" in form_of.field:
+                here = _moved(here, form_of.field.startswith("t"))
             yield offset, kind, symbols[info >> bits], *(addend or (here,))
 
 
@@ -308,6 +319,26 @@ def _branch_thumb(word: int, value: int, place: int) -> int:
     return second << 16 | first
 
 
+# An immediate of 16 bits: 4:12 in Arm code, 4:1:3:8 in the halfwords of Thumb's.
+def _moved(word: int, thumb: bool) -> int:
+    high, low = (word, word >> 16) if thumb else (word >> 16, word)
+    rest = (low >> 12 & 7) << 8 | (high >> 10 & 1) << 11 | low & 0xFF if thumb else low & 0xFFF
+    value = (high & 0xF) << 12 | rest
+    return value - (value >> 15 << 16)
+
+
+def _mov(shift: int, word: int, value: int, place: int) -> int:
+    value = value >> shift & 0xFFFF
+    return word & ~0xF_0FFF | value >> 12 << 16 | value & 0xFFF
+
+
+def _mov_thumb(shift: int, word: int, value: int, place: int) -> int:
+    value = value >> shift & 0xFFFF
+    first = value >> 12 | (value >> 11 & 1) << 10
+    second = (value >> 8 & 7) << 12 | value & 0xFF
+    return word & ~0x70FF_040F | second << 16 | first
+
+
 def _branch(word: int, value: int, place: int) -> int:
     return word & ~0x3FF_FFFF | (value - place >> 2) & 0x3FF_FFFF
 
@@ -326,6 +357,10 @@ _FIELDS: dict[str, Callable[[int, int, int], int]] = {
     "lo12/8": partial(_low_12, 3),
     "lo12/16": partial(_low_12, 4),
     "got": _from_got,
+    "movw": partial(_mov, 0),
+    "movt": partial(_mov, 16),
+    "tmovw": partial(_mov_thumb, 0),
+    "tmovt": partial(_mov_thumb, 16),
 }
 
 

@@ -122,3 +122,19 @@ def is_read_barrier(arch: str, word: int) -> bool:
 def is_acquire(word: int) -> bool:
     """Is this A64 instruction a load-acquire?"""
     return word & 0x3FE0_FC00 in (0x08C0_FC00, 0x38A0_C000)
+
+
+# Intel's manual, volume 2, 2.3: VEX begins with C5 or C4 (on i386 these may be LDS and LES), and
+# four of its bits are a source that SSE has not. The engine runs VEX as SSE, but BMI it knows.
+BMI = {(2, opcode) for opcode in (0xF2, 0xF3, 0xF5, 0xF6, 0xF7)} | {(3, 0xF0)}
+
+
+def is_unlike_sse(code: bytes, wide: bool) -> bool:
+    """Has this x86 instruction a source that it would not have in SSE? ``wide``: 64-bit code."""
+    code = code.lstrip(b"\x64\x65")
+    if len(code) < 4 or code[0] not in (0xC4, 0xC5) or not (wide or code[1] >= 0xC0):
+        return False
+    long = code[0] == 0xC4
+    if long and (code[1] & 0x1F, code[3]) in BMI:
+        return False
+    return code[1 + long] >> 3 & 0xF != 0xF

@@ -16,6 +16,7 @@ from runstate_abi.writer.witnesses.guests.cpus import (
     Signature,
     is_acquire,
     is_read_barrier,
+    is_unlike_sse,
 )
 from runstate_abi.writer.witnesses.guests.kernel import PERCPU, cpu_of, is_per_cpu, per_cpu_offset
 from runstate_abi.writer.witnesses.machine import engine, require_room
@@ -31,6 +32,7 @@ from runstate_abi.writer.witnesses.program import ADDRESS_MASK
 # fmt: off
 STUBS     = 0x0FF0_0000   # the functions of other files: near the code, in reach of Thumb's calls
 OFFSETS   = 0x0FE0_0000   # the global offset table of position-independent code
+GDT       = 0x0FD0_0000   # i386's descriptors of segments
 RETURN_TO = 0x2200_0000
 STACK     = 0x3000_0000
 AREA      = 0x7100_0000
@@ -128,6 +130,8 @@ class ReaderMachine:
         self._map()
         if cpu.task:
             self.uc.reg_write(self._ids[cpu.task], TASK)
+        elif not per_cpu:
+            self._set_segments(names)
         if per_cpu:
             if not cpu.per_cpu:
                 raise WitnessError(f"{file.source}: where its per-CPU variables are is not known")
@@ -145,6 +149,7 @@ class ReaderMachine:
             (RESULT, PAGE_SIZE, data),
             (TASK, TASK_SIZE, data),
             (OFFSETS, PAGE_SIZE, data),
+            (GDT, PAGE_SIZE, data),
         ):
             uc.mem_map(start, size, access)
         code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
@@ -161,6 +166,20 @@ class ReaderMachine:
             number = getattr(unicorn.x86_const, f"UC_X86_INS_{name}")
             asks = partial(self._asks, name.lower())
             uc.hook_add(unicorn.UC_HOOK_INSN, asks, None, 1, 0, number)
+
+    # Where a program's thread has its own variables, and gcc the value that guards the stack.
+    def _set_segments(self, names: Any) -> None:
+        if self.cpu.name == "x86-64":
+            self.uc.reg_write(names.UC_X86_REG_FS_BASE, TASK)
+            self.uc.reg_write(names.UC_X86_REG_GS_BASE, TASK)
+        elif not self.cpu.arguments:  # i386, and no kernel
+            # Segments of 4 GB: what they are (data, code), and where they begin.
+            segments = (0x92, 0), (0x9A, 0), (0x92, TASK)
+            table = [0, *(_descriptor(*one) for one in segments)]
+            self.uc.mem_write(GDT, b"".join(one.to_bytes(8, "little") for one in table))
+            self.uc.reg_write(names.UC_X86_REG_GDTR, (0, GDT, 8 * len(table) - 1, 0))
+            for name, number in zip(("CS", "SS", "DS", "ES", "GS"), (2, 1, 1, 1, 3), strict=True):
+                self.uc.reg_write(getattr(names, f"UC_X86_REG_{name}"), 8 * number)
 
     def traced(self, base: bytes) -> tuple[list[tuple[int, int]], list[int]]:
         """Return the read barriers of a quiet run, and for each load how much was executed before.
@@ -414,6 +433,8 @@ class ReaderMachine:
         again = address == last and is_x86 and code[0] == REP
         if is_x86 and bytes(code) in READING:
             self._asks(READING[bytes(code)])
+        if is_x86 and is_unlike_sse(bytes(code), self.cpu.pointer == 8):
+            self._stop("it runs an instruction of AVX, which cannot be run here")
         self._executed = number + (not again), address
         if size != 4 or self.cpu.model != "weak":
             return
@@ -422,6 +443,11 @@ class ReaderMachine:
             self._barriers.append((len(self._run.loads) + 1, address))
         elif is_read_barrier(self.cpu.arch, word):
             self._barriers.append((len(self._run.loads), address))
+
+
+# Intel's manual, volume 3, 3.4.5.
+def _descriptor(access: int, base: int) -> int:
+    return 0xFFFF | (base & 0xFF_FFFF) << 16 | access << 40 | 0xCF << 48 | base >> 24 << 56
 
 
 def require(file: ObjectFile, function: str) -> Symbol:

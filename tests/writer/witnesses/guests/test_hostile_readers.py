@@ -71,7 +71,8 @@ ENDS = {
     "another port":              ("i386", "eec3", "it runs out, whose answer is not"),
     "a call of the kernel":      ("x86-64", "0f05c3", "it runs syscall, whose answer is not"),
     "nothing":                   ("x86-64", "c3", "it loads nothing of the area"),
-    "a segment":                 ("x86-64", "648b042528000000c3", "it reaches 0x28"),
+    "a segment":                 ("x86-64", "648b042500400000c3", "it reaches 0x73004000"),
+    "a sum of AVX":              ("x86-64", "c5fa6f07c5f1d4c0c5fa7f06c3", "it runs an instr.* AVX"),
 }
 # fmt: on
 

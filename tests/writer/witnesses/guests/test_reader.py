@@ -24,6 +24,7 @@ from runstate_abi.writer.witnesses.guests.cpus import (
     WrongSignature,
     is_acquire,
     is_read_barrier,
+    is_unlike_sse,
     signature,
 )
 from runstate_abi.writer.witnesses.guests.machine import opened
@@ -354,20 +355,58 @@ def test_readers_of_other_machines(made, capsys, compiler, flags, layout, verdic
     assert (code, err) == (verdict, "")
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang", "aarch64-linux-gnu-gcc"])
-def test_position_independent_code_finds_a_global_area_by_its_offset_table(made, compiler):
-    barrier = (DMB,) if "aarch64" in compiler else ()
-    loads = found(made(compiler, "-O1", "-fPIC", *barrier), "of_global").reader.loads
-    plain = found(made(compiler, "-O1", *barrier), "of_global").reader.loads
-    made_of = [sorted(one.measured for one in each) for each in (loads, plain)]
-    assert made_of[0] == made_of[1]
+POSITION = [
+    ("gcc", (), NATIVE), ("clang", (), NATIVE), ("gcc", ("-m32",), COMPAT),
+    ("aarch64-linux-gnu-gcc", (DMB,), NATIVE), ("arm-linux-gnueabihf-gcc", (DMB,), NATIVE),
+    ("arm-linux-gnueabihf-gcc", (DMB, "-marm"), NATIVE),
+]  # fmt: skip
 
 
-def test_a_table_of_another_machine_is_not_followed(made, capsys):
-    path = made("gcc", "-O1", "-m32", "-fPIC")
-    code, _, err = race(capsys, "--reader-object", f"{path}:of_global", "--area", "global")
-    assert code == 3
-    assert "relocation type" in err
+@pytest.mark.parametrize(("compiler", "flags", "layout"), POSITION)
+def test_position_independent_code_finds_a_global_area_by_its_offset_table(
+    made, compiler, flags, layout
+):
+    ways = ("-fPIC",), ("-fno-pic",)
+    paths = [made(compiler, "-O1", *flags, *way) for way in ways]
+    readers = [found(path, "of_global", layout).reader for path in paths]
+    seen = [sorted(load.measured for load in one.loads) for one in readers]
+    assert seen[0] == seen[1]
+
+
+# A distribution's gcc guards the stack where a function has a struct of its own.
+@pytest.mark.parametrize(("compiler", "flags", "layout"), POSITION)
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_a_guard_of_the_stack_is_none_of_the_readers_business(made, compiler, flags, layout, level):
+    guarded = made(compiler, level, *flags, "-fPIC", "-fstack-protector-all")
+    plain = made(compiler, level, *flags, "-fPIC")
+    for name in ("sound", "tries"):
+        seen = [
+            [load.measured for load in found(path, name, layout).reader.loads]
+            for path in (guarded, plain)
+        ]
+        assert sorted(seen[0]) == sorted(seen[1]), name
+
+
+# fmt: off
+VEX = [
+    ("c5fa6f07",     True,  False),  # vmovdqu (%rdi),%xmm0
+    ("c5f1d4c2",     True,  True),   # vpaddq %xmm2,%xmm1,%xmm0
+    ("c44121d4d4",   True,  True),   # vpaddq %xmm12,%xmm11,%xmm10
+    ("c4e2690cd9",   True,  True),   # vpermilps %xmm1,%xmm2,%xmm3
+    ("c4e3690fd908", True,  True),   # vpalignr $8,%xmm1,%xmm2,%xmm3
+    ("c4e3f916c001", True,  False),  # vpextrq $1,%xmm0,%rax
+    ("c5f877",       True,  False),  # vzeroupper
+    ("c4e2e0f2c8",   True,  False),  # andn %rax,%rbx,%rcx
+    ("c4e3fbf0d803", True,  False),  # rorx $3,%rax,%rbx
+    ("c50b0000",     False, False),  # lds (%ebx),%ecx
+    ("66480f6ec0",   True,  False),  # movq %rax,%xmm0
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("code", "wide", "unlike"), VEX)
+def test_an_instruction_of_avx_is_known_by_its_second_source(code, wide, unlike):
+    assert is_unlike_sse(bytes.fromhex(code), wide) == unlike
 
 
 SIGNATURES = {
