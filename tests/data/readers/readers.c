@@ -546,6 +546,20 @@ void clears_flag(struct area *a, struct area *out)
 	a->state_entry_time &= ~UPDATE;
 }
 
+extern int unchecked;
+
+void of_another_file(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (!unchecked && (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)));
+}
+
 void unknown_call(void);
 
 void calls(const struct area *a, struct area *out)

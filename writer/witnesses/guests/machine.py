@@ -58,6 +58,10 @@ READING = {
         ("0f01f9", "rdtscp"),
     )
 }
+# Functions that do nothing to a reader: calls of a tracer, of gcov or of a mitigation. Objects of
+# which zeros are as good as anything: a guard of the stack, the first CPU's offset.
+QUIET = ("__fentry__", "mcount", "_mcount", "__sanitizer_cov_trace_pc", "__x86_return_thunk")
+ZEROS = ("__stack_chk_guard", "__per_cpu_offset")
 ADDRESS = re.compile("0x[0-9a-fA-F]{1,16}")
 REP = 0xF3  # the prefix of x86
 FILL = 0x6B  # what the result holds before
@@ -161,6 +165,7 @@ class ReaderMachine:
         uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._loads, None, STUBS, STUBS + PAGE_SIZE - 1)
         uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, data: self._stop("an exception"))
         for name in ASKING if self.cpu.arch == "X86" else ():
             number = getattr(unicorn.x86_const, f"UC_X86_INS_{name}")
@@ -377,14 +382,24 @@ class ReaderMachine:
         return place
 
     def _foreign(self, name: str, called: bool) -> int:
+        if name in ZEROS:
+            return TASK + TASK_SIZE // 2
         return STUBS + SLOT * self._stubs.setdefault(name, len(self._stubs))
+
+    def _stub(self, address: int) -> str:
+        number = (address - STUBS) // SLOT
+        return next((name for name, one in self._stubs.items() if one == number), hex(address))
+
+    def _loads(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+        self._stop(f"it loads {self._stub(address)}, which is in another file")
 
     # memcpy() is a load of each byte, in any order.
     def _called(self, uc: Any, address: int, size: int, data: Any) -> None:
-        names = {STUBS + SLOT * number: name for name, number in self._stubs.items()}
-        name = names.get(address, "")
+        name = self._stub(address)
+        if name in QUIET:
+            return
         if name not in ("memcpy", "__memcpy", "memmove"):
-            self._stop(f"it calls {name or hex(address)}, which is not known here")
+            self._stop(f"it calls {name}, which is not known here")
             return
         to, source, count = (one & self._mask for one in self._call_arguments())
         self._write(uc, 0, to, count, 0, None)

@@ -57,6 +57,7 @@ REFUSED = {
     "by_state": "whether it accepts depends on other members too",
     "clears_flag": "it stores to the area",
     "calls": "it calls unknown_call, which is not known here",
+    "of_another_file": "it loads unchecked, which is in another file",
     "past_the_end": "it loads 8 bytes at +48, which is not in the struct",
     "entry_alone": "its result has no member but state_entry_time",
     "wild": "it reaches 0x5000, where nothing is",
@@ -385,6 +386,17 @@ def test_a_guard_of_the_stack_is_none_of_the_readers_business(made, compiler, fl
             for path in (guarded, plain)
         ]
         assert sorted(seen[0]) == sorted(seen[1]), name
+
+
+@pytest.mark.parametrize(
+    "flags", [("-pg",), ("-pg", "-mfentry"), ("-fsanitize-coverage=trace-pc",)]
+)
+def test_calls_of_a_tracer_are_none_of_the_readers_business(made, flags):
+    traced, plain = made("gcc", "-O1", *flags), made("gcc", "-O1")
+    seen = [
+        [load.measured for load in found(path, "sound").reader.loads] for path in (traced, plain)
+    ]
+    assert seen[0] == seen[1]
 
 
 # fmt: off
