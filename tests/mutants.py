@@ -156,6 +156,25 @@ EQUIVALENT = {
     "writer/racing/patterns.py: coarser = islice(_coarser(columns, entry_times), 1 + also_differ)"
     " -> coarser = islice(_coarser(columns, entry_times), 1 - also_differ)":
         "more patterns are asked, which differ in more bytes: `race --all` prints the same, later",
+    "layouts/witnesses/btf_blob.py: at, number = self._step(len(marks) - 1, len(words) - 1)"
+    " -> at, number = self._step(len(marks) - 1, len(words) - 0)":
+        "the last record ends where the words do, or behind them",
+    "layouts/witnesses/btf_blob.py: return sorted(places) -> pass":
+        "without places all records are gone through: the result is the same",
+    "layouts/witnesses/btf_blob.py: return self._first_id or 1 -> return self._first_id or 0":
+        "it is a number by then, and not 0",
+    "layouts/witnesses/btf_blob.py: if number >= 0: -> if number >= 1:":
+        "the first record needs no walk; an empty blob is refused when it is opened",
+    "tools/memory/search/scan.py: return 0 -> return 1":
+        "one place more passes the first filter, and _fits() decides",
+    "writer/gpc.py: generation: int = 0 -> generation: int = 1":
+        "it is set before anything compares it",
+    "writer/vcpu.py: return parts[0] if len(parts) == 1 else f'{parts[0]} .. {parts[-1]}'"
+    " -> return parts[-1] if len(parts) == 1 else f'{parts[0]} .. {parts[-1]}'":
+        "the only one is the first and the last",
+    "writer/vcpu.py: struct[shape.entry_time:shape.entry_time + ENTRY_TIME_SIZE] ="
+    " entry_bytes(entry_time) -> struct[shape.entry_time:] = entry_bytes(entry_time)":
+        "the times, which are all that follows, are put there next",
     "layouts/witnesses/btf_blob.py: self._walk(at, 0) -> pass":
         "it is walked there from the last mark that is known",
     "tools/memory/search/candidates.py: XEN_POINTERS = range(18446606359878172672,"

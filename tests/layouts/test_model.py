@@ -61,6 +61,7 @@ def test_a_changed_layout_is_checked_again():
 def test_holes_become_padding_rows_named_after_their_offset():
     layout = tiled("s", "x86_64", 0x30, 8, (INT_0, Field(0x20, "b", UINT64)))
     assert [(row.name, row.size) for row in layout.padding] == [("pad_04", 0x1C), ("pad_28", 8)]
+    assert {row.type for row in layout.padding} == {NATIVE.padding[0].type}
 
 
 def test_elements_are_numbers_and_runs_of_padding():
@@ -70,10 +71,12 @@ def test_elements_are_numbers_and_runs_of_padding():
         ("state_entry_time", 0, 8, 8),
         *((f"time[{number}]", number, 16 + 8 * number, 8) for number in range(4)),
     ]
+    assert [one.end for one in NATIVE.elements()] == [4, 8, 16, 24, 32, 40, 48]
 
 
 def test_offsetof_takes_a_member_or_an_element():
     assert NATIVE.offsetof("time") == 16
+    assert NATIVE.offsetof("time[0]") == 16
     assert NATIVE.offsetof("time[3]") == 40
     assert COMPAT.offsetof("time[3]") == 36
 

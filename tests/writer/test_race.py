@@ -14,6 +14,7 @@ from runstate_abi.writer.race import (
     Question,
     Race,
     Writer,
+    case_of,
     find_race,
     of_recording,
     of_variant,
@@ -49,6 +50,14 @@ def verdicts(writer, reader=LINUX, area=ALIGNED, **scenario):
         else "safe"
         for model in (X86, WEAK)
     )
+
+
+def test_the_first_update_finds_the_image_of_before():
+    """It reads bits of it back."""
+    kept = Store(1, ALIGNED.offset + 15, b"\x80", b"\x7f")
+    runstates = Runstate(0, 0x05 << 56, (1, 2, 3, 4)), Runstate(1, 0x0A << 56, (5, 6, 7, 8))
+    case = case_of(Writer("keeps", lambda vcpu, area: (kept,)), ALIGNED, runstates)
+    assert case.steps[0].data == b"\x85"
 
 
 def upstream(**scenario):

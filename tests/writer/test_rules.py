@@ -359,6 +359,22 @@ def test_two_stores_alone_need_a_barrier_too():
         assert ("set-first" in {one.rule for one in found}) == is_broken
 
 
+def test_what_the_last_store_puts_right_is_told_where_it_was_wrong():
+    area, vcpu = NATIVE.area, NATIVE.vcpu
+    up = next(step for step in NATIVE.steps if isinstance(step, Write))
+    body = bytearray(image(area.shape, vcpu, vcpu.entry_time | 1 << 63))
+    body[area.shape.time] ^= 1
+    down = Store(1, area.offset, image(area.shape, vcpu, unflagged(vcpu.entry_time)))
+    steps = (up, Barrier(), Copy(1, area.offset, bytes(body)), Barrier(), down)
+    (complete,) = (x for x in judge(replace(NATIVE, steps=steps)) if x.rule == "complete")
+    assert (complete.at, complete.why) == (2, "the flag goes down, and time[0] is not in place")
+
+
+def test_something_strange_is_told_aside():
+    found = judge(replace(NATIVE, odd=((3, "a strange memslot"),)))
+    assert [(one.at, one.aside) for one in found] == [(3, True)]
+
+
 def test_a_lock_that_sleeps_leaves_interrupts_alone():
     steps = (IrqSave(), *ATOMIC.steps[1:])
     evidence = replace(changed(NATIVE, at(NATIVE, Lock), irqsave=False), locks_sleep=True)

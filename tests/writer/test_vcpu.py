@@ -16,6 +16,7 @@ from runstate_abi.writer.vcpu import (
     flagged,
     image,
     place_of,
+    runs,
     runstate_of,
     split,
     unflagged,
@@ -152,6 +153,10 @@ def test_the_flag_is_the_top_bit_and_nothing_else():
 )
 def test_a_byte_is_named(abi, offset, name):
     assert field_at(SHAPES[abi], offset).startswith(name)
+
+
+def test_runs_are_of_consecutive_numbers():
+    assert [*runs([1, 2, 4, 6, 7])] == [[1, 2], [4], [6, 7]]
 
 
 def test_a_byte_of_its_own_has_no_number():

@@ -47,7 +47,7 @@ def test_a_second_page_elsewhere_has_its_own_addresses(abi, offset):
     data = bytes(range(LAYOUTS[abi].size))
     here = 4096 - offset
     split = AreaBytes(LAYOUTS[abi], (Span(0x7000 + offset, data[:here]), Span(0x3000, data[here:])))
-    assert split.data == data
+    assert (split.data, split.address) == (data, 0x7000 + offset)
     cells = [row for row in rows(split) if isinstance(row, Part)]
     assert next(row.address for row in cells if row.first >= here) == 0x3000
     edge = next(edge for edge in edges(split) if edge.page)

@@ -55,6 +55,11 @@ def test_stores_to_a_byte_keep_their_order_and_so_does_what_comes_before_them():
     assert phase.after == (0b0, 0b1, 0b11, 0b0)
 
 
+def test_a_store_to_other_bytes_comes_before_nothing():
+    (phase,) = phases((Store(1, 0, b"k"), Store(1, 8, b"a"), Store(1, 8, b"b")), WEAK, NATIVE, 0)
+    assert phase.after == (0b0, 0b0, 0b10)
+
+
 def test_an_execution_makes_the_stores_that_come_before_one_first():
     steps = (Store(1, 8, b"a"), Store(1, 0, b"k"), Store(1, 8, b"bcdefghi"), Store(1, 15, b"j"))
     images = bytes(NATIVE.size), b"k".ljust(8, b"\0") + b"bcdefghj" + bytes(NATIVE.size - 16)
