@@ -48,6 +48,11 @@ def test_what_one_look_and_two_say_of_the_same_fact_is_said_once(make, area_of):
     assert any("the update flag is clear" in text for text in said)
 
 
+def test_an_entry_time_that_alone_went_back_is_one_thing_that_is_said(make):
+    (only,) = compare(*pair(make, entry=NOW - 1))
+    assert (only.kind, "all of it went back together" in only.text) == ("normal", True)
+
+
 def test_an_earlier_dump_in_flight_does_not_make_the_later_one_so(make):
     flagged = {**OLD, "entry": NOW | XEN_RUNSTATE_UPDATE}
     (only,) = compare(make(**flagged).values, make(**{**OLD, "entry": NOW + 1}).values)
