@@ -167,6 +167,8 @@ EQUIVALENT = {
         "the first record needs no walk; an empty blob is refused when it is opened",
     "tools/memory/search/scan.py: return 0 -> return 1":
         "one place more passes the first filter, and _fits() decides",
+    "writer/gpc.py: writer: bool = False -> writer: bool = True":
+        "the model never reads it: the recordings' replay does",
     "writer/gpc.py: generation: int = 0 -> generation: int = 1":
         "it is set before anything compares it",
     "writer/vcpu.py: return parts[0] if len(parts) == 1 else f'{parts[0]} .. {parts[-1]}'"
@@ -175,6 +177,8 @@ EQUIVALENT = {
     "writer/vcpu.py: struct[shape.entry_time:shape.entry_time + ENTRY_TIME_SIZE] ="
     " entry_bytes(entry_time) -> struct[shape.entry_time:] = entry_bytes(entry_time)":
         "the times, which are all that follows, are put there next",
+    "writer/race.py: columns = in_order(columns, len(columns[0])) or columns -> pass":
+        "the values of the patterns found so far were in order: only how the bytes look depends on it",
     "layouts/witnesses/btf_blob.py: self._walk(at, 0) -> pass":
         "it is walked there from the last mark that is known",
     "tools/memory/search/candidates.py: XEN_POINTERS = range(18446606359878172672,"

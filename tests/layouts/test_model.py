@@ -6,6 +6,7 @@ from runstate_abi.layouts.model import (
     Field,
     Layout,
     LayoutError,
+    Member,
     Scalar,
     compare,
     differences,
@@ -62,6 +63,10 @@ def test_holes_become_padding_rows_named_after_their_offset():
     layout = tiled("s", "x86_64", 0x30, 8, (INT_0, Field(0x20, "b", UINT64)))
     assert [(row.name, row.size) for row in layout.padding] == [("pad_04", 0x1C), ("pad_28", 8)]
     assert {row.type for row in layout.padding} == {NATIVE.padding[0].type}
+
+
+def test_a_member_is_one_unless_it_is_an_array():
+    assert [one.count for one in (Member("one", UINT64), Member("four", UINT64, 4))] == [1, 4]
 
 
 def test_elements_are_numbers_and_runs_of_padding():

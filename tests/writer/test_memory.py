@@ -29,6 +29,13 @@ def test_a_write_past_the_end_of_a_page_is_an_overrun_that_names_the_bytes():
         apply(window, Copy(1, PAGE_SIZE - 2, b"abcde"))
 
 
+def test_a_write_behind_the_end_of_a_page_writes_nothing():
+    window = Window(b"\xa5")
+    with pytest.raises(Overrun, match=r"^2 bytes outside the mapping of page 1, at p1\+4100: 6162"):
+        apply(window, Copy(1, PAGE_SIZE + 4, b"ab"))
+    assert bytes(window.data) == b"\xa5" * len(window.data)
+
+
 def test_an_overrun_of_page_1_never_reaches_page_2():
     window = Window(b"\xa5")
     with pytest.raises(Overrun):

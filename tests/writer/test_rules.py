@@ -238,6 +238,7 @@ BROKEN = {
     "gpc2 is never unlocked":              (without(SPLIT, at(SPLIT, Unlock)),                     {"locks"}),
     "no lock is ever unlocked":            (without(SPLIT, at(SPLIT, Unlock), at(SPLIT, Unlock, 1)), {"locks", "irqs"}),
     "gpc1 is locked twice":                (put(SPLIT, at(SPLIT, Lock, 1) + 1, Lock("gpc1"), Unlock("gpc1")), {"locks", "calls"}),
+    "gpc2 is locked twice":                (put(SPLIT, at(SPLIT, Unlock), Lock("gpc2"), Unlock("gpc2")), {"locks"}),
     "gpc2 is unlocked twice":              (put(SPLIT, len(SPLIT.steps), Unlock("gpc2")),          {"locks"}),
     "gpc2 is locked before gpc1":          (put(without(SPLIT, at(SPLIT, Lock, 1)), 0, Lock("gpc2")), {"locks", "irqs"}),
     "a store after the unlock":            (put(SPLIT, at(SPLIT, Unlock) + 1, Store(2, 0, b"\x11")), {"locks", "calls", "dirty", "window"}),

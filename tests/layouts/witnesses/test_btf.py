@@ -97,6 +97,12 @@ def test_shared_info_has_its_members_at_their_offsets(data):
     }
 
 
+def test_a_record_says_how_many_members_it_has(data):
+    blob = (data / "btf" / "6.12.107+deb13-amd64-kvm.ALL.btf").read_bytes()
+    (runstate,) = Btf(blob).named("vcpu_runstate_info")
+    assert (runstate.vlen, len(runstate.parts)) == (3, 9)
+
+
 # What records say ---------------------------------------------------------------------------
 
 
