@@ -178,7 +178,7 @@ EQUIVALENT = {
     " entry_bytes(entry_time) -> struct[shape.entry_time:] = entry_bytes(entry_time)":
         "the times, which are all that follows, are put there next",
     "writer/race.py: columns = in_order(columns, len(columns[0])) or columns -> pass":
-        "the values of the patterns found so far were in order: only how the bytes look depends on it",
+        "those found so far were in order: only how the bytes look depends on it",
     "layouts/witnesses/btf_blob.py: self._walk(at, 0) -> pass":
         "it is walked there from the last mark that is known",
     "tools/memory/search/candidates.py: XEN_POINTERS = range(18446606359878172672,"
