@@ -20,7 +20,7 @@ from runstate_abi.layouts.witnesses.elf import Elf, Section
 # fmt: off
 EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
-SHF_ALLOC, SHF_EXECINSTR         = 0x2, 0x4
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 0x1, 0x2, 0x4
 SHN_UNDEF, SHN_ABS               = 0, 0xfff1
 STT_OBJECT, STT_FUNC             = 1, 2
 SYMBOL = {

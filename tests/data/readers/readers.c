@@ -387,6 +387,38 @@ int equal_alone(const struct area *a, struct area *out)
 	return READ_ONCE(a->state_entry_time) == entry; /* wrong */
 }
 
+int two_results(const struct area *a, int *state, u64 *stolen)
+{
+	u64 entry, sum;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		sum = READ_ONCE(a->time[1]) + READ_ONCE(a->time[3]);
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	rmb();
+	*state = READ_ONCE(a->state); /* wrong */
+	*stolen = sum;
+	return 0;
+}
+
+struct blocked { u64 time; int is; };
+
+void late_blocked(const struct area *a, struct blocked *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		out->time = READ_ONCE(a->time[2]);
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	rmb();
+	out->is = READ_ONCE(a->state) == 2; /* wrong */
+}
+
 int flag_alone(const struct area *a, struct area *out)
 {
 	*out = *a;
@@ -455,6 +487,167 @@ void two_times(const struct area *a, struct area *out)
 		rmb();
 	} while ((READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) && --left);
 }
+
+void bounded_wait(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		int n = 0;
+
+		while ((entry = READ_ONCE(a->state_entry_time)) & UPDATE)
+			if (++n == 5) /* and then it takes it */
+				break;
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry);
+}
+
+void hundred_times(const struct area *a, struct area *out)
+{
+	u64 entry;
+	int left = 100;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while ((READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) && --left);
+}
+
+void million_times(const struct area *a, struct area *out)
+{
+	u64 entry;
+	int left = 1000000;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while ((READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) && --left);
+}
+
+int returns_tries(const struct area *a, struct area *out)
+{
+	u64 entry;
+	int n = 0;
+
+	do {
+		n++;
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while ((READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) && n < 3);
+	return n;
+}
+
+void running_is_taken(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while ((READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) && out->state != 0);
+}
+
+void first_state(const struct area *a, struct area *out)
+{
+	int state = -1;
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		if (state < 0)
+			state = READ_ONCE(a->state); /* of the first try */
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	out->state = state;
+}
+
+void retry_takes_before(const struct area *a, struct area *out)
+{
+	u64 entry = READ_ONCE(a->state_entry_time);
+
+	rmb();
+	out->time[1] = READ_ONCE(a->time[1]);
+	out->time[3] = READ_ONCE(a->time[3]);
+	rmb();
+	while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)) {
+		rmb();
+		out->time[1] = READ_ONCE(a->time[1]); /* in front of the look */
+		rmb();
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		READ_ONCE(a->time[1]);
+		out->time[3] = READ_ONCE(a->time[3]);
+		rmb();
+	}
+}
+
+int checks = 1;
+
+void by_variable(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(checks) && (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)));
+}
+
+struct options { int careful; };
+
+void by_option(const struct area *a, const struct options *options, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (options->careful &&
+		 (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)));
+}
+
+void by_number(const struct area *a, struct area *out, int raw)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (!raw && (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)));
+}
+
+#ifdef __SSE2__
+double as_double(const struct area *a)
+{
+	u64 entry, time;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		time = READ_ONCE(a->time[1]);
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	return time;
+}
+#endif
 
 void unequal_is_taken(const struct area *a, struct area *out)
 {

@@ -49,6 +49,16 @@ CPUS = {
         "SP", "PC", "LR", 4, b"\x1e\xff\x2f\xe1", 4, "weak", task="C13_C0_3",
     ),
 }  # fmt: skip
+# The registers that a loop may count in, by unicorn's names.
+GENERAL = {
+    "x86-64": (
+        *(f"R{x}" for x in ("AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP")),
+        *(f"R{n}" for n in range(8, 16)),
+    ),
+    "i386": tuple(f"E{x}" for x in ("AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP")),
+    "arm64": (*(f"X{n}" for n in range(31)), "SP"),
+    "arm32": (*(f"R{n}" for n in range(13)), "SP", "LR"),
+}
 THUMB_RETURN = b"\x70\x47"  # bx lr
 MACHINES = {key: cpu.name for key, cpu in CPUS.items()}
 
@@ -109,14 +119,35 @@ def taking(
 
 
 # The Arm architecture reference manual (DDI 0487, C6.2 and F5.1). The two low bits of an option say
-# what is ordered: 1 the loads before, 2 the stores, 3 both; the others in which domain.
+# what is ordered: 1 the loads before, 2 the stores, 3 both; the others in which domain, of which
+# the non-shareable one, 1, orders nothing for another CPU.
 def is_read_barrier(arch: str, word: int) -> bool:
     """Is this instruction a dmb or dsb that orders loads?"""
     if arch == "ARM64":
-        return word & 0xFFFF_F0DF == 0xD503_309F and word >> 8 & 1 == 1
+        is_one = word & 0xFFFF_F0DF == 0xD503_309F
+        return is_one and word >> 8 & 1 == 1 and word >> 10 & 3 != 1
     if word & 0xFF00_FFFF == 0x8F00_F3BF:  # Thumb
         word = 0xF57F_F000 | word >> 16 & 0xFF
-    return word & 0xFFFF_FFE0 == 0xF57F_F040 and word & 1 == 1
+    return word & 0xFFFF_FFE0 == 0xF57F_F040 and word & 1 == 1 and word >> 2 & 3 != 1
+
+
+# A64: mrs of a register of the generic timer (op1 3, CRn 14) or of a random number (CRn 2, CRm 4).
+# A32 and T32: mrrc and mrc of the timer, coprocessor 15, c14.
+def is_clock(arch: str, word: int) -> bool:
+    """Does this instruction read a clock, or a random number?"""
+    if arch == "ARM64":
+        return word & 0xFFFF_F000 == 0xD53B_E000 or word & 0xFFFF_FFC0 == 0xD53B_2400
+    for one in (word, word << 16 & 0xFFFF_0000 | word >> 16):
+        if one & 0x0FF0_0F0F == 0x0C50_0F0E or one & 0x0F1F_0F10 == 0x0E1E_0F10:
+            return True
+    return False
+
+
+# Intel's manual: 0F C7 with a register, /6 rdrand, /7 rdseed and, behind F3, rdpid.
+def is_random(code: bytes) -> bool:
+    """Does this x86 instruction read a random number, or the processor's?"""
+    code = code.lstrip(b"\x66\xf3" + bytes(range(0x40, 0x50)))
+    return code[:2] == b"\x0f\xc7" and code[2:3] >= b"\xf0"
 
 
 def is_acquire(word: int) -> bool:

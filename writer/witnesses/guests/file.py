@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.lines import Lines
 
 LAYOUTS = {"native": NATIVE, "compat": COMPAT}
+KINDS = ("VOID", "INT", "BOOL", "ENUM", "POINTER")  # of what is returned as an integer is
 FEW = 8  # names in a message
 LARGEST = 8  # bytes of a result in registers
 ANY = "int f(const void *area, void *result)"
@@ -102,7 +103,12 @@ def of_dwarf(known: "Lines", function: str, is_global: bool) -> Signature | None
         returns = 0 if is_void else drgn.sizeof(type_.type)
         if returns > LARGEST:
             raise WitnessError(f"{function} returns {returns} bytes, more than fit in a register")
-    except (LookupError, TypeError, ValueError, drgn.FaultError) as error:
+        if _plain(type_.type).kind.name not in KINDS:
+            raise WitnessError(f"{function} returns no integer")
+    except WitnessError:
+        raise
+    except Exception as error:
+        # drgn has many exceptions, for damaged DWARF and for relocations that it does not know.
         raise WitnessError(f"the debug info of {function} cannot be read: {error}") from None
     given = [
         (to is not None, to is not None and bool(to.qualifiers & drgn.Qualifiers.CONST))
@@ -151,9 +157,16 @@ def _behind(types: Btf, id_: int) -> tuple[Record | None, bool]:
     raise WitnessError(f"{types.source}: BTF type {id_}: its chain of types does not end")
 
 
-def _pointee(type_: "drgn.Type") -> "drgn.Type | None":
+def _plain(type_: "drgn.Type") -> "drgn.Type":
     import drgn
 
     while type_.kind == drgn.TypeKind.TYPEDEF:
         type_ = type_.type
+    return type_
+
+
+def _pointee(type_: "drgn.Type") -> "drgn.Type | None":
+    import drgn
+
+    type_ = _plain(type_)
     return type_.type if type_.kind == drgn.TypeKind.POINTER else None

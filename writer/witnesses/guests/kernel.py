@@ -151,10 +151,14 @@ def _sections(file: Elf) -> Callable[[int], int]:
     return section_of
 
 
+def is_kernel(file: ObjectFile) -> bool:
+    return not file.relocatable and file.find("start_kernel") is not None
+
+
 def cpu_of(file: ObjectFile) -> Cpu:
     """Return how functions of a file are called; those of an i386 kernel by -mregparm=3."""
     cpu = CPUS[file.file.elf_class, file.file.machine]
-    in_registers = cpu.name == "i386" and not file.relocatable and file.find("start_kernel")
+    in_registers = cpu.name == "i386" and is_kernel(file)
     return cpu._replace(arguments=("EAX", "EDX", "ECX")) if in_registers else cpu
 
 

@@ -12,17 +12,27 @@ from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.witnesses.compressed import Buffer
 from runstate_abi.layouts.witnesses.elf import Section
 from runstate_abi.writer.witnesses.guests.cpus import (
+    GENERAL,
     THUMB_RETURN,
     Signature,
     is_acquire,
+    is_clock,
+    is_random,
     is_read_barrier,
     is_unlike_sse,
 )
-from runstate_abi.writer.witnesses.guests.kernel import PERCPU, cpu_of, is_per_cpu, per_cpu_offset
+from runstate_abi.writer.witnesses.guests.kernel import (
+    PERCPU,
+    cpu_of,
+    is_kernel,
+    is_per_cpu,
+    per_cpu_offset,
+)
 from runstate_abi.writer.witnesses.machine import engine, require_room
 from runstate_abi.writer.witnesses.object_file import (
     SHF_ALLOC,
     SHF_EXECINSTR,
+    SHF_WRITE,
     ObjectFile,
     Symbol,
     relocated,
@@ -40,12 +50,13 @@ RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points
 # fmt: on
 TASK = 0x7300_0000  # a kernel's current task, of which nothing is known
 STACK_SIZE, TASK_SIZE = 0x8000, 0x4000
-OWN = ((STACK, STACK_SIZE), (RESULT, PAGE_SIZE))  # what it may store to
+RESULTS_MAX = 8  # pointer parameters, a page for each
+OWN = ((STACK, STACK_SIZE), (RESULT, RESULTS_MAX * PAGE_SIZE))  # what it may store to
 SLOT = 16
 CHUNK = 64 << 10  # bytes of the file that are mapped at once
 INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
-RETRIES = 20
-LOADS_MAX = 4096  # a copy byte by byte has 60
+LONG = 20  # times as many, if it is followed
+LOADS_MAX = 8192  # a copy byte by byte has 60, and is tried 127 times
 FEW = 8  # loads in a message
 # x86 instructions whose results come from elsewhere; the engine has no hook for the latter ones.
 ASKING = ("IN", "OUT", "SYSCALL", "SYSENTER", "CPUID")
@@ -61,9 +72,12 @@ READING = {
 # Functions that do nothing to a reader: calls of a tracer, of gcov or of a mitigation. Objects of
 # which zeros are as good as anything: a guard of the stack, the first CPU's offset.
 QUIET = ("__fentry__", "mcount", "_mcount", "__sanitizer_cov_trace_pc", "__x86_return_thunk")
+# Where a thread has the guard of its stack, from its segment's base.
+GUARD = {"x86-64": 0x28, "i386": 0x14, "arm64": -1, "arm32": -1}
 ZEROS = ("__stack_chk_guard", "__per_cpu_offset")
 ADDRESS = re.compile("0x[0-9a-fA-F]{1,16}")
 REP = 0xF3  # the prefix of x86
+WIDEST = 63  # bytes of a load but one
 FILL = 0x6B  # what the result holds before
 
 
@@ -116,10 +130,17 @@ class ReaderMachine:
         wanted += cpu.per_cpu, cpu.task
         self._ids = {n: getattr(names, f"UC_{cpu.arch}_REG_{n}") for n in wanted if n}
         self._unicorn, self._stopped = unicorn, ""
+        self.number = 0  # what a parameter is that is no pointer
         self._run, self._quiet = Attempt(), list[Seen]()
         self._versions: Versions = {}
-        self._base, self._follows, self._stays, self._most = b"", False, True, LOADS_MAX
+        self._base, self._follows, self._stays = b"", False, True
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
+        self._acquires = 0  # the load-acquire that is being executed
+        self._states: set[tuple[object, ...]] | None = None  # see endures()
+        self._period, self._comes_back = 1, False
+        self._stored = bytearray()  # which bytes of the results it has stored
+        general = (f"UC_{cpu.arch}_REG_{n}" for n in GENERAL[cpu.name])
+        self._registers = [getattr(names, n) for n in general]
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         self._stubs: dict[str, int] = {}
         self._slots: dict[int, int] = {}  # address -> number in the global offset table
@@ -134,7 +155,7 @@ class ReaderMachine:
         self._map()
         if cpu.task:
             self.uc.reg_write(self._ids[cpu.task], TASK)
-        elif not per_cpu:
+        elif not is_kernel(file):
             self._set_segments(names)
         if per_cpu:
             if not cpu.per_cpu:
@@ -144,13 +165,16 @@ class ReaderMachine:
 
     def _map(self) -> None:
         uc, unicorn = self.uc, self._unicorn
+        if not is_kernel(self.file):
+            ends = TASK, TASK + TASK_SIZE - 1
+            uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._of_thread, None, *ends)
         data = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE  # and not to be executed
         for start, size, access in (
             (STUBS, PAGE_SIZE, unicorn.UC_PROT_ALL),
             (RETURN_TO, PAGE_SIZE, unicorn.UC_PROT_ALL),
             (STACK, STACK_SIZE, data),
             (AREA, PAGE_SIZE, data),
-            (RESULT, PAGE_SIZE, data),
+            (RESULT, RESULTS_MAX * PAGE_SIZE, data),
             (TASK, TASK_SIZE, data),
             (OFFSETS, PAGE_SIZE, data),
             (GDT, PAGE_SIZE, data),
@@ -158,11 +182,15 @@ class ReaderMachine:
             uc.mem_map(start, size, access)
         code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
         uc.mem_write(STUBS, code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
-        end = AREA + PAGE_SIZE if self.area == AREA else self.area + self.layout.size
-        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, self.area, end - 1)
+        own = self.area == AREA
+        end = AREA + PAGE_SIZE if own else self.area + self.layout.size
+        start = AREA if own else self.area - WIDEST  # a load may begin in front of a global area
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, start, end - 1)
         if self.area != AREA:
             self._mapped(self.area)
         uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
+        results = RESULT, RESULT + RESULTS_MAX * PAGE_SIZE - 1
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._reads_back, None, *results)
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
         uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._loads, None, STUBS, STUBS + PAGE_SIZE - 1)
@@ -186,16 +214,18 @@ class ReaderMachine:
             for name, number in zip(("CS", "SS", "DS", "ES", "GS"), (2, 1, 1, 1, 3), strict=True):
                 self.uc.reg_write(getattr(names, f"UC_X86_REG_{name}"), 8 * number)
 
-    def traced(self, base: bytes) -> tuple[list[tuple[int, int]], list[int]]:
-        """Return the read barriers of a quiet run, and for each load how much was executed before.
+    def traced(
+        self, base: bytes, versions: Versions | None = None
+    ) -> tuple[list[tuple[int, int]], list[int]]:
+        """Return the read barriers of a run, and for each load how much was executed before.
 
         A barrier is the number of loads before it, and the instruction. Loads of one instruction
-        that was executed once have the same number.
+        that was executed once have the same number. With ``versions`` it is followed.
         """
         self._barriers, self._executed = [], (0, 0)
         hook = self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._executes)
         try:
-            self.run(base)
+            self.run(base) if versions is None else self.follow(base, versions)
             return self._barriers, self._makers
         finally:
             self.uc.hook_del(hook)
@@ -208,18 +238,53 @@ class ReaderMachine:
         self._quiet = run.loads
         return run
 
-    def follow(
-        self, base: bytes, versions: Versions, stays: bool = False, loads: int = LOADS_MAX
-    ) -> Attempt:
+    def follow(self, base: bytes, versions: Versions, stays: bool = False) -> Attempt:
         """Run without a stop where it goes another way: what it does after it saw a change.
 
-        From there on nothing changes any more, unless ``stays``. ``loads`` is the most it may make.
+        From there on nothing changes any more, unless ``stays``.
         """
-        self._follows, self._stays, self._most = True, stays, loads
+        self._follows, self._stays = True, stays
         try:
-            return self.run(base, versions, RETRIES * INSTRUCTIONS_MAX)
+            return self.run(base, versions, LONG * INSTRUCTIONS_MAX)
         finally:
-            self._follows, self._stays, self._most = False, True, LOADS_MAX
+            self._follows, self._stays = False, True
+
+    def endures(self, base: bytes, versions: Versions, period: int) -> Attempt | None:
+        """Run with versions that come back every ``period`` loads, for ever.
+
+        None: it does the same over and over, in the same state. WitnessError: it does not return,
+        and no state comes back.
+        """
+        self._states, self._period, self._comes_back = set(), period, False
+        try:
+            run = self.follow(base, versions, stays=True)
+        except WitnessError:
+            if len(self._run.loads) <= LOADS_MAX:
+                raise
+            raise self.refused("it counts its tries, and may give up") from None
+        finally:
+            self._states = None
+        return None if self._comes_back else run
+
+    # Was it here before, in the same state? Asked at the load with which it first went round.
+    def _is_known(self, number: int, seen: Seen) -> bool:
+        first, states = self._run.parted, self._states
+        if states is None or first is None or self._comes_back:
+            return False
+        if number > first and seen.at != self._run.loads[first].at:
+            return False
+        state = self._state(number)
+        known = state in states
+        states.add(state)
+        if known:
+            self.uc.emu_stop()
+        return known
+
+    # All that it may decide by: its registers, its stack and its result.
+    def _state(self, number: int) -> tuple[object, ...]:
+        memory = (bytes(self.uc.mem_read(start, room)) for start, room in OWN)
+        registers = tuple(self.uc.reg_read(one) for one in self._registers)
+        return number % self._period, registers, hash(tuple(memory))
 
     def run(
         self, base: bytes, versions: Versions | None = None, limit: int = INSTRUCTIONS_MAX
@@ -227,12 +292,22 @@ class ReaderMachine:
         """Run the reader; the loads in ``versions`` see another struct (WitnessError)."""
         self._base, self._versions = base, {} if versions is None else versions
         self._run, self._stopped, self._makers = Attempt(), "", []
+        self._comes_back, self._acquires = False, 0
         uc, cpu = self.uc, self.cpu
         uc.context_restore(self._before)  # nothing is carried from one run to the next
-        uc.mem_write(RESULT, bytes([FILL]) * PAGE_SIZE)
+        results = self.signature.takes.count("result")
+        size = max(results, 1) * PAGE_SIZE
+        if results > RESULTS_MAX:
+            raise self.refused(f"it has more than {RESULTS_MAX} pointers for results")
+        uc.mem_write(RESULT, bytes([FILL]) * size)
+        self._stored = bytearray(size)
         top = STACK + STACK_SIZE - 0x400
         uc.mem_write(STACK, bytes([FILL]) * STACK_SIZE)
-        values = [{"area": AREA, "result": RESULT, "number": 0}[x] for x in self.signature.takes]
+        places = iter(range(RESULT, RESULT + size, PAGE_SIZE))
+        values = [
+            next(places) if x == "result" else {"area": AREA, "number": self.number}[x]
+            for x in self.signature.takes
+        ]
         if cpu.link:
             uc.reg_write(self._ids[cpu.link], RETURN_TO)
         else:
@@ -245,15 +320,15 @@ class ReaderMachine:
             uc.emu_start(self.entry, RETURN_TO, 0, limit)
         except self._unicorn.UcError as error:
             raise self.refused(self._stopped or str(error).split(" (")[0].lower()) from None
-        if self._stopped:
+        if self._stopped and not self._comes_back:
             raise self.refused(self._stopped)
-        stopped = self._run.parted is not None and not self._follows
+        stopped = self._comes_back or (self._run.parted is not None and not self._follows)
         if not stopped and self._counter() != RETURN_TO:
             raise self.refused(f"it has not returned after {limit} instructions")
         registers = (uc.reg_read(self._ids[name]) for name in cpu.result)
         returned = b"".join(one.to_bytes(cpu.pointer, "little") for one in registers)
         self._run.returned = int.from_bytes(returned[: self.signature.returns], "little")
-        self._run.result = bytes(uc.mem_read(RESULT, PAGE_SIZE))
+        self._run.result = bytes(uc.mem_read(RESULT, size))
         return self._run
 
     def elsewhere(self, code: range) -> list[tuple[int, int]]:
@@ -301,7 +376,15 @@ class ReaderMachine:
 
     # A load of the area: let it see its version.
     def _read(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-        self._load(address, size)
+        if address + size > self.area:
+            self._load(address, size)
+
+    # What it has not stored there is not its own: another parameter's, and anything.
+    def _reads_back(
+        self, uc: Any, access: int, address: int, size: int, value: int, data: Any
+    ) -> None:
+        if not all(self._stored[address - RESULT : address - RESULT + size]):
+            self._stop("it loads what a pointer that is not the area's points to")
 
     def _load(self, address: int, size: int, copied: bool = False) -> bytes:
         offset, run = address - self.area, self._run
@@ -314,8 +397,12 @@ class ReaderMachine:
             run.parted = number if run.parted is None else run.parted
             if not self._follows:
                 self.uc.emu_stop()
-        if number >= self._most:
-            self._stop(f"it loads more than {self._most} times")
+        if number >= LOADS_MAX:
+            self._stop(f"it loads more than {LOADS_MAX} times")
+        if self._states is not None and run.parted is not None:
+            self._comes_back |= self._is_known(number, seen)
+        if self._barriers is not None and self._acquires == seen.at:
+            self._barriers.append((number + 1, seen.at))
         run.loads.append(seen)
         self._makers.append(self._executed[0])
         sees_base = run.parted is not None and not self._stays
@@ -327,6 +414,8 @@ class ReaderMachine:
         end = address + size
         if address < self.area + self.layout.size and end > self.area:
             self._stop("it stores to the area")
+        elif address >= RESULT and end <= RESULT + len(self._stored):
+            self._stored[address - RESULT : end - RESULT] = b"\1" * size
         elif not any(start <= address and end <= start + room for start, room in OWN):
             self._stop(f"it stores to {address:#x}, which is neither its stack nor its result")
 
@@ -361,10 +450,32 @@ class ReaderMachine:
                 f"{self.file.source}: the {CHUNK} bytes at {start:#x} cannot be loaded"
             ) from None
         for number, section in there:
+            if section.flags & SHF_WRITE and not self._is_constant(section):
+                first = max(section.address, start)
+                last = min(section.address + section.size, start + CHUNK) - 1
+                reads = self._unicorn.UC_HOOK_MEM_READ
+                self.uc.hook_add(reads, self._variable, None, first, last)
             low = max(start - section.address, 0)
             content = self._content(number)[low : start + CHUNK - section.address]
             self.uc.mem_write(section.address + low, bytes(content))
         return True
+
+    # A kernel's own variables are taken as the image has them; a program's may change.
+    def _is_constant(self, section: Section) -> bool:
+        name = self.file.name_of(section)
+        return is_kernel(self.file) or name.startswith((".data.rel.ro", ".got"))
+
+    def _variable(
+        self, uc: Any, access: int, address: int, size: int, value: int, data: Any
+    ) -> None:
+        if address + size <= self.area or address >= self.area + self.layout.size:
+            self._stop(f"it loads {self.place(address)}, a variable, which may change")
+
+    def _of_thread(
+        self, uc: Any, access: int, address: int, size: int, value: int, data: Any
+    ) -> None:
+        if address - TASK < TASK_SIZE // 2 and address - TASK != GUARD[self.cpu.name]:
+            self._stop("it loads a variable of its thread, which may be anything")
 
     def _content(self, number: int) -> Buffer:
         if not self.file.relocatable:
@@ -398,6 +509,9 @@ class ReaderMachine:
         name = self._stub(address)
         if name in QUIET:
             return
+        if name == "memset":
+            self._set_memory()
+            return
         if name not in ("memcpy", "__memcpy", "memmove"):
             self._stop(f"it calls {name}, which is not known here")
             return
@@ -410,12 +524,21 @@ class ReaderMachine:
             content = self._load(source, count, copied=True)
         else:
             try:
+                if RESULT <= source < RESULT + len(self._stored):
+                    self._reads_back(uc, 0, source, count, 0, None)
                 content = bytes(uc.mem_read(source, count))
             except self._unicorn.UcError:
                 self._stop(f"it copies {count} bytes from {source:#x}, where nothing is")
                 return
         uc.mem_write(to, content)
         uc.reg_write(self._ids[self.cpu.result[0]], to)
+
+    def _set_memory(self) -> None:
+        to, byte, count = (one & self._mask for one in self._call_arguments())
+        self._write(self.uc, 0, to, count, 0, None)
+        if not self._stopped:
+            self.uc.mem_write(to, bytes([byte & 0xFF]) * count)
+            self.uc.reg_write(self._ids[self.cpu.result[0]], to)
 
     # The call that led to where it is now; after a tail call, the function itself.
     def _caller(self) -> int:
@@ -446,16 +569,17 @@ class ReaderMachine:
         code = uc.mem_read(address & self._mask, size)
         is_x86 = self.cpu.arch == "X86"
         again = address == last and is_x86 and code[0] == REP
-        if is_x86 and bytes(code) in READING:
-            self._asks(READING[bytes(code)])
+        if is_x86 and (bytes(code) in READING or is_random(bytes(code))):
+            self._asks(READING.get(bytes(code), "an instruction that reads a random number"))
         if is_x86 and is_unlike_sse(bytes(code), self.cpu.pointer == 8):
             self._stop("it runs an instruction of AVX, which cannot be run here")
         self._executed = number + (not again), address
         if size != 4 or self.cpu.model != "weak":
             return
         word = int.from_bytes(code, "little")
-        if self.cpu.arch == "ARM64" and is_acquire(word):
-            self._barriers.append((len(self._run.loads) + 1, address))
+        self._acquires = address if self.cpu.arch == "ARM64" and is_acquire(word) else 0
+        if is_clock(self.cpu.arch, word):
+            self._asks("an instruction that reads a clock or a random number")
         elif is_read_barrier(self.cpu.arch, word):
             self._barriers.append((len(self._run.loads), address))
 

@@ -10,7 +10,7 @@ is refused (WitnessError) with the instruction.
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import combinations, product
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout, WitnessError
@@ -18,7 +18,6 @@ from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
 from runstate_abi.writer.vcpu import FLAG, RUNNABLE
 from runstate_abi.writer.witnesses.guests.machine import (
     LOADS_MAX,
-    RETRIES,
     Attempt,
     ReaderMachine,
     Seen,
@@ -26,6 +25,9 @@ from runstate_abi.writer.witnesses.guests.machine import (
 
 DECIDING_MAX = 8  # loads of state_entry_time: get64() twice has six
 COMBINATIONS_MAX, SURE_MAX = 1024, 12  # 2^12 combinations at most
+DIFFERENCES, HALVES = 32, 8
+PERIOD = 127  # of changes: a prime, and larger than the loads of an iteration
+VALUES = (0, 1, 2, 3, 1 << 20, (1 << 63) - 1)  # that a reader may take for something of their own
 Changes = Mapping[int, Mapping[int, int]]  # number of a load -> offset -> what is XORed
 
 
@@ -59,14 +61,37 @@ class _Inquiry:
         self.loads = self.quiet.loads
         self.barriers, self.makers = machine.traced(self.base)
         self.deciding = [n for n, one in enumerate(self.loads) if self.bytes_of(n, self.entry)]
-        if len(self.deciding) > DECIDING_MAX:
-            many = f"{len(self.deciding)} loads of state_entry_time"
-            raise machine.refused(f"it has {many}, more than {DECIDING_MAX}")
+        self.failures = set[int]()
+        self._check_numbers()
 
     def bytes_of(self, number: int, places: range) -> list[int]:
         """Return the offsets of a load that are in ``places``."""
         one = self.loads[number]
         return [at for at in range(one.offset, one.offset + one.size) if at in places]
+
+    # An index of a CPU may be anything to a kernel; to another function a number is an option.
+    def _check_numbers(self) -> None:
+        if (
+            "number" not in self.machine.signature.takes
+            or "area" not in self.machine.signature.takes
+        ):
+            return
+        for self.machine.number in (1, 2, 0x7FFF_FFFF):
+            try:
+                loads = self.machine.run(self.base).loads
+            except WitnessError:
+                continue  # it is the index of an area
+            if loads != self.loads:
+                raise self.machine.refused("what it loads depends on a parameter that is a number")
+        self.machine.number = 0
+
+    def data_of(self, one: Seen) -> dict[int, int]:
+        """Return another version of what a load has but the entry time (offset -> XOR)."""
+        places = range(one.offset, one.offset + one.size)
+        return {at: 0x7F for at in places if at not in self.entry}
+
+    def other_data(self, number: int) -> dict[int, int]:
+        return self.data_of(self.loads[number])
 
     def struct(self, changes: Mapping[int, int]) -> bytes:
         """Return the struct with changes (offset -> what is XORed)."""
@@ -80,8 +105,16 @@ class _Inquiry:
 
     def failed(self, run: Attempt) -> bool:
         """Does it say that it failed, with another status than if nothing changes?"""
-        status = "result" in self.machine.signature.takes and self.machine.signature.returns
-        return bool(status) and run.returned != self.quiet.returned
+        machine, right = self.machine, self.quiet.returned
+        status = "result" in machine.signature.takes and machine.signature.returns
+        if not status or run.returned == right:
+            return False
+        if not run.returned >> 8 * machine.signature.returns - 1:  # as no -EAGAIN is
+            self.failures.add(run.returned)
+        if len(self.failures) > 1 or 0 not in (right, *self.failures, bool(self.failures)):
+            values = ", ".join(map(str, (right, *sorted(self.failures))))
+            raise machine.refused(f"it returns {values}: which of them say that it failed?")
+        return True
 
     def accepts(self, changes: Changes) -> bool:
         """Does it return what it returns if nothing changes, after the same loads?"""
@@ -107,6 +140,9 @@ def reader_of(machine: ReaderMachine, name: str, line: Callable[[int], str]) -> 
     asked = _Inquiry(machine)
     compared = _compared(asked)
     flags = _flags(asked, compared)
+    many = sum(bool(compared[n] or flags[n]) for n in asked.deciding)
+    if many > DECIDING_MAX:
+        raise machine.refused(f"{many} loads decide whether it accepts, more than {DECIDING_MAX}")
     _verify(asked, compared, flags)
     believed = _believed(asked, compared)
     members = _members(asked, believed)
@@ -165,6 +201,10 @@ def _flags(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> dict[int
 def _verify(
     asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
 ) -> None:
+    _verify_others(asked)
+    _verify_values(asked, compared, flags)
+    _verify_differences(asked, compared)
+    _verify_halves(asked, compared)
     has_top = [n for n in asked.deciding if asked.bytes_of(n, range(asked.top, asked.top + 1))]
     # What may differ, the loads that decide first.
     kinds = [(n, False) for n in asked.deciding] + [(n, True) for n in has_top]
@@ -182,8 +222,7 @@ def _verify(
             why = "whether it accepts is no comparison of its loads and test of the flag"
             raise asked.machine.refused(why)
         if not wanted:
-            _retried(asked, asked.versions(changes))
-    _verify_others(asked)
+            _retried(asked, changes)
     _verify_retries(asked, compared, flags)
     _verify_patience(asked, any(compared.values()), any(flags.values()))
 
@@ -218,10 +257,94 @@ def _verify_others(asked: _Inquiry) -> None:
             raise asked.machine.refused("whether it accepts depends on other members too")
 
 
+# Nor may one value of a member, or of the entry time: neither what is refused nor what is accepted.
+def _verify_values(
+    asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
+) -> None:
+    for element in asked.layout.elements():
+        for value in VALUES:
+            data = value.to_bytes(8, "little")
+            places = range(element.offset, element.end)
+            bits = {at: data[at - element.offset] ^ asked.base[at] for at in places}
+            if asked.top in bits:
+                bits[asked.top] &= ~FLAG
+            patch = {
+                number: {
+                    at: bits[at]
+                    for at in asked.bytes_of(number, range(element.offset, element.end))
+                }
+                for number in range(len(asked.loads))
+            }
+            refuses = asked.accepts(patch)
+            for number, change in _kinds(asked, compared, flags, 1):
+                one = patch[number]
+                both = {at: one.get(at, 0) ^ change.get(at, 0) for at in (*one, *change)}
+                refuses = refuses and not asked.accepts({**patch, number: both})
+            if not refuses:
+                why = f"whether it accepts depends on the value of {element.name}"
+                raise asked.machine.refused(why)
+
+
+# Differences that a sum or a fold of the bytes would not show.
+def _verify_differences(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> None:
+    chance = random.Random(3)
+    for number, places in compared.items():
+        for _ in range(DIFFERENCES if len(places) > 1 else 0):
+            half = chance.randrange(1, 1 << 32)
+            whole = chance.choice(
+                (half, half | half << 32, half | (-half & 0xFFFF_FFFF) << 32, half * 0x1_0001)
+            ).to_bytes(8, "little")
+            bits = {
+                at: whole[at - asked.entry.start] & ~(FLAG * (at == asked.top)) for at in places
+            }
+            if any(bits.values()) and asked.accepts({number: bits}):
+                why = "whether it accepts is no comparison of its loads and test of the flag"
+                raise asked.machine.refused(why)
+
+
+# The same in two loads of other bytes, as a reader of halves compares them.
+def _verify_halves(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> None:
+    chance = random.Random(4)
+    parts = {n: places for n, places in compared.items() if 0 < len(places) < len(asked.entry)}
+    for (one, these), (two, those) in combinations(parts.items(), 2):
+        if len(these) != len(those) or not set(these).isdisjoint(those):
+            continue
+        for round_ in range(HALVES):
+            bits = chance.randrange(1, 1 << 8 * len(these) - 1)
+            other = -bits & (1 << 8 * len(those)) - 1 if round_ & 1 else bits
+            changes = {
+                number: dict(zip(places, value.to_bytes(len(places), "little"), strict=True))
+                for number, places, value in ((one, these, bits), (two, those, other))
+            }
+            for change in changes.values():
+                if asked.top in change:
+                    change[asked.top] &= ~FLAG
+            if asked.accepts(changes):
+                why = "whether it accepts is no comparison of its loads and test of the flag"
+                raise asked.machine.refused(why)
+
+
+# (load, change) for each kind of change that a load refuses.
+def _kinds(
+    asked: _Inquiry,
+    compared: Mapping[int, tuple[int, ...]],
+    flags: Mapping[int, bool],
+    bit: int,
+) -> Iterator[tuple[int, dict[int, int]]]:
+    for number in asked.deciding:
+        if flags[number]:
+            yield number, {asked.top: FLAG}
+        for at in compared[number][:1]:
+            yield number, {at: bit}
+
+
 # What does it do after it saw this change, if nothing changes any more? The same again, from its
 # first load or from a later one on, or it says that it failed. Return where the loads of the last
-# iteration are: it takes what these saw.
-def _retried(asked: _Inquiry, changed: Mapping[int, bytes]) -> list[int]:
+# iteration are: it takes what these saw, and nothing of the other data before.
+def _retried(asked: _Inquiry, changes: Changes) -> list[int]:
+    changed = asked.versions(
+        {n: {**asked.other_data(n), **changes.get(n, {})} for n in range(len(asked.loads))}
+    )
     run = asked.machine.follow(asked.base, changed)
     if asked.failed(run):
         return []
@@ -235,46 +358,71 @@ def _retried(asked: _Inquiry, changed: Mapping[int, bytes]) -> list[int]:
     return places
 
 
-# Does it ask again what it asked before? A change of each kind, and after it one in each load of
-# the last iteration.
+# Does it ask again what it asked before, and take what it took? A change of each kind, and after it
+# one in each load of the last iteration.
 def _verify_retries(
     asked: _Inquiry, compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
 ) -> None:
-    def changes(number: int, bit: int) -> Iterator[bytes]:
-        places = [{asked.top: FLAG}] if flags[number] else []
-        for change in (*places, *({at: bit} for at in compared[number][:1])):
-            yield asked.struct(change)
-
-    for number in asked.deciding:
-        for first in changes(number, 1):
-            places = _retried(asked, {number: first})
-            before = asked.machine.follow(asked.base, {number: first}, stays=True)
-            for index, place in enumerate(places):
-                if place == number or index not in asked.deciding:
-                    continue
-                for second in changes(index, 2):
-                    both = {number: first, place: second}
-                    run = asked.machine.follow(asked.base, both, stays=True)
-                    if run.loads[: number + 1] != before.loads[: number + 1]:
-                        continue  # a loop before the first change saw the second one
-                    if len(run.loads) <= len(before.loads) and not asked.failed(run):
-                        raise asked.machine.refused(
-                            "after it saw a change it accepts what it did not"
-                        )
+    machine = asked.machine
+    for number, change in _kinds(asked, compared, flags, 1):
+        first = asked.struct(change)
+        places = _retried(asked, {number: change})
+        before = machine.follow(asked.base, {number: first}, stays=True)
+        barriers, _ = machine.traced(asked.base, {number: first})
+        if places:
+            _verify_last(asked, number, change, before, places)
+            _verify_order(asked, barriers, places)
+        for index, second in _kinds(asked, compared, flags, 2) if places else ():
+            place = places[index]
+            if place == number:
+                continue
+            both = {number: first, place: asked.struct(second)}
+            run = machine.follow(asked.base, both, stays=True)
+            if run.loads[: number + 1] != before.loads[: number + 1]:
+                continue  # a loop before the first change saw the second one
+            if len(run.loads) <= len(before.loads) and not asked.failed(run):
+                raise machine.refused("after it saw a change it accepts what it did not")
 
 
-# A reader that never accepts in so many iterations is taken never to.
+# Is its result made of the same loads of the last iteration as of a quiet one?
+def _verify_last(
+    asked: _Inquiry, number: int, change: dict[int, int], before: Attempt, places: Sequence[int]
+) -> None:
+    seen = {n: change for n, at in enumerate(places) if at == number}
+    for place in range(before.parted or 0, len(before.loads)):
+        one = before.loads[place]
+        data = asked.data_of(one)
+        if not data or place == number:
+            continue
+        versions = {number: asked.struct(change), place: asked.struct(data)}
+        run = asked.machine.follow(asked.base, versions, stays=True)
+        there = {n: data for n, at in enumerate(places) if at == place}
+        wanted = asked.machine.run(asked.base, asked.versions({**seen, **there}))
+        if (run.returned, run.result) != (wanted.returned, wanted.result):
+            raise asked.machine.refused("after it saw a change it takes other loads than it did")
+
+
+# Has the last iteration the read barriers of a quiet one, between the same loads?
+def _verify_order(
+    asked: _Inquiry, barriers: Sequence[tuple[int, int]], places: Sequence[int]
+) -> None:
+    for before, _ in asked.barriers:
+        if 0 < before < len(places):
+            between = range(places[before - 1] + 1, places[before] + 1)
+            if not any(number in between for number, _ in barriers):
+                raise asked.machine.refused("after it saw a change it has a barrier less")
+
+
+# Does it ever give up, and take what it has? With the flag up for ever, or another entry time at
+# each load, it must come back to a state in which it was.
 def _verify_patience(asked: _Inquiry, compares: bool, refuses: bool) -> None:
-    most = min(RETRIES * len(asked.loads), LOADS_MAX)
-    for restless in (*[_Restless(asked, True)] * refuses, *[_Restless(asked, False)] * compares):
-        try:
-            run = asked.machine.follow(asked.base, restless, stays=True, loads=most)
-        except WitnessError:
-            if len(restless.asked) < most:
-                raise
-        else:
-            if not asked.failed(run):
-                raise asked.machine.refused("it accepts after it has tried a number of times")
+    kinds = [(True, False)] * refuses + [(False, True)] * compares
+    kinds += [(True, True)] * (refuses and compares)
+    for up, changes in kinds:
+        restless = _Restless(asked, up, PERIOD if changes else 1)
+        run = asked.machine.endures(asked.base, restless, restless.period)
+        if run is not None and not asked.failed(run):
+            raise asked.machine.refused("it accepts after it has tried a number of times")
 
 
 # Where the loads of a quiet iteration are in a longer run that ends with one. What is loaded before
@@ -301,22 +449,24 @@ def _last_iteration(asked: _Inquiry, loads: Sequence[Seen]) -> list[int]:
 
 
 class _Restless(Mapping[int, bytes]):
-    """Versions for a struct whose entry time is another one at each load, with the flag or not."""
+    """Versions for a struct with another entry time at each load of a period, with the flag or not.
 
-    def __init__(self, inquiry: _Inquiry, up: bool) -> None:
-        self.inquiry, self.up, self.asked = inquiry, up, set[int]()
+    They are of every number.
+    """
+
+    def __init__(self, inquiry: _Inquiry, up: bool, period: int) -> None:
+        self.inquiry, self.up, self.period = inquiry, up, period
 
     def __getitem__(self, number: int) -> bytes:
-        self.asked.add(number)
-        changes = dict.fromkeys(self.inquiry.entry, number % 127)
+        changes = dict.fromkeys(self.inquiry.entry, number % self.period)
         changes[self.inquiry.top] |= FLAG if self.up else 0
         return self.inquiry.struct(changes)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.asked)
+        return iter(range(LOADS_MAX))
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return LOADS_MAX
 
 
 # (load, offset) of each byte that the result depends on. Compared bytes are the same in all loads
@@ -334,6 +484,15 @@ def _believed(asked: _Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[t
             for bits in (0x7F, 0x01, 0x40):
                 if asked.result({n: {at: bits} for n in those}) != before:
                     found.add((number, at))
+        for element in asked.layout.elements():
+            places = asked.bytes_of(number, range(element.offset, element.end))
+            if any(at in compared.get(number, ()) for at in places):
+                continue
+            for value in VALUES:
+                data = value.to_bytes(8, "little")
+                bits_of = {at: data[at - element.offset] ^ asked.base[at] for at in places}
+                if asked.result({number: bits_of}) != before:
+                    found |= {(number, at) for at in places}
     return found
 
 

@@ -50,7 +50,7 @@ ENDS = {
     "an endless loop":           ("x86-64", "ebfe", "it has not returned after 20000 "),
     "an endless loop, arm64":    ("arm64", "00000014", "it has not returned after 20000 "),
     "an endless loop, arm32":    ("arm32", "feffffea", "it has not returned after 20000 "),
-    "loads without end":         ("x86-64", "8b07ebfc", "it loads more than 4096 times"),
+    "loads without end":         ("x86-64", "8b07ebfc", "it loads more than 8192 times"),
     "a copy without end":        ("x86-64", "4889fe48c7c1ffffff7ff3a4c3", "it stores to the area"),
     "a call of itself":          ("x86-64", "e8fbffffff", "it reaches 0x2ffffff8"),
     "a jump to nowhere":         ("x86-64", "48c7c000500000ffe0", "it reaches 0x5000"),

@@ -23,6 +23,7 @@ from runstate_abi.writer.witnesses.guests.cpus import (
     Signature,
     WrongSignature,
     is_acquire,
+    is_clock,
     is_read_barrier,
     is_unlike_sse,
     signature,
@@ -42,16 +43,27 @@ TORN = (
     "no_flag", "copys_flag", "no_second_look", "looks_before", "copies_first",
     "copy_is_first_look", "late_time", "late_state", "early_state", "sum_across", "low_half",
     "flag_alone", "no_protocol", "looks_by_call", "high_half", "copy_is_second_look", "early_time",
-    "time_in_front", "state_behind", "late_sum", "first_flag_alone", "equal_alone",
+    "time_in_front", "state_behind", "late_sum", "first_flag_alone", "equal_alone", "two_results",
+    "late_blocked",
 )  # fmt: skip
 REFUSED = {
     "once_again": "after it saw a change it does something else than it did",
+    "bounded_wait": "it accepts after it has tried a number of times",
+    "hundred_times": "it accepts after it has tried a number of times",
+    "million_times": "it counts its tries, and may give up",
+    "returns_tries": "it returns 1, 2: which of them say that it failed?",
+    "running_is_taken": "whether it accepts depends on the value of state",
+    "first_state": "after it saw a change it does something else than it did",
+    "retry_takes_before": "after it saw a change it ",
+    "by_variable": "it loads checks+0x0, a variable, which may change",
+    "by_option": "it loads what a pointer that is not the area's points to",
+    "by_number": "what it loads depends on a parameter that is a number",
     "two_times": "after it saw a change it ",  # clang makes two pieces of code of it
     "differs_three_times": "it accepts after it has tried a number of times",
     "unequal_is_taken": "after it saw a change it does something else than it did",
     "both_flags_are_taken": "after it saw a change it does something else than it did",
     "three_times": "it accepts after it has tried a number of times",
-    "other_bit": "whether it accepts is no comparison of its loads and test of the flag",
+    "other_bit": "whether it accepts depends on the value of state_entry_time",
     "some_bits": "it compares only some bits of byte 8 of the struct",
     "other_member": "whether it accepts depends on other members too",
     "by_state": "whether it accepts depends on other members too",
@@ -63,14 +75,21 @@ REFUSED = {
     "wild": "it reaches 0x5000, where nothing is",
     "for_ever": "it has not returned after 20000 instructions",
 }
-KIND = {**dict.fromkeys(SAFE, 0), **dict.fromkeys(TORN, 1), **dict.fromkeys(REFUSED, 3), "plain": 0}
+RETURNS_NO_INTEGER = "as_double"
+KIND = {
+    RETURNS_NO_INTEGER: 3,
+    **dict.fromkeys(SAFE, 0),
+    **dict.fromkeys(TORN, 1),
+    **dict.fromkeys(REFUSED, 3),
+    "plain": 0,
+}
 
 
 def functions():
     """The functions of the source, with the numbers of their lines."""
     found, name = {}, ""
     for number, line in enumerate(LINES, 1):
-        if begin := re.match(r"(?:void|int|u64) (\w+)\(.*\)$", line):
+        if begin := re.match(r"(?:void|int|u64|double) (\w+)\(.*\)$", line):
             name = begin[1]
         if name:
             found.setdefault(name, []).append(number)
@@ -386,6 +405,65 @@ def test_a_guard_of_the_stack_is_none_of_the_readers_business(made, compiler, fl
             for path in (guarded, plain)
         ]
         assert sorted(seen[0]) == sorted(seen[1]), name
+
+
+def test_a_result_that_is_no_integer_is_refused(made, capsys):
+    pytest.importorskip("drgn")
+    path = made("gcc", "-O1")
+    code, _, err = race(capsys, "--reader-object", f"{path}:{RETURNS_NO_INTEGER}")
+    assert (code, err) == (3, f"runstate: {RETURNS_NO_INTEGER} returns no integer\n")
+
+
+# On arm64 a retry without the barrier that the first try has is another reader.
+WEAKER = """
+void %s(const struct area *a, struct area *out)
+{
+	u64 entry = READ_ONCE(a->state_entry_time), again;
+
+	rmb();
+	*out = *a;
+	rmb();
+	while ((again = READ_ONCE(a->state_entry_time)) != entry || (entry & UPDATE)) {
+		%s
+		*out = *a;
+		rmb();
+	}
+}
+"""
+
+
+@pytest.mark.parametrize(("option", "is_right"), [("ishld", True), ("ish", True), ("nshld", False)])
+def test_a_barrier_of_no_other_cpu_orders_nothing(made, capsys, option, is_right):
+    path = made("aarch64-linux-gnu-gcc", "-O1", f'-DRMB="dmb {option}"')
+    code, _, _ = race(capsys, "--reader-object", f"{path}:sound", *ONE)
+    assert code == (0 if is_right else 1)
+
+
+def test_a_retry_with_a_barrier_less_is_refused(tool, tmp_path, capsys):
+    source, path = tmp_path / "weaker.c", tmp_path / "weaker.o"
+    head = SOURCE.read_text().partition("void sound(")[0]
+    ways = (
+        ("looks", "entry = READ_ONCE(a->state_entry_time); rmb();"),
+        ("reuses", "entry = READ_ONCE(a->state_entry_time);"),
+    )
+    source.write_text(head + "".join(WEAKER % way for way in ways))
+    tool("aarch64-linux-gnu-gcc", "-O1", "-ffreestanding", DMB, "-c", source, "-o", path)
+    for (name, _), code in zip(ways, (0, 3), strict=True):
+        said = ("--signature", "void f(const void *area, void *out)")
+        got, _, err = race(capsys, "--reader-object", f"{path}:{name}", *said, *ONE)
+        assert (got, "it has a barrier less" in err) == (code, code == 3), (name, err)
+
+
+CLOCKS = [
+    ("ARM64", 0xD53B_E040, True), ("ARM64", 0xD53B_E020, True), ("ARM64", 0xD53B_2400, True),
+    ("ARM64", 0xD538_4100, False), ("ARM", 0xEC51_0F1E, True), ("ARM", 0x0F1E_EC51, True),
+    ("ARM", 0xE592_0000, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arch", "word", "is_one"), CLOCKS)
+def test_a_clock_is_known_by_its_encoding(arch, word, is_one):
+    assert is_clock(arch, word) == is_one
 
 
 @pytest.mark.parametrize(
