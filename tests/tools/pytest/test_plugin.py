@@ -264,7 +264,11 @@ def test_a_torn_reader_fails_with_the_execution_and_the_line(project, guest_code
     pytest.importorskip("drgn")
     path = guest_code("gcc", "-O1", "-g")
     source = (data / "readers" / "readers.c").read_text().splitlines()
-    (wrong,) = [n for n, text in enumerate(source, 1) if "out->time[3] = READ_ONCE" in text]
+    (wrong,) = [
+        n
+        for n, text in enumerate(source, 1)
+        if "out->time[3] = READ_ONCE(a->time[3]); /* wrong" in text
+    ]
     result = project(f"def test_guest(runstate_reader): runstate_reader({path!r}, 'late_time')")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
