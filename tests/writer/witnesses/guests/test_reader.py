@@ -28,8 +28,9 @@ from runstate_abi.writer.witnesses.guests.cpus import (
     is_unlike_sse,
     signature,
 )
+from runstate_abi.writer.witnesses.guests.inquiry import Inquiry
 from runstate_abi.writer.witnesses.guests.machine import opened
-from runstate_abi.writer.witnesses.guests.reader import _Inquiry, reader_of
+from runstate_abi.writer.witnesses.guests.reader import reader_of
 
 pytest.importorskip("unicorn")
 
@@ -262,7 +263,7 @@ def memories(writer):
 
 def is_torn(reader, writer):
     """Is there an interleaving after which it accepts what no version of the struct gives?"""
-    asked = _Inquiry(reader)
+    asked = Inquiry(reader)
     status = "result" in reader.signature.takes
 
     def result(versions):
