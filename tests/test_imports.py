@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -183,6 +184,19 @@ def test_no_chain_of_imports_is_longer_than_it_need_be():
 def test_construct_is_imported_by_one_module_alone():
     importers = [n for n in MODULES if any(one.split(".")[0] == "construct" for one in imported(n))]
     assert importers == ["layouts.constructs"]
+
+
+def test_every_package_is_installed():
+    """An editable install has all folders; a wheel those that pyproject.toml names."""
+    listed = tomllib.loads((HOUSE / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {
+        path.parent.relative_to(HOUSE).parts
+        for room in ROOMS
+        for path in (HOUSE / room).rglob("*.py")
+    }
+    api = ("tools", "api")  # it is runstate_abi itself
+    names = {".".join(("runstate_abi", *parts)) for parts in folders if parts != api}
+    assert names <= set(listed)
 
 
 def test_heavy_packages_are_imported_at_the_place_of_use():

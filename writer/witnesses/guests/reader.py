@@ -101,12 +101,13 @@ def _believed(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[tu
                 those = [n for n in asked.deciding if at in compared[n]]
                 if those[0] != number:
                     continue
-            for bits in (0x7F, 0x01, 0x40):
-                if asked.result({n: {at: bits} for n in those}) != before:
-                    found.add((number, at))
+            ways = ({n: {at: bits} for n in those} for bits in (0x7F, 0x01, 0x40))
+            if any(asked.result(way) != before for way in ways):
+                found.add((number, at))
         for element in asked.layout.elements():
             places = asked.bytes_of(number, range(element.offset, element.end))
-            if any(at in compared.get(number, ()) for at in places):
+            known = all((number, at) in found for at in places)
+            if known or any(at in compared.get(number, ()) for at in places):
                 continue
             for value in VALUES:
                 data = value.to_bytes(8, "little")

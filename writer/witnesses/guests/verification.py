@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COMBINATIONS_MAX, SURE_MAX = 1024, 12  # 2^12 combinations at most
 DIFFERENCES, HALVES = 32, 8
 VALUES = (0, 1, 2, 3, 1 << 20, (1 << 63) - 1)  # that a reader may take for something of their own
-PERIOD = 127  # of changes: a prime, and larger than the loads of an iteration
+PERIODS = (31, 127)  # of changes: a prime that is larger than the loads of an iteration
 
 
 # Is what was found all there is? Every combination of versions and flags in the loads of the entry
@@ -235,10 +235,11 @@ def _verify_order(
 # Does it ever give up, and take what it has? With the flag up for ever, or another entry time at
 # each load, it must come back to a state in which it was.
 def _verify_patience(asked: "Inquiry", compares: bool, refuses: bool) -> None:
+    period = PERIODS[len(asked.loads) >= PERIODS[0]]
     kinds = [(True, False)] * refuses + [(False, True)] * compares
     kinds += [(True, True)] * (refuses and compares)
     for up, changes in kinds:
-        restless = _Restless(asked, up, PERIOD if changes else 1)
+        restless = _Restless(asked, up, period if changes else 1)
         run = asked.machine.endures(asked.base, restless, restless.period)
         if run is not None and not asked.failed(run):
             raise asked.machine.refused("it accepts after it has tried a number of times")
