@@ -57,7 +57,6 @@ OF_THE_MACHINE = (
     "needs two CPUs",
     "older than",
     "on this machine",
-    "binutils without",
     "on this Python",
     "this machine's kernel shows no BTF",
     "Unreachable",  # a mirror that does not have what its index lists

@@ -116,9 +116,8 @@ BODIES = (
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("command", ["gcc", "clang"])
-def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, tmp_path):
-    if shutil.which(command) is None:
-        pytest.skip(f"{command}: not installed")
+def test_a_compiler_says_what_btf_and_dwarf_say(body, command, kernel_object, installed, tmp_path):
+    installed(command)
     struct = f"struct {NATIVE.name} {{ {body} }};"
     binary = kernel_object("kernel", [struct], keep_dwarf=True)
     btf, dwarf = kernels.asked_of_files([binary], kernels.Settings())
@@ -148,9 +147,8 @@ def test_only_compilers_of_x86_hosts_are_asked_for_64_and_32_bits(monkeypatch, m
     assert survey.compilers_here() == commands
 
 
+@pytest.mark.needs("gcc")
 def test_members_that_nobody_can_name_are_not_recorded(tmp_path, monkeypatch):
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc: not installed")
     header = tmp_path / "mine.h"
     header.write_text("struct mine { int state; unsigned long long state_entry_time, time[4]; };")
     asked = (headers.observe, "gcc", str(header), Mirrors((("mine", NATIVE.name),)), None)
