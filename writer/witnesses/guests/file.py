@@ -5,10 +5,10 @@ from os.path import basename
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import btf, btf_header, vmlinuz
 from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
 from runstate_abi.layouts.witnesses.packages import unpacked
+from runstate_abi.writer.vcpu import SHAPES
 from runstate_abi.writer.witnesses import lines, object_file
 from runstate_abi.writer.witnesses.guests import kernel
 from runstate_abi.writer.witnesses.guests.cpus import (
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from runstate_abi.writer.witnesses.lines import Lines
 
-LAYOUTS = {"native": NATIVE, "compat": COMPAT}
 KINDS = ("VOID", "INT", "BOOL", "ENUM", "POINTER")  # of what is returned as an integer is
 FEW = 8  # names in a message
 LARGEST = 8  # bytes of a result in registers
@@ -47,7 +46,7 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
             raise WitnessError(f"{path}: no function {function}{_near(file, function)}")
         require(file, function)
         known = lines.opened(file, path, "")
-        own = kernel.READERS.get(function) if not file.relocatable else None
+        own = kernel.READERS.get(function) if kernel.is_kernel(file) else None
         area = area or (kernel.AREA if own else "")
         guessed = signature(ANY, cpu.pointer, bool(area))
         if said or own:
@@ -57,7 +56,7 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
             takes = of_dwarf(known, *of) or of_btf(name, *of) or guessed
     # A 32-bit x86 guest has the compat struct; Arm aligns a 64-bit integer to 8 bytes.
     guest = abi or ("compat" if file.file.machine == EM_386 else "native")
-    machine = opened(file, function, takes, LAYOUTS[guest], area)
+    machine = opened(file, function, takes, SHAPES[guest].layout, area)
 
     def line(address: int) -> str:
         at = known.of([address])

@@ -2,21 +2,37 @@
 
 import random
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.layouts.model import Element, Layout, WitnessError
 from runstate_abi.writer.vcpu import FLAG, RUNNABLE
 from runstate_abi.writer.witnesses.guests.machine import Attempt, ReaderMachine, Seen
 
+NUMBERS = (1, 2, 0x7FFF_FFFF)  # other than 0 that a parameter may be
 Changes = Mapping[int, Mapping[int, int]]  # number of a load -> offset -> what is XORed
 
 
-def _pattern(layout: Layout, version: int) -> bytes:
+class Rule(NamedTuple):
+    """When a reader accepts, by the numbers of its loads.
+
+    ``compared``: the offsets of the bytes that must be the same in all loads that compare them;
+    ``flags``: does this load refuse XEN_RUNSTATE_UPDATE?
+    """
+
+    compared: Mapping[int, tuple[int, ...]]
+    flags: Mapping[int, bool]
+
+    def decides(self, number: int) -> bool:
+        return bool(self.compared.get(number) or self.flags.get(number))
+
+
+def _pattern(layout: Layout) -> bytes:
     chance = random.Random(layout.size)
     bytes_ = bytearray(chance.randrange(1, 127) for _ in range(layout.size))
     bytes_[layout.field("state_entry_time").end - 1] = 0  # as it is for the next 2,000 years
     state = layout.field("state")
     bytes_[state.offset : state.end] = RUNNABLE.to_bytes(state.size, "little")
-    return bytes(bytes_) if not version else bytes(one ^ 0x7F for one in bytes_)
+    return bytes(bytes_)
 
 
 class Inquiry:
@@ -26,7 +42,7 @@ class Inquiry:
         self.machine, self.layout = machine, machine.layout
         entry = machine.layout.field("state_entry_time")
         self.entry, self.top = range(entry.offset, entry.end), entry.end - 1
-        self.base, self.other = _pattern(machine.layout, 0), _pattern(machine.layout, 1)
+        self.base = _pattern(machine.layout)
         self.quiet = machine.quiet(self.base)
         if not self.quiet.loads:
             raise machine.refused("it loads nothing of the area")
@@ -43,27 +59,34 @@ class Inquiry:
 
     # An index of a CPU may be anything to a kernel; to another function a number is an option.
     def _check_numbers(self) -> None:
-        if (
-            "number" not in self.machine.signature.takes
-            or "area" not in self.machine.signature.takes
+        machine = self.machine
+        for number in (
+            (1, 2, 0x7FFF_FFFF) if {"number", "area"} <= {*machine.signature.takes} else ()
         ):
-            return
-        for self.machine.number in (1, 2, 0x7FFF_FFFF):
+            machine.number = number
             try:
-                loads = self.machine.run(self.base).loads
+                loads = machine.run(self.base).loads
             except WitnessError:
                 continue  # it is the index of an area
             if loads != self.loads:
-                raise self.machine.refused("what it loads depends on a parameter that is a number")
-        self.machine.number = 0
+                raise machine.refused("what it loads depends on a parameter that is a number")
+        machine.number = 0
 
     def data_of(self, one: Seen) -> dict[int, int]:
         """Return another version of what a load has but the entry time (offset -> XOR)."""
         places = range(one.offset, one.offset + one.size)
         return {at: 0x7F for at in places if at not in self.entry}
 
-    def other_data(self, number: int) -> dict[int, int]:
-        return self.data_of(self.loads[number])
+    def valued(self, number: int, element: Element, value: int) -> dict[int, int]:
+        """Return what makes an element have a value in a load, without the flag (offset -> XOR)."""
+        data = value.to_bytes(8, "little")
+        bits = {
+            at: data[at - element.offset] ^ self.base[at]
+            for at in self.bytes_of(number, range(element.offset, element.end))
+        }
+        if self.top in bits:
+            bits[self.top] &= ~FLAG
+        return bits
 
     def struct(self, changes: Mapping[int, int]) -> bytes:
         """Return the struct with changes (offset -> what is XORed)."""

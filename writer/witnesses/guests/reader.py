@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
 from runstate_abi.writer.vcpu import FLAG
-from runstate_abi.writer.witnesses.guests.inquiry import Inquiry
+from runstate_abi.writer.witnesses.guests.inquiry import Inquiry, Rule
 from runstate_abi.writer.witnesses.guests.machine import ReaderMachine
 from runstate_abi.writer.witnesses.guests.verification import VALUES, verify
 
@@ -33,21 +33,21 @@ def reader_of(machine: ReaderMachine, name: str, line: Callable[[int], str]) -> 
     """
     asked = Inquiry(machine)
     compared = _compared(asked)
-    flags = _flags(asked, compared)
-    many = sum(bool(compared[n] or flags[n]) for n in asked.deciding)
+    rule = Rule(compared, _flags(asked, compared))
+    many = sum(map(rule.decides, asked.deciding))
     if many > DECIDING_MAX:
         raise machine.refused(f"{many} loads decide whether it accepts, more than {DECIDING_MAX}")
-    verify(asked, compared, flags)
+    verify(asked, rule)
     believed = _believed(asked, compared)
     members = _members(asked, believed)
-    program = tuple(_program(asked, compared, flags, believed, line))
+    program = tuple(_program(asked, rule, believed, line))
     seen = len(asked.loads)
     reader = Reader(
         name,
         program,
         f"machine code, {seen} loads in an iteration",
         f"{machine.file.source}: {name}()",
-        bit_check=any(flags.values()),
+        bit_check=any(rule.flags.values()),
         uses=members,
     )
     return Found(reader, machine.cpu.model)
@@ -109,11 +109,9 @@ def _believed(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[tu
             known = all((number, at) in found for at in places)
             if known or any(at in compared.get(number, ()) for at in places):
                 continue
-            for value in VALUES:
-                data = value.to_bytes(8, "little")
-                bits_of = {at: data[at - element.offset] ^ asked.base[at] for at in places}
-                if asked.result({number: bits_of}) != before:
-                    found |= {(number, at) for at in places}
+            changes = ({number: asked.valued(number, element, value)} for value in VALUES)
+            if any(asked.result(change) != before for change in changes):
+                found |= {(number, at) for at in places}
     return found
 
 
@@ -131,26 +129,24 @@ def _members(asked: Inquiry, believed: set[tuple[int, int]]) -> tuple[str, ...]:
 
 def _program(
     asked: Inquiry,
-    compared: Mapping[int, tuple[int, ...]],
-    flags: Mapping[int, bool],
+    rule: Rule,
     believed: set[tuple[int, int]],
     line: Callable[[int], str],
 ) -> Iterator[Op]:
     read = 0
     for number, one in enumerate(asked.loads):
         yield from (ReadBarrier(line(at)) for before, at in asked.barriers if before == number)
-        decides = bool(compared.get(number) or flags.get(number))
+        decides = rule.decides(number)
         read += decides
         takes = tuple(sorted(at for n, at in believed if n == number))
         same = number > 0 and asked.makers[number - 1] == asked.makers[number]
         does = Measured(
             one.offset,
             one.size,
-            compared.get(number, ()),
-            flags.get(number, False),
+            rule.compared.get(number, ()),
+            rule.flags.get(number, False),
             takes,
             same,
             one.copied,
         )
-        name = f"{line(one.at)}"
-        yield Load(name, "measured", read if decides else 0, False, does)
+        yield Load(line(one.at), "measured", read if decides else 0, False, does)

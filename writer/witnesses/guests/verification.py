@@ -14,29 +14,30 @@ from runstate_abi.writer.vcpu import FLAG
 from runstate_abi.writer.witnesses.guests.machine import LOADS_MAX, Attempt, Seen
 
 if TYPE_CHECKING:
-    from runstate_abi.writer.witnesses.guests.inquiry import Changes, Inquiry
+    from runstate_abi.writer.witnesses.guests.inquiry import Changes, Inquiry, Rule
 
 COMBINATIONS_MAX, SURE_MAX = 1024, 12  # 2^12 combinations at most
 DIFFERENCES, HALVES = 32, 8
 VALUES = (0, 1, 2, 3, 1 << 20, (1 << 63) - 1)  # that a reader may take for something of their own
+NO_COMPARISON = "whether it accepts is no comparison of its loads and test of the flag"
 PERIODS = (31, 127)  # of changes: a prime that is larger than the loads of an iteration
 
 
-# Is what was found all there is? Every combination of versions and flags in the loads of the entry
-# time; if these are too many, in those that decide, and any in the others. What it refuses it must
-# retry, or say that it failed.
-def verify(
-    asked: "Inquiry", compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
-) -> None:
+def verify(asked: "Inquiry", rule: "Rule") -> None:
+    """Hold a reader against a rule (WitnessError: it does more, or something else).
+
+    Every combination of versions and flags in the loads of the entry time; if these are too many,
+    in those that decide, and any in the others. What it refuses it must retry, or say it failed.
+    """
     _verify_others(asked)
-    _verify_values(asked, compared, flags)
-    _verify_differences(asked, compared)
-    _verify_halves(asked, compared)
+    _verify_values(asked, rule)
+    _verify_differences(asked, rule)
+    _verify_halves(asked, rule)
     has_top = [n for n in asked.deciding if asked.bytes_of(n, range(asked.top, asked.top + 1))]
     # What may differ, the loads that decide first.
     kinds = [(n, False) for n in asked.deciding] + [(n, True) for n in has_top]
-    kinds.sort(key=lambda kind: not (compared[kind[0]] or flags[kind[0]]))
-    those = sum(bool(compared[n] or flags[n]) for n, _ in kinds)
+    kinds.sort(key=lambda kind: not rule.decides(kind[0]))
+    those = sum(rule.decides(n) for n, _ in kinds)
     sure = len(kinds) if 1 << len(kinds) <= COMBINATIONS_MAX else min(those, SURE_MAX)
     chance = random.Random(1)
     for way in product((False, True), repeat=sure):
@@ -44,21 +45,18 @@ def verify(
         chosen = {kind for kind, is_so in zip(kinds, (*way, *rest), strict=True) if is_so}
         new, up = ({n for n, is_flag in chosen if is_flag == which} for which in (False, True))
         changes = {n: asked.changed(n, n in new, n in up) for n in asked.deciding}
-        wanted = _agrees(asked, compared, new, up) and not any(flags[n] for n in up)
+        wanted = _agrees(asked, rule, new, up) and not any(rule.flags[n] for n in up)
         if asked.accepts(changes) != wanted:
-            why = "whether it accepts is no comparison of its loads and test of the flag"
-            raise asked.machine.refused(why)
+            raise asked.machine.refused(NO_COMPARISON)
         if not wanted:
             _retried(asked, changes)
-    _verify_retries(asked, compared, flags)
-    _verify_patience(asked, any(compared.values()), any(flags.values()))
+    _verify_retries(asked, rule)
+    _verify_patience(asked, rule)
 
 
-def _agrees(
-    asked: "Inquiry", compared: Mapping[int, tuple[int, ...]], new: set[int], up: set[int]
-) -> bool:
+def _agrees(asked: "Inquiry", rule: "Rule", new: set[int], up: set[int]) -> bool:
     for at in asked.entry:
-        those = [n for n in asked.deciding if at in compared[n]]
+        those = [n for n in asked.deciding if at in rule.compared[n]]
         if len({(n in new, at == asked.top and n in up) for n in those}) > 1:
             return False
     return True
@@ -77,25 +75,12 @@ def _verify_others(asked: "Inquiry") -> None:
 
 
 # Nor may one value of a member, or of the entry time: neither what is refused nor what is accepted.
-def _verify_values(
-    asked: "Inquiry", compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
-) -> None:
+def _verify_values(asked: "Inquiry", rule: "Rule") -> None:
     for element in asked.layout.elements():
         for value in VALUES:
-            data = value.to_bytes(8, "little")
-            places = range(element.offset, element.end)
-            bits = {at: data[at - element.offset] ^ asked.base[at] for at in places}
-            if asked.top in bits:
-                bits[asked.top] &= ~FLAG
-            patch = {
-                number: {
-                    at: bits[at]
-                    for at in asked.bytes_of(number, range(element.offset, element.end))
-                }
-                for number in range(len(asked.loads))
-            }
+            patch = {n: asked.valued(n, element, value) for n in range(len(asked.loads))}
             refuses = asked.accepts(patch)
-            for number, change in _kinds(asked, compared, flags, 1):
+            for number, change in _kinds(asked, rule, 1):
                 one = patch[number]
                 both = {at: one.get(at, 0) ^ change.get(at, 0) for at in (*one, *change)}
                 refuses = refuses and not asked.accepts({**patch, number: both})
@@ -105,9 +90,9 @@ def _verify_values(
 
 
 # Differences that a sum or a fold of the bytes would not show.
-def _verify_differences(asked: "Inquiry", compared: Mapping[int, tuple[int, ...]]) -> None:
+def _verify_differences(asked: "Inquiry", rule: "Rule") -> None:
     chance = random.Random(3)
-    for number, places in compared.items():
+    for number, places in rule.compared.items():
         for _ in range(DIFFERENCES if len(places) > 1 else 0):
             half = chance.randrange(1, 1 << 32)
             whole = chance.choice(
@@ -117,14 +102,13 @@ def _verify_differences(asked: "Inquiry", compared: Mapping[int, tuple[int, ...]
                 at: whole[at - asked.entry.start] & ~(FLAG * (at == asked.top)) for at in places
             }
             if any(bits.values()) and asked.accepts({number: bits}):
-                why = "whether it accepts is no comparison of its loads and test of the flag"
-                raise asked.machine.refused(why)
+                raise asked.machine.refused(NO_COMPARISON)
 
 
 # The same in two loads of other bytes, as a reader of halves compares them.
-def _verify_halves(asked: "Inquiry", compared: Mapping[int, tuple[int, ...]]) -> None:
+def _verify_halves(asked: "Inquiry", rule: "Rule") -> None:
     chance = random.Random(4)
-    parts = {n: places for n, places in compared.items() if 0 < len(places) < len(asked.entry)}
+    parts = {n: places for n, places in rule.compared.items() if 0 < len(places) < len(asked.entry)}
     for (one, these), (two, those) in combinations(parts.items(), 2):
         if len(these) != len(those) or not set(these).isdisjoint(those):
             continue
@@ -139,21 +123,15 @@ def _verify_halves(asked: "Inquiry", compared: Mapping[int, tuple[int, ...]]) ->
                 if asked.top in change:
                     change[asked.top] &= ~FLAG
             if asked.accepts(changes):
-                why = "whether it accepts is no comparison of its loads and test of the flag"
-                raise asked.machine.refused(why)
+                raise asked.machine.refused(NO_COMPARISON)
 
 
 # (load, change) for each kind of change that a load refuses.
-def _kinds(
-    asked: "Inquiry",
-    compared: Mapping[int, tuple[int, ...]],
-    flags: Mapping[int, bool],
-    bit: int,
-) -> Iterator[tuple[int, dict[int, int]]]:
+def _kinds(asked: "Inquiry", rule: "Rule", bit: int) -> Iterator[tuple[int, dict[int, int]]]:
     for number in asked.deciding:
-        if flags[number]:
+        if rule.flags[number]:
             yield number, {asked.top: FLAG}
-        for at in compared[number][:1]:
+        for at in rule.compared[number][:1]:
             yield number, {at: bit}
 
 
@@ -161,9 +139,8 @@ def _kinds(
 # first load or from a later one on, or it says that it failed. Return where the loads of the last
 # iteration are: it takes what these saw, and nothing of the other data before.
 def _retried(asked: "Inquiry", changes: "Changes") -> list[int]:
-    changed = asked.versions(
-        {n: {**asked.other_data(n), **changes.get(n, {})} for n in range(len(asked.loads))}
-    )
+    others = {n: asked.data_of(one) for n, one in enumerate(asked.loads)}
+    changed = asked.versions({n: {**data, **changes.get(n, {})} for n, data in others.items()})
     run = asked.machine.follow(asked.base, changed)
     if asked.failed(run):
         return []
@@ -179,11 +156,9 @@ def _retried(asked: "Inquiry", changes: "Changes") -> list[int]:
 
 # Does it ask again what it asked before, and take what it took? A change of each kind, and after it
 # one in each load of the last iteration.
-def _verify_retries(
-    asked: "Inquiry", compared: Mapping[int, tuple[int, ...]], flags: Mapping[int, bool]
-) -> None:
+def _verify_retries(asked: "Inquiry", rule: "Rule") -> None:
     machine = asked.machine
-    for number, change in _kinds(asked, compared, flags, 1):
+    for number, change in _kinds(asked, rule, 1):
         first = asked.struct(change)
         places = _retried(asked, {number: change})
         before = machine.follow(asked.base, {number: first}, stays=True)
@@ -191,7 +166,7 @@ def _verify_retries(
         if places:
             _verify_last(asked, number, change, before, places)
             _verify_order(asked, barriers, places)
-        for index, second in _kinds(asked, compared, flags, 2) if places else ():
+        for index, second in _kinds(asked, rule, 2) if places else ():
             place = places[index]
             if place == number:
                 continue
@@ -234,7 +209,8 @@ def _verify_order(
 
 # Does it ever give up, and take what it has? With the flag up for ever, or another entry time at
 # each load, it must come back to a state in which it was.
-def _verify_patience(asked: "Inquiry", compares: bool, refuses: bool) -> None:
+def _verify_patience(asked: "Inquiry", rule: "Rule") -> None:
+    compares, refuses = any(rule.compared.values()), any(rule.flags.values())
     period = PERIODS[len(asked.loads) >= PERIODS[0]]
     kinds = [(True, False)] * refuses + [(False, True)] * compares
     kinds += [(True, True)] * (refuses and compares)
