@@ -11,13 +11,13 @@ from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.writer.vcpu import SHAPES
 from runstate_abi.writer.witnesses import lines, object_file
 from runstate_abi.writer.witnesses.guests import kernel
+from runstate_abi.writer.witnesses.guests.area import opened, require
 from runstate_abi.writer.witnesses.guests.cpus import (
     CPUS,
     Signature,
     signature,
     taking,
 )
-from runstate_abi.writer.witnesses.guests.machine import opened, require
 from runstate_abi.writer.witnesses.guests.reader import Found, reader_of
 from runstate_abi.writer.witnesses.object_file import EM_386, STT_FUNC
 

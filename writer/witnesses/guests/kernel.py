@@ -155,6 +155,21 @@ def is_kernel(file: ObjectFile) -> bool:
     return not file.relocatable and file.find("start_kernel") is not None
 
 
+def placed(file: ObjectFile, per_cpu: int) -> list[tuple[int, Section]]:
+    """Return the sections that a file loads, by number; ``per_cpu`` is where per-CPU ones begin.
+
+    On x86-64 these had addresses from 0 on, until 9d7de2aa8b41 ("x86/percpu/64: Use relative
+    percpu offsets") (in v6.15).
+    """
+    found = []
+    for number, section in enumerate(file.sections):
+        is_first = per_cpu and not file.relocatable and file.name_of(section) == PERCPU
+        address = section.address or (per_cpu if is_first else 0)
+        if section.flags & SHF_ALLOC and section.size and address:
+            found.append((number, section._replace(address=address)))
+    return found
+
+
 def cpu_of(file: ObjectFile) -> Cpu:
     """Return how functions of a file are called; those of an i386 kernel by -mregparm=3."""
     cpu = CPUS[file.file.elf_class, file.file.machine]

@@ -1,7 +1,5 @@
 """An emulated processor that runs a guest's reader, and chooses what each of its loads sees."""
 
-import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,11 +7,8 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout, WitnessError
-from runstate_abi.layouts.witnesses.compressed import Buffer
-from runstate_abi.layouts.witnesses.elf import Section
 from runstate_abi.writer.witnesses.guests.cpus import (
     GENERAL,
-    THUMB_RETURN,
     Signature,
     is_acquire,
     is_clock,
@@ -21,61 +16,30 @@ from runstate_abi.writer.witnesses.guests.cpus import (
     is_read_barrier,
     is_unlike_sse,
 )
-from runstate_abi.writer.witnesses.guests.kernel import (
-    PERCPU,
-    cpu_of,
-    is_kernel,
-    is_per_cpu,
-    per_cpu_offset,
-)
+from runstate_abi.writer.witnesses.guests.kernel import cpu_of, is_kernel, placed
+from runstate_abi.writer.witnesses.guests.memory import STUBS, TASK, TASK_SIZE, Memory
 from runstate_abi.writer.witnesses.machine import engine, require_room
-from runstate_abi.writer.witnesses.object_file import (
-    SHF_ALLOC,
-    SHF_EXECINSTR,
-    SHF_WRITE,
-    ObjectFile,
-    Symbol,
-    relocated,
-)
+from runstate_abi.writer.witnesses.object_file import ObjectFile
 from runstate_abi.writer.witnesses.program import ADDRESS_MASK
 
 # fmt: off
-STUBS     = 0x0FF0_0000   # the functions of other files: near the code, in reach of Thumb's calls
-OFFSETS   = 0x0FE0_0000   # the global offset table of position-independent code
-GDT       = 0x0FD0_0000   # i386's descriptors of segments
 RETURN_TO = 0x2200_0000
 STACK     = 0x3000_0000
 AREA      = 0x7100_0000
 RESULT    = 0x7200_0000   # what a pointer parameter that is not the area points to
 # fmt: on
-TASK = 0x7300_0000  # a kernel's current task, of which nothing is known
-STACK_SIZE, TASK_SIZE = 0x8000, 0x4000
+STACK_SIZE = 0x8000
 RESULTS_MAX = 8  # pointer parameters, a page for each
 OWN = ((STACK, STACK_SIZE), (RESULT, RESULTS_MAX * PAGE_SIZE))  # what it may store to
-SLOT = 16
-CHUNK = 64 << 10  # bytes of the file that are mapped at once
 INSTRUCTIONS_MAX = 20_000  # a reader takes 50, in one iteration
 LONG = 20  # times as many, if it is followed
 LOADS_MAX = 8192  # a copy byte by byte has 60, and is tried 127 times
-FEW = 8  # loads in a message
 # x86 instructions whose results come from elsewhere; the engine has no hook for the latter ones.
 ASKING = ("IN", "OUT", "SYSCALL", "SYSENTER", "CPUID")
-READING = {
-    bytes.fromhex(code): name
-    for code, name in (
-        ("0f31", "rdtsc"),
-        ("0f32", "rdmsr"),
-        ("0f33", "rdpmc"),
-        ("0f01f9", "rdtscp"),
-    )
-}
-# Functions that do nothing to a reader: calls of a tracer, of gcov or of a mitigation. Objects of
-# which zeros are as good as anything: a guard of the stack, the first CPU's offset.
+READING = {b"\x0f\x31": "rdtsc", b"\x0f\x32": "rdmsr", b"\x0f\x33": "rdpmc"}
+READING[b"\x0f\x01\xf9"] = "rdtscp"
+# Functions that do nothing to a reader: calls of a tracer, of gcov or of a mitigation.
 QUIET = ("__fentry__", "mcount", "_mcount", "__sanitizer_cov_trace_pc", "__x86_return_thunk")
-# Where a thread has the guard of its stack, from its segment's base.
-GUARD = {"x86-64": 0x28, "i386": 0x14, "arm64": -1, "arm32": -1}
-ZEROS = ("__stack_chk_guard", "__per_cpu_offset")
-ADDRESS = re.compile("0x[0-9a-fA-F]{1,16}")
 REP = 0xF3  # the prefix of x86
 WIDEST = 63  # bytes of a load but one
 FILL = 0x6B  # what the result holds before
@@ -142,21 +106,14 @@ class ReaderMachine:
         general = (f"UC_{cpu.arch}_REG_{n}" for n in GENERAL[cpu.name])
         self._registers = [getattr(names, n) for n in general]
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
-        self._stubs: dict[str, int] = {}
-        self._slots: dict[int, int] = {}  # address -> number in the global offset table
-        self._contents: dict[int, Buffer] = {}  # of a section, relocated
-        self._mask = ADDRESS_MASK if cpu.name == "x86-64" else -1
-        self.area = area & self._mask
-        self._sections = [
-            (number, s._replace(address=(s.address or per_cpu) & self._mask))
-            for number, s in enumerate(file.sections)
-            if s.flags & SHF_ALLOC and s.size and (s.address or _is_zero_based(file, s, per_cpu))
-        ]
+        mask = ADDRESS_MASK if cpu.name == "x86-64" else -1
+        self._mask, self.area = mask, area & mask
+        where = range(self.area, self.area + layout.size)
+        own = placed(file, per_cpu), is_kernel(file)
+        self.memory = Memory(self.uc, unicorn, names, file, cpu, *own, mask, where, self._stop)
         self._map()
         if cpu.task:
             self.uc.reg_write(self._ids[cpu.task], TASK)
-        elif not is_kernel(file):
-            self._set_segments(names)
         if per_cpu:
             if not cpu.per_cpu:
                 raise WitnessError(f"{file.source}: where its per-CPU variables are is not known")
@@ -165,54 +122,27 @@ class ReaderMachine:
 
     def _map(self) -> None:
         uc, unicorn = self.uc, self._unicorn
-        if not is_kernel(self.file):
-            ends = TASK, TASK + TASK_SIZE - 1
-            uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._of_thread, None, *ends)
         data = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE  # and not to be executed
-        for start, size, access in (
-            (STUBS, PAGE_SIZE, unicorn.UC_PROT_ALL),
-            (RETURN_TO, PAGE_SIZE, unicorn.UC_PROT_ALL),
-            (STACK, STACK_SIZE, data),
-            (AREA, PAGE_SIZE, data),
-            (RESULT, RESULTS_MAX * PAGE_SIZE, data),
-            (TASK, TASK_SIZE, data),
-            (OFFSETS, PAGE_SIZE, data),
-            (GDT, PAGE_SIZE, data),
-        ):
-            uc.mem_map(start, size, access)
-        code = THUMB_RETURN if self.cpu.arch == "ARM" and self.entry & 1 else self.cpu.code
-        uc.mem_write(STUBS, code.ljust(SLOT, b"\0") * (PAGE_SIZE // SLOT))
+        uc.mem_map(RETURN_TO, PAGE_SIZE)
+        for start, size in ((AREA, PAGE_SIZE), *OWN):
+            uc.mem_map(start, size, data)
+        self.memory.set_returns(thumb=bool(self.entry & 1))
         own = self.area == AREA
         end = AREA + PAGE_SIZE if own else self.area + self.layout.size
         start = AREA if own else self.area - WIDEST  # a load may begin in front of a global area
         uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, start, end - 1)
         if self.area != AREA:
-            self._mapped(self.area)
+            self.memory.load(self.area)
         uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
         results = RESULT, RESULT + RESULTS_MAX * PAGE_SIZE - 1
         uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._reads_back, None, *results)
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, STUBS, STUBS + PAGE_SIZE - 1)
-        uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._loads, None, STUBS, STUBS + PAGE_SIZE - 1)
         uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, data: self._stop("an exception"))
         for name in ASKING if self.cpu.arch == "X86" else ():
             number = getattr(unicorn.x86_const, f"UC_X86_INS_{name}")
             asks = partial(self._asks, name.lower())
             uc.hook_add(unicorn.UC_HOOK_INSN, asks, None, 1, 0, number)
-
-    # Where a program's thread has its own variables, and gcc the value that guards the stack.
-    def _set_segments(self, names: Any) -> None:
-        if self.cpu.name == "x86-64":
-            self.uc.reg_write(names.UC_X86_REG_FS_BASE, TASK)
-            self.uc.reg_write(names.UC_X86_REG_GS_BASE, TASK)
-        elif not self.cpu.arguments:  # i386, and no kernel
-            # Segments of 4 GB: what they are (data, code), and where they begin.
-            segments = (0x92, 0), (0x9A, 0), (0x92, TASK)
-            table = [0, *(_descriptor(*one) for one in segments)]
-            self.uc.mem_write(GDT, b"".join(one.to_bytes(8, "little") for one in table))
-            self.uc.reg_write(names.UC_X86_REG_GDTR, (0, GDT, 8 * len(table) - 1, 0))
-            for name, number in zip(("CS", "SS", "DS", "ES", "GS"), (2, 1, 1, 1, 3), strict=True):
-                self.uc.reg_write(getattr(names, f"UC_X86_REG_{name}"), 8 * number)
 
     def traced(
         self, base: bytes, versions: Versions | None = None
@@ -425,7 +355,7 @@ class ReaderMachine:
     ) -> bool:
         # The engine would lose an exception raised here.
         try:
-            found = self._mapped(address)
+            found = self.memory.load(address)
         except WitnessError as error:
             self._stopped = str(error).removeprefix(f"{self.file.source}: ")
             return False
@@ -433,80 +363,9 @@ class ReaderMachine:
             self._stopped = f"it reaches {address:#x}, where nothing is"
         return found
 
-    def _mapped(self, address: int) -> bool:
-        address &= self._mask
-        start = address & -CHUNK
-        there = [
-            (number, s)
-            for number, s in self._sections
-            if s.address < start + CHUNK and s.address + s.size > start
-        ]
-        if not any(s.address <= address < s.address + s.size for _, s in there):
-            return False
-        try:
-            self.uc.mem_map(start, CHUNK)
-        except self._unicorn.UcError:
-            raise WitnessError(
-                f"{self.file.source}: the {CHUNK} bytes at {start:#x} cannot be loaded"
-            ) from None
-        for number, section in there:
-            if section.flags & SHF_WRITE and not self._is_constant(section):
-                first = max(section.address, start)
-                last = min(section.address + section.size, start + CHUNK) - 1
-                reads = self._unicorn.UC_HOOK_MEM_READ
-                self.uc.hook_add(reads, self._variable, None, first, last)
-            low = max(start - section.address, 0)
-            content = self._content(number)[low : start + CHUNK - section.address]
-            self.uc.mem_write(section.address + low, bytes(content))
-        return True
-
-    # A kernel's own variables are taken as the image has them; a program's may change.
-    def _is_constant(self, section: Section) -> bool:
-        name = self.file.name_of(section)
-        return is_kernel(self.file) or name.startswith((".data.rel.ro", ".got"))
-
-    def _variable(
-        self, uc: Any, access: int, address: int, size: int, value: int, data: Any
-    ) -> None:
-        if address + size <= self.area or address >= self.area + self.layout.size:
-            self._stop(f"it loads {self.place(address)}, a variable, which may change")
-
-    def _of_thread(
-        self, uc: Any, access: int, address: int, size: int, value: int, data: Any
-    ) -> None:
-        if address - TASK < TASK_SIZE // 2 and address - TASK != GUARD[self.cpu.name]:
-            self._stop("it loads a variable of its thread, which may be anything")
-
-    def _content(self, number: int) -> Buffer:
-        if not self.file.relocatable:
-            return self.file.content(self.file.sections[number])
-        if number not in self._contents:
-            self._contents[number] = relocated(self.file, number, self._foreign, self._slot)
-        return self._contents[number]
-
-    def _slot(self, address: int) -> int:
-        size = self.cpu.pointer
-        place = OFFSETS + size * self._slots.setdefault(address, len(self._slots))
-        if place + size > OFFSETS + PAGE_SIZE:
-            raise WitnessError(f"{self.file.source}: its global offset table is too large")
-        self.uc.mem_write(place, address.to_bytes(size, "little"))
-        return place
-
-    def _foreign(self, name: str, called: bool) -> int:
-        if name in ZEROS:
-            return TASK + TASK_SIZE // 2
-        return STUBS + SLOT * self._stubs.setdefault(name, len(self._stubs))
-
-    def _stub(self, address: int) -> str:
-        number = (address - STUBS) // SLOT
-        return next((name for name, one in self._stubs.items() if one == number), hex(address))
-
-    def _loads(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-        self._stop(f"it loads {self._stub(address)}, which is in another file")
-
     # memcpy() is a load of each byte, in any order.
     def _called(self, uc: Any, address: int, size: int, data: Any) -> None:
-        name = self._stub(address)
+        name = self.memory.called(address)
         if name in QUIET:
             return
         if name == "memset":
@@ -582,62 +441,3 @@ class ReaderMachine:
             self._asks("an instruction that reads a clock or a random number")
         elif is_read_barrier(self.cpu.arch, word):
             self._barriers.append((len(self._run.loads), address))
-
-
-# Intel's manual, volume 3, 3.4.5.
-def _descriptor(access: int, base: int) -> int:
-    return 0xFFFF | (base & 0xFF_FFFF) << 16 | access << 40 | 0xCF << 48 | base >> 24 << 56
-
-
-def require(file: ObjectFile, function: str) -> Symbol:
-    """Return the symbol of a function (WitnessError: there is none)."""
-    symbol = file.find(function)
-    if symbol is None or not file.sections[symbol.section].flags & SHF_EXECINSTR:
-        raise WitnessError(f"{file.source}: no function {function}")
-    return symbol
-
-
-# What a function loads, if that may tell where the area is.
-def _loaded(machine: ReaderMachine, symbol: Symbol, function: str) -> str:
-    seen = machine.elsewhere(range(symbol.address, symbol.address + symbol.size))
-    if not seen:
-        return ""
-    row, size = machine.layout.field("state_entry_time"), machine.layout.size
-    times = Counter(at + n for at, width in seen for n in range(width))
-    for at, _ in seen:
-        looks = all(times[at + n] > 1 for n in range(row.size))
-        if looks and all(times[at - row.offset + n] for n in range(size)):
-            first = f"{at - row.offset:#x}"
-            return f"; {function} loads the {size} bytes at {first}: --area {first}"
-    loads = ", ".join(f"{width} bytes at {at:#x}" for at, width in [*dict.fromkeys(seen)][:FEW])
-    return f"; {function} loads {loads}: --area ADDRESS"
-
-
-# On x86-64 the per-CPU variables had addresses from 0 on, until 9d7de2aa8b41 ("x86/percpu/64: Use
-# relative percpu offsets", in v6.15).
-def _is_zero_based(file: ObjectFile, section: Section, per_cpu: int) -> bool:
-    return bool(per_cpu) and not file.relocatable and file.name_of(section) == PERCPU
-
-
-def opened(
-    file: ObjectFile, function: str, signature: Signature, layout: Layout, area: str = ""
-) -> ReaderMachine:
-    """Return a machine with a function in it; ``area`` is a global area's symbol, or its address.
-
-    WitnessError: there is no such function, or area.
-    """
-    symbol = require(file, function)
-    if not area and "area" not in signature.takes:
-        why = "takes no pointer: which object is the area? (--area SYMBOL)"
-        raise WitnessError(f"{file.source}: {function} {why}")
-    address, per_cpu = AREA, per_cpu_offset(file)
-    if area:
-        place = file.find(area)
-        if place is None and not ADDRESS.fullmatch(area):
-            without = ReaderMachine(file, symbol.address, signature, layout, per_cpu=per_cpu)
-            why = _loaded(without, symbol, function)
-            raise WitnessError(f"{file.source}: no object {area}{why}")
-        address = place.address if place else int(area, 16)
-        if is_per_cpu(file, address):
-            address = address + per_cpu & (1 << file.file.elf_class) - 1
-    return ReaderMachine(file, symbol.address, signature, layout, address, per_cpu)

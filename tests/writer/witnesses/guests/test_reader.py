@@ -18,6 +18,7 @@ from runstate_abi.writer.racing.projection import solve
 from runstate_abi.writer.racing.scene import Case
 from runstate_abi.writer.steps import Store
 from runstate_abi.writer.witnesses import object_file
+from runstate_abi.writer.witnesses.guests.area import opened
 from runstate_abi.writer.witnesses.guests.cpus import (
     MACHINES,
     Signature,
@@ -29,7 +30,6 @@ from runstate_abi.writer.witnesses.guests.cpus import (
     signature,
 )
 from runstate_abi.writer.witnesses.guests.inquiry import Inquiry
-from runstate_abi.writer.witnesses.guests.machine import opened
 from runstate_abi.writer.witnesses.guests.reader import reader_of
 
 pytest.importorskip("unicorn")
@@ -531,7 +531,7 @@ def test_a_signature_that_is_none_is_refused(text, made, capsys):
         (["{}:nothing"], 3, "no function nothing"),
         (["{}:soundd"], 3, "no function soundd; it has"),
         (["{}:global"], 3, "no function global"),
-        (["{}:of_global", "--signature", "int f(void)"], 3, "--area SYMBOL"),
+        (["{}:of_global", "--signature", "int f(void)"], 3, "--area OBJECT"),
         (["{}:of_global", "--area", "nothing"], 3, "no object nothing"),
         (["nofile.o:f"], 3, "No such file"),
         (["nocolon"], 2, "nocolon: which function? FILE:FUNCTION"),
