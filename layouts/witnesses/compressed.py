@@ -27,6 +27,10 @@ SLICE = 512
 XZ_MEMORY = 256 << 20  # kernels are compressed with a dictionary of 128 MiB
 
 
+class NotInstalled(WitnessError):
+    """A file needs a package that is not here; the message says which."""
+
+
 class Compression(NamedTuple):
     """One format: ``opened`` makes its decompressor; None if it cannot be read here."""
 
@@ -123,7 +127,7 @@ def unpacked(
     except ImportError:
         before = "Python before 3.14 needs " if how.name == "zstd" else ""
         needs = f"{before}pip install 'runstate-abi[{how.name}]'"
-        raise WitnessError(f"{source}: compressed with {how.name}: {needs}") from None
+        raise NotInstalled(f"{source}: compressed with {how.name}: {needs}") from None
     except (WitnessError, MemoryError):
         raise
     except Exception as error:

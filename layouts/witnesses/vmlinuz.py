@@ -18,6 +18,7 @@ from runstate_abi.layouts.witnesses import btf_header, elf, pe
 from runstate_abi.layouts.witnesses.btf_blob import Btf
 from runstate_abi.layouts.witnesses.compressed import (
     COMPRESSIONS,
+    NotInstalled,
     compression,
     contents,
     inflate,
@@ -60,7 +61,8 @@ IMAGES = (
 # is looked for, and arch/s390/boot/head.S.
 ZIMAGE = "armhf zImage", 0x24, b"\x18\x28\x6f\x01"
 UNREAD = (("an s390 kernel image", 0x10008, b"S390EP"),)
-PIGGY_MIN = 1 << 20  # bytes of a kernel
+PIGGY_MIN, PIGGY_MAX = 1 << 20, 128 << 20  # bytes of a kernel; Debian's has 23 MB
+PIGGY_TRIES = 64  # what begins like a payload
 
 
 class KernelImage(NamedTuple):
@@ -241,18 +243,21 @@ def _of_zboot(path: str, data: memoryview) -> tuple[memoryview, str]:
 
 # Its payload is where something begins that can be inflated to a kernel.
 def _of_zimage(path: str, data: memoryview) -> Kernel:
+    lacking = WitnessError(f"{path}: no payload in this {ZIMAGE[0]} that can be inflated")
     magics = b"|".join(re.escape(one.magic) for one in COMPRESSIONS)
-    for at in islice(starts(magics, data), IMAGE_HEADERS):
+    for at in islice(starts(magics, data), PIGGY_TRIES):
         how = compression(data[at:])
+        assert how is not None
         try:
-            inflated = inflate(data[at:], how, path) if how else data[:0]
-        except WitnessError as error:
-            if "pip install" in str(error):
-                raise
+            inflated = inflate(data[at:], how, path, PIGGY_MAX)
+        except NotInstalled as error:
+            lacking = error
+        except WitnessError:
             continue
-        if len(inflated) >= PIGGY_MIN and how:
-            return Kernel(inflated, ABI["arm32"], _kind(ZIMAGE[0], how.name), how.name)
-    raise WitnessError(f"{path}: no payload in this {ZIMAGE[0]} that can be inflated")
+        else:
+            if len(inflated) >= PIGGY_MIN:
+                return Kernel(inflated, ABI["arm32"], _kind(ZIMAGE[0], how.name), how.name)
+    raise lacking
 
 
 # The payload of an image: (inflated, how it was compressed).

@@ -708,6 +708,34 @@ void some_bits(const struct area *a, struct area *out)
 	} while ((READ_ONCE(a->state_entry_time) ^ entry) & 0xfff0 || (entry & UPDATE));
 }
 
+void folded(const struct area *a, struct area *out)
+{
+	u64 entry, differ;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		differ = READ_ONCE(a->state_entry_time) ^ entry;
+	} while ((u32)(differ + (differ >> 32)) || (entry & UPDATE)); /* a sum, for an or */
+}
+
+void halves_folded(const struct area *a, struct area *out)
+{
+	const u32 *half = (const u32 *)&a->state_entry_time;
+	u32 low, high;
+
+	do {
+		low = READ_ONCE(half[0]);
+		high = READ_ONCE(half[1]);
+		rmb();
+		*out = *a;
+		rmb();
+		low ^= READ_ONCE(half[0]);
+	} while (low + (high ^ READ_ONCE(half[1])) || (high >> 31)); /* likewise */
+}
+
 void other_member(const struct area *a, struct area *out)
 {
 	u64 entry;

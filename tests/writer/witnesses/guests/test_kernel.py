@@ -113,6 +113,26 @@ def test_where_the_area_may_be_is_told_by_what_the_function_loads(built):
     assert str(caught.value) == f"{path}: {told}"
 
 
+# One load of eight bytes: a word of the page, and the state of the area behind it.
+STRADDLING = r"""
+typedef unsigned int u32; typedef unsigned long long u64;
+struct { u32 pad, id; struct { int state; u64 entry, time[4]; } area; }
+	__attribute__((aligned(64))) page;
+u64 straddles(void) { return *(const volatile u64 *)&page.id; }
+void _start(void) { }
+"""
+
+
+@pytest.mark.x86
+def test_a_load_that_begins_in_front_of_the_area_is_seen(tool, tmp_path):
+    source, path = tmp_path / "straddles.c", str(tmp_path / "straddles")
+    source.write_text(STRADDLING)
+    tool("gcc", *FLAGS, "-no-pie", "-Wl,--build-id=none", source, "-o", path)
+    area = hex(kernel.opened(path).find("page").address + 8)
+    with pytest.raises(WitnessError, match="it loads 8 bytes at -4, which is not in the struct"):
+        found(path, "straddles", "u64 f(void)", area, None)
+
+
 NOPS = b"\x1f\x20\x03\xd5" * 2
 FUNCTION = NOPS + READERS["arm64"]
 SAID = "int f(const void *area, void *out)"
