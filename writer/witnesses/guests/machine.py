@@ -407,7 +407,10 @@ class ReaderMachine:
         else:
             top = self.uc.reg_read(self._ids[cpu.stack])
             back = int.from_bytes(self.uc.mem_read(top, cpu.pointer), "little")
-        return self.entry if back == RETURN_TO else (back & ~(cpu.arch == "ARM")) - cpu.call
+        if back == RETURN_TO:
+            return self.entry
+        thumb = back & 1 if cpu.arch == "ARM" else 0
+        return back - thumb - cpu.call
 
     def _call_arguments(self) -> tuple[int, int, int]:
         if self.cpu.arguments:

@@ -398,7 +398,8 @@ def test_position_independent_code_finds_a_global_area_by_its_offset_table(
     ways = ("-fPIC",), ("-fno-pic",)
     paths = [made(compiler, "-O1", *flags, *way) for way in ways]
     readers = [found(path, "of_global", layout).reader for path in paths]
-    seen = [sorted(load.measured for load in one.loads) for one in readers]
+    # Not which of them one instruction makes: gcc 16 loads 16 bytes at once in one of the two.
+    seen = [sorted(load.measured._replace(same=False) for load in one.loads) for one in readers]
     assert seen[0] == seen[1]
 
 
