@@ -158,6 +158,39 @@ void copies_by_call(const struct area *a, struct area *out)
 	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
 }
 
+/* Its first look is an acquire: no barrier is needed behind it. */
+void acquires(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = __atomic_load_n(&a->state_entry_time, __ATOMIC_ACQUIRE);
+		*out = *a;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+}
+
+/* An instruction that is repeated promises no order of its elements. */
+void copies_by_string(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+#ifdef __x86_64__
+		const void *from = a;
+		void *to = out;
+		u64 words = sizeof(*a) / 8;
+
+		__asm__ __volatile__("rep movsq" : "+S"(from), "+D"(to), "+c"(words) :: "memory");
+#else
+		*out = *a;
+#endif
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+}
+
 /* Torn from here on. */
 
 void looks_by_call(const struct area *a, struct area *out)
@@ -622,6 +655,36 @@ void by_option(const struct area *a, const struct options *options, struct area 
 		 (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)));
 }
 
+void by_copied_option(const struct area *a, const struct options *options, struct area *out)
+{
+	struct options now;
+	u64 entry;
+
+	(memcpy)(&now, options, sizeof(now));
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+	} while (now.careful && (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE)));
+}
+
+/* For a vCPU that runs it knows better. */
+void returns_early(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		out->time[0] = READ_ONCE(a->time[0]);
+		out->time[1] = READ_ONCE(a->time[1]);
+		if (READ_ONCE(a->state) == 0)
+			return;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+}
+
 void by_number(const struct area *a, struct area *out, int raw)
 {
 	u64 entry;
@@ -809,4 +872,108 @@ void for_ever(const struct area *a, struct area *out)
 {
 	for (;;)
 		rmb();
+}
+
+/* The retry is code of its own, and looks at a fold of the two. */
+void folds_again(const struct area *a, struct area *out)
+{
+	u64 entry = READ_ONCE(a->state_entry_time), late;
+
+	rmb();
+	*out = *a;
+	rmb();
+	late = READ_ONCE(a->state_entry_time);
+	if (late == entry && !(entry & UPDATE))
+		return;
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		late = READ_ONCE(a->state_entry_time);
+	} while ((entry & UPDATE) || (((entry ^ late) >> 32) ^ (entry ^ late)) << 32);
+}
+
+/* Once it went round, a third look is as good as the first. */
+void third_look(const struct area *a, struct area *out)
+{
+	u64 entry, late, third;
+	volatile int again = 0;
+
+	for (;;) {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		late = READ_ONCE(a->state_entry_time);
+		if (late == entry && !(entry & UPDATE))
+			return;
+		if (again) {
+			third = READ_ONCE(a->state_entry_time);
+			if (third == late && !(third & UPDATE))
+				return;
+		}
+		again = 1;
+	}
+}
+
+/* It counts what was both, and takes it at last. */
+void both_wait(const struct area *a, struct area *out)
+{
+	u64 entry, late;
+	int n = 0;
+
+	for (;;) {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		late = READ_ONCE(a->state_entry_time);
+		if (late == entry && !(entry & UPDATE))
+			return;
+		if (late != entry && (entry & UPDATE) && ++n == 5)
+			return;
+	}
+}
+
+/* Every try loads the state, and that of the first is kept. */
+void first_kept(const struct area *a, struct area *out)
+{
+	int state = -1, seen;
+	u64 entry;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		seen = READ_ONCE(a->state);
+		if (state < 0)
+			state = seen;
+		rmb();
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+	out->state = state;
+}
+
+/* From its third try on a look that is later is good as well. */
+void after_two(const struct area *a, struct area *out)
+{
+	u64 entry, late, third;
+	int n = 0;
+
+	for (;;) {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		late = READ_ONCE(a->state_entry_time);
+		if (late == entry && !(entry & UPDATE))
+			return;
+		if (n < 2) {
+			n++;
+			continue;
+		}
+		third = READ_ONCE(a->state_entry_time);
+		if (third == late && !(third & UPDATE))
+			return;
+	}
 }

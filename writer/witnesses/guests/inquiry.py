@@ -50,6 +50,7 @@ class Inquiry:
         self.barriers, self.makers = machine.traced(self.base)
         self.deciding = [n for n, one in enumerate(self.loads) if self.bytes_of(n, self.entry)]
         self.failures = set[int]()
+        self._replayed = dict[frozenset[tuple[int, bytes]], Attempt]()
         self._check_numbers()
 
     def bytes_of(self, number: int, places: range) -> list[int]:
@@ -60,9 +61,8 @@ class Inquiry:
     # An index of a CPU may be anything to a kernel; to another function a number is an option.
     def _check_numbers(self) -> None:
         machine = self.machine
-        for number in (
-            (1, 2, 0x7FFF_FFFF) if {"number", "area"} <= {*machine.signature.takes} else ()
-        ):
+        is_option = {"number", "area"} <= {*machine.signature.takes}
+        for number in NUMBERS if is_option else ():
             machine.number = number
             try:
                 loads = machine.run(self.base).loads
@@ -110,6 +110,13 @@ class Inquiry:
             values = ", ".join(map(str, (right, *sorted(self.failures))))
             raise machine.refused(f"it returns {values}: which of them say that it failed?")
         return True
+
+    def replayed(self, versions: Mapping[int, bytes]) -> Attempt:
+        """Run it with versions of the struct; what was asked before is not run again."""
+        key = frozenset(versions.items())
+        if key not in self._replayed:
+            self._replayed[key] = self.machine.run(self.base, versions)
+        return self._replayed[key]
 
     def accepts(self, changes: Changes) -> bool:
         """Does it return what it returns if nothing changes, after the same loads?"""

@@ -1,6 +1,7 @@
 """An emulated processor that runs a guest's reader, and chooses what each of its loads sees."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from ctypes import byref, c_uint64
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -64,6 +65,21 @@ class Attempt:
     result: bytes = b""
 
 
+# How to read a register at each load: reg_read() looks for the register's type first, each time.
+def _reading(uc: Any, register: int) -> Callable[[], int]:
+    read = getattr(uc, "_do_reg_read", None)
+    if read is None:
+        return partial(uc.reg_read, register)
+    value = c_uint64()
+    to = byref(value)
+
+    def reading() -> int:
+        read(register, to)
+        return value.value
+
+    return reading
+
+
 Versions = Mapping[int, bytes]  # number of the load -> the struct that it sees, if not the base
 
 
@@ -98,12 +114,14 @@ class ReaderMachine:
         self._run, self._quiet = Attempt(), list[Seen]()
         self._versions: Versions = {}
         self._base, self._follows, self._stays = b"", False, True
+        self._there = b""  # the version that the area holds
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._acquires = 0  # the load-acquire that is being executed
-        self._states: set[tuple[object, ...]] | None = None  # see endures()
-        self._period, self._comes_back = 1, False
+        self._states: dict[tuple[object, ...], int] | None = None  # see endures()
+        self._period, self._comes_back, self._since = 1, False, 0
         self._stored = bytearray()  # which bytes of the results it has stored
         general = (f"UC_{cpu.arch}_REG_{n}" for n in GENERAL[cpu.name])
+        self._counter = _reading(self.uc, self._ids[cpu.counter])
         self._registers = [getattr(names, n) for n in general]
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
         mask = ADDRESS_MASK if cpu.name == "x86-64" else -1
@@ -182,10 +200,10 @@ class ReaderMachine:
     def endures(self, base: bytes, versions: Versions, period: int) -> Attempt | None:
         """Run with versions that come back every ``period`` loads, for ever.
 
-        None: it does the same over and over, in the same state. WitnessError: it does not return,
-        and no state comes back.
+        None: it does the same over and over, from its first retry on in the same state.
+        WitnessError: it does not return, and that state does not come back.
         """
-        self._states, self._period, self._comes_back = set(), period, False
+        self._states, self._period, self._comes_back = {}, period, False
         try:
             run = self.follow(base, versions, stays=True)
         except WitnessError:
@@ -194,6 +212,8 @@ class ReaderMachine:
             raise self.refused("it counts its tries, and may give up") from None
         finally:
             self._states = None
+        if self._comes_back and self._since:
+            raise self.refused("what it does depends on how often it has tried")
         return None if self._comes_back else run
 
     # Was it here before, in the same state? Asked at the load with which it first went round.
@@ -205,9 +225,11 @@ class ReaderMachine:
             return False
         state = self._state(number)
         known = state in states
-        states.add(state)
         if known:
+            self._since = states[state]
             self.uc.emu_stop()
+        else:
+            states[state] = len(states)
         return known
 
     # All that it may decide by: its registers, its stack and its result.
@@ -221,6 +243,7 @@ class ReaderMachine:
     ) -> Attempt:
         """Run the reader; the loads in ``versions`` see another struct (WitnessError)."""
         self._base, self._versions = base, {} if versions is None else versions
+        self._there = b""
         self._run, self._stopped, self._makers = Attempt(), "", []
         self._comes_back, self._acquires = False, 0
         uc, cpu = self.uc, self.cpu
@@ -287,10 +310,6 @@ class ReaderMachine:
         """Return ``function+0x1c``; the addresses of Thumb functions are odd."""
         return self.file.place(address | (self.entry & 1 if self.cpu.arch == "ARM" else 0))
 
-    def _counter(self) -> int:
-        found: int = self.uc.reg_read(self._ids[self.cpu.counter])
-        return found
-
     def refused(self, why: str) -> WitnessError:
         at = self._counter()
         name = self.place(self.entry if at == RETURN_TO else at)
@@ -337,7 +356,9 @@ class ReaderMachine:
         self._makers.append(self._executed[0])
         sees_base = run.parted is not None and not self._stays
         struct = self._base if sees_base else self._versions.get(number, self._base)
-        self.uc.mem_write(address, struct[offset : offset + size])
+        if struct is not self._there:
+            self._there = struct
+            self.uc.mem_write(self.area, struct)
         return struct[offset : offset + size]
 
     def _write(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:

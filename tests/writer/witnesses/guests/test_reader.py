@@ -47,7 +47,8 @@ ONE = ("--variant", "upstream", "--at", "0x1100")
 LINES = SOURCE.read_text().splitlines()
 PLAIN = ("-ffreestanding", "-fno-stack-protector", "-fcf-protection=none", "-g")
 
-SAFE = ("sound", "tries", "stolen", "of_global", "early_flag", "copies_by_call", "halves")
+SAFE = ("sound", "tries", "stolen", "of_global", "early_flag", "copies_by_call", "acquires",
+        "copies_by_string", "halves")  # fmt: skip
 TORN = (
     "no_flag", "copys_flag", "no_second_look", "looks_before", "copies_first",
     "copy_is_first_look", "late_time", "late_state", "early_state", "sum_across", "low_half",
@@ -66,6 +67,8 @@ REFUSED = {
     "retry_takes_before": "after it saw a change it ",
     "by_variable": "it loads checks+0x0, a variable, which may change",
     "by_option": "it loads what a pointer that is not the area's points to",
+    "by_copied_option": "it loads what a pointer that is not the area's points to",
+    "returns_early": "it may return before it has made all its loads",
     "by_number": "what it loads depends on a parameter that is a number",
     "two_times": "after it saw a change it ",  # clang makes two pieces of code of it
     "differs_three_times": "it accepts after it has tried a number of times",
@@ -84,6 +87,11 @@ REFUSED = {
     "past_the_end": "it loads 8 bytes at +48, which is not in the struct",
     "entry_alone": "its result has no member but state_entry_time",
     "wild": "it reaches 0x5000, where nothing is",
+    "folds_again": "after it saw a change it does something else than it did",
+    "third_look": "after it saw a change it does something else than it did",
+    "both_wait": "after it saw a change it ",  # a compiler makes two pieces of code of it
+    "first_kept": "after it saw a change it does something else than it did",
+    "after_two": "after it saw a change it ",
     "for_ever": "it has not returned after 20000 instructions",
 }
 RETURNS_NO_INTEGER = "as_double"
@@ -188,6 +196,22 @@ def test_what_cannot_be_followed_is_refused_with_the_reason_and_the_instruction(
         assert err.startswith(start), err
         assert re.search(r", at \w+(\+0x[0-9a-f]+)?( \(the area: parameter 1\?.*\))?\n$", err)
         assert err.count("\n") == 1
+
+
+# As one piece of code, they differ from a reader only in what they do after some tries.
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("after_two", "what it does depends on how often it has tried"),
+        ("both_wait", "it accepts after it has tried a number of times"),
+        ("first_kept", "after it saw a change it does something else than it did"),
+    ],
+)
+def test_what_a_reader_counts_is_refused(made, capsys, name, reason):
+    for compiler in ("gcc", "clang"):
+        path = made(compiler, "-O0")
+        code, _, err = race(capsys, "--reader-object", f"{path}:{name}", *ONE)
+        assert (code, reason in err) == (3, True), err
 
 
 # Without volatile or a barrier the compiler decides. What it did is seen in its loads.
@@ -361,6 +385,18 @@ MACHINE = [
     ("gcc",                     ("-m32", "-fno-pic"), COMPAT, 1, 0),  # low, then high; twice
 ]
 # fmt: on
+
+
+def test_a_load_acquire_is_a_barrier_behind_it(made):
+    path = made("aarch64-linux-gnu-gcc", "-O2", DMB)
+    program = found(path, "acquires", NATIVE).reader.program
+    places = [n for n, op in enumerate(program) if isinstance(op, ReadBarrier)]
+    assert places == [1, len(program) - 2]
+
+
+def test_a_repeated_instruction_is_one_in_any_order(made):
+    loads = found(made("gcc", "-O2"), "copies_by_string", NATIVE).reader.loads
+    assert [load.measured.same for load in loads] == [False, False, *[True] * 5, False]
 
 
 @pytest.mark.parametrize(("compiler", "flags", "layout", "_", "barriers"), MACHINE)
