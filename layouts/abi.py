@@ -6,7 +6,7 @@ Nothing here may depend on the machine that it runs on.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Field, Layout, Member, Scalar, tiled
+from runstate_abi.layouts.model import STRUCT, UNION, Field, Layout, Member, Scalar, tiled
 
 PAGE_SIZE = 1 << 12  # of x86, and of arm64 under Xen
 PAGE_MASK = PAGE_SIZE - 1
@@ -56,7 +56,9 @@ def abi_of_elf(elf_class: int, machine: int) -> Abi | None:
 
 
 def alignment_of(type_: Scalar, abi: Abi) -> int:
-    """Return the alignment in bytes of an integer type as a struct member."""
+    """Return the alignment in bytes of a type as a struct member; a struct says its own."""
+    if type_.kind in (STRUCT, UNION) and type_.alignment is not None:
+        return type_.alignment
     natural = abi.u64_alignment if type_.size == 8 else type_.size
     if type_.alignment is None:
         return natural

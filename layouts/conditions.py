@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.model import Field, Layout
 from runstate_abi.layouts.structs.runstate import KVM_VCPU_XEN, RUNSTATES, XEN_RUNSTATE_UPDATE
 
 
@@ -128,11 +128,16 @@ def applies(condition: Condition, abi: str) -> bool:
     return abi == "x86_64" or not condition.x86_64_only
 
 
+def structs_of(condition: Condition) -> frozenset[str]:
+    """Return the structs that a condition names."""
+    return frozenset(re.findall(r"struct (\w+)", condition.text))
+
+
 # This is no C parser: the texts above use only these forms, and _arithmetic() accepts only digits
 # and the operators that mean the same in C and in Python.
 _OPERAND = re.compile(
     r"(?P<function>offsetof|sizeof_field|sizeof_element|is_signed)"
-    r"\(struct (?P<struct>\w+), (?P<member>\w+)\)"
+    r"\(struct (?P<struct>\w+), (?P<member>[\w.]+)\)"
     r"|(?P<whole>sizeof|_Alignof)\(struct (?P<name>\w+)\)"
     r"|sizeof\(vx->(?P<kvm>\w+)\)"
     r"|(?P<scalar>sizeof\((?:uint64_t|u64)\))"
@@ -141,11 +146,11 @@ _OPERAND = re.compile(
 _ARITHMETIC = re.compile(r"(?:0x[0-9a-f]+|\d+|!=|>>|[-+*() ]|\|\|)+")
 _CONSTANTS = {runstate.constant: runstate.value for runstate in RUNSTATES}
 _CONSTANTS["XEN_RUNSTATE_UPDATE"] = XEN_RUNSTATE_UPDATE
-_MEMBER: dict[str, Callable[[Layout, str], int | bool | None]] = {
-    "offsetof": lambda layout, member: layout.offsetof(member),
-    "sizeof_field": lambda layout, member: layout.field(member).size,
-    "sizeof_element": lambda layout, member: layout.field(member).type.size,
-    "is_signed": lambda layout, member: layout.field(member).type.signed,
+_MEMBER: dict[str, Callable[[Field], int | bool | None]] = {
+    "offsetof": lambda row: row.offset,
+    "sizeof_field": lambda row: row.size,
+    "sizeof_element": lambda row: row.type.size,
+    "is_signed": lambda row: row.type.signed,
 }
 
 
@@ -167,11 +172,22 @@ def _operand(match: re.Match[str], layouts: ByName, kvm_sizes: Sizes) -> int:
         return layout.size
     if part["whole"] == "_Alignof":
         return _known(layout.alignment, f"the alignment of struct {layout.name}")
-    try:
-        value = _MEMBER[part["function"]](layout, part["member"])
-    except KeyError:
-        raise _Missing(f"struct {layout.name} has no member {part['member']}") from None
-    return _known(value, f"the signedness of {layout.name}.{part['member']}")
+    row = _row(layout, part["member"], layouts)
+    return _known(_MEMBER[part["function"]](row), f"the signedness of {layout.name}.{row.name}")
+
+
+# ``arch.wc_sec_hi``: a member of a struct that is a member.
+def _row(layout: Layout, path: str, layouts: ByName) -> Field:
+    for row in layout.rows:
+        if row.name == path:
+            return row
+        if path.startswith(f"{row.name}."):
+            inner = row.type.name.removeprefix("struct ")
+            if inner not in layouts:
+                raise _Missing(f"no struct {inner}")
+            found = _row(layouts[inner], path[len(row.name) + 1 :], layouts)
+            return found._replace(offset=row.offset + found.offset)
+    raise _Missing(f"struct {layout.name} has no member {path}")
 
 
 def _known(value: int | bool | None, what: str) -> int:

@@ -6,7 +6,8 @@ BTF. Construct puts fields end to end, so the padding is a field. It needs a nam
 build drop the bytes of a field without one.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from construct import Array, Bytes, Int32sl, Int64ul, Struct
 
@@ -54,38 +55,66 @@ def build(name: str, fields: dict[str, Any]) -> bytes:
 
 def observe(names: tuple[str, ...], abi: str) -> Layouts:
     """Return the layouts that Construct has for the definitions, found by parsing."""
-    found = tuple(_observe(name, abi) for name in names)
+    found = tuple(layout_of(STRUCTS[name], name, abi) for name in names)
     return Layouts("construct", "layouts/constructs.py", found)
 
 
-# Parse bytes in which every byte holds its own offset: the bytes of an integer then show where it
-# was read from, and in which order. Bytes of all ones distinguish signed from unsigned.
-def _observe(name: str, abi: str) -> Layout:
-    struct = STRUCTS[name]
-    size, reached = struct.sizeof(), 0
-    offsets = struct.parse(bytes(range(size)))
-    ones = struct.parse(b"\xff" * size)
-    rows = []
+class _Parsed(NamedTuple):
+    """The values that a definition reads out of bytes that say where they are."""
+
+    low: Any  # of bytes that hold their own offset & 0xff
+    high: Any  # ... their own offset >> 8
+    ones: Any  # of bytes of all ones, which distinguish signed from unsigned
+
+    def __getitem__(self, key: Any) -> "_Parsed":
+        return _Parsed(self.low[key], self.high[key], self.ones[key])
+
+
+def layout_of(struct: Any, name: str, abi: str, paths: frozenset[str] = frozenset()) -> Layout:
+    """Return the layout of a definition, found by parsing; ``paths`` are looked into."""
+    size = struct.sizeof()
+    images = (
+        bytes(n & 0xFF for n in range(size)),
+        bytes(n >> 8 for n in range(size)),
+        b"\xff" * size,
+    )
+    parsed = _Parsed(*map(struct.parse, images))
+    return Layout(name, abi, size, None, tuple(_rows(struct, parsed, 0, paths, "")))
+
+
+def _rows(
+    struct: Any, parsed: _Parsed, reached: int, paths: frozenset[str], path: str
+) -> Iterator[Field]:
     for member in struct.subcons:
-        value, sample = offsets[member.name], ones[member.name]
-        if isinstance(value, bytes):
-            rows.append(Field(value[0], member.name, _scalar(1, False), len(value), padding=True))
-            reached += len(value)
+        label, value = f"{path}{member.name}", parsed[member.name]
+        if label in paths and hasattr(value.low, "keys"):
+            yield from _rows(member.subcon, value, reached, paths, f"{label}.")
+            reached += member.sizeof()
             continue
-        count = len(value) if isinstance(value, list) else 1
-        first, one = (value[0], sample[0]) if isinstance(value, list) else (value, sample)
-        width = member.sizeof() // count
-        if isinstance(first, int):
-            image = first.to_bytes(width, "little", signed=one < 0)
-            reached = min(image)
-            kind = model.INTEGER if image[0] == reached else model.BIG_ENDIAN
-            element = _scalar(width, one < 0)._replace(kind=kind)
-        else:
-            kind = model.FLOATING if isinstance(first, float) else model.STRUCT
-            element = Scalar(f"{kind} of {width} bytes", width, None, kind=kind)
-        rows.append(Field(reached, member.name, element, count))
+        if isinstance(value.low, bytes):
+            start = value.low[0] | value.high[0] << 8
+            yield Field(start, label, _scalar(1, False), len(value.low), padding=True)
+            reached = start + len(value.low)
+            continue
+        count = len(value.low) if isinstance(value.low, list) else 1
+        first = value[0] if isinstance(value.low, list) else value
+        element, at = _element(first, member.sizeof() // count)
+        reached = reached if at is None else at
+        yield Field(reached, label, element, count)
         reached += member.sizeof()
-    return Layout(name, abi, size, None, tuple(rows))
+
+
+# The type of an integer, and where it was read from; of anything else None.
+def _element(value: _Parsed, width: int) -> tuple[Scalar, int | None]:
+    if not isinstance(value.low, int):
+        kind = model.FLOATING if isinstance(value.low, float) else model.STRUCT
+        return Scalar(f"{kind} of {width} bytes", width, None, kind=kind), None
+    signed = value.ones < 0
+    both = value.low, value.high
+    low, high = (one.to_bytes(width, "little", signed=signed) for one in both)
+    places = [a | b << 8 for a, b in zip(low, high, strict=True)]
+    kind = model.INTEGER if places[0] == min(places) else model.BIG_ENDIAN
+    return _scalar(width, signed)._replace(kind=kind), min(places)
 
 
 def _scalar(size: int, signed: bool) -> Scalar:

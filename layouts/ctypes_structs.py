@@ -51,29 +51,37 @@ def observe(names: tuple[str, ...], abi: str) -> Layouts:
     return Layouts("ctypes", "layouts/ctypes_structs.py", found)
 
 
-def layout_of(struct: Any, name: str, abi: str) -> Layout:
-    """Return a class's layout (WitnessError: it is not a struct, or it has bitfields)."""
+def layout_of(struct: Any, name: str, abi: str, paths: frozenset[str] = frozenset()) -> Layout:
+    """Return a class's layout (WitnessError: it is not a struct, or it has bitfields).
+
+    ``paths``: the members that are looked into; of a union these alone.
+    """
     if not issubclass(struct, ctypes.Structure):
         is_union = issubclass(struct, ctypes.Union)
         raise WitnessError("a union; a layout is a struct's" if is_union else "no ctypes.Structure")
     if not any("_fields_" in class_.__dict__ for class_ in struct.__mro__):
         raise WitnessError("it has no _fields_")
-    rows = [row for row in _rows(struct, 0) if row.size]
+    rows = [row for row in _rows(struct, 0, paths) if row.size]
     return tiled(name, abi, ctypes.sizeof(struct), ctypes.alignment(struct), rows)
 
 
 # The fields of base classes come first; those of an anonymous member are the struct's own.
-def _rows(struct: Any, start: int) -> Iterator[Row]:
+def _rows(struct: Any, start: int, paths: frozenset[str], path: str = "") -> Iterator[Row]:
     for class_ in reversed(struct.__mro__):
         for member, type_, *width in class_.__dict__.get("_fields_", ()):
             if width:
                 raise WitnessError(f"{member} is a bitfield; {NOT_BUILT}")
+            label = f"{path}{member}"
+            if issubclass(struct, ctypes.Union) and label not in paths:
+                continue
             offset = start + class_.__dict__[member].offset
             element, count = _element(type_)
-            if member not in class_.__dict__.get("_anonymous_", ()):
-                yield Row(offset, member, element, count)
+            if label in paths and element.kind in (model.STRUCT, model.UNION):
+                yield from _rows(type_, offset, paths, f"{label}.")
+            elif member not in class_.__dict__.get("_anonymous_", ()):
+                yield Row(offset, label, element, count)
             elif element.kind.endswith(model.STRUCT):
-                yield from _rows(type_, offset)
+                yield from _rows(type_, offset, paths, path)
             else:
                 raise WitnessError(f"{member} is an anonymous union; {NOT_BUILT}")
 

@@ -54,6 +54,7 @@ class Finding(NamedTuple):
     base: str = ""  # the file that split BTF was read with, if one was given
     # (name, digest) of what a judged writer does; the contract is equal if it writes the same
     fingerprints: tuple[tuple[str, str], ...] = ()
+    family: str = ""  # of the structs; "" is runstate
 
 
 def unchecked(witness: str, source: str, why: str, fails: bool = True) -> Finding:

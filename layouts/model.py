@@ -8,7 +8,7 @@ Nothing here may import more than the standard library, or know a particular str
 are NamedTuples: importing dataclasses costs a third of the time to read a kernel's BTF.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 
@@ -145,10 +145,10 @@ class Layout(_Layout):
 
     def offsetof(self, path: str) -> int:
         """Return the offset in bytes of a member or of one element: ``time``, ``time[3]``."""
-        name, bracket, index = path.partition("[")
-        row = self.field(name)
-        if not bracket:
-            return row.offset
+        if any(row.name == path for row in self.rows):
+            return self.field(path).offset
+        name, bracket, index = path.rpartition("[")
+        row = self.field(name if bracket else path)
         element = int(index.removesuffix("]"))
         if not 0 <= element < row.count:
             raise KeyError(f"struct {self.name} has no element {path}")
@@ -183,6 +183,19 @@ def _check(layout: Layout) -> None:
     if alignment is not None and layout.size % alignment:
         fault = f"is not a multiple of its alignment {alignment}"
         raise LayoutError(f"{where} {layout.size} bytes {fault}")
+
+
+def paths(names: Iterable[str]) -> frozenset[str]:
+    """Return the names that are paths (``u.hcall.input``), and what they are in: u, u.hcall."""
+    found = set[str]()
+    for name in names:
+        parts = name.split(".")
+        found |= {".".join(parts[:n]) for n in range(1, len(parts) + 1) if len(parts) > 1}
+    return frozenset(found)
+
+
+Inside = Mapping[str, frozenset[str]]  # struct -> its paths(): where a witness must look inside
+NOWHERE: Inside = {}
 
 
 _BYTE = Scalar("uint8_t", 1, False)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from runstate_abi.layouts.exit_status import USAGE
+from runstate_abi.layouts.structs.family_names import ALL, MODULES, RUNSTATE
 
 
 def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -56,6 +57,27 @@ def add_mirrors(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--struct", dest="structs", action="append", metavar="NAME[=CLAIM]", help=which)
     add("--member", dest="members", action="append", metavar="MEMBER=NAME,...", help=names)
+
+
+def add_family(parser: argparse.ArgumentParser, default: str | None = RUNSTATE) -> None:
+    """Add --family, whose value is a name of structs/families.py or ``all``."""
+    names = ", ".join((RUNSTATE, *MODULES))
+    text = f"which structs: {names}, or {ALL} (default: {RUNSTATE})"
+    parser.add_argument("--family", type=family_name, default=default, metavar="NAME", help=text)
+
+
+def refuse_families(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with status 2 where a verb that is about a writer was asked for another family."""
+    if options.family != RUNSTATE:
+        parser.error(f"--family {options.family}: no writer of this family yet, only {RUNSTATE}'s")
+
+
+def family_name(text: str) -> str:
+    """Return the name of a family, or ``all``."""
+    names = (RUNSTATE, *MODULES, ALL)
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"no family {text!r}{nearest(text, names)}")
+    return text
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

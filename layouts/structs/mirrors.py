@@ -61,10 +61,19 @@ def struct(text: str) -> tuple[str, str]:
     if not equals or claimed.endswith(")"):
         name, claimed = text, text.removeprefix("struct ").rpartition("::")[2]
         name = CLAIM_NAMES.get(name, name)
+    if name and claimed not in CLAIM_NAMES and _in_a_family(claimed):
+        return name, claimed
     if not name or claimed not in CLAIM_NAMES:
         ways = " or ".join(f"{name}={claim}" for claim in RUNSTATE_STRUCTS)
         raise LayoutError(f"--struct {text}: say which struct it mirrors: {ways}")
     return name, CLAIM_NAMES[claimed]
+
+
+# Another family's struct is a claim by its own name.
+def _in_a_family(name: str) -> bool:
+    from runstate_abi.layouts.structs.families import of_struct
+
+    return of_struct(name) is not None
 
 
 def member(text: str) -> tuple[str, Names]:

@@ -11,7 +11,9 @@ from runstate_abi.layouts import model
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import (
     NOT_BUILT,
+    NOWHERE,
     Field,
+    Inside,
     Layout,
     Layouts,
     Scalar,
@@ -51,18 +53,24 @@ class Wanted(NamedTuple):
     name: str
     abi: Abi
     seen: list[str]
+    paths: frozenset[str] = frozenset()
 
     def refused(self, why: str) -> WitnessError:
         return WitnessError(f"{self.btf.source}: struct {self.name}: {why}")
 
 
-def observe(btf: Btf, names: Sequence[str], abi: Abi) -> Layouts:
+def observe(btf: Btf, names: Sequence[str], abi: Abi, inside: Inside = NOWHERE) -> Layouts:
     """Return what BTF says about each ``struct name``: every definition, the base's before its own.
 
     A typedef's name is accepted. A forward declaration is no definition. Members without bytes
-    (``char data[];``) have no row. WitnessError for a struct with bitfields or unions.
+    (``char data[];``) have no row. ``inside``: the members that are looked into, by their path. Of
+    a union these alone. WitnessError for a struct with bitfields or other unions.
     """
-    found = [_layout(record, Wanted(btf, n, abi, [])) for n in names for record in _named(btf, n)]
+    found = [
+        _layout(record, Wanted(btf, name, abi, [], inside.get(name, frozenset())))
+        for name in names
+        for record in _named(btf, name)
+    ]
     missing = tuple(name for name in names if name not in {layout.name for layout in found})
     if missing:
         # "missing" is true only if the blob can be read to its end.
@@ -99,26 +107,32 @@ def _layout(record: Record, wanted: Wanted) -> Layout:
 
 
 # The members of a struct that begins at byte `start`, with those of anonymous structs.
-def _members(record: Record, start: int, depth: int, wanted: Wanted) -> Iterator[Field]:
+def _members(
+    record: Record, start: int, depth: int, wanted: Wanted, path: str = ""
+) -> Iterator[Field]:
     for part in range(0, len(record.parts), MEMBER):
         name_offset, type_id, offset = record.parts[part : part + MEMBER]
         name = record.blob.string(name_offset)
         bit, width = (offset & OFFSET, offset >> WIDTH_SHIFT) if record.flag else (offset, 0)
         byte, rest = divmod(bit, 8)
-        label = name or f"at bit {bit}"
+        label = f"{path}{name}" if name else f"at bit {bit}"
+        if record.kind == form.UNION and label not in wanted.paths:
+            continue
         if width or rest:
             raise wanted.refused(f"member {label} is a bitfield; {NOT_BUILT}")
         wanted.seen.append(label)
         if len(wanted.seen) > MEMBERS_MAX:
             raise wanted.refused(f"it has more than {MEMBERS_MAX} members")
         target, typedef, count = _resolved(wanted.btf, type_id)
-        if name:
-            yield Field(start + byte, name, _scalar(target, typedef, label, wanted), count)
+        if name and label in wanted.paths and target.kind in (form.STRUCT, form.UNION):
+            yield from _members(target, start + byte, depth + 1, wanted, f"{label}.")
+        elif name:
+            yield Field(start + byte, label, _scalar(target, typedef, label, wanted), count)
         elif target.kind != form.STRUCT or count != 1 or depth >= DEPTH_MAX:
             kind = target.kind_name.lower()
             raise wanted.refused(f"the member {label} is an anonymous {kind}; {NOT_BUILT}")
         else:
-            yield from _members(target, start + byte, depth + 1, wanted)
+            yield from _members(target, start + byte, depth + 1, wanted, path)
 
 
 # Follow typedefs, qualifiers and array dimensions to the type behind them. Returns that type, the

@@ -95,6 +95,7 @@ class Btf:
         self.strings = bytes(memoryview(data)[slice(*header.strings)])
         self.words = _words(self.types, self.order)
         self._marks, self._count, self._lengths = [0], -1, dict[int, int]()
+        self._known = dict[bytes, tuple[set[int], list[Record]]]()
         _check_strings(self)
         self.first_string: int = base.first_string + len(base.strings) if base else 0
         self._first_id = None if base else 1
@@ -165,11 +166,18 @@ class Btf:
 
     def named(self, name: str) -> list[Record]:
         """Return every type of this name, the base's first, but none of a distilled base's."""
-        return self._named(name.encode() + b"\0")[1]
+        return list(self._named(name.encode() + b"\0")[1])
 
-    # (offsets of the name among the strings seen so far, types of that name)
+    # (offsets of the name among the strings seen so far, types of that name). Kept, because a
+    # module asks its base what the base was asked itself.
     def _named(self, name: bytes) -> tuple[set[int], list[Record]]:
-        offsets, records = self.base._named(name) if self.base else (set(), [])
+        if name not in self._known:
+            self._known[name] = self._looked_up(name)
+        return self._known[name]
+
+    def _looked_up(self, name: bytes) -> tuple[set[int], list[Record]]:
+        before = self.base._named(name) if self.base else (set(), [])
+        offsets, records = set(before[0]), list(before[1])
         # A string may be the tail of another, so every occurrence counts.
         offsets |= {self.first_string + at for at in starts(re.escape(name), self.strings)}
         if not self.distilled:

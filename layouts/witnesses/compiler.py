@@ -49,7 +49,7 @@ class Measurement(NamedTuple):
     note: str = ""
 
 
-_TYPES = """\
+TYPES = """\
 typedef __UINT8_TYPE__ u8;
 typedef __UINT32_TYPE__ u32;
 typedef __UINT64_TYPE__ u64;
@@ -58,12 +58,24 @@ typedef __UINT64_TYPE__ uint64_t;
 #endif
 """
 
+# What the other families' declarations use as well.
+MORE_TYPES = """\
+typedef __UINT16_TYPE__ u16, uint16_t;
+typedef __INT8_TYPE__ s8, int8_t;
+typedef __INT16_TYPE__ s16, int16_t;
+typedef __INT32_TYPE__ s32, int32_t;
+typedef __INT64_TYPE__ s64, int64_t;
+typedef __UINT8_TYPE__ uint8_t;
+typedef __UINT32_TYPE__ uint32_t;
+#define __packed __attribute__((packed))
+"""
+
 # The three declarations that are in use: Xen's public header (and Linux's copy of it), KVM's
 # packed compat form, and the one Xen generates. Same members, one layout rule each.
 _BODY = "int state; uint64_t state_entry_time; uint64_t time[4];"
 _XEN_BODY = _BODY.replace("uint64_t", "uint64_compat_t")
 _DECLARATIONS = f"""\
-{_TYPES}\
+{TYPES}\
 struct vcpu_runstate_info {{ {_BODY} }};
 struct compat_vcpu_runstate_info {{ {_BODY} }} __attribute__((packed));
 typedef __UINT64_TYPE__ uint64_compat_t __attribute__((aligned(4)));

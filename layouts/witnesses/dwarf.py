@@ -17,7 +17,9 @@ from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.findings import spaced
 from runstate_abi.layouts.model import (
     NOT_BUILT,
+    NOWHERE,
     Field,
+    Inside,
     Layout,
     Layouts,
     Scalar,
@@ -89,19 +91,20 @@ def description(source: Source) -> str:
     return f"{kind} ({', '.join(filter(None, (what, source.compressed)))})"
 
 
-def observe(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
+def observe(source: Source, names: Sequence[str], abi: Abi, inside: Inside = NOWHERE) -> Layouts:
     """Return what the DWARF of a file says about each ``struct name``: every definition, once.
 
-    A typedef's name is accepted, and a struct in a namespace. WitnessError for damaged DWARF, for
-    split DWARF whose .dwo file is missing, and for a struct with bitfields or unions.
+    A typedef's name is accepted, and a struct in a namespace. ``inside`` as in btf.py. WitnessError
+    for damaged DWARF, for split DWARF whose .dwo file is missing, and for a struct with bitfields
+    or other unions.
     """
     try:
-        return _observed(source, names, abi)
+        return _observed(source, names, abi, inside)
     except (LookupError, ValueError, struct.error, OverflowError) as error:
         raise WitnessError(f"{source.path}: its DWARF is damaged: {spaced(error)}") from None
 
 
-def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
+def _observed(source: Source, names: Sequence[str], abi: Abi, inside: Inside) -> Layouts:
     supplement = _supplement(source)
     main = Entries(source.file, source.path, supplement)
     halves = [main, *filter(None, [supplement])]
@@ -111,7 +114,12 @@ def _observed(source: Source, names: Sequence[str], abi: Abi) -> Layouts:
         other = opened(path)
         halves += [Entries(other.file, path)] if other else []
         lost += [] if other else [path]
-    every = (layout for name in names for half in halves for layout in _named(half, name, abi))
+    every = (
+        layout
+        for name in names
+        for half in halves
+        for layout in _named(half, name, abi, inside.get(name, frozenset()))
+    )
     found = tuple(dict.fromkeys(every))
     # The units that are missing may define more.
     if lost:
@@ -146,12 +154,12 @@ def _debug_sup(file: elf.Elf) -> tuple[bool, bytes, bytes]:
     return bool(data[2:3].strip(b"\0")), name, rest[form.uleb(rest, 0)[1] :] if rest else b""
 
 
-def _named(entries: Entries, name: str, abi: Abi) -> Iterator[Layout]:
+def _named(entries: Entries, name: str, abi: Abi, paths: frozenset[str]) -> Iterator[Layout]:
     refuse = f"{entries.path}: struct {name}: "
     for found in entries.named(name):
         seen, _, _ = _resolved(entries, found)
         if seen and seen.tag in STRUCTS and not seen.get(form.DECLARATION):
-            rows = _rows(entries, seen, 0, 0, refuse)
+            rows = _rows(entries, seen, 0, 0, refuse, paths)
             size, alignment = seen.get(form.BYTE_SIZE) or 0, seen.get(form.ALIGNMENT)
             yield witnessed(refuse, name, abi.name, size, alignment, rows)
 
@@ -227,7 +235,15 @@ def _file(source: Source) -> Iterator[IO[bytes]]:
 
 # The members of a struct that begins at byte `start`, with those of anonymous structs and of base
 # classes.
-def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) -> Iterator[Field]:
+def _rows(
+    entries: Entries,
+    seen: Entry,
+    start: int,
+    depth: int,
+    refuse: str,
+    paths: frozenset[str],
+    path: str = "",
+) -> Iterator[Field]:
     for count, member in enumerate(entries.children(seen)):
         if count > MEMBERS_MAX or depth > DEPTH_MAX:
             raise WitnessError(f"{refuse}it has more than {MEMBERS_MAX} members")
@@ -239,15 +255,21 @@ def _rows(entries: Entries, seen: Entry, start: int, depth: int, refuse: str) ->
         if member.get(form.EXTERNAL) or member.get(form.DECLARATION):
             continue  # a static member of C++ is not in the struct
         name = entries.name(member)
-        offset = start + _offset(member, name, refuse)
-        if name:
-            yield _row(entries, member, offset, name, refuse)
+        label = f"{path}{name}"
+        if seen.tag == form.UNION and label not in paths:
             continue
+        offset = start + _offset(member, name, refuse)
         inner, _, _ = _resolved(entries, entries.type_of(member))
+        if name and label in paths and inner and inner.tag in (*STRUCTS, form.UNION):
+            yield from _rows(entries, inner, offset, depth + 1, refuse, paths, f"{label}.")
+            continue
+        if name:
+            yield _row(entries, member, offset, label, refuse)
+            continue
         if inner is None or inner.tag not in STRUCTS:
             what = f"the member at byte {offset} is an anonymous union"
             raise WitnessError(f"{refuse}{what}; {NOT_BUILT}")
-        yield from _rows(entries, inner, offset, depth + 1, refuse)
+        yield from _rows(entries, inner, offset, depth + 1, refuse, paths, path)
 
 
 def _offset(member: Entry, name: str, refuse: str) -> int:

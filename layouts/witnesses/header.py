@@ -18,6 +18,7 @@ from runstate_abi.layouts.model import (
     LayoutError,
     Member,
     WitnessError,
+    paths,
     tiled,
 )
 from runstate_abi.layouts.witnesses import btf, compiler, dwarf, elf, prelude, probe
@@ -137,11 +138,13 @@ def _in_debug_info(unit: Unit, subject: Subject, command: str, abi: Abi) -> Iter
     if isinstance(data, str):
         return
     name = subject.c_type.removeprefix("struct ")
+    inside = {name: paths(member.name for member in subject.members)}
     try:
         file = elf.parse(data, command)
         if section := file.section(".BTF"):
-            yield from btf.observe(btf.Btf(section, source=command), (name,), abi).found
+            yield from btf.observe(btf.Btf(section, source=command), (name,), abi, inside).found
         else:
-            yield from dwarf.observe(dwarf.Source(command, file, ""), (name,), abi).found
+            source = dwarf.Source(command, file, "")
+            yield from dwarf.observe(source, (name,), abi, inside).found
     except WitnessError:
         return

@@ -5,15 +5,14 @@ and KVM's compat struct may be in the module only. Files that have DWARF and no 
 compiler's object) are one group. A file that has both is asked twice.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.abi import X86_64, Abi
+from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.conditions import KVM_SIZES
-from runstate_abi.layouts.findings import Finding, NotChecked, unchecked, unreadable
-from runstate_abi.layouts.model import Layouts, WitnessError
-from runstate_abi.layouts.structs.mirrors import AS_CLAIMED, Mirrors
+from runstate_abi.layouts.findings import Finding, NotChecked, unreadable
+from runstate_abi.layouts.model import NOWHERE, Inside, Layouts, WitnessError
 from runstate_abi.layouts.structs.runstate import (
     KVM_VCPU_XEN,
     NATIVE,
@@ -21,29 +20,16 @@ from runstate_abi.layouts.structs.runstate import (
     structs_expected,
 )
 from runstate_abi.layouts.witnesses import btf, btf_header, elf, survey, vmlinuz
-from runstate_abi.layouts.witnesses.compressed import sha256
+from runstate_abi.layouts.witnesses.debug_info import BTF, DebugInfo, abi_of, of_no_abi
+from runstate_abi.layouts.witnesses.debug_info import Settings as Settings
+from runstate_abi.layouts.witnesses.debug_info import identity as identity
 from runstate_abi.layouts.witnesses.vmlinuz import KernelImage
 
 if TYPE_CHECKING:
     from runstate_abi.layouts.witnesses import dwarf
 
-WITNESS = "btf"
 DWARF = "dwarf"
 Paths = Sequence[str]
-
-
-class Settings(NamedTuple):
-    abi: Abi | None = None  # if the user gave one
-    btf_base: str | None = None  # given for split BTF
-    allowed: frozenset[str] = frozenset()  # structs and witnesses that may be missing
-    mirrors: Mirrors = AS_CLAIMED  # the structs that are looked for under other names
-
-    def names(self) -> tuple[tuple[str, str], ...]:
-        """Return (name in the file, claim's name) of each struct that is looked for."""
-        return self.mirrors.structs or tuple((name, name) for name in RUNSTATE_STRUCTS)
-
-    def unchecked(self, path: str, why: str, witness: str = WITNESS) -> Finding:
-        return unchecked(witness, path, why, witness not in self.allowed)
 
 
 class Group(NamedTuple):
@@ -54,18 +40,6 @@ class Group(NamedTuple):
 
     def with_(self, image: KernelImage, reading: btf.Btf) -> "Group":
         return Group((*self.images, image), (*self.readings, reading))
-
-
-class DebugInfo(NamedTuple):
-    witness: str
-    path: str
-    abi: Abi | None  # None if no ABI here is that of its machine
-    machine: str  # what the file then says, "" if it says nothing
-    kind: str  # which file it is, for the user, together with ``build_id``
-    build_id: str | None
-    observe: Callable[[Sequence[str], Abi], Layouts]
-    base: str = ""  # the file that its split BTF was read with
-    note: str = ""
 
 
 def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding]:
@@ -104,9 +78,10 @@ def asked_of_files(paths: Sequence[str], settings: Settings) -> Iterator[Finding
     for path, why in unread.items():
         yield settings.unchecked(path, why)
     if bare:
-        findings = [_asked(_of_dwarf(source), settings) for source in bare]
         asked = [source.path for source in bare]
-        yield from _with_missing(findings, asked, [], list(unread), settings)
+        yield from _of_all(
+            [_of_dwarf(source) for source in bare], asked, [], list(unread), settings
+        )
     for group in _groups(images, given_base, settings):
         if isinstance(group, Finding):
             yield group
@@ -166,18 +141,30 @@ def _with_its_base(image: KernelImage, bases: Sequence[Group]) -> tuple[int, btf
 def _asked_of_group(group: Group, unread: Sequence[str], settings: Settings) -> Iterator[Finding]:
     # A base that was only given to resolve a module is not asked itself.
     readings = group.readings[len(group.readings) - len(group.images) :]
-    findings: list[Finding] = []
+    infos: list[DebugInfo] = []
     for image, reading in zip(group.images, readings, strict=True):
-        info = _of_btf(image, reading, group.readings[0], settings)
-        findings.append(_asked(info, settings))
+        infos.append(_of_btf(image, reading, group.readings[0], settings))
         if image.has_dwarf:
             from runstate_abi.layouts.witnesses import dwarf
 
             source = dwarf.opened(image.path)
-            findings += [_asked(_of_dwarf(source), settings)] if source else []
+            infos += [_of_dwarf(source)] if source else []
     modules = [image.path for image in group.images if image.split or image.is_module]
     asked = [image.path for image in group.images]
-    yield from _with_missing(findings, asked, modules, unread, settings)
+    yield from _of_all(infos, asked, modules, unread, settings)
+
+
+# What some files that belong together say: of runstate each for itself, of a family all at once.
+def _of_all(
+    infos: Sequence[DebugInfo], paths: Paths, modules: Paths, unread: Paths, settings: Settings
+) -> Iterator[Finding]:
+    if settings.runstate:
+        findings = [_asked(info, settings) for info in infos]
+        yield from _with_missing(findings, paths, modules, unread, settings)
+    if settings.families:
+        from runstate_abi.layouts.witnesses import of_family
+
+        yield from of_family.asked_of_files(infos, paths, settings)
 
 
 # Structs missing from all files are reported once, on the last Finding.
@@ -206,15 +193,15 @@ def _with_missing(
 
 # Split BTF defines what its base does; a distilled base stands for the kernel's types.
 def _of_btf(image: KernelImage, reading: btf.Btf, kernel: btf.Btf, settings: Settings) -> DebugInfo:
-    def observe(names: Sequence[str], abi: Abi) -> Layouts:
-        seen = btf.observe(reading, names, abi)
+    def observe(names: Sequence[str], abi: Abi, inside: Inside) -> Layouts:
+        seen = btf.observe(reading, names, abi, inside)
         if not image.distilled_base or kernel is reading:
             return seen
-        others = btf.observe(kernel, seen.missing, abi)
+        others = btf.observe(kernel, seen.missing, abi, inside)
         return others._replace(source=seen.source, found=others.found + seen.found)
 
     return DebugInfo(
-        WITNESS,
+        BTF,
         image.path,
         image.abi,
         image.foreign,
@@ -229,6 +216,9 @@ def _of_btf(image: KernelImage, reading: btf.Btf, kernel: btf.Btf, settings: Set
 def _of_dwarf(source: "dwarf.Source") -> DebugInfo:
     from runstate_abi.layouts.witnesses import dwarf
 
+    def observe(names: Sequence[str], abi: Abi, inside: Inside) -> Layouts:
+        return dwarf.observe(source, names, abi, inside)
+
     return DebugInfo(
         DWARF,
         source.path,
@@ -236,17 +226,16 @@ def _of_dwarf(source: "dwarf.Source") -> DebugInfo:
         "" if source.file.abi else source.file.description,
         dwarf.description(source),
         elf.build_id(source.file),
-        lambda names, abi: dwarf.observe(source, names, abi),
+        observe,
     )
 
 
 def _asked(info: DebugInfo, settings: Settings) -> Finding:
-    witness, path, abi = info.witness, info.path, info.abi or settings.abi or X86_64
-    if info.machine and settings.abi is None:
-        why = "no ABI here is that machine's; --abi says which to compare with"
-        return settings.unchecked(path, f"{path}: {info.machine}: {why}", witness)
+    witness, path, abi = info.witness, info.path, abi_of(info, settings)
+    if why := of_no_abi(info, settings):
+        return settings.unchecked(path, why, witness)
     try:
-        seen = info.observe([name for name, _ in settings.names()], abi)
+        seen = info.observe([name for name, _ in settings.names()], abi, NOWHERE)
     except WitnessError as error:
         return settings.unchecked(path, str(error), witness)
     mirrors, claimed = settings.mirrors, dict(settings.names())
@@ -267,17 +256,12 @@ def _asked(info: DebugInfo, settings: Settings) -> Finding:
     return finding._replace(notes=(*finding.notes, note)) if note else finding
 
 
-def identity(path: str, build_id: str | None) -> str:
-    """Return the first 12 digits of a file's build-id or, if it has none, of its SHA-256."""
-    return f"build-id {build_id[:12]}" if build_id else f"sha256 {sha256(path)[:12]}"
-
-
 # The sizes of KVM's own copies, once for each definition in the file. Xen, and a kernel without
 # KVM, has none. Then the conditions that mention them use what KVM's source declares.
 def _kvm_copies(info: DebugInfo, abi: Abi) -> tuple[list[dict[str, int]], str]:
     declared = "sizeof(vx->...) is what KVM's source declares: "
     try:
-        seen = info.observe((KVM_VCPU_XEN,), abi).found
+        seen = info.observe((KVM_VCPU_XEN,), abi, NOWHERE).found
     except WitnessError as error:
         return [KVM_SIZES], f"{declared}{error}"
     sized = [[(r.name, r.size) for r in x.members if r.name in KVM_SIZES] for x in seen]

@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.findings import (
@@ -21,6 +23,9 @@ from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.check import options as words
 from runstate_abi.tools.check.options import parser as parser
 from runstate_abi.tools.reports import formats
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
 
 HERE_BTF = ("/sys/kernel/btf/vmlinux", "/sys/kernel/btf/kvm")
 
@@ -58,22 +63,38 @@ def _of_standard_input(options: argparse.Namespace) -> list[Finding]:
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
-    abi = ABI.get(options.abi)
     if options.header or options.rust:
         yield from _of_source(options)
     elif options.cc:
-        yield from survey.asked_of_compilers(options.cc, named=True, abi=abi)
+        yield from _of_compilers(options, options.cc, named=True)
     if options.files:
         yield from _of_files(options.files, options, fails=True)
     if options.files or options.header or options.rust or options.cc:
         return
-    yield from survey.encodings()
-    yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=abi)
+    if options.asks_runstate:
+        yield from survey.encodings()
+    for family in options.families:
+        from runstate_abi.layouts.witnesses import of_family
+
+        yield from of_family.encodings(family)
+    yield from _of_compilers(options, survey.compilers_here(), named=False)
     if here := [path for path in HERE_BTF if os.path.exists(path)]:
         yield from _of_files(here, options, fails=False)
     else:
         why = "no such file: a kernel without CONFIG_DEBUG_INFO_BTF"
         yield unchecked("btf", HERE_BTF[0], why, fails=False)
+
+
+def _of_compilers(
+    options: argparse.Namespace, commands: Sequence[str], named: bool
+) -> Iterator[Finding]:
+    abi = ABI.get(options.abi)
+    if options.asks_runstate:
+        yield from survey.asked_of_compilers(commands, named, abi)
+    for family in options.families:
+        from runstate_abi.layouts.witnesses import of_family
+
+        yield from of_family.asked_of_compilers(family, commands, named, abi)
 
 
 # Of a header or a Rust file. Where no compiler is named, the first that takes the file is asked.
@@ -83,16 +104,35 @@ def _of_source(options: argparse.Namespace) -> Iterator[Finding]:
     path = options.header or options.rust
     observe = header.observe if options.header else rust.observe
     known = header.commands(path) if options.header else rust.COMMANDS
+    abi = ABI.get(options.abi)
+    asks = [
+        partial(survey.asked_of_source, observe, path=path, mirrors=group, abi=abi)
+        for group in _apart(options.mirrors)
+    ]
+    if options.others:
+        from runstate_abi.layouts.witnesses import of_family
+
+        asks += [
+            partial(of_family.asked_of_source, family, observe, path=path, structs=structs, abi=abi)
+            for family, structs in _by_family(options)
+        ]
     for commands in [[one] for one in options.cc] if options.cc else [known]:
-        for group in _apart(options.mirrors):
+        for ask in asks:
             for command in commands:
                 try:
-                    abi = ABI.get(options.abi)
-                    finding = survey.asked_of_source(observe, command, path, group, abi)
+                    finding = ask(command=command)
                     break
                 except WitnessError as error:
                     finding = unchecked(command, path, str(error))
             yield finding
+
+
+# The structs that mirror other families' claims, each family's together.
+def _by_family(options: argparse.Namespace) -> "list[tuple[Family, list[tuple[str, str]]]]":
+    return [
+        (family, [(name, claim) for name, claim in options.others if claim in family.structs])
+        for family in options.families
+    ]
 
 
 # Two structs that mirror one claim are asked apart; a native and a compat one are asked together,
@@ -110,9 +150,17 @@ def _apart(mirrors: Mirrors) -> list[Mirrors]:
 def _of_files(paths: list[str], options: argparse.Namespace, fails: bool) -> Iterator[Finding]:
     from runstate_abi.layouts.witnesses import kernels, packages
 
-    allowed = options.allow_missing if fails else RUNSTATE_STRUCTS
-    abi = ABI.get(options.abi)
-    settings = kernels.Settings(abi, options.btf_base, frozenset(allowed), options.mirrors)
+    anything = (*RUNSTATE_STRUCTS, *(one.name for one in options.families))
+    allowed = options.allow_missing if fails else anything
+    settings = kernels.Settings(
+        ABI.get(options.abi),
+        options.btf_base,
+        frozenset(allowed),
+        options.mirrors,
+        options.families,
+        options.asks_runstate,
+        options.others,
+    )
     several = any(os.path.isdir(path) or packages.is_archive(path) for path in paths)
     if options.jobs or options.dask or several:
         from runstate_abi.tools.check import fleet

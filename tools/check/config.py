@@ -31,6 +31,7 @@ KEYS = (
     Key("btf-base",      "btf_base",      str,  is_path=True),
     Key("abi",           "abi",           str),
     Key("allow-missing", "allow_missing", list),
+    Key("family",        "family",        str),
     Key("cc",            "cc",            list),
     Key("header",        "header",        str,  is_path=True),
     Key("rust",          "rust",          str,  is_path=True),

@@ -24,12 +24,11 @@ from runstate_abi.layouts.findings import Finding, NotChecked, relabelled, space
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.witnesses import kernels, packages
-from runstate_abi.layouts.witnesses.kernels import Settings
+from runstate_abi.layouts.witnesses.debug_info import BTF, Settings
 from runstate_abi.tools import fleet
 from runstate_abi.tools.fleet import Unit, opened, units
 from runstate_abi.tools.output import Bar
 
-WITNESS = kernels.WITNESS
 FORMAT = "runstate-answers/1"
 # What reads and what groups: layouts/, this folder, and the module that check and judge share.
 ROOMS = (Path(conditions.__file__).parent, Path(__file__).parent)
@@ -117,21 +116,21 @@ def _result(future: Future[list[Finding]], unit: Unit) -> list[Finding]:
         return list(future.result())
     except Exception as error:
         why = f"{unit[0]}: its worker failed: {type(error).__name__}: {spaced(error)}"
-        return [unchecked(WITNESS, unit[0], why)]
+        return [unchecked(BTF, unit[0], why)]
 
 
 def ask(unit: Unit, settings: Settings) -> list[Finding]:
     """Return the Findings of one unit; an archive's files are called ``a.deb!boot/vmlinuz``."""
     with opened(unit) as (groups, labels, failed):
-        findings = [unchecked(WITNESS, path, why) for path, why in failed]
+        findings = [unchecked(BTF, path, why) for path, why in failed]
         for group in groups:
             try:
                 findings += kernels.asked_of_files(group, settings)
             except WitnessError as error:
-                findings.append(unchecked(WITNESS, unit[0], str(error)))
+                findings.append(unchecked(BTF, unit[0], str(error)))
         if not findings:
             why = f"{unit[0]}: no kernel, kvm.ko or xen-syms in this archive"
-            findings.append(unchecked(WITNESS, unit[0], why))
+            findings.append(unchecked(BTF, unit[0], why))
         return [relabelled(finding, labels) for finding in findings]
 
 
@@ -168,7 +167,7 @@ class Answers:
             hashes = [self.hash(path) for path in paths]
         except OSError:
             return None
-        asked = (*settings[:2], sorted(settings.allowed), settings.mirrors)
+        asked = (*settings[:2], sorted(settings.allowed), *settings[3:])
         # A compressed tarball is recognised by its name, so the bytes alone are no key.
         kinds = [packages.is_archive(path) for path in paths]
         return digest(repr((FORMAT, self.program, asked, kinds, base, hashes)).encode())

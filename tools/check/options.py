@@ -1,13 +1,25 @@
 """The options of ``runstate check``: the command line, and the configuration file behind it."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import LayoutError
 from runstate_abi.layouts.structs import mirrors
+from runstate_abi.layouts.structs.family_names import ALL, RUNSTATE
 from runstate_abi.layouts.structs.runstate import RUNSTATE_STRUCTS
-from runstate_abi.tools.options import add_mirrors, count, nearest, new_parser
+from runstate_abi.tools.options import (
+    add_family,
+    add_mirrors,
+    count,
+    family_name,
+    nearest,
+    new_parser,
+)
 from runstate_abi.tools.reports.formats import COVERAGE, FORMATS
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
 
 PROJECT = "pyproject.toml"
 
@@ -40,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     _repeatable(parser, "--allow-missing", "NAME", "a struct or a witness that need not be there")
     _repeatable(parser, "--cc", "COMMAND", "a compiler: 'gcc -m32'")
     add("--header", metavar="FILE", help="measure structs of this C or C++ header with --cc")
+    add_family(parser, default=None)
     add("--rust", metavar="FILE", help="measure structs of this Rust file with rustc, or with --cc")
     add_mirrors(parser)
     _repeatable(parser, "--allow", "sign:MEMBER", "do not say that its sign differs")
@@ -92,6 +105,9 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     options.require = [w for text in options.require or () for w in text.split(",") if w]
     options.stdin = [*options.files, options.btf_base].count("-")
     _refuse(the_parser, options)
+    options.asks_runstate = options.family in (None, RUNSTATE, ALL)
+    options.families = _families(options.family or RUNSTATE)
+    _set_others(options)
     options.reports = _reports(the_parser, options)
     if options.verbose:
         from runstate_abi.tools.check import config
@@ -109,10 +125,35 @@ def _project_has_ours() -> bool:
         return False
 
 
+# The structs named with --struct that mirror another family's claims, and which families these are.
+def _set_others(options: argparse.Namespace) -> None:
+    named = options.mirrors.structs
+    options.others = tuple(pair for pair in named if pair[1] not in RUNSTATE_STRUCTS)
+    if named:
+        own = tuple(pair for pair in named if pair not in options.others)
+        options.mirrors = options.mirrors._replace(structs=own)
+        options.asks_runstate = bool(own)
+        found = [_family_of(claim) for _, claim in options.others]
+        options.families = tuple({one.name: one for one in found}.values())
+
+
+def _family_of(claim: str) -> "Family":
+    from runstate_abi.layouts.structs.families import of_struct
+
+    found = of_struct(claim)
+    assert found, claim  # mirrors.struct() took it
+    return found
+
+
 # What argparse cannot say: exit status 2 and one line.
 def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.abi is not None and options.abi not in ABI:
         parser.error(f"argument --abi: no ABI {options.abi!r}: there are {', '.join(ABI)}")
+    if options.family is not None:
+        try:
+            family_name(options.family)  # pyproject.toml's may be anything
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --family: {error}")
     source = options.header or options.rust
     if options.header and options.rust:
         parser.error("--header and --rust: one at a time")
@@ -134,13 +175,28 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
 
         for word in (word for word in options.require if word not in coverage.KINDS):
             parser.error(f"--require {word}: no such witness{nearest(word, coverage.KINDS)}")
-    for word in (word for word in options.allow_missing if word not in ALLOWABLE):
-        near = nearest(word, ALLOWABLE)
+    allowable = ALLOWABLE if options.family in (None, RUNSTATE) else _allowable(options.family)
+    for word in (word for word in options.allow_missing if word not in allowable):
+        near = nearest(word, allowable)
         parser.error(f"--allow-missing {word}: no such struct or witness{near}")
 
 
 # The structs, and the debug info that a file may be without.
 ALLOWABLE = (*RUNSTATE_STRUCTS, "btf", "dwarf")
+
+
+# With other families their structs, and their names for all of a family.
+def _allowable(family: str) -> tuple[str, ...]:
+    others = (name for one in _families(family) for name in (one.name, *one.structs))
+    return (*ALLOWABLE, *others)
+
+
+def _families(family: str) -> "tuple[Family, ...]":
+    if family == RUNSTATE:
+        return ()
+    from runstate_abi.layouts.structs.families import families
+
+    return families(family)
 
 
 def _reports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[tuple[str, str]]:

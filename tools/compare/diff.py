@@ -3,17 +3,22 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
+from runstate_abi.layouts.findings import Finding
 from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.layouts.structs.family_names import RUNSTATE
 from runstate_abi.layouts.structs.runstate import CLAIMS, RUNSTATE_STRUCTS
 from runstate_abi.tools.compare import shifts
 from runstate_abi.tools.compare.shifts import END, Pair, Shift
-from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.options import add_family, add_format, new_parser
 from runstate_abi.tools.output import aligned
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
 
 SCHEMA = "runstate-diff/1"
 CLAIM_WORDS = ("native", "compat", "xen-compat")
@@ -23,8 +28,9 @@ _EPILOG = f"""\
 A and B are each one of
   {", ".join(CLAIM_WORDS)}   the claim, for x86_64; native@i386 is that of another ABI
   cc:COMMAND                   what a compiler makes of our declarations: 'cc:gcc -m32'
-  FILE                         vmlinux, vmlinuz, kvm.ko, raw BTF: all it knows of both structs;
-                               - is stdin
+  STRUCT                       the claim of another family, for x86_64 or @ABI: STRUCT@arm64
+  FILE                         vmlinux, vmlinuz, kvm.ko, raw BTF: all it knows of both structs
+                               (of those of --family); - is stdin
 
 Equal bytes are equal, whatever the holes are called. Two claims are compared with each other;
 otherwise structs of the same name are, and one that only one side has is "could not check".
@@ -52,14 +58,18 @@ def main(argv: list[str]) -> int:
     """Compare two sides and print each pair of layouts."""
     made = parser()
     options = made.parse_args(argv)
+    families = _families(options)
     for text in (options.first, options.second):
         word, _, abi = text.partition("@")
-        if word in CLAIM_WORDS and abi and abi not in ABI:
+        if (word in CLAIM_WORDS or _family_of(word)) and abi and abi not in ABI:
             made.error(f"{text}: no ABI {abi!r}: there are {', '.join(ABI)}")
+        if (one := _family_of(word)) and not _claims(one, text):
+            made.error(f"{text}: no struct {word} on {abi or X86_64.name}")
     if [options.first, options.second, options.btf_base].count("-") > 1:
         made.error("-: standard input is one file, and can be one side")
-    first, second = _sides(options)
-    outcome = compared(first, second, frozenset(options.allow_missing))
+    first, second = _sides(options, families)
+    names = tuple(name for one in families for name in one.structs) or RUNSTATE_STRUCTS
+    outcome = compared(first, second, frozenset(options.allow_missing), names)
     for text in outcome.alone:
         print(f"runstate: {text}", file=sys.stderr)
     if options.format == "json":
@@ -77,29 +87,62 @@ def parser() -> argparse.ArgumentParser:
     add("--btf-base", metavar="FILE", help="the kernel of a module's split BTF")
     missing = "a struct that one side need not have (repeatable)"
     add("--allow-missing", metavar="NAME", action="append", default=[], help=missing)
+    add_family(made)
     add_format(made, "text", "json")
     return made
 
 
-def _sides(options: argparse.Namespace) -> tuple[Side, Side]:
+def _family_of(word: str) -> "Family | None":
+    if not word.isidentifier() or word in RUNSTATE_STRUCTS or word in CLAIM_WORDS:
+        return None
+    from runstate_abi.layouts.structs.families import of_struct
+
+    return of_struct(word)
+
+
+# The families that files are asked about: the one named, or those of the claims.
+def _families(options: argparse.Namespace) -> "tuple[Family, ...]":
+    if options.family != RUNSTATE:
+        from runstate_abi.layouts.structs.families import families
+
+        return families(options.family)
+    found = (_family_of(text.partition("@")[0]) for text in (options.first, options.second))
+    return tuple({one.name: one for one in found if one}.values())
+
+
+# Two declarations in use are two claims.
+def _claims(family: "Family", text: str) -> tuple[Layout, ...]:
+    name, _, abi = text.partition("@")
+    return tuple(x for x in family.claims.get(abi or X86_64.name, ()) if x.name == name)
+
+
+def _sides(options: argparse.Namespace, families: "tuple[Family, ...]") -> tuple[Side, Side]:
     texts = [options.first, options.second, options.btf_base]
     if "-" not in texts:
-        return _side(texts[0], texts[2]), _side(texts[1], texts[2])
+        return _side(texts[0], texts[2], families), _side(texts[1], texts[2], families)
     from runstate_abi.layouts.witnesses import standard_input
 
     with standard_input.as_file() as path:
         first, second, base = (path if text == "-" else text for text in texts)
-        sides = _side(first, base), _side(second, base)
+        sides = _side(first, base, families), _side(second, base, families)
     named = [side._replace(label=side.label.replace(path, standard_input.NAME)) for side in sides]
     return named[0], named[1]
 
 
-def _side(text: str, btf_base: str | None) -> Side:
+def _side(text: str, btf_base: str | None, families: "tuple[Family, ...]") -> Side:
     word, _, abi = text.partition("@")
     if word in CLAIM_WORDS:
         return Side(text, (CLAIMS[abi or X86_64.name][CLAIM_WORDS.index(word)],), claim=True)
+    if family := _family_of(word):
+        return Side(text, _claims(family, text), claim=True)
     if not text.startswith("cc:"):
-        return Side(text, _of_file(text, btf_base), claim=False)
+        return Side(text, _of_file(text, btf_base, families), claim=False)
+    if families:
+        from runstate_abi.layouts.witnesses import of_family
+
+        command = text.removeprefix("cc:")
+        said = [of_family.asked_of_compilers(one, [command], True, None) for one in families]
+        return Side(text, _found(finding for one in said for finding in one), claim=False)
     from runstate_abi.layouts.witnesses import compiler
 
     found = compiler.observe(compiler.OURS, text.removeprefix("cc:")).layouts.found
@@ -107,12 +150,17 @@ def _side(text: str, btf_base: str | None) -> Side:
 
 
 # A definition that a file has twice, byte for byte, is one.
-def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
+def _of_file(path: str, btf_base: str | None, families: "tuple[Family, ...]") -> tuple[Layout, ...]:
     from runstate_abi.layouts.witnesses import kernels
 
-    settings = kernels.Settings(None, btf_base, frozenset(RUNSTATE_STRUCTS))
+    allowed = frozenset((*RUNSTATE_STRUCTS, *(one.name for one in families)))
+    settings = kernels.Settings(None, btf_base, allowed, families=families, runstate=not families)
+    return _found(kernels.asked_of_files([path], settings))
+
+
+def _found(findings: Iterable[Finding]) -> tuple[Layout, ...]:
     found: list[Layout] = []
-    for finding in kernels.asked_of_files([path], settings):
+    for finding in findings:
         failed = [item for item in finding.not_checked if item.fails]
         if failed:
             raise WitnessError(failed[0].why)
@@ -122,14 +170,19 @@ def _of_file(path: str, btf_base: str | None) -> tuple[Layout, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def compared(first: Side, second: Side, allowed: frozenset[str] = frozenset()) -> Compared:
+def compared(
+    first: Side,
+    second: Side,
+    allowed: frozenset[str] = frozenset(),
+    structs: tuple[str, ...] = RUNSTATE_STRUCTS,
+) -> Compared:
     """Pair the layouts of two sides: two claims in any case, all others by name."""
     if first.claim and second.claim:
         return Compared((shifts.pair(first.layouts[0], second.layouts[0], second.label),), ())
     names = {x.name for side in (first, second) if side.claim for x in side.layouts}
     pairs: list[Pair] = []
     alone: list[str] = []
-    for name in RUNSTATE_STRUCTS:
+    for name in structs:
         if names and name not in names:
             continue
         here, there = ([x for x in s.layouts if x.name == name] for s in (first, second))

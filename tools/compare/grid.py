@@ -4,13 +4,16 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.abi import ABIS, Abi, c_layout
+from runstate_abi.layouts.abi import ABI, ABIS, Abi, c_layout
 from runstate_abi.layouts.findings import Finding, relabelled
 from runstate_abi.layouts.model import Layout, WitnessError, compare
 from runstate_abi.layouts.structs import runstate
 from runstate_abi.layouts.witnesses import survey
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
 
 # Xen's uint64_compat_t: a typedef that asks for an alignment of 4, where an ABI lets it.
 _XEN_MEMBERS = tuple(
@@ -37,6 +40,9 @@ class Cell(NamedTuple):
     silent: tuple[str, ...]
 
 
+NOTHING = Cell(None, (), (), ())
+
+
 class FactRow(NamedTuple):
     """A fact of a struct: ``kind`` is offset, size or alignment, in bytes."""
 
@@ -58,16 +64,20 @@ class Grid(NamedTuple):
     rows: tuple[FactRow, ...]
 
 
-def grid(findings: Iterable[Finding]) -> Grid:
-    """Return the matrix of every ABI, and of every file among the findings."""
-    findings = [finding for finding in findings if finding.found]
+def grid(findings: Iterable[Finding], family: "Family | None" = None) -> Grid:
+    """Return the matrix of every ABI, and of every file among the findings: runstate's, or that of
+    another family.
+    """
+    name = family.name if family else ""
+    findings = [finding for finding in findings if finding.found and finding.family == name]
+    if family:
+        return _of_family(family, findings)
     columns = [_of_abi(abi, findings) for abi in ABIS]
     for finding in findings:
         if finding.path:
-            title = f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
             said = tuple((finding.witness, layout) for layout in finding.found)
             claims = runstate.CLAIMS[finding.abi].by_name()
-            columns.append(Column(title, finding.abi, claims, said))
+            columns.append(Column(_title(finding), finding.abi, claims, said))
     facts = [("offset", member.name) for member in runstate.MEMBERS]
     facts[2:2] = [("offset", UPDATE_BYTE)]
     facts += (("size", ""), ("alignment", ""))
@@ -77,6 +87,38 @@ def grid(findings: Iterable[Finding]) -> Grid:
             cells = tuple(_cell(column, struct, kind, member) for column in columns)
             rows.append(FactRow(struct, kind, member, cells))
     return Grid(tuple(columns), tuple(rows))
+
+
+def _of_family(family: "Family", findings: Sequence[Finding]) -> Grid:
+    from runstate_abi.layouts.structs.families import by_c_rule
+    from runstate_abi.layouts.witnesses.of_family import claims_for
+
+    columns = []
+    for abi in ABIS:
+        claims = family.layouts(abi.name)
+        said = [("C rule", x) for x in by_c_rule(claims.values(), family.packed, abi)]
+        for finding in findings:
+            if finding.abi == abi.name and not finding.path:
+                said += ((finding.witness, layout) for layout in finding.found)
+        columns.append(Column(abi.name, abi.name, claims, tuple(said)))
+    for finding in findings:
+        if finding.path:
+            said = [(finding.witness, layout) for layout in finding.found]
+            claims = claims_for(family, finding.found, ABI[finding.abi])
+            columns.append(Column(_title(finding), finding.abi, claims, tuple(said)))
+    rows = []
+    for struct in family.structs:
+        every = (x for one in family.claims.values() for x in one if x.name == struct)
+        names = dict.fromkeys(row.name for layout in every for row in layout.members)
+        facts = [*(("offset", name) for name in names), ("size", ""), ("alignment", "")]
+        for kind, member in facts:
+            cells = tuple(_cell(column, struct, kind, member) for column in columns)
+            rows.append(FactRow(struct, kind, member, cells))
+    return Grid(tuple(columns), tuple(rows))
+
+
+def _title(finding: Finding) -> str:
+    return f"{finding.path} [{finding.abi}{' assumed' if finding.assumed else ''}]"
 
 
 # Every ABI has one witness at least: the C rule, which needs nothing but an ABI's alignments.
@@ -96,12 +138,15 @@ UPDATE_BYTE = "update byte"
 
 
 def _cell(column: Column, struct: str, kind: str, member: str) -> Cell:
-    claim = _value(column.claims[struct], kind, member)
+    claimed = column.claims.get(struct)
+    claim = _value(claimed, kind, member) if claimed else None
     agree, differ, silent = [], [], []
     for source, layout in column.said:
         if layout.name != struct:
             continue
         seen = _value(layout, kind, member)
+        if seen is None and claim is None:
+            continue  # a member that is another ABI's
         if seen == claim:
             agree.append(source)
         elif seen is None and kind == "alignment":
@@ -123,6 +168,24 @@ def _value(layout: Layout, kind: str, member: str) -> int | None:
         return None
 
 
+def joined(grids: Sequence[Grid]) -> Grid:
+    """Return several families' grids as one: their rows, and the columns of all."""
+    columns: dict[str, Column] = {}
+    for column in (column for one in grids for column in one.columns):
+        same = columns.get(column.title)
+        said = (*same.said, *column.said) if same else column.said
+        claims = {**same.claims, **column.claims} if same else column.claims
+        columns[column.title] = column._replace(claims=claims, said=said)
+    rows = []
+    for one in grids:
+        titles = [column.title for column in one.columns]
+        for row in one.rows:
+            cells = dict(zip(titles, row.cells, strict=True))
+            every = tuple(cells.get(title, NOTHING) for title in columns)
+            rows.append(row._replace(cells=every))
+    return Grid(tuple(columns.values()), tuple(rows))
+
+
 def compared(found: Grid) -> int:
     """Return how many times a witness and a claim were compared."""
     return sum(len(cell.agree) + len(cell.differ) for row in found.rows for cell in row.cells)
@@ -130,12 +193,15 @@ def compared(found: Grid) -> int:
 
 def unasked(found: Grid) -> int:
     """Return how many claims no witness says anything of."""
-    return sum(not cell.agree and not cell.differ for row in found.rows for cell in row.cells)
+    cells = (cell for row in found.rows for cell in row.cells)
+    return sum(cell.claim is not None and not cell.agree and not cell.differ for cell in cells)
 
 
 def cell_text(cell: Cell) -> str:
-    """Return ``8 =3`` (three agree), ``8 !12`` (one says 12), ``8 ?`` (nobody says anything)."""
-    text = str(cell.claim)
+    """Return ``8 =3``: 3 agree; ``8 !12``: one says 12; ``8 ?``: nobody says; ``-``: not there."""
+    if cell.claim is None and not cell.differ:
+        return "-"
+    text = "-" if cell.claim is None else str(cell.claim)
     for value in dict.fromkeys(value for _, value in cell.differ):
         text += f" !{'absent' if value is None else value}"
     if cell.agree:
@@ -147,6 +213,8 @@ def differences(found: Grid) -> Iterator[str]:
     """Yield a line for each disagreement, as `check` words it."""
     for column in found.columns:
         for source, layout in column.said:
+            if layout.name not in column.claims:
+                continue
             for difference in compare(column.claims[layout.name], layout, source).differences:
                 place = "" if column.title == column.abi else f"{column.title}: "
                 yield f"{place}{difference}"
@@ -167,12 +235,25 @@ TARGETS = {
 # fmt: on
 
 
-def asked_of_zig() -> Iterator[Finding]:
+def asked_of_zig(families: "Sequence[Family | None]" = (None,)) -> Iterator[Finding]:
     """Yield what Zig's clang makes of our declarations for each ABI (WitnessError: no Zig)."""
     if find_spec("ziglang") is None:
         raise WitnessError("ziglang: not installed (pip install 'runstate-abi[cross]')")
     for triple in TARGETS.values():
         command = f"{shlex.quote(sys.executable)} -m ziglang cc -target {triple}"
-        for finding in survey.asked_of_compilers([command], named=True, abi=None):
+        for finding in asked_of_compilers([command], True, families):
             # The command line begins with a path of this machine: the report must not have it.
             yield relabelled(finding, {command: f"zig cc -target {triple}"})
+
+
+def asked_of_compilers(
+    commands: Sequence[str], named: bool, families: "Sequence[Family | None]"
+) -> Iterator[Finding]:
+    """Yield what compilers make of the declarations of families; None is runstate."""
+    for family in families:
+        if family is None:
+            yield from survey.asked_of_compilers(commands, named, None)
+        else:
+            from runstate_abi.layouts.witnesses import of_family
+
+            yield from of_family.asked_of_compilers(family, commands, named, None)

@@ -4,17 +4,22 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.findings import Finding, complaint, unreadable
+from runstate_abi.layouts.structs.family_names import ALL, RUNSTATE
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, XEN_COMPAT
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.compare.grid import FactRow, Grid
-from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.tools.options import add_family, add_format, new_parser
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.rendering.blocks import Block, Bullets, Table
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
 
 SCHEMA = "runstate-matrix/1"
 FORMATS = ("text", "markdown", "html", "json")
@@ -40,11 +45,13 @@ exit status: 0 no witness disagrees, 1 one does, 2 wrong usage, 3 could not ask 
 def main(argv: list[str]) -> int:
     """Ask the witnesses and print the matrix."""
     options = parser().parse_args(argv)
-    findings = list(_findings(options))
+    wanted = _families(options.family)
+    findings = list(_findings(options, wanted))
     for finding in findings:
         if unreadable(finding):
             print(f"runstate: could not check {complaint(finding)}", file=sys.stderr)
-    found = grid.grid(findings)
+    grids = [grid.grid(findings, family) for family in wanted]
+    found = grids[0] if len(grids) == 1 else grid.joined(grids)
     printed = {"text": as_text, "markdown": markdown, "html": html, "json": as_json}
     print("\n".join(printed[options.format](found, findings)))
     return exit_code(found, findings)
@@ -61,22 +68,35 @@ def parser() -> argparse.ArgumentParser:
     add("--btf-base", metavar="FILE", help="the kernel that a module's split BTF belongs to")
     missing = "a struct or a witness that need not be there (repeatable)"
     add("--allow-missing", metavar="NAME", action="append", default=[], help=missing)
+    add_family(made)
     add_format(made, *FORMATS)
     return made
 
 
-def _findings(options: argparse.Namespace) -> Iterator[Finding]:
+# None is runstate.
+def _families(name: str) -> "list[Family | None]":
+    if name == RUNSTATE:
+        return [None]
+    from runstate_abi.layouts.structs.families import families
+
+    return [*([None] if name == ALL else []), *families(name)]
+
+
+def _findings(options: argparse.Namespace, wanted: "Sequence[Family | None]") -> Iterator[Finding]:
     if options.cc:
-        yield from survey.asked_of_compilers(options.cc, named=True, abi=None)
+        yield from grid.asked_of_compilers(options.cc, True, wanted)
     elif not options.zig:
-        yield from survey.asked_of_compilers(survey.compilers_here(), named=False, abi=None)
+        yield from grid.asked_of_compilers(survey.compilers_here(), False, wanted)
     if options.zig:
-        yield from grid.asked_of_zig()
+        yield from grid.asked_of_zig(wanted)
     if options.files:
         from runstate_abi.layouts.witnesses import kernels
 
         abi, allowed = ABI.get(options.abi), frozenset(options.allow_missing)
-        settings = kernels.Settings(abi, options.btf_base, allowed)
+        families = tuple(family for family in wanted if family)
+        settings = kernels.Settings(
+            abi, options.btf_base, allowed, families=families, runstate=None in wanted
+        )
         yield from kernels.asked_of_files(options.files, settings)
 
 
@@ -122,13 +142,13 @@ def _verdict(found: Grid) -> str:
 def tables(found: Grid) -> Iterator[Table]:
     """Yield a table for each struct."""
     header = ("", *(column.title.rsplit("/", 1)[-1] for column in found.columns))
-    for struct, title in TITLES.items():
+    for struct in dict.fromkeys(row.struct for row in found.rows):
         rows = tuple(
             (f"`{row.title}`", *map(grid.cell_text, row.cells))
             for row in found.rows
             if row.struct == struct
         )
-        yield Table(title, header, rows)
+        yield Table(TITLES.get(struct, f"struct {struct}"), header, rows)
 
 
 def _blocks(found: Grid, findings: Sequence[Finding]) -> tuple[Block, ...]:
@@ -148,7 +168,9 @@ def html(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     from runstate_abi.tools.rendering import html as renderer
 
     summary = "Offsets and sizes in bytes: what is claimed, and what every witness says."
-    title = "The runstate structs on every ABI"
+    title = "The structs that a guest shares, on every ABI"
+    if {row.struct for row in found.rows} == set(TITLES):
+        title = "The runstate structs on every ABI"
     return renderer.page(title, summary, _blocks(found, findings))
 
 

@@ -2,28 +2,70 @@
 
 import argparse
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs import runstate
-from runstate_abi.tools.options import add_format, new_parser
+from runstate_abi.layouts.structs.family_names import ALL, RUNSTATE
+from runstate_abi.tools.options import add_family, add_format, new_parser
 from runstate_abi.tools.output import aligned
 
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
+
+COMPAT_PREFIX = "compat_"
 SCHEMA = "runstate-show/1"
 
 
 def main(argv: list[str]) -> int:
-    options = parser().parse_args(argv)
-    layouts = tuple(
-        runstate.claim(name, abi) for abi in options.abi for name in runstate.structs_expected(abi)
-    )
+    made = parser()
+    options = made.parse_args(argv)
+    groups = list(_of_runstate(options)) if options.family in (RUNSTATE, ALL) else []
+    shown = list(map("\n".join, map(table, groups)))
+    if options.family != RUNSTATE:
+        from runstate_abi.layouts.structs.families import families
+
+        for family in families(options.family):
+            of_family = list(_of_family(family, options.abi))
+            groups += of_family
+            shown += [
+                "\n".join((f"{family.name}: {family.title}", "", *columns(layouts)))
+                for layouts in of_family[:1]
+            ]
+            shown += ["\n".join(columns(layouts)) for layouts in of_family[1:]]
+    if not groups:
+        made.error(f"--family {options.family}: no struct of it on {', '.join(options.abi)}")
     if options.format == "json":
         import json
 
-        print(json.dumps({"schema": SCHEMA, "layouts": [as_json(x) for x in layouts]}, indent=2))
+        layouts = [as_json(layout) for group in groups for layout in group]
+        print(json.dumps({"schema": SCHEMA, "layouts": layouts}, indent=2))
     else:
-        print("\n".join(table(layouts)))
+        print("\n\n".join(shown))
     return 0
+
+
+def _of_runstate(options: argparse.Namespace) -> Iterator[tuple[Layout, ...]]:
+    names = ((name, abi) for abi in options.abi for name in runstate.structs_expected(abi))
+    yield tuple(runstate.claim(name, abi) for name, abi in names)
+
+
+# Each struct of a family on the ABIs asked for, its compat form beside it.
+def _of_family(family: "Family", abis: list[str]) -> Iterator[tuple[Layout, ...]]:
+    for name in family.structs:
+        forms = [name, f"{COMPAT_PREFIX}{name}"]
+        if name.startswith(COMPAT_PREFIX) and name.removeprefix(COMPAT_PREFIX) in family.structs:
+            continue
+        found = [
+            x
+            for abi in abis
+            for form in forms
+            for x in family.claims.get(abi, ())
+            if x.name == form
+        ]
+        if found:
+            yield tuple(found)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,12 +73,21 @@ def parser() -> argparse.ArgumentParser:
     which = f"one or more of {', '.join(ABI)} (default: x86_64)"
     add = made.add_argument
     add("--abi", nargs="+", choices=list(ABI), default=["x86_64"], metavar="ABI", help=which)
+    add_family(made)
     add_format(made, "text", "json")
     return made
 
 
 def table(layouts: tuple[Layout, ...]) -> Iterator[str]:
-    """Yield the table of ``layouts``, a column each: offset (hex and decimal), size in bytes."""
+    """Yield the table of runstate's ``layouts``, with the flag and the states."""
+    yield from columns(layouts, flag=True)
+    yield ""
+    for state in runstate.RUNSTATES:
+        yield f"time[{state.value}]  {state.constant:<18}  {state.meaning}"
+
+
+def columns(layouts: tuple[Layout, ...], flag: bool = False) -> Iterator[str]:
+    """Yield a table of ``layouts``, a column each: offset (hex and decimal), size in bytes."""
     # A member has different offsets in different columns. The largest one decides, so that padding
     # of only some ABIs is listed before the members that it moves.
     last: dict[str, int] = {}
@@ -46,16 +97,13 @@ def table(layouts: tuple[Layout, ...]) -> Iterator[str]:
     rows.append(["member", "C type", *("offset       size" for _ in layouts)])
     for name in sorted(last, key=lambda name: last[name]):
         rows.append(_row(name, layouts))
-        if name == "state_entry_time":
-            flag = f"bit {runstate.XEN_RUNSTATE_UPDATE.bit_length() - 1}"
+        if flag and name == "state_entry_time":
+            bit = f"bit {runstate.XEN_RUNSTATE_UPDATE.bit_length() - 1}"
             places = (f"{_number(runstate.update_byte(layout))}  & 0x80" for layout in layouts)
-            rows.append(["  XEN_RUNSTATE_UPDATE", flag, *places])
+            rows.append(["  XEN_RUNSTATE_UPDATE", bit, *places])
     rows.append(["sizeof", "", *(_number(layout.size) for layout in layouts)])
     rows.append(["_Alignof", "", *(_alignment(layout) for layout in layouts)])
     yield from aligned(rows)
-    yield ""
-    for state in runstate.RUNSTATES:
-        yield f"time[{state.value}]  {state.constant:<18}  {state.meaning}"
 
 
 def _row(name: str, layouts: tuple[Layout, ...]) -> list[str]:

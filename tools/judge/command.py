@@ -10,7 +10,7 @@ from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.findings import MACHINE_CODE, one_line, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
-from runstate_abi.tools.options import count, nearest, new_parser
+from runstate_abi.tools.options import add_family, count, nearest, new_parser, refuse_families
 from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULE
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     made = parser()
     options = made.parse_args(argv)
+    refuse_families(made, options)
     refuse(made, options)
     if options.rules:
         from runstate_abi.tools.judge import text
@@ -222,6 +223,7 @@ kernels 1 if one breaks a rule, else 3 if one cannot be judged
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("judge", _SUMMARY, _EPILOG)
+    add_family(made)
     add = made.add_argument
     what = "kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms; of several kernels also .tar, folder"
     add("binaries", nargs="*", metavar="BINARY", help=what)

@@ -10,7 +10,14 @@ from textwrap import fill
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
 from runstate_abi.tools import output
-from runstate_abi.tools.options import add_format, address, count, new_parser
+from runstate_abi.tools.options import (
+    add_family,
+    add_format,
+    address,
+    count,
+    new_parser,
+    refuse_families,
+)
 from runstate_abi.tools.output import Line
 from runstate_abi.tools.race import rows, text
 from runstate_abi.tools.race.rows import Row
@@ -145,6 +152,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     """Return the options; wrong usage exits 2 with one line."""
     made = parser()
     options = made.parse_args(argv)
+    refuse_families(made, options)
     # What argparse cannot check.
     if options.entry_times == A_B_A and options.updates < 2:
         made.error("an entry time comes back after two updates: --updates 2")
@@ -183,6 +191,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("race", _SUMMARY, _epilog())
+    add_family(made)
     add = made.add_argument
     add("--all", action="store_true", help="every writer, reader, model and placement")
     writers, who = list(VARIANT), "which version of the update writes (default: all)"

@@ -7,13 +7,16 @@ it is line 1 of the file.
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts import conditions
 from runstate_abi.layouts.model import Difference
 from runstate_abi.layouts.structs import runstate
-from runstate_abi.layouts.structs.runstate import NATIVE
+from runstate_abi.layouts.structs.runstate import NATIVE, RUNSTATE_STRUCTS, XEN_COMPAT
 from runstate_abi.writer import rules
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
 
 
 class SourceLine(NamedTuple):
@@ -32,6 +35,8 @@ def place_of(difference: Difference) -> SourceLine:
     member = re.escape(difference.member)
     if difference.kind == "rule-broken":
         return _found(rules.__file__, rf'Rule\("{member}"')
+    if family := _family(difference):
+        return _in_family(family, difference, member)
     if difference.kind == "condition-false":
         return _found(conditions.__file__, rf'Condition\("{re.escape(difference.struct)}"')
     if difference.abi != "x86_64":
@@ -39,6 +44,29 @@ def place_of(difference: Difference) -> SourceLine:
     word = "NATIVE" if difference.struct == NATIVE.name else "COMPAT"
     table = _found(runstate.__file__, f"^{word} = ")
     return _found(runstate.__file__, rf'Field\(.*"{member}"', table.line) if member else table
+
+
+# None: it is runstate's. A condition's id stands for its struct.
+def _family(difference: Difference) -> "Family | None":
+    if difference.struct in (*RUNSTATE_STRUCTS, XEN_COMPAT):
+        return None
+    from runstate_abi.layouts.structs.families import families
+    from runstate_abi.layouts.structs.family_names import ALL
+
+    for one in families(ALL):
+        ids = (condition.id for condition in (*one.conditions, *one.unasserted))
+        if difference.struct in (*one.structs, *ids):
+            return one
+    return None
+
+
+def _in_family(family: "Family", difference: Difference, member: str) -> SourceLine:
+    file = str(ROOT / family.file)
+    if difference.kind == "condition-false":
+        return _found(file, rf'Condition\("{re.escape(difference.struct)}"')
+    table = _found(file, rf'Layout\("{re.escape(difference.struct)}"')
+    found = _found(file, rf'Field\(.*"{member}"', table.line) if member else table
+    return found if found.line > 1 or not member else table
 
 
 def _found(file: str, pattern: str, start: int = 1) -> SourceLine:

@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
-from runstate_abi.layouts.conditions import CONDITIONS, UNASSERTED, Condition, applies, evaluate
+from runstate_abi.layouts.conditions import (
+    CONDITIONS,
+    UNASSERTED,
+    Condition,
+    applies,
+    evaluate,
+    structs_of,
+)
 from runstate_abi.layouts.findings import Finding, unchecked
-from runstate_abi.layouts.model import Layout
+from runstate_abi.layouts.model import INTEGER, Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools.output import aligned
 
@@ -60,12 +67,29 @@ class Confirmation(NamedTuple):
 
 def coverage(findings: Sequence[Finding]) -> list[Confirmation]:
     """Return every declared invariant with its witnesses: the conditions, then every row."""
-    verdicts = [(_name(f), _conditions(f)) for f in findings]
+    names = dict.fromkeys(finding.family for finding in findings) or ("",)
+    those = ((name, [f for f in findings if f.family == name]) for name in names)
+    return [row for name, found in those for row in _of_family(name, found)]
+
+
+# The conditions of a family and its layouts on x86-64.
+def _declared(family: str) -> tuple[tuple[Condition, ...], tuple[Layout, ...]]:
+    if not family:
+        return (*CONDITIONS, *UNASSERTED), (NATIVE, COMPAT)
+    from runstate_abi.layouts.structs import families
+
+    found = families.family(family)
+    return (*found.conditions, *found.unasserted), tuple(found.layouts("x86_64").values())
+
+
+def _of_family(family: str, findings: Sequence[Finding]) -> list[Confirmation]:
+    conditions, layouts = _declared(family)
+    verdicts = [(_name(f), _conditions(f, conditions)) for f in findings]
     rows = [
         _confirmation(c.id, c.sentence, [(name, said.get(c.id)) for name, said in verdicts])
-        for c in (*CONDITIONS, *UNASSERTED)
+        for c in conditions
     ]
-    for layout in (NATIVE, COMPAT):
+    for layout in layouts:
         for member in ("", *(row.name for row in layout.members)):
             place = f"{layout.name}.{member}" if member else layout.name
             seen = [(_name(f), _row(f, layout.name, member)) for f in findings]
@@ -87,9 +111,9 @@ def _name(finding: Finding) -> str:
 
 # What a witness says about each condition: its own evaluations, else the evaluation on its layouts.
 # No layout can answer sizeof(vx->...).
-def _conditions(finding: Finding) -> dict[str, bool | None]:
+def _conditions(finding: Finding, conditions: Sequence[Condition]) -> dict[str, bool | None]:
     said = {e.condition.id: e.holds for e in finding.evaluations}
-    for condition in (*CONDITIONS, *UNASSERTED):
+    for condition in conditions:
         if condition.id not in said and applies(condition, finding.abi):
             holds = _on_layouts(condition, finding.found)
             # Xen's and ctypes' compat struct is aligned to 4 and was compared with that claim.
@@ -100,7 +124,7 @@ def _conditions(finding: Finding) -> dict[str, bool | None]:
 def _on_layouts(condition: Condition, found: Sequence[Layout]) -> bool | None:
     if "struct " not in condition.text:
         return None  # a matter of constants, which no layout shows
-    names = [name for name in (NATIVE.name, COMPAT.name) if f"struct {name}" in condition.text]
+    names = sorted(structs_of(condition))
     definitions = [[x for x in found if x.name == name] for name in names]
     every = ({x.name: x for x in chosen} for chosen in product(*definitions))
     answers = [evaluate(condition, layouts, {}).holds for layouts in every]
@@ -124,7 +148,8 @@ def _row_text(layout: Layout, member: str) -> str:
         return f"{layout.size} bytes on x86_64, alignment {layout.alignment}"
     row = layout.field(member)
     sign = "signed" if row.type.signed else "unsigned"
-    return f"at {row.offset:#04x}, {row.count} of {row.type.size} bytes, {sign}"
+    kind = sign if row.type.kind == INTEGER else row.type.kind
+    return f"at {row.offset:#04x}, {row.count} of {row.type.size} bytes, {kind}"
 
 
 def render(findings: Sequence[Finding]) -> str:

@@ -36,6 +36,7 @@ def render(findings: Sequence[Finding]) -> str:
 def _finding(finding: Finding) -> dict[str, object]:
     return {
         "witness": finding.witness,
+        **({"family": finding.family} if finding.family else {}),
         "source": finding.source,
         "input": _input(finding.path),
         "btf_base": _input(finding.base),

@@ -42,7 +42,8 @@ def _mark(finding: Finding) -> str:
 
 
 def _summary(finding: Finding) -> str:
-    parts = [", ".join(dict.fromkeys(f"{_SHORT[x.name]} {x.size}" for x in finding.found))]
+    names = dict.fromkeys(f"{_SHORT.get(x.name, x.name)} {x.size}" for x in finding.found)
+    parts = [": ".join(filter(None, (finding.family, ", ".join(names))))]
     if finding.compared:
         parts.append(f"{finding.compared} compared, {len(finding.differences)} differ")
     if finding.evaluations:

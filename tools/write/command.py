@@ -9,7 +9,15 @@ from dataclasses import asdict
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools import output
-from runstate_abi.tools.options import add_format, address, count, new_parser, number
+from runstate_abi.tools.options import (
+    add_family,
+    add_format,
+    address,
+    count,
+    new_parser,
+    number,
+    refuse_families,
+)
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.write import selftest
 from runstate_abi.tools.write.written import Written, as_json, memory_rows, table, until, write
@@ -43,6 +51,7 @@ _FILL = "a5"
 def main(argv: list[str]) -> int:
     made = parser()
     options = made.parse_args(argv)
+    refuse_families(made, options)
     if options.list:
         return _list(options.format == "json")
     variant = variants.VARIANT[options.variant]
@@ -80,6 +89,7 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("write", _DESCRIPTION, _EPILOG)
+    add_family(made)
     add = made.add_argument
     names = list(variants.VARIANT)
     add("--variant", choices=names, default="upstream", metavar="NAME", help="see --list")

@@ -1,0 +1,208 @@
+"""check --family: every struct of every family, in the files and formats that runstate's are."""
+
+import json
+import re
+import tarfile
+
+import pytest
+
+from runstate_abi.layouts.structs import families
+from runstate_abi.layouts.structs.family_names import MODULES
+from runstate_abi.tools import cli
+from runstate_abi.tools.reports.formats import FORMATS
+
+KVM = "6.12.107+deb13-amd64-kvm.ALL.btf"
+XEN = "xen-syms-from-dwarf.ALL.btf"
+LACKING = ("steal_time", "hyperv", "uapi")  # not in that blob, or not all of it
+ALLOWED = [word for name in LACKING for word in ("--allow-missing", name)]
+
+
+@pytest.fixture
+def check(capsys):
+    def run(*words):
+        try:
+            code = cli.main(["check", *map(str, words)])
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_all_families_are_a_line_each(check, data):
+    code, out, err = check("--family", "all", *ALLOWED, data / "btf" / KVM)
+    assert (code, err) == (0, "")
+    lines = [line for line in out.splitlines() if re.match(r"(ok|-|missing|DIFFERS) ", line)]
+    assert len(lines) == 1 + len(MODULES)
+    for name, line in zip(MODULES, lines[1:], strict=True):
+        assert f"{name}" in line
+    assert "vcpu_info 64" in lines[1]
+    assert "compat_shared_info 2344" in lines[1]
+    assert "10 of 10 conditions hold" in lines[1]
+
+
+def test_what_a_family_lacks_is_not_checked_unless_that_is_allowed(check, data):
+    code, out, _ = check("--family", "uapi", data / "btf" / KVM)
+    assert code == 3
+    assert "not checked: struct kvm_xen_exit: not in " in out
+    code, out, _ = check("--family", "uapi", "--allow-missing", "uapi", data / "btf" / KVM)
+    assert code == 0
+    assert "not asked: struct kvm_xen_exit: not in " in out
+
+
+def test_a_family_that_a_kernel_of_this_abi_has_not_is_not_asked(check, data):
+    blob = data / "btf" / "armmp-from-dwarf.ALL.btf"
+    code, out, _ = check("--family", "hyperv", "--abi", "arm32", blob)
+    assert code == 3  # nothing was compared
+    assert "not asked: family hyperv: a kernel of arm32 has no struct of it" in out
+
+
+def test_runstate_is_the_default_and_says_what_it_said(check, data):
+    plain = check(data / "btf" / KVM)
+    assert plain == check("--family", "runstate", data / "btf" / KVM)
+    assert "pvclock" not in plain[1]
+
+
+@pytest.mark.parametrize("name", [*MODULES, "all"])
+def test_without_a_file_the_encodings_and_compilers_are_asked(check, name):
+    code, out, _ = check("--family", name)
+    assert code in (0, 3)  # 3: a compiler that cannot make 32-bit objects here
+    assert "DIFFERS" not in out
+    wanted = MODULES if name == "all" else [name]
+    for one in wanted:
+        assert (
+            len(
+                re.findall(
+                    rf"^ok +(construct|ctypes|C rule|conditions) .* {one}", out, re.MULTILINE
+                )
+            )
+            >= 4
+        )
+
+
+# Each number of a blob is a claim's: with a claim changed by one, the same blob differs.
+@pytest.mark.parametrize("form", sorted(FORMATS))
+@pytest.mark.parametrize("name", ["vcpu_info", "pvclock"])
+def test_a_wrong_claim_is_seen_in_every_format(check, data, monkeypatch, name, form):
+    family = families.family(name)
+    wrong = []
+    for layout in family.claims["x86_64"]:
+        first = layout.members[0]
+        rows = (r._replace(name="other") if r is first else r for r in layout.rows)
+        wrong.append(layout._replace(rows=tuple(rows)))
+    changed = family._replace(claims={**family.claims, "x86_64": tuple(wrong)})
+    words = ("--family", name, "--format", form, data / "btf" / KVM)
+    before = check(*words)
+    module = families.import_module(MODULES[name])
+    monkeypatch.setattr(module, "FAMILY", changed)
+    code, out, _ = check(*words)
+    assert (before[0], code) == (0, 1)
+    assert out.count("missing-member") > before[1].count("missing-member")
+
+
+def test_a_header_is_held_against_the_claim_of_its_name(check, tmp_path):
+    header = tmp_path / "mine.h"
+    text = (
+        "#include <stdint.h>\nstruct vcpu_set_singleshot_timer "
+        "{ uint64_t timeout_abs_ns; uint32_t flags; };\n"
+        "struct mine { uint32_t version, sec, nsec; };\n"
+    )
+    header.write_text(text)
+    named = ("--struct", "vcpu_set_singleshot_timer", "--struct", "mine=pvclock_wall_clock")
+    code, out, _ = check("--header", header, *named, "--cc", "gcc")
+    # Linux packs the wall clock, and this is not packed.
+    assert code == 1
+    assert re.findall(r"^\S+-mismatch .*", out, re.MULTILINE) == [
+        line
+        for line in out.splitlines()
+        if line.startswith("alignment-mismatch pvclock_wall_clock")
+    ]
+    header.write_text(text.replace("uint32_t flags", "uint64_t flags"))
+    code, out, _ = check("--header", header, *named[:2], "--cc", "gcc")
+    assert code == 1
+    assert "element-size-mismatch vcpu_set_singleshot_timer.flags" in out
+
+
+def test_a_struct_of_another_name_in_a_file(check, data):
+    words = ("--struct", "pvclock_vcpu_time_info=vcpu_time_info", data / "btf" / KVM)
+    code, out, _ = check(*words)
+    assert code == 0
+    assert "pvclock: vcpu_time_info 32" in out
+    code, out, _ = check("--struct", "nowhere=vcpu_time_info", data / "btf" / KVM)
+    assert code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--family", "pvclok"), "no family 'pvclok': did you mean pvclock?"),
+        (("--family", "pvclock", "--allow-missing", "vcpu_inf"), "no such struct or witness"),
+    ],
+)
+def test_a_wrong_name_is_wrong_usage(check, words, said):
+    code, out, err = check(*words)
+    assert (code, out, said in err, err.count("\n")) == (2, "", True, 1)
+
+
+def test_the_configuration_names_a_family_too(check, data, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text('[tool.runstate]\nfamily = "pvclock"\n')
+    monkeypatch.chdir(tmp_path)
+    assert "pvclock: " in check(data / "btf" / KVM)[1]
+    (tmp_path / "pyproject.toml").write_text('[tool.runstate]\nfamily = "pvclok"\n')
+    code, _, err = check(data / "btf" / KVM)
+    assert (code, "did you mean pvclock?" in err) == (2, True)
+
+
+def test_json_names_the_family_and_coverage_its_invariants(check, data):
+    document = json.loads(check("--family", "pvclock", "--json", data / "btf" / KVM)[1])
+    assert [one["family"] for one in document["witnesses"]] == ["pvclock"]
+    ids = {row["id"] for row in document["coverage"]}
+    family = families.family("pvclock")
+    wanted = {c.id for c in (*family.conditions, *family.unasserted)}
+    wanted |= {
+        f"{x.name}.{row.name}" for x in family.layouts("x86_64").values() for row in x.members
+    }
+    assert wanted <= ids
+    assert "A1" not in ids
+
+
+# An answer that is kept is one to what was asked.
+def test_a_cached_answer_is_that_of_its_family(check, data, tmp_path):
+    archive = tmp_path / "kernels.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(data / "btf" / XEN, "xen.btf")
+    options = ("--cache", tmp_path / "cache", "-j1", archive)
+    first, second = check(*options), check("--family", "pvclock", *options)
+    assert "vcpu_time_info" not in first[1]
+    assert second == check("--family", "pvclock", *options)
+    assert check(*options) == first
+
+
+@pytest.mark.parametrize("verb", ["write", "race", "judge"])
+def test_a_verb_about_writers_says_that_there_is_none(capsys, verb):
+    code = cli.main([verb, "--family", "pvclock"])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert "no writer of this family yet" in err
+
+
+@pytest.mark.network
+def test_debians_newest_kernel_has_every_struct(check, debian):
+    members = [r"vmlinuz.*", r"kvm\.ko.*"]
+    kernel, module = debian.kernel("sid", "linux-image-amd64", members)
+    code, out, err = check("--family", "all", kernel, module)
+    assert (code, err) == (0, "")
+    for name in MODULES:
+        family = families.family(name)
+        (line,) = re.findall(rf"^ok +btf .* {name}: .*$", out, re.MULTILINE)
+        assert all(f" {struct} " in line for struct in family.in_kernels["x86_64"])
+    assert "0 differences, 0 not checked" in out
+
+
+@pytest.mark.network
+def test_an_arm64_kernel_has_linuxs_declarations(check, debian):
+    (kernel,) = debian.kernel("sid", "linux-image-arm64", [r"vmlinuz.*"], architecture="arm64")
+    code, out, _ = check("--family", "all", kernel)
+    assert code == 0
+    assert "shared_info 1096" in out
+    assert "pvclock_vcpu_stolen_time 64" in out
