@@ -58,6 +58,15 @@ def test_the_action_reports_what_it_finds(step, tmp_path):
     assert summary.startswith("### runstate check: all compared and equal\n")
 
 
+@pytest.mark.parametrize(("given", "asked"), [("pvclock", "pvclock"), ("", "hyperv")])
+def test_the_action_takes_a_family_or_leaves_it_to_the_project(step, tmp_path, given, asked):
+    (tmp_path / "pyproject.toml").write_text('[tool.runstate]\nfamily = "hyperv"\n')
+    done = step("check", args="--cc gcc --format json=out.json", family=given)
+    assert done.returncode == 0, done.stderr
+    (witness,) = json.loads((tmp_path / "out.json").read_text())["witnesses"]
+    assert witness["family"] == asked
+
+
 def test_the_action_fails_with_the_commands_exit_code(step, tmp_path):
     done = step("check", files="nowhere/vmlinux")
     assert done.returncode == 3

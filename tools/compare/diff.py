@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runstate_abi.layouts.abi import ABI, X86_64
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.findings import Finding
-from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.layouts.model import Layout, WitnessError, compare
 from runstate_abi.layouts.structs.family_names import RUNSTATE
 from runstate_abi.layouts.structs.runstate import CLAIMS, RUNSTATE_STRUCTS
 from runstate_abi.tools.compare import shifts
@@ -186,6 +186,8 @@ def compared(
         if names and name not in names:
             continue
         here, there = ([x for x in s.layouts if x.name == name] for s in (first, second))
+        here = _fitting(here, there) if first.claim else here
+        there = _fitting(there, here) if second.claim else there
         pairs += (shifts.pair(a, b, second.label) for a in here for b in there)
         lacking = [s.label for s, found in ((first, here), (second, there)) if not found]
         if len(lacking) == 1 and name not in allowed:
@@ -193,6 +195,13 @@ def compared(
     if not pairs and not alone:
         alone.append(f"nothing to compare: {first.label} and {second.label} share no struct")
     return Compared(tuple(pairs), tuple(alone))
+
+
+# Of two declarations in use the one that is like what it is compared with.
+def _fitting(claims: list[Layout], seen: list[Layout]) -> list[Layout]:
+    if len(claims) < 2 or not seen:
+        return claims[:1]
+    return [min(claims, key=lambda claim: len(compare(claim, seen[0], "").differences))]
 
 
 def exit_code(outcome: Compared) -> int:

@@ -110,7 +110,8 @@ def _row(name: str, layouts: tuple[Layout, ...]) -> list[str]:
     rows = [next((row for row in layout.rows if row.name == name), None) for layout in layouts]
     first = next(row for row in rows if row)
     c_type = "(padding)" if first.padding else first.type.name
-    title = first.name if first.padding else first.declaration
+    same = len({row.declaration for row in rows if row}) == 1
+    title = first.declaration if same and not first.padding else first.name
     return [title, c_type, *(f"{_number(r.offset)}  {r.size:>5}" if r else "-" for r in rows)]
 
 
