@@ -1,6 +1,7 @@
 """``runstate hexdump``: a runstate area in real memory, explained byte by byte.
 
-This module reads the arguments and finds the place; explanation.py shows the area.
+This module reads the arguments and finds the place; explanation.py shows the area, and of_family.py
+a struct of another family.
 """
 # ruff: noqa: E501
 
@@ -8,18 +9,20 @@ import argparse
 import os
 import sys
 
-from runstate_abi.layouts.abi import PAGE_SIZE
+from runstate_abi.layouts.abi import ABI, PAGE_SIZE
+from runstate_abi.layouts.structs.family_names import ALL, RUNSTATE
 from runstate_abi.tools import output
 from runstate_abi.tools.memory import explanation, sources
 from runstate_abi.tools.memory.area import LARGEST, LAYOUTS
 from runstate_abi.tools.memory.explanation import Location
 from runstate_abi.tools.memory.image import Image
-from runstate_abi.tools.options import add_format, address, new_parser
+from runstate_abi.tools.options import add_family, add_format, address, new_parser
 
 DESCRIPTION = """\
 Explain the runstate area in a memory image, an ELF core (QEMU's dump-guest-memory, Xen's
 dump-core), a LiME dump, either of them compressed, a live QEMU, or a text: xxd, hexdump, od, gdb,
-lldb, crash, WinDbg, QEMU's xp, print_hex_dump, bare hex, an array, a printed struct."""
+lldb, crash, WinDbg, QEMU's xp, print_hex_dump, bare hex, an array, a printed struct. With --family:
+the fields of another struct that a guest shares."""
 EPILOG = """\
 examples:
   runstate find guest.elfcore                          where are the areas?
@@ -27,6 +30,7 @@ examples:
   runstate hexdump page.bin --at 0xba0 --before earlier.bin
   gdb ... -ex 'x/48xb &xen_runstate' | runstate hexdump -
   runstate hexdump --qmp /run/vm.qmp --gpa 0x175f4ba0 --watch 5
+  runstate hexdump guest.elfcore --family hyperv --gpa 0x7ffe000
   runstate hexdump --pages-view svg --abi compat --at 0xfec -o split.svg
 
 exit status: 0 nothing is wrong (in flight and normal are not wrong), 1 something is wrong,
@@ -37,6 +41,8 @@ def main(argv: list[str]) -> int:
     made = parser()
     options = made.parse_args(argv)
     _check(made, options)
+    if options.family != RUNSTATE:
+        return _of_family(made, options)
     if options.pages_view and options.file is None:
         return explanation.pages(options, LAYOUTS[options.abi], _asked(options) or Location(0))
     if options.qmp:
@@ -46,8 +52,24 @@ def main(argv: list[str]) -> int:
     if options.drgn or options.percpu:
         return _dumped(options)
     image = sources.asked(options.file or "-", options)
-    place = _place(made, options, image)
+    place = _place(made, options, image, LARGEST)
     return explanation.explain(options, image, place)
+
+
+def _of_family(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from runstate_abi.tools.memory import of_family
+
+    try:
+        if options.drgn:
+            from runstate_abi.tools.memory import kdump
+
+            opened, size = kdump.program(options.file), of_family.largest(options.family)
+            image = kdump.image(opened, options.file, options.gpa, size=size)
+            return of_family.explain(options, image, Location(options.gpa))
+        image = sources.asked(options.file or "-", options)
+        return of_family.explain(options, image, _place(parser, options, image, image.size))
+    except of_family.Unclear as error:
+        parser.error(str(error))
 
 
 # An area of a kernel dump at --gpa, or that of each CPU: return the worst exit code.
@@ -97,7 +119,15 @@ def parser() -> argparse.ArgumentParser:
     add("file", nargs="?", metavar="FILE", help="image, core or text; - is standard input")
     add("--at", type=address, metavar="OFFSET", help="where the area begins in a raw image")
     add("--gpa", type=address, metavar="ADDR", help="its guest-physical address")
-    add("--abi", choices=list(LAYOUTS), help="the layout; without it, the bytes decide")
+    abi = f"the layout, {' or '.join(LAYOUTS)}; without it, the bytes decide. With --family: {', '.join(ABI)}"
+    add("--abi", choices=(*LAYOUTS, *ABI), metavar="ABI", help=abi)
+    add_family(made)
+    add(
+        "--struct",
+        metavar="NAME",
+        help="with --family: which struct of it, if the size does not tell",
+    )
+    add("--all-fields", action="store_true", help="with --family: show each field that is zero")
     second = "where it continues, in another file"
     add("--second-page", type=_elsewhere, metavar="FILE:OFFSET", help=second)
     add("--pages", type=_pair, metavar="P1,P2", help="the two pages' addresses in the image")
@@ -121,6 +151,10 @@ def parser() -> argparse.ArgumentParser:
 
 # What argparse cannot check: options that need or contradict each other.
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.family == RUNSTATE:
+        _check_runstate(parser, options)
+    else:
+        _check_family(parser, options)
     given = options.file or options.qmp or options.pages_view
     watch = options.watch is not None
     drgn = options.drgn or options.percpu
@@ -147,6 +181,27 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error(message)
 
 
+def _check_runstate(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.abi and options.abi not in LAYOUTS:
+        known = ", ".join(LAYOUTS)
+        parser.error(f"argument --abi: invalid choice: {options.abi!r} (choose from {known})")
+    if options.struct or options.all_fields:
+        parser.error(f"{'--struct' if options.struct else '--all-fields'} needs --family NAME")
+
+
+# What only a runstate area has.
+def _check_family(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    for word in ("before", "qmp", "watch", "percpu", "pages_view"):
+        given = getattr(options, word)
+        if given is not None and given is not False:
+            parser.error(f"--{word.replace('_', '-')} is for --family {RUNSTATE} alone")
+    if options.family == ALL:
+        parser.error(f"--family {ALL}: the bytes are of one family: name it")
+    if options.abi in LAYOUTS:
+        known = ", ".join(ABI)
+        parser.error(f"--abi {options.abi} is for --family {RUNSTATE} alone: here it is {known}")
+
+
 # The place that the options give, None if they give none.
 def _asked(options: argparse.Namespace) -> Location | None:
     address: int | None = options.gpa if options.gpa is not None else options.at
@@ -156,14 +211,19 @@ def _asked(options: argparse.Namespace) -> Location | None:
     return None if address is None else Location(address)
 
 
-def _place(parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image) -> Location:
+# Of raw bytes, more than ``most`` need a place.
+def _place(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, image: Image, most: int
+) -> Location:
     asked = _asked(options)
+    finds = options.family == RUNSTATE
     if image.placed and options.at is not None and not options.pages:
         parser.error(f"{image.source} is an {image.kind}: --gpa ADDR, or --raw --at OFFSET")
     if asked is None:
         if image.placed:
-            parser.error(f"say where: --gpa ADDR (`runstate find {image.source}` looks for areas)")
-        if image.kind == sources.KIND and image.size > LARGEST:
+            hint = f" (`runstate find {image.source}` looks for areas)" if finds else ""
+            parser.error(f"say where: --gpa ADDR{hint}")
+        if image.kind == sources.KIND and image.size > most:
             why = f"`runstate find {options.file or '-'}` looks for areas"
             parser.error(f"raw bytes: say where, --at OFFSET ({why})")
         return Location(image.pieces[0].address)

@@ -43,9 +43,11 @@ def program(source: str) -> Any:
     return opened
 
 
-def image(opened: Any, source: str, address: int, physical: bool = True) -> Image:
-    """Return the memory that an area at ``address`` may need, and a few bytes in front of it."""
-    start, last = max(address - 2 * SHIFT, 0), address + LARGEST
+def image(
+    opened: Any, source: str, address: int, physical: bool = True, size: int = LARGEST
+) -> Image:
+    """Return ``size`` bytes at ``address``, where there are any, and a few in front of them."""
+    start, last = max(address - 2 * SHIFT, 0), address + size
     pieces = []
     while start < last:
         # Page by page, because a dump may lack one of two.

@@ -38,7 +38,7 @@ def heading(area: AreaBytes, source: str, reasons: Iterable[str]) -> Iterator[Li
 def body(area: AreaBytes, changed: frozenset[int] = frozenset()) -> Iterator[Line]:
     """Yield a line for each row and edge; bytes at ``changed`` offsets have another style."""
     for item in rows(area):
-        yield _edge(area, item) if isinstance(item, Edge) else _row(area, item, changed)
+        yield edge_line(area, item) if isinstance(item, Edge) else _row(area, item, changed)
 
 
 def rows(area: AreaBytes) -> Iterator[Part | Edge]:
@@ -50,7 +50,8 @@ def rows(area: AreaBytes) -> Iterator[Part | Edge]:
         yield part
 
 
-def _edge(area: AreaBytes, edge: Edge) -> Line:
+def edge_line(area: AreaBytes, edge: Edge) -> Line:
+    """Return the rule between two lines where a page or a cache line ends."""
     if not edge.page:
         text = f"- - - - {CACHE_LINE}-byte line {edge.address:#x} "
         return (Ink(text + "- " * ((RULE_WIDE - len(text)) // 2), "line"),)
