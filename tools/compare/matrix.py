@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runstate_abi.layouts.structs.families import Family
 
 SCHEMA = "runstate-matrix/1"
+NO_BREAK = "\u00a0"
 FORMATS = ("text", "markdown", "html", "json")
 TITLES = {
     NATIVE.name: f"struct {NATIVE.name}",
@@ -122,13 +123,14 @@ def as_text(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     yield _verdict(found)
 
 
+# A compiler is asked about each family, and is one witness.
 def _witnesses(findings: Sequence[Finding]) -> Iterator[str]:
-    yield "C rule [every ABI]: layouts/abi.py"
+    said = ["C rule [every ABI]: layouts/abi.py"]
     for finding in findings:
         if finding.found:
-            yield f"{finding.witness} [{finding.abi}]: {finding.source}"
-        for item in finding.not_checked:
-            yield f"not asked: {item.what}: {item.why}"
+            said.append(f"{finding.witness} [{finding.abi}]: {finding.source}")
+        said += (f"not asked: {item.what}: {item.why}" for item in finding.not_checked)
+    yield from dict.fromkeys(said)
 
 
 def _verdict(found: Grid) -> str:
@@ -167,11 +169,20 @@ def markdown(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
 def html(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:
     from runstate_abi.tools.rendering import html as renderer
 
+    blocks = tuple(
+        _unbroken(one) if isinstance(one, Table) else one for one in _blocks(found, findings)
+    )
     summary = "Offsets and sizes in bytes: what is claimed, and what every witness says."
     title = "The structs that a guest shares, on every ABI"
     if {row.struct for row in found.rows} == set(TITLES):
         title = "The runstate structs on every ABI"
-    return renderer.page(title, summary, _blocks(found, findings))
+    return renderer.page(title, summary, blocks)
+
+
+# A claim and its witnesses stay on one line.
+def _unbroken(table: Table) -> Table:
+    rows = (tuple(cell.replace(" ", NO_BREAK) for cell in row) for row in table.rows)
+    return Table(table.caption, table.header, tuple(rows))
 
 
 def as_json(found: Grid, findings: Sequence[Finding]) -> Iterator[str]:

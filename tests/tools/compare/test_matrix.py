@@ -61,7 +61,8 @@ def test_the_four_formats_have_the_same_cells(blobs, capsys):
         expected = [grid.cell_text(cell) for cell in cells]
         title = row["member"] or {"size": "sizeof", "alignment": "_Alignof"}[row["kind"]]
         assert f"| `{title}` | {' | '.join(expected)} |" in texts["markdown"]
-        assert "".join(f"<td>{text}</td>" for text in expected) in texts["html"]
+        unbroken = texts["html"].replace(matrix.NO_BREAK, " ")
+            assert "".join(f"<td>{text}</td>" for text in expected) in unbroken
         words = [text.split() for text in expected]
         assert [title, *(word for cell in words for word in cell)] in [
             line.split() if title != "update byte" else ["update byte", *line.split()[2:]]
