@@ -62,7 +62,7 @@ def test_the_four_formats_have_the_same_cells(blobs, capsys):
         title = row["member"] or {"size": "sizeof", "alignment": "_Alignof"}[row["kind"]]
         assert f"| `{title}` | {' | '.join(expected)} |" in texts["markdown"]
         unbroken = texts["html"].replace(matrix.NO_BREAK, " ")
-            assert "".join(f"<td>{text}</td>" for text in expected) in unbroken
+        assert "".join(f"<td>{text}</td>" for text in expected) in unbroken
         words = [text.split() for text in expected]
         assert [title, *(word for cell in words for word in cell)] in [
             line.split() if title != "update byte" else ["update byte", *line.split()[2:]]
