@@ -52,6 +52,13 @@ LAYOUTS = [
 
 # The core: module -> the tests that must notice a change in it, the likeliest first.
 CORE = {
+    "layouts/structs/families.py": ["tests/layouts/structs", "tests/tools/check/test_families.py"],
+    "layouts/witnesses/of_family.py": [
+        "tests/layouts/structs",
+        "tests/tools/check/test_families.py",
+    ],
+    "tools/memory/fields.py": ["tests/tools/memory/test_hexdump_families.py"],
+    "layouts/constructs.py": LAYOUTS,
     "layouts/abi.py": ["tests/layouts/test_abi.py", *LAYOUTS],
     "layouts/model.py": ["tests/layouts/test_model.py", *LAYOUTS],
     "layouts/conditions.py": ["tests/layouts/test_conditions.py", *LAYOUTS],
@@ -87,6 +94,14 @@ CORE = {
     "tools/memory/search/finding.py": [*SEARCH[1:], SEARCH[0]],
     "tools/memory/search/scan.py": [*SEARCH[2:], *SEARCH[:2]],
 }
+
+# Asked about what these did not notice: a verb's own tests may.
+WIDE = [
+    "tests/test_commands.py",
+    *sorted(str(path.relative_to(HOUSE)) for path in (HOUSE / "tests/writer").glob("test_*.py")),
+    *(f"tests/tools/{verb}" for verb in ("write", "api", "check", "compare", "memory", "docs")),
+    "tests/layouts",
+]
 
 # Survivors that change nothing that anybody can see: "module: line of source -> its change", why;
 # "*" is any change of the line.
@@ -342,10 +357,13 @@ def made(place: Place) -> Mutant:
     return Mutant(place.module, line, old[cut].strip(), new[cut].strip(), "\n".join(after))
 
 
-def ran(mutant: Mutant, folders, most: float = CPU_MOST) -> tuple[bool, float]:
-    """Run the module's tests against a mutant, in a copy of the checkout of this worker's own.
+def ran(
+    mutant: Mutant, folders, tests: list[str], most: float = CPU_MOST, wide: float = 0
+) -> tuple[bool, float]:
+    """Run tests against a mutant, in a copy of the checkout of this worker's own.
 
-    Return whether they fail, and how long that took, in s of a processor.
+    If they pass and there is time, in s of a processor, for WIDE, those too. Return whether a test
+    fails, and how long the first ones took, in s of a processor.
     """
     copy_of = folders.get()
     try:
@@ -353,7 +371,10 @@ def ran(mutant: Mutant, folders, most: float = CPU_MOST) -> tuple[bool, float]:
         original = path.read_text()
         replaced(path, mutant.source + "\n")
         try:
-            return fails(mutant.module, copy_of, most)
+            failed, seconds = fails(tests, copy_of, most)
+            if wide and not failed:
+                failed, _ = fails(WIDE, copy_of, wide)
+            return failed, seconds
         finally:
             replaced(path, original)
     finally:
@@ -367,12 +388,12 @@ def replaced(path: Path, source: str) -> None:
         compiled.unlink()
 
 
-def fails(module: str, folder: Path, most: float) -> tuple[bool, float]:
-    """Run the tests of a module in a copy of the checkout; a hang is a failure."""
+def fails(tests: list[str], folder: Path, most: float) -> tuple[bool, float]:
+    """Run some tests in a copy of the checkout; a hang is a failure."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     options = ["-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"]
     process = subprocess.Popen(
-        [*command, *options, *CORE[module]], cwd=folder, stdout=subprocess.DEVNULL,
+        [*command, *options, *tests], cwd=folder, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, env=environment(folder), preexec_fn=lambda: limited(most),
     )  # fmt: skip
     _, status, used = os.wait4(process.pid, 0)
@@ -433,17 +454,26 @@ def main() -> int:
             folders.put(copied(Path(scratch) / str(number)))
         # Where the unchanged copy fails, every mutant would seem to be noticed.
         lists = {tuple(CORE[one.module]): one.module for one in chosen}
-        unchanged = [Mutant(one, 0, "", "", (HOUSE / one).read_text()) for one in lists.values()]
+        lists[tuple(WIDE)] = next(iter(CORE))
         most = {}
-        for one, (fail, seconds) in zip(
-            unchanged, pool.map(lambda m: ran(m, folders), unchanged), strict=True
-        ):
+
+        def asked(tests: tuple[str, ...]) -> tuple[bool, float]:
+            module = lists[tests]
+            same = Mutant(module, 0, "", "", (HOUSE / module).read_text())
+            return ran(same, folders, list(tests))
+
+        for tests, (fail, seconds) in zip(lists, pool.map(asked, lists), strict=True):
             if fail:
-                print(f"the tests of the unchanged copy fail: {one.module}", file=sys.stderr)
+                print(f"the tests of the unchanged copy fail: {' '.join(tests)}", file=sys.stderr)
                 return 2
-            most[tuple(CORE[one.module])] = CPU_FACTOR * seconds + CPU_MORE
+            most[tests] = CPU_FACTOR * seconds + CPU_MORE
+
+        def noticed(mutant: Mutant) -> bool:
+            tests = tuple(CORE[mutant.module])
+            return ran(mutant, folders, list(tests), most[tests], most[tuple(WIDE)])[0]
+
         survivors = 0
-        every_one = pool.map(lambda m: ran(m, folders, most[tuple(CORE[m.module])])[0], chosen)
+        every_one = pool.map(noticed, chosen)
         for number, (one, was) in enumerate(zip(chosen, every_one, strict=True), 1):
             if not was:
                 survivors += 1

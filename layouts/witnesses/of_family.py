@@ -58,6 +58,14 @@ def held(family: Family, witness: str, seen: Layouts, abi: Abi, assumed: bool = 
     """Compare what a witness found with the claims, and evaluate the conditions on it."""
     claims = claims_for(family, seen.found, abi)
     finding = holding(witness, seen, claims, abi, assumed)._replace(family=family.name)
+    # Of an empty struct, as Arm's are, there is nothing to claim.
+    unclaimed = {x.name for x in seen.found if x.name not in claims and x.size}
+    finding = finding._replace(
+        not_checked=tuple(
+            NotChecked(f"struct {name}", f"there is no claim of it on {abi.name}", True)
+            for name in sorted(unclaimed)
+        )
+    )
     by_name = {x.name: _named(x, claims[x.name]) for x in finding.found}
     asked = [c for c in family.conditions if _is_about(c, claims)]
     return judged(finding, _evaluated(asked, by_name, abi))
@@ -153,39 +161,39 @@ def asked_of_files(
 ) -> Iterator[Finding]:
     """Yield a Finding for each family and kind of debug info: what the files together say of it.
 
-    Every struct of every family is looked up once in each file.
+    Every struct of every family is looked up once in each file. Files of different ABIs, such as
+    two objects, are asked apart.
     """
-    for witness in dict.fromkeys(info.witness for info in infos):
-        those = [info for info in infos if info.witness == witness]
-        if why := next(filter(None, (of_no_abi(info, settings) for info in those)), ""):
-            yield settings.unchecked(those[0].path, why, witness)
-            continue
-        abi = abi_of(those[0], settings)
-        every_name = [name for family in settings.families for name in family.structs]
-        named = settings.others or tuple((name, name) for name in every_name)
-        paths_of = {k: v for family in settings.families for k, v in inside(family).items()}
-        looked = {name: paths_of[claim] for name, claim in named if claim in paths_of}
+    apart: dict[tuple[str, str], list[DebugInfo]] = {}
+    for info in infos:
+        if why := of_no_abi(info, settings):
+            yield settings.unchecked(info.path, why, info.witness)
+        else:
+            apart.setdefault((info.witness, abi_of(info, settings).name), []).append(info)
+    for (witness, _), those in apart.items():
         try:
-            seen = [info.observe([name for name, _ in named], abi, looked) for info in those]
+            yield from _asked(those, files, settings)
         except WitnessError as error:
             yield settings.unchecked(those[0].path, str(error), witness)
-            continue
-        claimed = dict(named)
-        every = tuple(
-            dict.fromkeys(x._replace(name=claimed[x.name]) for one in seen for x in one.found)
-        )
-        source = "; ".join(f"{info.path}: {info.kind}, {_identity(info)}" for info in those)
-        assumed = those[0].abi is None and settings.abi is None
-        for family in settings.families:
-            found = tuple(layout for layout in every if layout.name in family.structs)
-            finding = held(family, witness, Layouts(witness, those[0].path, found), abi, assumed)
-            yield _with_missing(
-                finding._replace(source=source, path=those[-1].path), family, files, abi, settings
-            )
 
 
-def _identity(info: DebugInfo) -> str:
-    return identity(info.path, info.build_id)
+def _asked(
+    infos: Sequence[DebugInfo], files: Sequence[str], settings: Settings
+) -> Iterator[Finding]:
+    witness, abi = infos[0].witness, abi_of(infos[0], settings)
+    every = [name for family in settings.families for name in family.structs]
+    claimed = dict(settings.others or zip(every, every, strict=True))
+    paths_of = {k: v for family in settings.families for k, v in inside(family).items()}
+    looked = {name: paths_of[claim] for name, claim in claimed.items() if claim in paths_of}
+    seen = [layout for info in infos for layout in info.observe([*claimed], abi, looked).found]
+    found = tuple(dict.fromkeys(x._replace(name=claimed[x.name]) for x in seen))
+    source = "; ".join(f"{x.path}: {x.kind}, {identity(x.path, x.build_id)}" for x in infos)
+    assumed = infos[0].abi is None and settings.abi is None
+    for family in settings.families:
+        own = tuple(layout for layout in found if layout.name in family.structs)
+        finding = held(family, witness, Layouts(witness, infos[0].path, own), abi, assumed)
+        finding = finding._replace(source=source, path=infos[-1].path)
+        yield _with_missing(finding, family, files, abi, settings)
 
 
 # A kernel's structs of a family; where it has none at all, it was built without.
@@ -235,15 +243,9 @@ def asked_of_source(
     names = ", ".join(name for name, _ in structs)
     layouts = Layouts("compiler", f"{path}: {names}; {seen[0].layouts.source}", found)
     finding = held(family, command, layouts, seen[0].abi)
-    lacking = [claim for _, claim in structs if claim not in family.layouts(seen[0].abi.name)]
-    missing = tuple(
-        NotChecked(f"struct {claim}", f"no claim of it on {seen[0].abi.name}", True)
-        for claim in lacking
-    )
     return finding._replace(
         path=path,
         names=tuple((claimed, name) for name, claimed in structs),
-        not_checked=(*finding.not_checked, *missing),
         unrecorded=tuple(
             dict.fromkeys((*finding.unrecorded, *(x for one in seen for x in one.unrecorded)))
         ),

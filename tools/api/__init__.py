@@ -68,7 +68,11 @@ def __dir__() -> list[str]:
 
 
 def check_files(
-    paths: Sequence[Path], *, abi: str | None = None, btf_base: Path | None = None
+    paths: Sequence[Path],
+    *,
+    abi: str | None = None,
+    btf_base: Path | None = None,
+    family: str = "runstate",
 ) -> "list[Finding]":
     """Compare kernels, modules, objects and raw BTF with the claims, as ``runstate check`` does.
 
@@ -76,12 +80,19 @@ def check_files(
     it each file's machine decides, and x86_64 is assumed where a file does not say. A Finding has
     ``differences`` (empty if equal), ``compared`` (how many facts), ``evaluations`` of the
     kernel's conditions, and ``not_checked``: a file is right only if that is empty too.
+    ``family`` says which structs: ``"runstate"``, another family's name (KeyError) or ``"all"``.
     """
     from runstate_abi.layouts.abi import ABI
+    from runstate_abi.layouts.structs import families
     from runstate_abi.layouts.witnesses import kernels
 
     base = fspath(btf_base) if btf_base else None
-    settings = kernels.Settings(ABI[abi] if abi else None, base)
+    settings = kernels.Settings(
+        ABI[abi] if abi else None,
+        base,
+        families=families.families(family),
+        runstate=family in ("runstate", "all"),
+    )
     return list(kernels.asked_of_files([fspath(path) for path in paths], settings))
 
 

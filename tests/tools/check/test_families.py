@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 
+from runstate_abi import check_files
 from runstate_abi.layouts.structs import families
 from runstate_abi.layouts.structs.family_names import MODULES
 from runstate_abi.tools import cli
@@ -206,3 +207,44 @@ def test_an_arm64_kernel_has_linuxs_declarations(check, debian):
     assert code == 0
     assert "shared_info 1096" in out
     assert "pvclock_vcpu_stolen_time 64" in out
+
+
+# A file that is of another ABI than the first is held against its own ABI's claims.
+@pytest.mark.needs("gcc", "gcc -m32")
+@pytest.mark.x86
+def test_objects_of_two_abis_are_asked_apart(check, tool, tmp_path):
+    source = tmp_path / "timer.c"
+    source.write_text(
+        "struct vcpu_set_singleshot_timer { unsigned long long timeout_abs_ns; unsigned flags; }"
+        " timer;\n"
+    )
+    paths = []
+    for flag in ("-m64", "-m32"):
+        paths.append(tmp_path / f"timer{flag}.o")
+        tool("gcc", "-g", flag, "-c", source, "-o", paths[-1])
+    words = ("--family", "uapi", "--allow-missing", "uapi")
+    for order in (paths, paths[::-1]):
+        code, out, _ = check(*words, *order)
+        assert code == 0, out
+        assert re.findall(r"^ok +dwarf +\[(\w+)\] +uapi: \S+ (\d+)", out, re.MULTILINE) == [
+            (("x86_64", "16"), ("i386", "12"))[path is paths[1]] for path in order
+        ]
+
+
+def test_a_struct_without_a_claim_on_the_abi_is_not_checked(check, data, monkeypatch):
+    family = families.family("pvclock")
+    module = families.import_module(MODULES["pvclock"])
+    known = tuple(x for x in family.claims["x86_64"] if x.name != "pvclock_wall_clock")
+    changed = {**family.claims, "x86_64": known}
+    monkeypatch.setattr(module, "FAMILY", family._replace(claims=changed))
+    code, out, _ = check("--family", "pvclock", data / "btf" / KVM)
+    assert code == 3
+    assert "not checked: struct pvclock_wall_clock: there is no claim of it on x86_64" in out
+
+
+def test_a_script_names_a_family_too(data):
+    (finding,) = check_files([data / "btf" / KVM], family="pvclock")
+    assert (finding.family, finding.differences, finding.not_checked) == ("pvclock", (), ())
+    assert len(check_files([data / "btf" / KVM], family="all")) == 1 + len(MODULES)
+    with pytest.raises(KeyError):
+        check_files([data / "btf" / KVM], family="nonsense")
