@@ -75,7 +75,7 @@ FAMILY = Family(
         "The struct is 24 bytes and what the guest is given is a page: the rest of it was the member "
         "reserved2 until 2020.",
         "A tsc_sequence of 0 is no version: it says that the page is not valid.",
-        "tsc_sequence is not odd while the page is written: a writer sets it to 0 in between.",
+        "tsc_sequence is not odd while the page is written: KVM sets it to 0 in between, Xen leaves it.",
         "Linux before 2020 had the same 24 bytes a second time, as HV_REFERENCE_TSC_PAGE, with a res1 in "
         "place of reserved1.",
     ),

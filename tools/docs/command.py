@@ -5,14 +5,19 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.resources import files
 from os.path import splitext
+from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.conditions import STAGES, conditions_of
+from runstate_abi.layouts.structs.family_names import ALL, RUNSTATE
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, update_byte
 from runstate_abi.tools import output
 from runstate_abi.tools.docs import deceptions, placements, prose, sources, structs, thread, updates
 from runstate_abi.tools.docs.sources import REFERENCES
-from runstate_abi.tools.options import new_parser
+from runstate_abi.tools.options import add_family, new_parser
 from runstate_abi.tools.rendering.blocks import Block, Document, References
+
+if TYPE_CHECKING:
+    from runstate_abi.layouts.structs.families import Family
 
 FORMATS = {
     "html": "one page without other files; also for phones and for printing",
@@ -25,6 +30,9 @@ SUFFIXES = {".html": "html", ".md": "markdown", ".rst": "rst", ".7": "man"}
 
 _DESCRIPTION = "The ABI document that the runstate area never had, in four renderings."
 _EPILOG = """\
+With --family NAME: the page of another family of structs. With --family all: a page for each and
+an index, so -o and --check name a folder; -o makes it, if it is not there.
+
 exit status: 0 printed, written, or FILE is up to date; 1 FILE is stale (--check),
   2 wrong usage, 3 FILE cannot be read or written
 """
@@ -32,11 +40,31 @@ exit status: 0 printed, written, or FILE is up to date; 1 FILE is stale (--check
 
 def main(argv: list[str]) -> int:
     """Print the document, write it, or check whether a committed one is current."""
-    options = parser().parse_args(argv)
+    made = parser()
+    options = made.parse_args(argv)
+    if options.family == ALL:
+        return _several(made, options)
     suffix = splitext(options.check or options.output)[1]
     form = options.format or SUFFIXES.get(suffix, "markdown")
-    command = f"runstate docs --format {form}"
-    return output.deliver(rendered(form), options.output, options.check, command)
+    which = "" if options.family == RUNSTATE else f" --family {options.family}"
+    command = f"runstate docs{which} --format {form}"
+    lines = rendered(form, options.family)
+    return output.deliver(lines, options.output, options.check, command)
+
+
+def _several(made: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from runstate_abi.tools.docs import pages
+
+    folder = options.output if options.check is None else options.check
+    if not pages.is_folder(folder, SUFFIXES):
+        option = "-o" if options.check is None else "--check"
+        made.error(f"--family {ALL}: several pages, so it needs {option} FOLDER, not {folder}")
+    form = options.format or "markdown"
+    found = all_pages(form)
+    if options.check is None:
+        pages.write(folder, found)
+        return 0
+    return pages.check(folder, found, f"runstate docs --family {ALL} --format {form}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,14 +72,44 @@ def parser() -> argparse.ArgumentParser:
     made = new_parser("docs", f"{_DESCRIPTION}\n\nformats:\n{formats}", _EPILOG)
     add = made.add_argument
     add("--format", choices=list(FORMATS), help="default: by the name of FILE, else markdown")
+    add_family(made)
     output.add_delivery(made)
     return made
 
 
-def rendered(form: str) -> Iterator[str]:
+def rendered(form: str, family: str = RUNSTATE) -> Iterator[str]:
+    """Return the lines of the page of a family."""
+    if family == RUNSTATE:
+        return _lines(form, document())
+    from runstate_abi.layouts.structs import families
+
+    return _of_family(form, families.family(family))
+
+
+def _of_family(form: str, family: "Family") -> Iterator[str]:
+    from runstate_abi.tools.docs import families
+
+    return _lines(form, families.document(family))
+
+
+def _lines(form: str, document: Document) -> Iterator[str]:
     renderer = import_module(f"runstate_abi.tools.rendering.{form}")
     lines: Callable[[Document], Iterator[str]] = renderer.lines
-    return lines(document())
+    return lines(document)
+
+
+def all_pages(form: str) -> dict[str, list[str]]:
+    """Return the lines of every family's page and of the index, by the names of their files."""
+    from runstate_abi.layouts.structs.families import families
+    from runstate_abi.tools.docs import pages
+
+    others, own = families(ALL), document()
+    found = {RUNSTATE: list(_lines(form, own))}
+    found |= {family.name: list(_of_family(form, family)) for family in others}
+    index = _lines(form, pages.index(own.title, others))
+    found[pages.INDEX] = list(pages.linked(index, form, tuple(found)))
+    suffix = next(suffix for suffix, name in SUFFIXES.items() if name == form)
+    return {f"{name}{suffix}": lines for name, lines in found.items()}
 
 
 # The files of prose/, in the order of the document.

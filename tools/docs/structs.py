@@ -1,7 +1,6 @@
 """Pieces about the bytes: layouts, ABIs, states, conditions, declarations."""
 
 from collections.abc import Iterator
-from itertools import groupby
 
 from runstate_abi.layouts.abi import ABIS
 from runstate_abi.layouts.conditions import CONDITIONS, STAGES, UNASSERTED
@@ -16,6 +15,7 @@ from runstate_abi.layouts.structs.runstate import (
     update_byte,
 )
 from runstate_abi.tools import output
+from runstate_abi.tools.docs.drawings import characters
 from runstate_abi.tools.languages import c
 from runstate_abi.tools.languages.promises import GUESTS
 from runstate_abi.tools.rendering import drawing
@@ -87,29 +87,9 @@ def layout_figure(word: str, layout: Layout) -> Figure:
     return Figure(caption, tuple(drawing.svg(picture)), tuple(in_characters(layout)), hatched)
 
 
-# Six characters per byte. A box that does not end in its row continues in the next one.
 def in_characters(layout: Layout) -> Iterator[str]:
     """Yield the same drawing in characters: ``//`` is padding, ``UPD`` the update byte."""
-    cells = [(box, index) for box in boxes(layout) for index in range(box.size)]
-    yield "      " + "".join(f"{column:^6}" for column in range(drawing.PER_ROW)).rstrip()
-    rule = "     +" + "-" * (6 * drawing.PER_ROW - 1) + "+"
-    yield rule
-    for start in range(0, len(cells), drawing.PER_ROW):
-        row = cells[start : start + drawing.PER_ROW]
-        yield f"{start:#04x} |" + "".join(_segments(row))
-        yield rule if len(row) == drawing.PER_ROW else "     +" + "-" * (6 * len(row) - 1) + "+"
-
-
-def _segments(row: list[tuple[Box, int]]) -> Iterator[str]:
-    for box, cells in groupby(row, key=lambda cell: cell[0]):
-        here = [at for _, at in cells]
-        wide = 6 * len(here) - 1
-        text = box.label if here[0] == 0 else "..."
-        if box.kind == "padding":
-            text = f" {box.label} ".center(wide, "/")
-        if box.mark is not None and box.mark in here:
-            text = f"{text[: wide - 6]:<{wide - 6}}|{' UPD':<5}"
-        yield f"{text[:wide]:<{wide}}|"
+    yield from characters(tuple(boxes(layout)), range(0, layout.size, drawing.PER_ROW))
 
 
 def abi_table() -> Table:
