@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import LayoutError
 from runstate_abi.layouts.structs import mirrors
+from runstate_abi.layouts.structs.families import of_struct
+from runstate_abi.layouts.structs.family_names import RUNSTATE
 from runstate_abi.layouts.structs.runstate import COMPAT, claim
 from runstate_abi.tools import output
-from runstate_abi.tools.options import add_mirrors, new_parser
+from runstate_abi.tools.options import add_family, add_mirrors, new_parser
 
 if TYPE_CHECKING:
+    from runstate_abi.layouts.model import Layout
     from runstate_abi.tools.languages.c import Macro
+    from runstate_abi.tools.languages.families import Content
 
 
 class Language(NamedTuple):
@@ -46,6 +50,17 @@ LANGUAGE = {language.word: language for language in LANGUAGES}
 WITH_MACROS = ("c", "c-reader")
 # Languages that can assert about a struct of somebody else's, and the function that yields it.
 MIRRORED = {"c": "mirrored", "cpp": "cpp_mirrored", "rust": "rust_mirrored"}
+# Languages that have other families than runstate, and the function that yields one.
+OF_FAMILY = {
+    "c": "family",
+    "cpp": "cpp_family",
+    "rust": "rust_family",
+    "zig": "zig_family",
+    "kaitai": "kaitai_family",
+    "poke": "poke_family",
+    "cstruct": "cstruct_family",
+    "isf": "isf_family",
+}
 # A type's name, and nothing that would end the assertion that it stands in.
 _TYPE = re.compile(r"((struct|class) )?[a-zA-Z_]\w*(::\w+)*|typeof\([\w\s()*.>&-]+\)", re.ASCII)
 
@@ -69,13 +84,22 @@ def main(argv: list[str]) -> int:
         made.error("--member needs --struct NAME=CLAIM")
     if options.macro and options.language not in WITH_MACROS:
         made.error("--macro is for C: emit c, emit c-reader")
+    if options.family != RUNSTATE and options.language not in OF_FAMILY:
+        made.error(f"{options.language} is for runstate; --family is for {', '.join(OF_FAMILY)}")
     try:
         options.mirrors = mirrors.mirrors(options.structs or (), options.members or (), ())
     except LayoutError as error:
         made.error(str(error))
-    for name, _ in options.mirrors.structs:
+    for name, claimed in options.mirrors.structs:
         if not _TYPE.fullmatch(name):
             made.error(f"--struct {name}: {name!r} is no type: 'struct my_info'")
+        if mirrored(claimed, options.abi) is None:
+            made.error(f"--struct {name}: {claimed} is not on {options.abi}")
+    options.content = None
+    if options.family != RUNSTATE and not options.structs:
+        options.content = content(options.family, options.abi, options.language)
+        if not options.content.structs:
+            made.error(f"--family {options.family}: it has no struct on {options.abi}")
     command = " ".join(("runstate emit", *argv))
     return output.deliver(_lines(options), options.output, options.check, command)
 
@@ -89,8 +113,9 @@ def parser() -> argparse.ArgumentParser:
     add("language", metavar="LANGUAGE", choices=list(LANGUAGE), help="one of the above")
     names = ", ".join(f"{macro.name} ({macro.whose})" for macro in MACROS)
     add("--macro", choices=[m.name for m in MACROS], metavar="NAME", help=f"for C: {names}")
+    add_family(made)
     add_mirrors(made)
-    abis = f"of --struct (default: x86_64): {', '.join(ABI)}"
+    abis = f"of --family and --struct (default: x86_64): {', '.join(ABI)}"
     add("--abi", choices=list(ABI), default="x86_64", metavar="ABI", help=abis)
     output.add_delivery(made)
     return made
@@ -101,21 +126,44 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
     from runstate_abi.tools.languages.promises import Mirror
 
     macro = c.MACRO[options.macro] if options.macro else c.MACROS[0]
+    if options.content:
+        return emitted_family(options.language, options.content, macro)
     if not options.structs:
         return emitted(options.language, macro)
-    mirrored = []
+    found = []
     for name, claimed in options.mirrors.structs:
-        layout = options.mirrors.claimed(claim(claimed, options.abi))
-        layout = layout._replace(alignment=None) if claimed == COMPAT.name else layout
-        mirrored.append(Mirror(name, layout))
+        layout = mirrored(claimed, options.abi)
+        assert layout is not None  # main() made sure
+        found.append(Mirror(name, options.mirrors.claimed(layout)))
     asserted = _function(options.language, MIRRORED[options.language])
-    return asserted(mirrored, macro) if options.language in WITH_MACROS else asserted(mirrored)
+    return asserted(found, macro) if options.language in WITH_MACROS else asserted(found)
+
+
+def mirrored(claimed: str, abi: str) -> "Layout | None":
+    """Return what a struct that mirrors this one must be, None if it is not on the ABI."""
+    if family := of_struct(claimed):
+        return family.layouts(abi).get(claimed)
+    layout = claim(claimed, abi)
+    return layout._replace(alignment=None) if claimed == COMPAT.name else layout
 
 
 def emitted(word: str, macro: "Macro | None" = None) -> Iterator[str]:
     """Yield the lines of one language; ``macro`` is how C asserts (KeyError: no such language)."""
     function = _function(word, LANGUAGE[word].function)
     return function(macro) if macro and word in WITH_MACROS else function()
+
+
+def content(family: str, abi: str, word: str) -> "Content":
+    """Return what a file of a family has; its structs are () if the family has none on the ABI."""
+    from runstate_abi.tools.languages import families
+
+    return families.content(family, abi, word)
+
+
+def emitted_family(word: str, content: "Content", macro: "Macro | None" = None) -> Iterator[str]:
+    """Yield the lines of a family in one language."""
+    function = _function(word, OF_FAMILY[word])
+    return function(content, macro) if macro and word in WITH_MACROS else function(content)
 
 
 def _function(word: str, name: str) -> Callable[..., Iterator[str]]:

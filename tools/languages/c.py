@@ -6,9 +6,9 @@ The reader's loop is C in its own file, text/reader.h.in.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from textwrap import wrap
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.model import Layout, Scalar
+from runstate_abi.layouts.model import STRUCT, Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE, update_byte
 from runstate_abi.tools.languages.promises import (
     GUESTS,
@@ -19,6 +19,9 @@ from runstate_abi.tools.languages.promises import (
     numbers,
     promises,
 )
+
+if TYPE_CHECKING:
+    from runstate_abi.tools.languages.families import Content
 
 
 class Macro(NamedTuple):
@@ -96,6 +99,15 @@ def constants() -> Iterator[str]:
 
 
 def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[str]:
+    """Yield a runstate struct with its guest and its update byte."""
+    bits = next(guest.bits for guest in GUESTS if guest.layout == layout)
+    about = f"{layout.name} of a {bits}-bit x86 guest"
+    yield from _struct(name, layout, align, about, update_byte(layout))
+
+
+def _struct(
+    name: str, layout: Layout, align: str, about: str, update: int | None = None
+) -> Iterator[str]:
     """Yield ``struct name`` with offset and size of each member, as pahole writes them.
 
     It has this layout on every target: the holes are members, so neither the target's alignment of
@@ -104,8 +116,7 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
     lowered = is_lowered(layout)
     if lowered:
         yield f"#pragma pack(push, {layout.alignment})"
-    bits = next(guest.bits for guest in GUESTS if guest.layout == layout)
-    yield f"/* {layout.name} of a {bits}-bit x86 guest */"
+    yield f"/* {about} */"
     yield f"struct {name} {{"
     # The first member sets the alignment of the struct, in case the target has a smaller one.
     first = "" if lowered else f"{align}({layout.alignment}) "
@@ -118,18 +129,42 @@ def declaration(name: str, layout: Layout, align: str = "_Alignas") -> Iterator[
         yield f"\t{text:<{wide}} /* {row.offset:5} {row.size:5} */"
     yield ""
     yield f"\t/* size: {layout.size}, align: {layout.alignment}, members: {len(layout.members)} */"
-    yield f"\t/* update byte: {update_byte(layout)} (little-endian) */"
+    if update is not None:
+        yield f"\t/* update byte: {update} (little-endian) */"
     yield "};"
     if lowered:
         yield "#pragma pack(pop)"
 
 
 def c_type(scalar: Scalar) -> str:
+    if scalar.kind == STRUCT:
+        return scalar.name
     return f"{'' if scalar.signed else 'u'}int{scalar.size * 8}_t"
 
 
+def family(content: "Content", macro: Macro = MACROS[0]) -> Iterator[str]:
+    """Yield a header of a family's structs, behind runstate's own header if it is every family's."""
+    if content.with_runstate:
+        yield from (*header(macro), "")
+    guard = f"RUNSTATE_{content.name.upper()}_H"
+    yield f"/* {content.about[0]}"
+    yield from (f" * {line}" for line in content.about[1:])
+    yield " */"
+    yield from (f"#ifndef {guard}", f"#define {guard}", "")
+    yield from ("#include <stddef.h>", "#include <stdint.h>")
+    for about, part in content.parts:
+        yield ""
+        yield from _struct(part.name, part, "_Alignas", about)
+    mirrors = [Mirror(f"struct {one.claim.name}", one.claim) for one in content.structs]
+    yield from assertions(mirrors, macro, function=f"runstate_{content.name}_assertions")
+    yield from ("", f"#endif /* {guard} */")
+
+
 def assertions(
-    mirrors: Sequence[Mirror], macro: Macro, constants: Sequence[tuple[str, str]] = ()
+    mirrors: Sequence[Mirror],
+    macro: Macro,
+    constants: Sequence[tuple[str, str]] = (),
+    function: str = "runstate_abi_assertions",
 ) -> Iterator[str]:
     """Yield every promise about each struct as an assertion; a statement macro gets a function."""
     lines: list[str] = []
@@ -144,7 +179,7 @@ def assertions(
         yield from lines
         return
     yield f"/* {macro.name} is a statement: call this from code that is compiled. */"
-    yield from ("static inline void runstate_abi_assertions(void)", "{")
+    yield from (f"static inline void {function}(void)", "{")
     yield from (f"\t{line}" for line in lines)
     yield "}"
 
@@ -204,6 +239,28 @@ def cpp_mirrored(mirrors: Iterable[Mirror]) -> Iterator[str]:
 def _cpp_assertions(mirrors: Iterable[Mirror]) -> Iterator[str]:
     for mirror in mirrors:
         for promise in promises(mirror.layout, mirror.type_name.removeprefix("struct ")):
+            if promise.kind == "signed" and _promoted(promise.member):
+                continue
             expression = measured(CPP_FORMS, mirror.type_name, promise)
             yield f"static_assert({expression} == {promise.number},"
             yield f'\t"{promise.sentence}");'
+
+
+# The + before an element makes an int of these, whose sign says nothing.
+def _promoted(member: Field | None) -> bool:
+    return member is not None and member.count > 1 and member.type.size < 4
+
+
+def cpp_family(content: "Content") -> Iterator[str]:
+    """Yield a C++ header of a family's structs."""
+    if content.with_runstate:
+        yield from (*cpp(), "")
+    yield from (f"// {line}" for line in content.about)
+    yield from ("#pragma once", "", "#include <stddef.h>", "#include <stdint.h>", "")
+    yield "namespace runstate_abi {"
+    for about, part in content.parts:
+        yield ""
+        yield from _struct(part.name, part, "alignas", about)
+    yield ""
+    yield from _cpp_assertions(Mirror(one.claim.name, one.claim) for one in content.structs)
+    yield from ("", "} // namespace runstate_abi")

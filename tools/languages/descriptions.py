@@ -4,12 +4,14 @@ The Python that gdb and drgn load is in text/; only its numbers come from here.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from runstate_abi.layouts.model import Field, Layout, Scalar
+from runstate_abi.layouts.abi import ABI
+from runstate_abi.layouts.model import STRUCT, Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import CLAIMS, RUNSTATES, XEN_RUNSTATE_UPDATE
-from runstate_abi.tools.languages.promises import GUESTS, Guest, filled
+from runstate_abi.tools.languages.families import Content, described
+from runstate_abi.tools.languages.promises import GUESTS, Guest, filled, sentence
 
 FLAG_BIT = XEN_RUNSTATE_UPDATE.bit_length() - 1
 ISF_FORMAT = "6.2.0"  # of Volatility's schemas
@@ -39,15 +41,55 @@ def kaitai() -> Iterator[str]:
 
 
 def _kaitai_attribute(row: Field) -> Iterator[str]:
-    yield f"- id: {row.name} # offset {row.offset}"
+    yield f"- id: {_kaitai_name(row.name)} # offset {row.offset}"
     if row.padding:
         yield f"  size: {row.size}"
         return
-    yield f"  type: {'s' if row.type.signed else 'u'}{row.type.size}"
+    number = f"{'s' if row.type.signed else 'u'}{row.type.size}"
+    yield f"  type: {_kaitai_name(_tag(row)) if row.type.kind == STRUCT else number}"
     if row.count > 1:
         yield from ("  repeat: expr", f"  repeat-expr: {row.count}")
-    if row.name == "state":
+    if row.name == "state" and row.type == GUESTS[0].layout.field("state").type:
         yield "  enum: runstate"
+
+
+def _tag(row: Field) -> str:
+    return row.type.name.removeprefix("struct ")
+
+
+def kaitai_family(content: Content) -> Iterator[str]:
+    """Yield the .ksy of a family; every family's is runstate's with more instances and types."""
+    if not content.with_runstate:
+        yield from (f"# {line}" for line in content.about)
+        yield from ("meta:", f"  id: {content.name}", "  endian: le")
+        yield from ("instances:", *_kaitai_instances(content), "types:", *_kaitai_types(content))
+        return
+    for line in kaitai():
+        if line == "types:":
+            yield from _kaitai_instances(content)
+        if line == "enums:":
+            yield from _kaitai_types(content)
+        yield line
+    yield from (f"# {line}" for line in content.about)
+
+
+def _kaitai_instances(content: Content) -> Iterator[str]:
+    for struct in content.structs:
+        name = _kaitai_name(struct.claim.name)
+        yield from (f"  {name}:", "    pos: 0", f"    type: {name}")
+
+
+def _kaitai_types(content: Content) -> Iterator[str]:
+    for about, part in content.parts:
+        yield from (f"  {_kaitai_name(part.name)}:", f'    doc: "{described(part, about)}"')
+        yield "    seq:"
+        for row in part.rows:
+            yield from (f"      {line}" for line in _kaitai_attribute(row))
+
+
+# An identifier of Kaitai's is in lower case and begins with a letter.
+def _kaitai_name(name: str) -> str:
+    return name.lower().lstrip("_")
 
 
 def poke() -> Iterator[str]:
@@ -61,13 +103,42 @@ def poke() -> Iterator[str]:
     for guest in GUESTS:
         yield from ("", f"/* A {guest.bits}-bit x86 guest's, {guest.layout.size} bytes.  */")
         yield from (f"type {guest.layout.name} =", "  struct", "  {")
-        for row in guest.layout.rows:
-            type_ = f"{'' if row.type.signed else 'u'}int<{row.type.size * 8}>"
-            array = f"[{row.count}]" if row.count > 1 else ""
-            yield f"    little {type_}{array} {row.name} @ {row.offset}#B;"
+        yield from map(_poke_field, guest.layout.rows)
         yield from ("", "    method update_in_progress = int<32>:", "      {")
         yield "        return (state_entry_time & XEN_RUNSTATE_UPDATE) != 0;"
         yield from ("      }", "  };")
+
+
+def _poke_field(row: Field) -> str:
+    type_ = f"little {'' if row.type.signed else 'u'}int<{row.type.size * 8}>"
+    type_ = _tag(row) if row.type.kind == STRUCT else type_
+    array = f"[{row.count}]" if row.count > 1 else ""
+    return f"    {type_}{array} {poke_name(row.name)} @ {row.offset}#B;"
+
+
+# Of the words that C leaves to a member, those that are poke's.
+_POKE_WORDS = """
+any as assert big catch computed format fun immutable in isa lambda little load method
+offset pinned print raise string try type unit until unmap var where
+"""
+
+
+def poke_name(name: str) -> str:
+    """Return what poke calls a member."""
+    return f"{name}_" if name in _POKE_WORDS.split() else name
+
+
+def poke_family(content: Content) -> Iterator[str]:
+    """Yield the pickle of a family; it asserts each size when it is loaded."""
+    if content.with_runstate:
+        yield from (*poke(), "")
+    yield f"/* {content.about[0]}"
+    yield from (f"   {line}" for line in content.about[1:])
+    yield "*/"
+    for about, part in content.parts:
+        yield from ("", f"/* {sentence(described(part, about))}  */")
+        yield from (f"type {part.name} =", "  struct", "  {", *map(_poke_field, part.rows), "  };")
+        yield f"assert (({part.name} {{}})'size == {part.size}#B);"
 
 
 def cstruct() -> Iterator[str]:
@@ -81,10 +152,26 @@ def cstruct() -> Iterator[str]:
     for guest in GUESTS:
         yield from ("", f"/* a {guest.bits}-bit x86 guest's, {guest.layout.size} bytes */")
         yield f"struct {guest.layout.name} {{"
-        for row in guest.layout.rows:
-            type_ = f"{'' if row.type.signed else 'u'}int{row.type.size * 8}"
-            yield f"    {type_} {row.declaration}; /* offset {row.offset} */"
+        yield from map(_cstruct_field, guest.layout.rows)
         yield "};"
+
+
+def _cstruct_field(row: Field) -> str:
+    type_ = f"{'' if row.type.signed else 'u'}int{row.type.size * 8}"
+    type_ = _tag(row) if row.type.kind == STRUCT else type_
+    return f"    {type_} {row.declaration}; /* offset {row.offset} */"
+
+
+def cstruct_family(content: Content) -> Iterator[str]:
+    """Yield dissect.cstruct's definitions of a family."""
+    if content.with_runstate:
+        yield from (*cstruct(), "")
+    yield f"/* {content.about[0]}"
+    yield from (f"   {line}" for line in content.about[1:])
+    yield "*/"
+    for about, part in content.parts:
+        yield from ("", f"/* {described(part, about)} */", f"struct {part.name} {{")
+        yield from (*map(_cstruct_field, part.rows), "};")
 
 
 def isf() -> Iterator[str]:
@@ -95,9 +182,19 @@ def isf_values() -> dict[str, Any]:
     """Return the ISF as JSON values: offsets and sizes in bytes; padding is not in it."""
     layouts = [guest.layout for guest in GUESTS]
     scalars = {row.type.name: row.type for layout in layouts for row in layout.members}
-    pointer = Scalar("pointer", CLAIMS["x86_64"].native.alignment or 0, signed=False)
     state = layouts[0].field("state").type
     constants = {runstate.constant: runstate.value for runstate in RUNSTATES}
+    enums = {"runstate": {"size": state.size, "base": state.name, "constants": constants}}
+    return _isf(CLAIMS["x86_64"].native.alignment or 0, scalars, layouts, enums)
+
+
+def _isf(
+    pointer_size: int,
+    scalars: Mapping[str, Scalar],
+    layouts: Iterable[Layout],
+    enums: Mapping[str, Any],
+) -> dict[str, Any]:
+    pointer = Scalar("pointer", pointer_size, signed=False)
     return {
         "metadata": {"format": ISF_FORMAT},
         "base_types": {
@@ -114,14 +211,43 @@ def isf_values() -> dict[str, Any]:
             }
             for layout in layouts
         },
-        "enums": {"runstate": {"size": state.size, "base": state.name, "constants": constants}},
+        "enums": enums,
         "symbols": {},
     }
 
 
 def _isf_type(row: Field) -> dict[str, Any]:
     element = {"kind": "base", "name": row.type.name}
+    if row.type.kind == STRUCT:
+        element = {"kind": "struct", "name": _tag(row)}
     return element if row.count == 1 else {"kind": "array", "count": row.count, "subtype": element}
+
+
+def isf_family(content: Content) -> Iterator[str]:
+    """Yield the ISF of a family; the comments have no place in it."""
+    yield from json.dumps(isf_family_values(content), indent=2).splitlines()
+
+
+def isf_family_values(content: Content) -> dict[str, Any]:
+    """Return it as JSON values; an integer is called by its size, as ``unsigned long`` has two."""
+    layouts = [_sized(part) for _, part in content.parts]
+    rows = [row for layout in layouts for row in layout.members if row.type.kind != STRUCT]
+    scalars = {row.type.name: row.type for row in rows}
+    found = _isf(ABI[content.abi].pointer_size, scalars, layouts, {})
+    if content.with_runstate:
+        own = isf_values()
+        for key in ("base_types", "user_types", "enums"):
+            found[key] = own[key] | found[key]
+    return found
+
+
+def _sized(layout: Layout) -> Layout:
+    def row(one: Field) -> Field:
+        signed, size = bool(one.type.signed), one.type.size
+        name = f"{'' if signed else 'u'}int{size * 8}_t"
+        return one if one.type.kind == STRUCT else one._replace(type=Scalar(name, size, signed))
+
+    return layout._replace(rows=tuple(map(row, layout.rows)))
 
 
 def gdb() -> Iterator[str]:

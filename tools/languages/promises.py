@@ -1,11 +1,11 @@
 """What every emitted file asserts about a struct, as values. Each language has its own syntax."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from typing import NamedTuple
 
-from runstate_abi.layouts.model import Field, Layout
+from runstate_abi.layouts.model import STRUCT, Field, Layout
 from runstate_abi.layouts.structs.runstate import CLAIMS, NATIVE, update_byte
 
 
@@ -81,8 +81,17 @@ def measured(forms: Mapping[str, str], type_name: str, promise: Promise) -> str:
 
 def is_lowered(layout: Layout) -> bool:
     """Is the struct aligned to less than its widest member?"""
-    natural = max(row.type.size for row in layout.rows)
-    return layout.alignment is not None and layout.alignment < natural
+    return layout.alignment is not None and layout.alignment < widest(layout.rows)
+
+
+def widest(rows: Iterable[Field]) -> int:
+    """Return the strictest alignment that rows ask for where an integer's is its size."""
+    return max(natural(row) for row in rows)
+
+
+def natural(row: Field) -> int:
+    """Return the alignment of a member where an integer's is its size."""
+    return row.type.alignment or 1 if row.type.kind == STRUCT else row.type.size
 
 
 def sentence(text: str) -> str:
