@@ -508,3 +508,14 @@ def test_no_name_of_a_struct_is_in_the_languages():
     texts.append(Path(emit.__file__).read_text())
     structs = {struct for name in MODULES for struct in family(name).structs}
     assert [x for x in structs if any(x in text for text in texts)] == []
+
+
+@pytest.mark.parametrize("language", ["c", "cpp", "rust"])
+def test_assertions_about_a_struct_of_ones_own_need_no_family(capsys, language):
+    words = ("emit", language, "--struct", "my_time=vcpu_time_info")
+    assert emit.main(list(words[1:])) == 0
+    out = capsys.readouterr().out
+    assert "What the ABI asks of the structs below" in out
+    assert "my_time.system_time" in out
+    assert emit.main([language, "--struct", "my_area=native"]) == 0
+    assert "What the Xen runstate ABI asks" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from runstate_abi.tools.languages.promises import (
     measured,
     numbers,
     promises,
+    whose,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ with_reader = partial(header, reader=True)
 
 def mirrored(mirrors: Sequence[Mirror], macro: Macro = MACROS[0]) -> Iterator[str]:
     """Yield assertions alone, about structs that the user's headers declare."""
-    yield "/* What the Xen runstate ABI asks of the structs below; include this where they are"
+    yield f"/* What {whose(mirrors)} asks of the structs below; include this where they are"
     yield " * declared, and <stddef.h>. Made by `runstate emit c`: do not edit."
     yield " */"
     yield from assertions(mirrors, macro)
@@ -229,9 +230,9 @@ def cpp() -> Iterator[str]:
     yield from ("", "} // namespace runstate_abi")
 
 
-def cpp_mirrored(mirrors: Iterable[Mirror]) -> Iterator[str]:
+def cpp_mirrored(mirrors: Sequence[Mirror]) -> Iterator[str]:
     """Yield assertions alone, about structs that the reader's own headers declare."""
-    yield "// What the Xen runstate ABI asks of the structs below; include this where they are"
+    yield f"// What {whose(mirrors)} asks of the structs below; include this where they are"
     yield "// declared, and <stddef.h>. Made by `runstate emit cpp`: do not edit."
     yield from _cpp_assertions(mirrors)
 

@@ -1,12 +1,17 @@
 """What every emitted file asserts about a struct, as values. Each language has its own syntax."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import STRUCT, Field, Layout
-from runstate_abi.layouts.structs.runstate import CLAIMS, NATIVE, update_byte
+from runstate_abi.layouts.structs.runstate import (
+    CLAIMS,
+    NATIVE,
+    RUNSTATE_STRUCTS,
+    update_byte,
+)
 
 
 class Guest(NamedTuple):
@@ -26,6 +31,12 @@ class Mirror(NamedTuple):
 
     type_name: str
     layout: Layout
+
+
+def whose(mirrors: Sequence[Mirror]) -> str:
+    """Return whose rules the structs follow, for the head of a file."""
+    own = all(mirror.layout.name in RUNSTATE_STRUCTS for mirror in mirrors)
+    return "the Xen runstate ABI" if own else "the ABI"
 
 
 class Promise(NamedTuple):

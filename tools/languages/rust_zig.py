@@ -3,7 +3,7 @@
 The loop of Rust's reader is in text/reader.rs.in.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from runstate_abi.layouts.model import STRUCT, Field, Layout, Scalar
@@ -21,6 +21,7 @@ from runstate_abi.tools.languages.promises import (
     numbers,
     promises,
     sentence,
+    whose,
     widest,
 )
 
@@ -47,9 +48,9 @@ def rust(reader: bool = False) -> Iterator[str]:
         yield from filled("reader.rs", numbers())
 
 
-def rust_mirrored(mirrors: Iterable[Mirror]) -> Iterator[str]:
+def rust_mirrored(mirrors: Sequence[Mirror]) -> Iterator[str]:
     """Yield assertions alone, about structs that the module around it declares (Rust 1.77)."""
-    yield "// What the Xen runstate ABI asks of the structs below; include!() this where they are"
+    yield f"// What {whose(mirrors)} asks of the structs below; include!() this where they are"
     yield "// declared. Made by `runstate emit rust`: do not edit."
     yield from _rust_assertions(mirrors)
 
