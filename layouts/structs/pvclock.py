@@ -84,7 +84,7 @@ struct pvclock_wall_clock {
 } __packed;
 """
 
-# KVM, arch/x86/kvm/xen.c, kvm_xen_shared_info_init(), in Linux 6.1.
+# KVM, arch/x86/kvm/xen.c, kvm_xen_shared_info_init(), in Linux 6.1.192 and 6.12.117.
 # fmt: off
 CONDITIONS = (
     Condition("P1", "offsetof(struct pvclock_vcpu_time_info, version) != 0", 0, False, "version comes first"),

@@ -246,12 +246,12 @@ struct compat_sched_poll {
 
 # fmt: off
 CONDITIONS = (
-    # Linux 6.1, arch/x86/kvm/xen.c, kvm_xen_hcall_vcpu_op().
+    # Linux 6.1.192 and 6.12.117, arch/x86/kvm/xen.c, kvm_xen_hcall_vcpu_op().
     Condition("X1", "offsetof(struct compat_vcpu_set_singleshot_timer, timeout_abs_ns) != offsetof(struct vcpu_set_singleshot_timer, timeout_abs_ns)", 0, False, "timeout_abs_ns is in the same place in both"),
     Condition("X2", "sizeof_field(struct compat_vcpu_set_singleshot_timer, timeout_abs_ns) != sizeof_field(struct vcpu_set_singleshot_timer, timeout_abs_ns)", 0, False, "timeout_abs_ns is equally wide in both"),
     Condition("X3", "offsetof(struct compat_vcpu_set_singleshot_timer, flags) != offsetof(struct vcpu_set_singleshot_timer, flags)", 0, False, "flags is in the same place in both"),
     Condition("X4", "sizeof_field(struct compat_vcpu_set_singleshot_timer, flags) != sizeof_field(struct vcpu_set_singleshot_timer, flags)", 0, False, "flags is equally wide in both"),
-    # The same file after 6.1, kvm_xen_schedop_poll(), where it is `sizeof(sp32)`.
+    # The same file in 6.12.117, not in 6.1.192, kvm_xen_schedop_poll(), where it is `sizeof(sp32)`.
     Condition("X5", "sizeof(struct compat_sched_poll) != 16", 0, False, "KVM's compat_sched_poll is 16 bytes"),
     # QEMU, target/i386/kvm/xen-emu.c: vcpuop_set_singleshot_timer(), vcpuop_register_vcpu_info(),
     # vcpuop_register_vcpu_time_info() and vcpuop_register_runstate_info(). It says what must be

@@ -316,7 +316,7 @@ struct compat_shared_info {{
 
 # fmt: off
 CONDITIONS = (
-    # Linux 6.1, arch/x86/kvm/xen.c, kvm_xen_shared_info_init(). A fifth one there is about
+    # Linux 6.1.192 and 6.12.117, arch/x86/kvm/xen.c, kvm_xen_shared_info_init(). A fifth one there is about
     # pvclock_vcpu_time_info.
     Condition("V1",  "offsetof(struct compat_shared_info, wc) != 0x900", 0, False, "the compat wall clock is where i386 has it"),
     Condition("V2",  "offsetof(struct compat_shared_info, arch.wc_sec_hi) != 0x924", 0, False, "the compat wc_sec_hi is the end of arch, 24 bytes behind the wall clock's"),
