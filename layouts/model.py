@@ -194,7 +194,17 @@ def paths(names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-Inside = Mapping[str, frozenset[str]]  # struct -> its paths(): where a witness must look inside
+class Look(NamedTuple):
+    """Where a witness must look inside a struct: at its paths(), and at members that are structs.
+
+    A struct that is a member has a Layout of its own, whose name is its path: ``shared_info.wc``.
+    """
+
+    paths: frozenset[str] = frozenset()
+    structs: "Mapping[str, Look]" = {}  # noqa: RUF012  # it is never changed
+
+
+Inside = Mapping[str, Look]  # struct -> where
 NOWHERE: Inside = {}
 
 

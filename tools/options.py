@@ -52,8 +52,8 @@ def add_format(parser: argparse.ArgumentParser, *choices: str) -> None:
 
 def add_mirrors(parser: argparse.ArgumentParser) -> None:
     """Add --struct and --member, which structs/mirrors.py reads."""
-    which = "your own struct, and which it mirrors, native or compat (repeatable)"
-    names = "what a member is called there: time=running,runnable,blocked,offline (repeatable)"
+    which = "your own struct, and which it mirrors: native, compat, or any family's (repeatable)"
+    names = "what runstate's is called there: time=running,runnable,blocked,offline (repeatable)"
     add = parser.add_argument
     add("--struct", dest="structs", action="append", metavar="NAME[=CLAIM]", help=which)
     add("--member", dest="members", action="append", metavar="MEMBER=NAME,...", help=names)

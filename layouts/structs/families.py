@@ -32,6 +32,8 @@ class Family(NamedTuple):
     conditions: tuple[Condition, ...] = ()  # asserted by a kernel or a hypervisor, as there
     unasserted: tuple[Condition, ...] = ()  # what nobody asserts, in the same notation
     notes: tuple[str, ...] = ()  # traps: one sentence each, for the document
+    # struct -> others that stand in its place inside another struct
+    same: Mapping[str, tuple[str, ...]] = {}  # it is never changed
 
     @property
     def file(self) -> str:
@@ -98,6 +100,35 @@ def struct_type(layout: Layout) -> Scalar:
     """Return the type of a member that is a struct of a family."""
     alignment = layout.alignment
     return Scalar(f"struct {layout.name}", layout.size, None, alignment, model.STRUCT)
+
+
+def known_structs(abi: str) -> dict[str, tuple[Layout, ...]]:
+    """Return every struct of every family on an ABI by its name, with what may stand for it."""
+    every = families(ALL)
+    found: dict[str, tuple[Layout, ...]] = {}
+    for one in every:
+        for layout in one.claims.get(abi, ()):
+            found[layout.name] = (*found.get(layout.name, ()), layout)
+    for name, others in ((n, o) for one in every for n, o in one.same.items() if n in found):
+        found[name] += tuple(layout for other in others for layout in found.get(other, ()))
+    return found
+
+
+def inner_claims(
+    layout: Layout, known: Mapping[str, tuple[Layout, ...]]
+) -> dict[str, tuple[Layout, ...]]:
+    """Return the claims of the structs in a struct by their paths: ``shared_info.wc``.
+
+    They have no alignment of their own: the struct around them has it.
+    """
+    found: dict[str, tuple[Layout, ...]] = {}
+    for row in layout.members:
+        inner = known.get(row.type.name.removeprefix("struct "), ())
+        if row.type.kind == model.STRUCT and inner:
+            path = f"{layout.name}.{row.name}"
+            found[path] = tuple(x._replace(name=path, alignment=None) for x in inner)
+            found |= inner_claims(found[path][0], known)
+    return found
 
 
 def flattened(layout: Layout, structs: Mapping[str, Layout]) -> Layout:

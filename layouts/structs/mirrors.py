@@ -65,7 +65,8 @@ def struct(text: str) -> tuple[str, str]:
         return name, claimed
     if not name or claimed not in CLAIM_NAMES:
         ways = " or ".join(f"{name}={claim}" for claim in RUNSTATE_STRUCTS)
-        raise LayoutError(f"--struct {text}: say which struct it mirrors: {ways}")
+        others = "or a struct of another family (runstate show --family all)"
+        raise LayoutError(f"--struct {text}: say which struct it mirrors: {ways}, {others}")
     return name, CLAIM_NAMES[claimed]
 
 

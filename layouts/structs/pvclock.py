@@ -121,6 +121,7 @@ FAMILY = Family(
     packed=frozenset(("pvclock_vcpu_time_info", "pvclock_wall_clock")),
     conditions=CONDITIONS,
     unasserted=UNASSERTED,
+    same={"pvclock_vcpu_time_info": ("vcpu_time_info",)},
     notes=(
         "Xen's flags exists only above interface version 0x040600, and who asks for none gets 0; up "
         "to it, that byte is the first of pad1[3].",

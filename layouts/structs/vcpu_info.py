@@ -128,6 +128,16 @@ ARCH_SHARED_INFO_X32 = Layout("arch_shared_info", "x32", size=0x18, alignment=4,
     Field(0x10, "p2m_vaddr",                  ULONG32),
     Field(0x14, "p2m_generation",             ULONG32),
 ))
+XEN_SHARED_INFO_X32 = Layout("shared_info", "x32", size=0x728, alignment=8, rows=(
+    Field(0x000, "vcpu_info",      struct_type(VCPU_INFO_X32), 32),
+    Field(0x600, "evtchn_pending", ULONG32, 32),
+    Field(0x680, "evtchn_mask",    ULONG32, 32),
+    Field(0x700, "wc_version",     U32),
+    Field(0x704, "wc_sec",         U32),
+    Field(0x708, "wc_nsec",        U32),
+    Field(0x70c, "wc_sec_hi",      U32),
+    Field(0x710, "arch",           struct_type(ARCH_SHARED_INFO_X32)),
+))
 SHARED_INFO_X32 = Layout("shared_info", "x32", size=0x728, alignment=4, rows=(
     Field(0x000, "vcpu_info",      struct_type(VCPU_INFO_X32), 32),
     Field(0x600, "evtchn_pending", ULONG32, 32),
@@ -218,16 +228,21 @@ NATIVE = (ARCH_VCPU_INFO, VCPU_INFO, ARCH_SHARED_INFO, SHARED_INFO)
 COMPAT = (COMPAT_ARCH_VCPU_INFO, COMPAT_VCPU_INFO, COMPAT_ARCH_SHARED_INFO, COMPAT_SHARED_INFO)
 I386 = (ARCH_VCPU_INFO_I386, VCPU_INFO_I386, ARCH_SHARED_INFO_I386, SHARED_INFO_I386)
 X32 = (ARCH_VCPU_INFO_X32, VCPU_INFO_X32, ARCH_SHARED_INFO_X32, SHARED_INFO_X32)
+# Xen's time info is not packed, so where 64-bit integers are aligned to 8 these are, too.
+XEN_X32 = (VCPU_INFO_X32._replace(alignment=8), XEN_SHARED_INFO_X32)
+XEN_I386_WINDOWS = tuple(
+    layout._replace(alignment=8) for layout in (VCPU_INFO_I386, XEN_SHARED_INFO_I386)
+)
 # Linux's before Xen's.
 ARM = (VCPU_INFO_ARM, XEN_VCPU_INFO_ARM, SHARED_INFO_ARM, XEN_SHARED_INFO_ARM)
 
 CLAIMS = {
     **on(("x86_64",), *NATIVE, XEN_SHARED_INFO, *COMPAT, XEN_COMPAT_SHARED_INFO),
     **on(("i386",), *I386, XEN_SHARED_INFO_I386),
-    **on(("x32", "x86_64-windows"), *X32),
+    **on(("x32", "x86_64-windows"), *X32, *XEN_X32),
     **on(("arm64", "arm32"), *ARM),
-    **on(("riscv64",), *NATIVE),
-    **on(("i386-windows",), *I386),
+    **on(("riscv64",), *NATIVE, XEN_SHARED_INFO),
+    **on(("i386-windows",), *I386, *XEN_I386_WINDOWS),
 }
 
 # Linux's declarations. The arch structs are left out on Arm, where they are empty.

@@ -16,6 +16,7 @@ from runstate_abi.layouts.model import (
     Inside,
     Layout,
     Layouts,
+    Look,
     Scalar,
     WitnessError,
     witnessed,
@@ -63,14 +64,14 @@ def observe(btf: Btf, names: Sequence[str], abi: Abi, inside: Inside = NOWHERE) 
     """Return what BTF says about each ``struct name``: every definition, the base's before its own.
 
     A typedef's name is accepted. A forward declaration is no definition. Members without bytes
-    (``char data[];``) have no row. ``inside``: the members that are looked into, by their path. Of
-    a union these alone. WitnessError for a struct with bitfields or other unions.
+    (``char data[];``) have no row. ``inside``: the members that are looked into. Of a union these
+    alone are. WitnessError for a struct with bitfields or other unions.
     """
-    found = [
-        _layout(record, Wanted(btf, name, abi, [], inside.get(name, frozenset())))
-        for name in names
-        for record in _named(btf, name)
-    ]
+    found: list[Layout] = []
+    for name in names:
+        look = inside.get(name, Look())
+        for record in _named(btf, name):
+            found += _layouts(record, Wanted(btf, name, abi, [], look.paths), look)
     missing = tuple(name for name in names if name not in {layout.name for layout in found})
     if missing:
         # "missing" is true only if the blob can be read to its end.
@@ -96,6 +97,20 @@ def _named(btf: Btf, name: str) -> list[Record]:
             # whole base would have to be walked.
             found.setdefault((record.blob is btf, record.number), record)
     return [found[place] for place in sorted(found)]
+
+
+# A struct, and the structs in it that are looked into.
+def _layouts(record: Record, wanted: Wanted, look: Look) -> Iterator[Layout]:
+    yield _layout(record, wanted)
+    for part in range(0, len(record.parts), MEMBER) if look.structs else ():
+        member = record.blob.string(record.parts[part])
+        if member in look.structs:
+            target, inner = _resolved(wanted.btf, record.parts[part + 1])[0], look.structs[member]
+            name = f"{wanted.name}.{member}"
+            if target.kind == form.STRUCT:
+                yield from _layouts(
+                    target, Wanted(wanted.btf, name, wanted.abi, [], inner.paths), inner
+                )
 
 
 def _layout(record: Record, wanted: Wanted) -> Layout:

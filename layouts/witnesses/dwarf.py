@@ -22,6 +22,7 @@ from runstate_abi.layouts.model import (
     Inside,
     Layout,
     Layouts,
+    Look,
     Scalar,
     WitnessError,
     witnessed,
@@ -118,7 +119,7 @@ def _observed(source: Source, names: Sequence[str], abi: Abi, inside: Inside) ->
         layout
         for name in names
         for half in halves
-        for layout in _named(half, name, abi, inside.get(name, frozenset()))
+        for layout in _named(half, name, abi, inside.get(name, Look()))
     )
     found = tuple(dict.fromkeys(every))
     # The units that are missing may define more.
@@ -154,14 +155,25 @@ def _debug_sup(file: elf.Elf) -> tuple[bool, bytes, bytes]:
     return bool(data[2:3].strip(b"\0")), name, rest[form.uleb(rest, 0)[1] :] if rest else b""
 
 
-def _named(entries: Entries, name: str, abi: Abi, paths: frozenset[str]) -> Iterator[Layout]:
-    refuse = f"{entries.path}: struct {name}: "
+def _named(entries: Entries, name: str, abi: Abi, look: Look) -> Iterator[Layout]:
     for found in entries.named(name):
         seen, _, _ = _resolved(entries, found)
         if seen and seen.tag in STRUCTS and not seen.get(form.DECLARATION):
-            rows = _rows(entries, seen, 0, 0, refuse, paths)
-            size, alignment = seen.get(form.BYTE_SIZE) or 0, seen.get(form.ALIGNMENT)
-            yield witnessed(refuse, name, abi.name, size, alignment, rows)
+            yield from _layouts(entries, seen, name, abi, look)
+
+
+# A struct, and the structs in it that are looked into.
+def _layouts(entries: Entries, seen: Entry, name: str, abi: Abi, look: Look) -> Iterator[Layout]:
+    refuse = f"{entries.path}: struct {name}: "
+    rows = _rows(entries, seen, 0, 0, refuse, look.paths)
+    size, alignment = seen.get(form.BYTE_SIZE) or 0, seen.get(form.ALIGNMENT)
+    yield witnessed(refuse, name, abi.name, size, alignment, rows)
+    for member in entries.children(seen) if look.structs else ():
+        inner = look.structs.get(entries.name(member)) if member.tag == form.MEMBER else None
+        target = _resolved(entries, entries.type_of(member))[0] if inner else None
+        if inner and target and target.tag in STRUCTS:
+            path = f"{name}.{entries.name(member)}"
+            yield from _layouts(entries, target, path, abi, inner)
 
 
 def read(
@@ -296,7 +308,7 @@ def _resolved(entries: Entries, seen: Entry | None) -> tuple[Entry | None, str, 
             return None, typedef, count
         if seen.tag == form.TYPEDEF:
             typedef = typedef or entries.name(seen)
-        elif seen.tag == form.ARRAY:
+        elif seen.tag == form.ARRAY and not seen.get(form.GNU_VECTOR):
             typedef, count = "", min(count * _elements(entries, seen), COUNT_MAX + 1)
         elif seen.tag not in QUALIFIERS:
             return seen, typedef, count
@@ -322,6 +334,9 @@ def _row(entries: Entries, member: Entry, offset: int, name: str, refuse: str) -
     if count > COUNT_MAX:
         raise WitnessError(f"{refuse}member {name} has {count} elements")
     size = seen.get(form.BYTE_SIZE) if seen else None
+    if seen and seen.tag == form.ARRAY and size is None:  # a vector is no number
+        element = _resolved(entries, entries.type_of(seen))[0]
+        size = (element.get(form.BYTE_SIZE) or 0) * _elements(entries, seen) if element else None
     if seen and seen.tag in POINTERS:
         size = seen.unit.address if size is None else size
     if seen is None or not isinstance(size, int):

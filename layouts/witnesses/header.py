@@ -16,6 +16,7 @@ from runstate_abi.layouts.model import (
     NOT_BUILT,
     Layout,
     LayoutError,
+    Look,
     Member,
     WitnessError,
     paths,
@@ -134,11 +135,14 @@ def _with_others(seen: compiler.Measurement, unit: Unit, command: str) -> compil
 # The definitions in an object that has debug info; none where that cannot be made or read.
 def _in_debug_info(unit: Unit, subject: Subject, command: str, abi: Abi) -> Iterator[Layout]:
     kept = f"static {subject.c_type} *rs_kept __attribute__((used));\n"
+    name = subject.c_type.removeprefix("struct ")
+    if name.startswith("__typeof__("):  # it has no name
+        name = "rs_kept_type"
+        kept = f"typedef {subject.c_type} {name};\nstatic {name} *rs_kept __attribute__((used));\n"
     data = compiler.compiled(Unit(unit.declarations + kept, (), stubs=unit.stubs), command)
     if isinstance(data, str):
         return
-    name = subject.c_type.removeprefix("struct ")
-    inside = {name: paths(member.name for member in subject.members)}
+    inside = {name: Look(paths(member.name for member in subject.members))}
     try:
         file = elf.parse(data, command)
         if section := file.section(".BTF"):

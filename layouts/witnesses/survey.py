@@ -25,6 +25,7 @@ from runstate_abi.layouts.structs.runstate import (
     MEMBERS,
     NATIVE,
     RUNSTATE_STRUCTS,
+    XEN_COMPAT,
     claim,
 )
 
@@ -39,14 +40,18 @@ def holding(
     abi: Abi,
     assumed: bool = False,
     mirrors: Mirrors = AS_CLAIMED,
+    signed: frozenset[tuple[str, str]] = frozenset(),
 ) -> Finding:
-    """Compare every definition of a witness with the claim of its name."""
+    """Compare every definition of a witness with the claim of its name.
+
+    Another sign is a note, but of the members (struct, name) in ``signed`` a difference.
+    """
     found = tuple(layout for layout in seen.found if layout.name in claims)
     given, claims = claims, {name: mirrors.claimed(one) for name, one in claims.items()}
     names = dict(mirrors.members)
     results = [compare(claims[layout.name], layout, seen.source) for layout in found]
     every = [difference for result in results for difference in result.differences]
-    differences = tuple(d for d in every if d.kind != SIGN)
+    differences = tuple(d for d in every if d.kind != SIGN or (d.struct, d.member) in signed)
     contradicting = {d.struct for d in differences}
     sized = {(d.struct, d.member) for d in differences if d.kind == "element-size-mismatch"}
     signs = {name for member in mirrors.signs for name in names.get(member, (member,))}
@@ -64,10 +69,15 @@ def holding(
     notes += [
         f"struct {d.struct}: {d.member} is {d.seen} here and {d.spec} in the claim: equal by bytes"
         for d in every
-        if d.kind == SIGN and d.member not in signs and (d.struct, d.member) not in sized
+        if d.kind == SIGN
+        and d not in differences
+        and d.member not in signs
+        and (d.struct, d.member) not in sized
     ]
     wrong = [layout for layout in found if layout.name in contradicting]
-    notes += [_by_other_names(given[layout.name], layout) for layout in wrong]
+    # --member is for runstate's members.
+    own = [layout for layout in wrong if layout.name in (*RUNSTATE_STRUCTS, XEN_COMPAT)]
+    notes += [_by_other_names(given[layout.name], layout) for layout in own]
     return Finding(
         witness,
         seen.source,

@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add_family(parser, default=None)
     add("--rust", metavar="FILE", help="measure structs of this Rust file with rustc, or with --cc")
     add_mirrors(parser)
-    _repeatable(parser, "--allow", "sign:MEMBER", "do not say that its sign differs")
+    _repeatable(parser, "--allow", "sign:MEMBER", "of runstate: do not say that its sign differs")
     _report_options(parser)
     add("-j", "--jobs", type=count, metavar="N", help="processes for many files (all cores)")
     add("--dask", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
@@ -107,7 +107,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     _refuse(the_parser, options)
     options.asks_runstate = options.family in (None, RUNSTATE, ALL)
     options.families = _families(options.family or RUNSTATE)
-    _set_others(options)
+    _set_others(the_parser, options)
     options.reports = _reports(the_parser, options)
     if options.verbose:
         from runstate_abi.tools.check import config
@@ -126,8 +126,9 @@ def _project_has_ours() -> bool:
 
 
 # The structs named with --struct that mirror another family's claims, and which families these are.
-def _set_others(options: argparse.Namespace) -> None:
+def _set_others(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     named = options.mirrors.structs
+    given = options.family
     options.others = tuple(pair for pair in named if pair[1] not in RUNSTATE_STRUCTS)
     if named:
         own = tuple(pair for pair in named if pair not in options.others)
@@ -135,6 +136,11 @@ def _set_others(options: argparse.Namespace) -> None:
         options.asks_runstate = bool(own)
         found = [_family_of(claim) for _, claim in options.others]
         options.families = tuple({one.name: one for one in found}.values())
+        strange = [x.name for x in options.families if given not in (None, ALL, x.name)]
+        if strange or (own and given not in (None, ALL, RUNSTATE)):
+            parser.error(f"--family {given}: --struct names one of {(*strange, RUNSTATE)[0]}")
+    if options.others and (options.members or options.allow):
+        parser.error("--member and --allow are about runstate's members")
 
 
 def _family_of(claim: str) -> "Family":

@@ -112,8 +112,13 @@ def _families(options: argparse.Namespace) -> "tuple[Family, ...]":
 
 # Two declarations in use are two claims.
 def _claims(family: "Family", text: str) -> tuple[Layout, ...]:
+    from runstate_abi.layouts.structs.families import inner_claims, known_structs
+
     name, _, abi = text.partition("@")
-    return tuple(x for x in family.claims.get(abi or X86_64.name, ()) if x.name == name)
+    found = tuple(x for x in family.claims.get(abi or X86_64.name, ()) if x.name == name)
+    known = known_structs(abi or X86_64.name)
+    inner = (each for claim in found for each in inner_claims(claim, known).values())
+    return (*found, *(layout for each in inner for layout in each))
 
 
 def _sides(options: argparse.Namespace, families: "tuple[Family, ...]") -> tuple[Side, Side]:
@@ -184,7 +189,8 @@ def compared(
     names = {x.name for side in (first, second) if side.claim for x in side.layouts}
     pairs: list[Pair] = []
     alone: list[str] = []
-    for name in structs:
+    inner = (x.name for side in (first, second) for x in side.layouts if "." in x.name)
+    for name in dict.fromkeys((*structs, *inner)):
         if names and name not in names:
             continue
         here, there = ([x for x in s.layouts if x.name == name] for s in (first, second))
@@ -192,7 +198,8 @@ def compared(
         there = _fitting(there, here) if second.claim else there
         pairs += (shifts.pair(a, b, second.label) for a in here for b in there)
         lacking = [s.label for s, found in ((first, here), (second, there)) if not found]
-        if len(lacking) == 1 and name not in allowed:
+        # Of a struct in a struct, what is around it says that it is not there.
+        if len(lacking) == 1 and name not in allowed and "." not in name:
             alone.append(f"could not check struct {name}: not in {lacking[0]}")
     if not pairs and not alone:
         alone.append(f"nothing to compare: {first.label} and {second.label} share no struct")

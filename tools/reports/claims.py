@@ -55,7 +55,7 @@ def _family(difference: Difference) -> "Family | None":
 
     for one in families(ALL):
         ids = (condition.id for condition in (*one.conditions, *one.unasserted))
-        if difference.struct in (*one.structs, *ids):
+        if difference.struct.partition(".")[0] in (*one.structs, *ids):
             return one
     return None
 

@@ -42,7 +42,8 @@ def _mark(finding: Finding) -> str:
 
 
 def _summary(finding: Finding) -> str:
-    names = dict.fromkeys(f"{_SHORT.get(x.name, x.name)} {x.size}" for x in finding.found)
+    whole = (x for x in finding.found if "." not in x.name)  # not a struct in a struct
+    names = dict.fromkeys(f"{_SHORT.get(x.name, x.name)} {x.size}" for x in whole)
     parts = [": ".join(filter(None, (finding.family, ", ".join(names))))]
     if finding.compared:
         parts.append(f"{finding.compared} compared, {len(finding.differences)} differ")

@@ -248,3 +248,114 @@ def test_a_script_names_a_family_too(data):
     assert len(check_files([data / "btf" / KVM], family="all")) == 1 + len(MODULES)
     with pytest.raises(KeyError):
         check_files([data / "btf" / KVM], family="nonsense")
+
+
+VCPU_INFO = """
+typedef unsigned long long u64;
+struct arch_vcpu_info {{ unsigned long cr2, pad; }};
+struct my_time {{ unsigned {time}; u64 tsc_timestamp, system_time; unsigned tsc_to_system_mul;
+                 {sign} char tsc_shift; unsigned char flags, pad[2]; }};
+struct vcpu_info {{ unsigned char evtchn_upcall_pending, evtchn_upcall_mask;
+                   unsigned long evtchn_pending_sel; struct arch_vcpu_info arch;
+                   struct my_time time; }};
+struct vcpu_info x;
+"""
+RIGHT, SWAPPED = "version, pad0", "pad0, version"
+
+
+# A struct in a struct is looked into, whatever its tag is: its size alone says little.
+@pytest.mark.needs("gcc")
+@pytest.mark.x86
+@pytest.mark.parametrize("witness", ["header", "dwarf", "btf"])
+def test_what_is_in_a_struct_in_a_struct_is_compared(check, tool, tmp_path, witness):
+    def asked(text):
+        source = tmp_path / "mine.h"
+        source.write_text(text)
+        if witness == "header":
+            return check("--header", source, "--struct", "vcpu_info", "--cc", "gcc")
+        made = tmp_path / "mine.o"
+        flag = "-g" if witness == "dwarf" else "-gbtf"
+        tool("gcc", flag, "-c", "-x", "c", source, "-o", made)
+        return check(made, "--struct", "vcpu_info=vcpu_info")
+
+    code, out, err = asked(VCPU_INFO.format(time=RIGHT, sign="signed"))
+    assert (code, err) == (0, ""), out
+    assert "what is in" not in out
+    code, out, _ = asked(VCPU_INFO.format(time=SWAPPED, sign="signed"))
+    assert code == 1
+    assert "offset-mismatch vcpu_info.time.version [x86_64] spec=0 seen=4" in out
+    # A shift that is unsigned goes the other way.
+    code, out, _ = asked(VCPU_INFO.format(time=RIGHT, sign="unsigned"))
+    assert code == 1
+    assert "signedness-mismatch vcpu_info.time.tsc_shift" in out
+    code, out, _ = asked(
+        VCPU_INFO.replace("struct my_time time;", "double time[4];").format(
+            time=RIGHT, sign="signed"
+        )
+    )
+    assert code == 1
+
+
+# Each definition is compared with the declaration that it is, in any order.
+@pytest.mark.needs("gcc")
+@pytest.mark.x86
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_declarations_in_use_are_compared_each_with_its_own(check, tool, tmp_path, turned):
+    start = "typedef unsigned long long u64; struct vcpu_time_info { unsigned version, pad0; "
+    start += "u64 tsc_timestamp, system_time; unsigned tsc_to_system_mul; signed char tsc_shift; "
+    ends = {
+        "new": "unsigned char flags, pad1[2]; } x;",
+        "old": "signed char pad1[3]; } x;",
+        "wrong": "unsigned char pad1[2], flags; } x;",
+    }
+    paths = {}
+    for name, end in ends.items():
+        (tmp_path / f"{name}.c").write_text(start + end)
+        paths[name] = tmp_path / f"{name}.o"
+        tool("gcc", "-g", "-c", tmp_path / f"{name}.c", "-o", paths[name])
+    both = [paths["new"], paths["old"]]
+    words = ("--struct", "vcpu_time_info")
+    code, out, _ = check(*words, *(both[::-1] if turned else both))
+    assert code == 0, out
+    # Any flags fit in the padding of the old one: a member elsewhere is the new one's, and wrong.
+    code, out, _ = check(*words, *([paths["wrong"], *both] if turned else [*both, paths["wrong"]]))
+    assert code == 1
+    assert "offset-mismatch vcpu_time_info.flags [x86_64] spec=29 seen=31" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--struct", "vcpu_info", "--member", "time=a,b"), "are about runstate's members"),
+        (("--struct", "vcpu_info", "--family", "pvclock"), "--struct names one of vcpu_info"),
+        (("--struct", "nonsense"), "or a struct of another family"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(check, data, words, said):
+    code, out, err = check(*words, data / "btf" / KVM)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.x86
+def test_a_vector_is_no_number(check, tool, tmp_path):
+    source, made = tmp_path / "v.c", tmp_path / "v.o"
+    source.write_text(
+        "struct kvm_steal_time { unsigned long steal __attribute__((vector_size(8)));"
+        " unsigned version, flags; unsigned char preempted, u8_pad[3]; unsigned pad[11]; } x;\n"
+    )
+    tool("gcc", "-g", "-c", source, "-o", made)
+    code, out, _ = check(made, "--struct", "kvm_steal_time")
+    assert code == 1
+    assert "type-mismatch kvm_steal_time.steal [x86_64] spec=unsigned seen=no number" in out
+
+
+@pytest.mark.needs("aarch64-linux-gnu-gcc")
+def test_an_empty_struct_has_nothing_to_compare(check, tmp_path):
+    header = tmp_path / "arch.h"
+    header.write_text("struct arch_vcpu_info { };\n")
+    words = ("--struct", "arch_vcpu_info", "--cc", "aarch64-linux-gnu-gcc")
+    code, out, _ = check("--header", header, *words)
+    assert code == 3
+    assert "it is empty here: nothing to compare" in out

@@ -145,3 +145,22 @@ def test_the_matrix_says_where_a_witness_disagrees(run, data, monkeypatch):
     code, out, _ = run("matrix", "--family", "pvclock", data / "btf" / "i386-from-dwarf.ALL.btf")
     assert code == 1
     assert "missing-member pvclock_wall_clock.other" in out
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.x86
+def test_diff_looks_into_a_struct_in_a_struct(run, tool, tmp_path):
+    text = (
+        "typedef unsigned long long u64; struct arch_vcpu_info { unsigned long cr2, pad; };"
+        "struct time { unsigned PAIR; u64 tsc_timestamp, system_time; unsigned tsc_to_system_mul;"
+        " signed char tsc_shift; unsigned char flags, pad[2]; };"
+        "struct vcpu_info { unsigned char evtchn_upcall_pending, evtchn_upcall_mask;"
+        " unsigned long evtchn_pending_sel; struct arch_vcpu_info arch; struct time time; } x;\n"
+    )
+    for pair, wanted in (("version, pad0", 0), ("pad0, version", 1)):
+        source, made = tmp_path / "x.c", tmp_path / "x.o"
+        source.write_text(text.replace("PAIR", pair))
+        tool("gcc", "-gbtf", "-c", source, "-o", made)
+        code, out, err = run("diff", "vcpu_info", made)
+        assert (code, err) == (wanted, ""), out
+        assert ("offset-mismatch vcpu_info.time.version" in out) is bool(wanted)
