@@ -118,7 +118,7 @@ class ReaderMachine:
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._acquires = 0  # the load-acquire that is being executed
         self._states: dict[tuple[object, ...], int] | None = None  # see endures()
-        self._period, self._comes_back, self._since = 1, False, 0
+        self._period, self._comes_back, self.since = 1, False, 0
         self._stored = bytearray()  # which bytes of the results it has stored
         general = (f"UC_{cpu.arch}_REG_{n}" for n in GENERAL[cpu.name])
         self._counter = _reading(self.uc, self._ids[cpu.counter])
@@ -200,8 +200,8 @@ class ReaderMachine:
     def endures(self, base: bytes, versions: Versions, period: int) -> Attempt | None:
         """Run with versions that come back every ``period`` loads, for ever.
 
-        None: it does the same over and over, from its first retry on in the same state.
-        WitnessError: it does not return, and that state does not come back.
+        None: it does the same over and over, from its first retry on in the same state, or from its
+        second one on (``since`` is 1). WitnessError: it does not return, or counts its tries.
         """
         self._states, self._period, self._comes_back = {}, period, False
         try:
@@ -212,7 +212,7 @@ class ReaderMachine:
             raise self.refused("it counts its tries, and may give up") from None
         finally:
             self._states = None
-        if self._comes_back and self._since:
+        if self._comes_back and self.since > 1:
             raise self.refused("what it does depends on how often it has tried")
         return None if self._comes_back else run
 
@@ -226,7 +226,7 @@ class ReaderMachine:
         state = self._state(number)
         known = state in states
         if known:
-            self._since = states[state]
+            self.since = states[state]
             self.uc.emu_stop()
         else:
             states[state] = len(states)

@@ -221,6 +221,26 @@ def _verify_patience(asked: "Inquiry", rule: "Rule") -> None:
         run = asked.machine.endures(asked.base, restless, restless.period)
         if run is not None and not asked.failed(run):
             raise asked.machine.refused("it accepts after it has tried a number of times")
+        if run is None and asked.machine.since:
+            _verify_third(asked, rule)
+
+
+# Its second retry begins in another state than its first: does it still do what it did?
+def _verify_third(asked: "Inquiry", rule: "Rule") -> None:
+    machine = asked.machine
+    for number, change in _kinds(asked, rule, 1):
+        first = {number: asked.struct(change)}
+        places = _last_iteration(asked, machine.follow(asked.base, first).loads)
+        for index, second in _kinds(asked, rule, 2) if places else ():
+            two = {**first, places[index]: asked.struct(second)}
+            before = machine.follow(asked.base, two, stays=True)
+            later = _last_iteration(asked, before.loads) if len(two) == 2 else []
+            for third_index, third in _kinds(asked, rule, 4) if later else ():
+                if later[third_index] not in two:
+                    three = {**two, later[third_index]: asked.struct(third)}
+                    run = machine.follow(asked.base, three, stays=True)
+                    if run.loads[: places[index] + 1] == before.loads[: places[index] + 1]:
+                        _same_again(asked, run, three)
 
 
 # Where the loads of a quiet iteration are in a longer run that ends with one. What is loaded before
