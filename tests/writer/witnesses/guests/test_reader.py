@@ -222,14 +222,22 @@ LESS = re.findall(r"^LESS\((\w+),", SOURCE.read_text(), re.MULTILINE)
 def test_what_a_compiler_makes_of_less_than_a_reader_is_seen_in_its_loads(
     made, capsys, compiler, level
 ):
-    path = made(compiler, level)
+    path, refused = made(compiler, level), []
     for name in ("plain", *LESS):
-        loads = found(path, name).reader.loads
+        try:
+            loads = found(path, name).reader.loads
+        except WitnessError:  # gcc 16 makes a first retry that is unlike the others
+            code, _, err = race(capsys, "--reader-object", f"{path}:{name}", *ONE)
+            assert code == 3
+            assert "what it does depends on how often it has tried" in err
+            refused.append(name)
+            continue
         compares = [n for n, load in enumerate(loads) if load.measured.compared]
         believed = [n for n, load in enumerate(loads) if load.measured.believed]
         moved = believed[-1] > compares[-1] or believed[0] < compares[0]
         code, _, _ = race(capsys, "--reader-object", f"{path}:{name}", *ONE)
         assert code == moved, name
+    assert len(refused) <= len(LESS) // 2
 
 
 def test_gcc_moves_a_look_and_so_breaks_a_plain_reader(made):
