@@ -957,8 +957,8 @@ void first_kept(const struct area *a, struct area *out)
 /* From its third try on a look that is later is good as well. */
 void after_two(const struct area *a, struct area *out)
 {
-	u64 entry, late, third;
-	int n = 0;
+	u64 entry, late;
+	volatile int n = 0;
 
 	for (;;) {
 		entry = READ_ONCE(a->state_entry_time);
@@ -972,8 +972,7 @@ void after_two(const struct area *a, struct area *out)
 			n++;
 			continue;
 		}
-		third = READ_ONCE(a->state_entry_time);
-		if (third == late && !(third & UPDATE))
+		if (READ_ONCE(a->state_entry_time) == late && !(late & UPDATE))
 			return;
 	}
 }

@@ -221,7 +221,8 @@ class ReaderMachine:
         first, states = self._run.parted, self._states
         if states is None or first is None or self._comes_back:
             return False
-        if number > first and seen.at != self._run.loads[first].at:
+        # Once in an iteration: an instruction may load twice, and a spin the same bytes again.
+        if number > first and seen != self._run.loads[first]:
             return False
         state = self._state(number)
         known = state in states
