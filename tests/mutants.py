@@ -57,6 +57,10 @@ CORE = {
         "tests/layouts/structs",
         "tests/tools/check/test_families.py",
     ],
+    "layouts/witnesses/family_claims.py": [
+        "tests/layouts/structs",
+        "tests/tools/check/test_families.py",
+    ],
     "tools/memory/fields.py": ["tests/tools/memory/test_hexdump_families.py"],
     "layouts/constructs.py": LAYOUTS,
     "layouts/abi.py": ["tests/layouts/test_abi.py", *LAYOUTS],

@@ -1,14 +1,12 @@
 """Ask the witnesses about a family of structs besides runstate, a Finding for each."""
 
 import ctypes
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from runstate_abi.layouts import conditions
 from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.findings import Finding, NotChecked, unchecked
 from runstate_abi.layouts.model import (
@@ -17,13 +15,10 @@ from runstate_abi.layouts.model import (
     Layouts,
     Look,
     WitnessError,
-    compare,
-    paths,
 )
 from runstate_abi.layouts.structs.families import (
     Family,
     by_c_rule,
-    inner_claims,
     known_structs,
     members,
 )
@@ -34,200 +29,14 @@ from runstate_abi.layouts.witnesses.debug_info import (
     identity,
     of_no_abi,
 )
-from runstate_abi.layouts.witnesses.survey import holding, judged
+from runstate_abi.layouts.witnesses.family_claims import evaluated, held, inside, unlike
+from runstate_abi.layouts.witnesses.survey import judged, not_installed
 
 if TYPE_CHECKING:
     from runstate_abi.layouts.witnesses.compiler import Measurement
 
-T = TypeVar("T")
-
 # An ABI of which this machine's C compiler, and so ctypes, would make the same.
 HOSTS = {"x86_64": (8, 8), "i386": (4, 4)}  # sizeof(long), alignment of a 64-bit integer
-
-
-def inside(family: Family) -> dict[str, Look]:
-    """Return where a witness must look inside the structs of a family."""
-    found: dict[str, Look] = {}
-    for abi, layouts in family.claims.items():
-        known = known_structs(abi)
-        for layout in layouts:
-            found[layout.name] = _joined(found.get(layout.name), _look(layout, known))
-    return {name: look for name, look in found.items() if look != Look()}
-
-
-def _look(layout: Layout, known: Mapping[str, tuple[Layout, ...]]) -> Look:
-    structs: dict[str, Look] = {}
-    for row in layout.members:
-        inner = known.get(row.type.name.removeprefix("struct "))
-        if row.type.kind == STRUCT and inner:
-            structs[row.name] = _look(inner[0], known)
-    return Look(paths(row.name for row in layout.members), structs)
-
-
-def _joined(one: Look | None, other: Look) -> Look:
-    if one is None:
-        return other
-    structs = {name: _joined(one.structs.get(name), look) for name, look in other.structs.items()}
-    return Look(one.paths | other.paths, {**one.structs, **structs})
-
-
-def claims_for(family: Family, found: Iterable[Layout], abi: Abi) -> dict[str, Layout]:
-    """Return the claims by name, those of structs in structs too (``shared_info.wc``).
-
-    Of two declarations in use, the one that fits what was found.
-    """
-    seen = {layout.name: layout for layout in found}
-    ways: dict[str, tuple[Layout, ...]] = {}
-    for claim in family.claims.get(abi.name, ()):
-        ways[claim.name] = (*ways.get(claim.name, ()), claim)
-    best = {name: _best(claims, seen.get(name)) for name, claims in ways.items()}
-    known = known_structs(abi.name)
-    for claim in tuple(best.values()):
-        inner = inner_claims(claim, known)
-        best |= {path: _best(claims, seen.get(path)) for path, claims in inner.items()}
-    return best
-
-
-def _best(claims: Sequence[Layout], seen: Layout | None) -> Layout:
-    if seen is None:
-        return claims[0]
-    names = {row.name for row in seen.rows}
-    return min(claims, key=lambda x: (_unlike(x, seen), len(names ^ {r.name for r in x.rows})))
-
-
-# A member in a part of a claim's padding is no difference, and no sign that this is the claim.
-def _unlike(claim: Layout, seen: Layout) -> int:
-    whole = {(pad.offset, pad.end) for pad in claim.padding}
-    hidden = [r for r in seen.members if claim.hides(r) and (r.offset, r.end) not in whole]
-    return len(compare(claim, seen, "").differences) + 2 * len(hidden)
-
-
-def held(
-    family: Family,
-    witness: str,
-    seen: Layouts,
-    abi: Abi,
-    assumed: bool = False,
-    looks_inside: bool = False,
-) -> Finding:
-    """Compare what a witness found with the claims, and evaluate the conditions on it.
-
-    ``looks_inside``: it tells of a struct that is a member what is in it, or says that it does not.
-    """
-    findings = []
-    for found in _apart(seen.found):
-        one = seen._replace(found=found)
-        findings.append(_held(family, witness, one, abi, assumed, looks_inside))
-    return _merged(findings) if findings else _held(family, witness, seen, abi, assumed, False)
-
-
-# Two definitions of one name may be two declarations in use: each is compared with its own.
-def _apart(found: Iterable[Layout]) -> list[tuple[Layout, ...]]:
-    apart: list[list[Layout]] = []
-    for layout in found:
-        free = (one for one in apart if layout.name not in {x.name for x in one})
-        place = next(free, None)
-        if place is None:
-            place = []
-            apart.append(place)
-        place.append(layout)
-    return [tuple(one) for one in apart]
-
-
-def _merged(findings: Sequence[Finding]) -> Finding:
-    if len(findings) == 1:
-        return findings[0]
-    merged = findings[0]
-    for one in findings[1:]:
-        merged = merged._replace(
-            found=merged.found + one.found,
-            compared=merged.compared + one.compared,
-            differences=_each(merged.differences, one.differences),
-            unrecorded=_each(merged.unrecorded, one.unrecorded),
-            evaluations=_each(merged.evaluations, one.evaluations),
-            not_checked=_each(merged.not_checked, one.not_checked),
-            notes=_each(merged.notes, one.notes),
-        )
-    return merged
-
-
-def _each(first: tuple[T, ...], second: tuple[T, ...]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys((*first, *second)))
-
-
-def _held(
-    family: Family, witness: str, seen: Layouts, abi: Abi, assumed: bool, looks_inside: bool
-) -> Finding:
-    claims = claims_for(family, seen.found, abi)
-    signed = frozenset(
-        (claim.name, row.name)
-        for claim in claims.values()
-        for row in claim.members
-        if row.type.signed
-    )
-    finding = holding(witness, seen, claims, abi, assumed, signed=signed)
-    unclaimed = {x.name for x in seen.found if x.name not in claims}
-    # Of an empty struct, as Arm's are, there is nothing to claim.
-    missing = tuple(
-        NotChecked(f"struct {x.name}", f"there is no claim of it on {abi.name}", True)
-        if x.size
-        else NotChecked(f"struct {x.name}", "it is empty here: nothing to compare", False)
-        for x in seen.found
-        if x.name in unclaimed
-    )
-    there = {layout.name for layout in seen.found}
-    nested = (
-        f"what is in {path}"
-        for path in claims
-        if looks_inside and path not in there and path.rpartition(".")[0] in there
-    )
-    first = family.layouts(abi.name)
-    notes = (_declaration(first[x.name], claims[x.name]) for x in seen.found if x.name in first)
-    finding = finding._replace(
-        family=family.name,
-        not_checked=missing,
-        unrecorded=(*finding.unrecorded, *nested),
-        notes=(*finding.notes, *filter(None, notes)),
-    )
-    by_name = {x.name: _named(x, claims[x.name]) for x in finding.found}
-    asked = [c for c in family.conditions if _is_about(c, claims)]
-    return judged(finding, _evaluated(asked, by_name, abi))
-
-
-def _declaration(first: Layout, chosen: Layout) -> str:
-    before, after = ({row.name for row in layout.members} for layout in (first, chosen))
-    lacks, has = sorted(before - after), sorted(after - before)
-    if not lacks and not has:
-        return ""
-    words = [
-        f"without {', '.join(lacks)}" if lacks else "",
-        f"with {', '.join(has)}" if has else "",
-    ]
-    return f"struct {first.name}: compared with the declaration {' and '.join(filter(None, words))}"
-
-
-# KVM asserts of its own declarations: of Xen's, which has other members, it asserts nothing.
-def _is_about(condition: conditions.Condition, claims: Mapping[str, Layout]) -> bool:
-    return conditions.evaluate(condition, claims, {}).holds is not None
-
-
-# A compiler and Construct do not name the type of a member that is a struct: it is the claim's.
-def _named(seen: Layout, claim: Layout) -> Layout:
-    names = {row.name: row.type.name for row in claim.rows if row.type.kind == STRUCT}
-    rows = (
-        row._replace(type=row.type._replace(name=names.get(row.name, row.type.name)))
-        for row in seen.rows
-    )
-    return seen._replace(rows=tuple(rows))
-
-
-# Those of which the source has every struct; a number that it does not record is "not known".
-def _evaluated(
-    asked: Iterable[conditions.Condition], layouts: Mapping[str, Layout], abi: Abi
-) -> Iterator[conditions.Evaluation]:
-    for condition in asked:
-        if conditions.structs_of(condition) <= layouts.keys():
-            yield from conditions.evaluate_all((condition,), layouts, abi.name, {})
 
 
 def encodings(family: Family) -> Iterator[Finding]:
@@ -267,7 +76,7 @@ def encodings(family: Family) -> Iterator[Finding]:
         table = Finding("conditions", family.file, abi_name, family=family.name)
         every = (*family.conditions, *family.unasserted)
         known = family.layouts(abi_name)
-        yield judged(table, _evaluated(every, known, ABI[abi_name]))
+        yield judged(table, evaluated(every, known, ABI[abi_name]))
 
 
 def _host() -> tuple[int, int]:
@@ -409,7 +218,7 @@ def _measured(
     every += (observe(name, x, command, abi) for key, x in ways.items() if key != members(claim))
     seen, claim = min(
         ((one, x) for one in every for x in ways.values() or (claim,)),
-        key=lambda pair: _unlike(pair[1], pair[0].layouts.found[0]),
+        key=lambda pair: unlike(pair[1], pair[0].layouts.found[0]),
     )
     yield seen
     spelled = name if name.startswith(("struct ", "class ")) or "(" in name else f"struct {name}"
@@ -437,7 +246,7 @@ def _inner(
                 with suppress(WitnessError):
                     every.append((observe(type_, one, command, abi), one, type_))
         if every:
-            seen, one, type_ = min(every, key=lambda x: _unlike(x[1], x[0].layouts.found[0]))
+            seen, one, type_ = min(every, key=lambda x: unlike(x[1], x[0].layouts.found[0]))
             yield seen
             yield from _inner(observe, command, type_, one, known, abi)
 
@@ -449,8 +258,8 @@ def asked_of_compilers(
     from runstate_abi.layouts.witnesses import compiler, probe
 
     for command in commands:
-        if not named and shutil.which(command.split()[0]) is None:
-            yield unchecked(command, "", "not installed", False)._replace(family=family.name)
+        if not named and (lacking := not_installed(command)):
+            yield lacking._replace(family=family.name)
             continue
         declared = compiler.TYPES + compiler.MORE_TYPES + family.declarations
         try:

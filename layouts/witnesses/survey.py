@@ -192,15 +192,22 @@ def compilers_here() -> tuple[str, ...]:
     return tuple(name + flag for name in ("gcc", "clang") for flag in flags)
 
 
-def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) -> Iterator[Finding]:
-    """Yield each compiler's layouts of our declarations; if ``named``, it must exist."""
+def not_installed(command: str) -> Finding | None:
+    """Return the Finding of a compiler that this machine does not have, None if it has it."""
     import shutil
 
+    if shutil.which(command.split()[0]):
+        return None
+    return unchecked(command, "", "not installed", fails=False)
+
+
+def asked_of_compilers(commands: Sequence[str], named: bool, abi: Abi | None) -> Iterator[Finding]:
+    """Yield each compiler's layouts of our declarations; if ``named``, it must exist."""
     from runstate_abi.layouts.witnesses import compiler
 
     for command in commands:
-        if not named and shutil.which(command.split()[0]) is None:
-            yield unchecked(command, "", "not installed", fails=False)
+        if not named and (lacking := not_installed(command)):
+            yield lacking
             continue
         try:
             observed = compiler.observe(compiler.OURS, command, abi)

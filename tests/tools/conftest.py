@@ -1,6 +1,7 @@
 """What tests of several verbs share."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -9,17 +10,23 @@ from runstate_abi.tools.memory import sources
 
 
 @pytest.fixture
-def judge(capsys):
-    """Return a function: arguments -> (exit code, stdout, stderr)."""
+def runstate(capsys):
+    """Return a function: the words of a command -> (exit code, stdout, stderr)."""
 
-    def run(*argv):
+    def run(*words):
         try:
-            code = cli.main(["judge", *argv])
+            code = cli.main([str(word) for word in words])
         except SystemExit as stop:
             code = stop.code
         return (code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def judge(runstate):
+    """Return a function: arguments -> (exit code, stdout, stderr)."""
+    return partial(runstate, "judge")
 
 
 @pytest.fixture(scope="session")

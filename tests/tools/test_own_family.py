@@ -7,23 +7,14 @@ import sys
 import pytest
 
 from runstate_abi.layouts.structs import families
-from runstate_abi.tools import cli
 
 
 @pytest.fixture
-def run(data, monkeypatch, capsys):
+def run(data, monkeypatch, runstate):
     monkeypatch.syspath_prepend(str(data / "families"))
     monkeypatch.setitem(families.MODULES, "mine", "mine")
     monkeypatch.setitem(families.ENCODINGS, "mine", "mine_encodings")
-
-    def ran(*words):
-        try:
-            code = cli.main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    yield ran
+    yield runstate
     for name in ("mine", "mine_encodings"):
         sys.modules.pop(name, None)
 

@@ -91,7 +91,7 @@ def grid(findings: Iterable[Finding], family: "Family | None" = None) -> Grid:
 
 def _of_family(family: "Family", findings: Sequence[Finding]) -> Grid:
     from runstate_abi.layouts.structs.families import by_c_rule
-    from runstate_abi.layouts.witnesses.of_family import claims_for
+    from runstate_abi.layouts.witnesses.family_claims import claims_for
 
     columns = []
     for abi in ABIS:

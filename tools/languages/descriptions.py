@@ -128,13 +128,17 @@ def poke_name(name: str) -> str:
     return f"{name}_" if name in _POKE_WORDS.split() else name
 
 
+def _commented(content: Content) -> Iterator[str]:
+    yield f"/* {content.about[0]}"
+    yield from (f"   {line}" for line in content.about[1:])
+    yield "*/"
+
+
 def poke_family(content: Content) -> Iterator[str]:
     """Yield the pickle of a family; it asserts each size when it is loaded."""
     if content.with_runstate:
         yield from (*poke(), "")
-    yield f"/* {content.about[0]}"
-    yield from (f"   {line}" for line in content.about[1:])
-    yield "*/"
+    yield from _commented(content)
     for about, part in content.parts:
         yield from ("", f"/* {sentence(described(part, about))}  */")
         yield from (f"type {part.name} =", "  struct", "  {", *map(_poke_field, part.rows), "  };")
@@ -166,9 +170,7 @@ def cstruct_family(content: Content) -> Iterator[str]:
     """Yield dissect.cstruct's definitions of a family."""
     if content.with_runstate:
         yield from (*cstruct(), "")
-    yield f"/* {content.about[0]}"
-    yield from (f"   {line}" for line in content.about[1:])
-    yield "*/"
+    yield from _commented(content)
     for about, part in content.parts:
         yield from ("", f"/* {described(part, about)} */", f"struct {part.name} {{")
         yield from (*map(_cstruct_field, part.rows), "};")

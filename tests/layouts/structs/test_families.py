@@ -15,7 +15,7 @@ from runstate_abi.layouts.abi import ABI
 from runstate_abi.layouts.model import STRUCT, Layouts, Scalar, compare
 from runstate_abi.layouts.structs import families
 from runstate_abi.layouts.structs.family_names import MODULES
-from runstate_abi.layouts.witnesses import of_family
+from runstate_abi.layouts.witnesses import family_claims, of_family
 from runstate_abi.layouts.witnesses.btf import Btf, observe
 from runstate_abi.tools.compare import grid
 from runstate_abi.tools.reports import coverage
@@ -97,8 +97,8 @@ def test_real_debug_info_agrees(data, name):
     blob = Btf(memoryview((data / "btf" / name).read_bytes()), source=name)
     count = 0
     for family in FAMILIES:
-        seen = observe(blob, family.structs, ABI[abi], of_family.inside(family))
-        finding = of_family.held(family, "btf", seen, ABI[abi])
+        seen = observe(blob, family.structs, ABI[abi], family_claims.inside(family))
+        finding = family_claims.held(family, "btf", seen, ABI[abi])
         assert finding.differences == ()
         assert all(one.holds for one in finding.evaluations)
         count += len({layout.name for layout in finding.found})
@@ -276,7 +276,7 @@ def test_no_struct_is_named_in_the_code_of_a_verb():
 def test_of_two_declarations_the_one_that_fits_is_the_claim():
     family = families.family("pvclock")
     for claim in family.claims["x86_64"]:
-        chosen = of_family.claims_for(family, [claim], ABI["x86_64"])[claim.name]
+        chosen = family_claims.claims_for(family, [claim], ABI["x86_64"])[claim.name]
         assert compare(chosen, claim, "").differences == ()
     seen = Layouts("btf", "a file", tuple(family.claims["x86_64"][:1]))
-    assert of_family.held(family, "btf", seen, ABI["x86_64"]).differences == ()
+    assert family_claims.held(family, "btf", seen, ABI["x86_64"]).differences == ()

@@ -3,13 +3,13 @@
 import json
 import re
 import tarfile
+from functools import partial
 
 import pytest
 
 from runstate_abi import check_files
 from runstate_abi.layouts.structs import families
 from runstate_abi.layouts.structs.family_names import MODULES
-from runstate_abi.tools import cli
 from runstate_abi.tools.reports.formats import FORMATS
 
 KVM = "6.12.107+deb13-amd64-kvm.ALL.btf"
@@ -19,15 +19,8 @@ ALLOWED = [word for name in LACKING for word in ("--allow-missing", name)]
 
 
 @pytest.fixture
-def check(capsys):
-    def run(*words):
-        try:
-            code = cli.main(["check", *map(str, words)])
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
+def check(runstate):
+    return partial(runstate, "check")
 
 
 def test_all_families_are_a_line_each(check, data):
@@ -180,9 +173,8 @@ def test_a_cached_answer_is_that_of_its_family(check, data, tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["write", "race", "judge"])
-def test_a_verb_about_writers_says_that_there_is_none(capsys, verb):
-    code = cli.main([verb, "--family", "pvclock"])
-    out, err = capsys.readouterr()
+def test_a_verb_about_writers_says_that_there_is_none(runstate, verb):
+    code, out, err = runstate(verb, "--family", "pvclock")
     assert (code, out) == (2, "")
     assert "no writer of this family yet" in err
 

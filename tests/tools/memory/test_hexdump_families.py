@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+from functools import partial
 from importlib import resources
 from types import SimpleNamespace
 
@@ -30,18 +31,9 @@ TIME = "<I4sQQIbB2s"  # version pad0 tsc_timestamp system_time tsc_to_system_mul
 
 
 @pytest.fixture
-def run(capsys):
+def run(runstate):
     """Return a function: the exit code, standard output and standard error of one command."""
-
-    def ran(*argv):
-        try:
-            code = cli.main(["hexdump", *map(str, argv)])
-        except SystemExit as left:
-            code = left.code
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return ran
+    return partial(runstate, "hexdump")
 
 
 @pytest.fixture
