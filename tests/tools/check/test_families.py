@@ -351,3 +351,43 @@ def test_an_empty_struct_has_nothing_to_compare(check, tmp_path):
     code, out, _ = check("--header", header, *words)
     assert code == 3
     assert "it is empty here: nothing to compare" in out
+
+
+SHARED_INFO = """
+struct arch_shared_info {{ unsigned long max_pfn, pfn_to_mfn_frame_list_list, nmi_reason, p2m_cr3,
+                                         p2m_vaddr, p2m_generation; }};
+struct shared_info {{ struct vcpu_info vcpu_info[32]; unsigned long evtchn_pending[64],
+                     evtchn_mask[64]; unsigned wc_version, wc_sec, wc_nsec, wc_sec_hi;
+                     struct arch_shared_info arch; }};
+struct shared_info y;
+"""
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.x86
+@pytest.mark.parametrize("witness", ["header", "-g", "-gbtf"])
+def test_a_struct_in_a_struct_in_a_struct_is_compared(check, tool, tmp_path, witness):
+    for time, wanted in ((RIGHT, 0), (SWAPPED, 1)):
+        source, made = tmp_path / "mine.h", tmp_path / "mine.o"
+        source.write_text((VCPU_INFO + SHARED_INFO).format(time=time, sign="signed"))
+        if witness == "header":
+            code, out, _ = check("--header", source, "--struct", "shared_info", "--cc", "gcc")
+        else:
+            tool("gcc", witness, "-c", "-x", "c", source, "-o", made)
+            code, out, _ = check(made, "--struct", "shared_info")
+        assert code == wanted, out
+        path = "shared_info.vcpu_info.time.version"
+        assert (f"offset-mismatch {path} [x86_64] spec=0 seen=4" in out) is bool(wanted)
+
+
+# What a witness cannot look into is not equal in silence.
+@pytest.mark.needs("rustc")
+def test_what_is_in_a_struct_that_is_not_looked_into_is_told(check, tmp_path):
+    source = tmp_path / "mine.rs"
+    source.write_text(
+        "#[repr(C)] pub struct Arch { cr2: u64, pad: u64 }\n"
+        "#[repr(C)] pub struct VcpuInfo { evtchn_upcall_pending: u8, evtchn_upcall_mask: u8,"
+        " evtchn_pending_sel: u64, arch: Arch, time: [u64; 4] }\n"
+    )
+    _, out, _ = check("--rust", source, "--struct", "VcpuInfo=vcpu_info")
+    assert "what is in vcpu_info.arch, what is in vcpu_info.time" in out
