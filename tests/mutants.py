@@ -107,6 +107,9 @@ WIDE = [
     "tests/layouts",
 ]
 
+# It runs pytest with our plugin, which the copies do not have installed.
+NEEDS_PLUGIN = "tests/tools/check/test_cases.py"
+
 # Survivors that change nothing that anybody can see: "module: line of source -> its change", why;
 # "*" is any change of the line.
 EQUIVALENT = {
@@ -395,7 +398,7 @@ def replaced(path: Path, source: str) -> None:
 def fails(tests: list[str], folder: Path, most: float) -> tuple[bool, float]:
     """Run some tests in a copy of the checkout; a hang is a failure."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    options = ["-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0"]
+    options = ["-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0", f"--ignore={NEEDS_PLUGIN}"]
     process = subprocess.Popen(
         [*command, *options, *tests], cwd=folder, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, env=environment(folder), preexec_fn=lambda: limited(most),

@@ -3,12 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 from runstate_abi.layouts.exit_status import USAGE
-from runstate_abi.layouts.structs.family_names import ALL, MODULES, RUNSTATE
+from runstate_abi.layouts.structs.family_names import ALL, MODULES, RUNSTATE, VERSIONED
 
 
 def new_parser(verb: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -64,6 +64,17 @@ def add_family(parser: argparse.ArgumentParser, default: str | None = RUNSTATE) 
     names = ", ".join((RUNSTATE, *MODULES))
     text = f"which structs: {names}, or {ALL} (default: {RUNSTATE})"
     parser.add_argument("--family", type=family_name, default=default, metavar="NAME", help=text)
+
+
+def version_family(argv: Sequence[str]) -> str:
+    """Return the family that --family names, if a version guards its structs, else ""."""
+    asked = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    asked.add_argument("--family", default="")
+    try:
+        name = asked.parse_known_args(argv)[0].family
+    except argparse.ArgumentError:
+        return ""
+    return name if name in VERSIONED else ""
 
 
 def refuse_families(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

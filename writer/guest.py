@@ -23,12 +23,15 @@ class Measured(NamedTuple):
     believed: tuple[int, ...]
     same: bool = False  # made by the instruction of the load before it, in any order with that
     copied: bool = False  # made by memcpy(), which loads its bytes in any order
+    masked: bool = False  # the guard's bit is cleared in it before it is compared
 
 
 class Load(NamedTuple):
     name: str
-    part: str  # "entry", its half "low" or "high", "state", "time", "struct", or "measured"
-    read: int  # which reading of state_entry_time this is, from 1; 0: a load of the data
+    # "entry", the guard's word, or its half "low" or "high"; "struct", or "measured"; a member's
+    # name, with ".low" or ".high" for a half of it
+    part: str
+    read: int  # which reading of the guard's word this is, from 1; 0: a load of the data
     # True: the C code guarantees a single access (an aligned load). False: a single access only
     # if the address is aligned; a copy of the struct never is one.
     whole: bool = True
@@ -51,8 +54,8 @@ RMB_COPY, RMB_REREAD = ReadBarrier("rmb-copy"), ReadBarrier("rmb-reread")
 class Reader:
     """One way to read the area.
 
-    A reader accepts if all loads of the same part of state_entry_time returned the same value and,
-    with ``bit_check``, XEN_RUNSTATE_UPDATE is clear in it.
+    A reader accepts if all loads of the same part of the guard's word returned the same value and,
+    with ``bit_check``, it does not say that an update is in flight.
     """
 
     name: str
@@ -61,11 +64,18 @@ class Reader:
     source: str
     bit_check: bool = True
     uses: tuple[str, ...] = ("state", "time")  # members it then takes from the copy
+    # It clears the guard's bit in its first reading and compares the others with that, instead of
+    # looking at the bit.
+    masks: bool = False
+    checks: tuple[int, ...] = ()  # the readings in which it looks at the bit; empty: in all
 
     @property
     def loads(self) -> tuple[Load, ...]:
         return tuple(op for op in self.program if isinstance(op, Load))
 
+
+# What a reader leaves out if it does not look at the guard's bit, by the guard.
+CHECKS = ("bit-check", "odd-check", "zero-check")
 
 _PARTS = {"t": "entry", "l": "low", "h": "high"}
 
@@ -122,14 +132,14 @@ class CannotDrop(ValueError):
 
 
 def drop(reader: Reader, name: str) -> Reader:
-    """Return the reader without one step: rmb-copy, rmb-reread, reread or bit-check."""
+    """Return the reader without one step: rmb-copy, rmb-reread, reread or one of CHECKS."""
     program = reader.program
     if name == "reread":
         program = tuple(op for op in program if not (isinstance(op, Load) and op.read > 1))
-    elif name != "bit-check":
+    elif name not in CHECKS:
         left = (op for op in program if not isinstance(op, ReadBarrier) or op.drop != name)
         program = tuple(left)
-    bit_check = reader.bit_check and name != "bit-check"
+    bit_check = reader.bit_check and name not in CHECKS
     if (program, bit_check) == (reader.program, reader.bit_check):
         raise CannotDrop(f"reader {reader.name} has no {name}")
     return replace(reader, program=program, bit_check=bit_check)

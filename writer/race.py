@@ -8,41 +8,34 @@ version of the model, a recording of a real kernel, or an emulated kernel.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.guest import CannotDrop, Reader, drop
 from runstate_abi.writer.memory import Overrun, Window, play
 from runstate_abi.writer.racing import execution
-from runstate_abi.writer.racing.drops import WRITER_DROPS, without
+from runstate_abi.writer.racing.drops import VERSION_DROPS, WRITER_DROPS, without
 from runstate_abi.writer.racing.execution import Event
 from runstate_abi.writer.racing.ordering import Model
-from runstate_abi.writer.racing.patterns import A_B_A, INCREASING, Column, in_order
+from runstate_abi.writer.racing.patterns import A_B_A, INCREASING, in_order
 from runstate_abi.writer.racing.projection import Answer, solve
 from runstate_abi.writer.racing.scene import Case
+from runstate_abi.writer.racing.symbols import Version, Where, image_of, stored, versions
 from runstate_abi.writer.steps import Step, Steps, Write
 from runstate_abi.writer.variants import Variant, update
-from runstate_abi.writer.vcpu import (
-    ENTRY_TIME_SIZE,
-    TIME_COUNT,
-    TIME_ELEMENT_SIZE,
-    Area,
-    Runstate,
-    Shape,
-    entry_bytes,
-    flagged,
-    image,
-)
+from runstate_abi.writer.vcpu import Area, Runstate, entry_bytes, flagged, image
+from runstate_abi.writer.versions.place import Place
 
 SAFE, TORN = "safe", "torn"
-UPDATES_MAX = 3  # state has four values: one for the old image, three for updates
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
     name: str
-    steps: Callable[[Runstate, Area], Steps]  # of one whole update
+    # Of one whole update: of a vCPU's runstate in an Area, or an Update of a struct in a Place.
+    steps: Callable[[Any, Any], Steps]
     hidden: frozenset[int] = frozenset()  # offsets that a recording does not show
     always_flagged: bool = True  # it has no switch for the update flag
     flag_stores: str = ""  # of machine code: how it was seen to store the flag
@@ -60,7 +53,7 @@ class Race(NamedTuple):
 
     answer: Answer
     words: bool  # it also happens on a machine that does not tear words into bytes
-    runstates: tuple[Runstate, ...]
+    versions: tuple[Version, ...]
     case: Case  # holds the true images, first the one from before the updates
     events: tuple[Event, ...]
     accepted: dict[int, int]  # offset -> byte of the reader's copy
@@ -69,6 +62,9 @@ class Race(NamedTuple):
     @property
     def states(self) -> int:
         return self.answer.states
+
+
+EVERY_DROP = WRITER_DROPS | VERSION_DROPS
 
 
 @cache
@@ -84,14 +80,14 @@ def of_variant(variant: Variant) -> Writer:
 class Question(NamedTuple):
     """Can this reader be deceived by this writer at this place on this machine?
 
-    ``patterns`` are masks of the bytes of the entry time that differ, bit 0 for the lowest byte.
+    ``patterns`` are masks of the bytes of the guard's word that differ, bit 0 for the lowest byte.
     None means every pattern that ``entry_times`` allows.
     """
 
     writer: Writer
     reader: Reader
     model: Model
-    area: Area  # its address decides what tears, and where the area crosses a page
+    area: Where  # its address decides what tears, and where the area crosses a page
     updates: int = 1
     entry_times: str = INCREASING
     patterns: tuple[int, ...] | None = None
@@ -127,47 +123,51 @@ def race(question: Question, answer: Answer) -> Race:
         # Renumbered so that time increases.
         columns = in_order(columns, len(columns[0])) or columns
     by_offset = dict(zip(offsets, columns, strict=True))
-    runstates = _versions(area.shape, question.updates, by_offset)
-    case = case_of(question.writer, area, runstates, _of_writer(question.dropped))
+    made = versions(area, question.updates, by_offset)
+    case = case_of(question.writer, area, made, _of_writer(question.dropped))
     told = execution.tell(case, reader, (coarse if words else question).model, found)
-    return Race(answer, bool(words), runstates, case, told.events, told.accepted, found.witness)
+    return Race(answer, bool(words), made, case, told.events, told.accepted, found.witness)
 
 
 def _of_writer(dropped: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name in dropped if name in WRITER_DROPS)
+    return tuple(name for name in dropped if name in EVERY_DROP)
 
 
 # All readers on all models ask about the same writer at the same place.
 @lru_cache(maxsize=4)
-def _symbols(writer: Writer, area: Area, updates: int, dropped: tuple[str, ...]) -> Case:
-    return case_of(writer, area, _versions(area.shape, updates, None), dropped)
+def _symbols(writer: Writer, area: Where, updates: int, dropped: tuple[str, ...]) -> Case:
+    return case_of(writer, area, versions(area, updates), dropped)
 
 
-def _without(question: Question) -> tuple[Area, Reader]:
+def _without(question: Question) -> tuple[Where, Reader]:
     writer, reader, area = question.writer, question.reader, question.area
     for name in question.dropped:
-        if name == "flag" and writer.always_flagged:
-            raise CannotDrop(f"{writer.name} has no switch for the flag")
         if name == "flag":
-            area = replace(area, update_flag=False)
-        elif name not in WRITER_DROPS:
+            area = _unflagged(writer, area)
+        elif name not in EVERY_DROP:
             reader = drop(reader, name)
     return area, reader
 
 
+def _unflagged(writer: Writer, area: Where) -> Where:
+    if writer.always_flagged or isinstance(area, Place):
+        raise CannotDrop(f"{writer.name} has no switch for the flag")
+    return replace(area, update_flag=False)
+
+
 def case_of(
-    writer: Writer, area: Area, runstates: tuple[Runstate, ...], dropped: Iterable[str] = ()
+    writer: Writer, area: Where, made: tuple[Version, ...], dropped: Iterable[str] = ()
 ) -> Case:
     """Return the case: each update runs on the memory that the last one left.
 
     WitnessError if this writer stores outside the pages of its area.
     """
-    images = tuple(image(area.shape, one, one.entry_time) for one in runstates)
+    images = tuple(image_of(area, one) for one in made)
     window = Window()
     window.data[area.offset : area.offset + area.shape.size] = images[0]
     played: list[Step] = []
-    for vcpu in runstates[1:]:
-        steps = writer.steps(vcpu, area)
+    for old, new in pairwise(made):
+        steps = writer.steps(stored(old, new), area)
         for name in dropped:
             steps = without(steps, area, name)
         try:
@@ -177,29 +177,6 @@ def case_of(
             where = f"{writer.name}, {area.abi} at {area.address:#x}"
             raise WitnessError(f"{where}: it cannot be asked: {overrun}") from None
     return Case(area.shape.layout, area.offset, images, tuple(played), writer.hidden)
-
-
-# Runstates in which each byte tells its version: in the old one all bytes begin with the hex digit
-# 1, in the first update with 2, and so on. Entry-time bytes that must be equal begin with 1 in all.
-def _versions(
-    shape: Shape, updates: int, columns: Mapping[int, Column] | None
-) -> tuple[Runstate, ...]:
-    if not 1 <= updates <= UPDATES_MAX:
-        raise ValueError(f"1 to {UPDATES_MAX} updates can be asked about, not {updates}")
-    equal = (0,) * (updates + 1)
-    made = []
-    for version in range(updates + 1):
-        digits = (
-            version if columns is None else columns.get(shape.entry_time + index, equal)[version]
-            for index in range(ENTRY_TIME_SIZE)
-        )
-        times = tuple(_bytes([version] * TIME_ELEMENT_SIZE, index) for index in range(TIME_COUNT))
-        made.append(Runstate(version, _bytes(digits, TIME_COUNT), times))  # type: ignore[arg-type]
-    return tuple(made)
-
-
-def _bytes(versions: Iterable[int], digit: int) -> int:
-    return int.from_bytes(bytes((version + 1) << 4 | digit for version in versions), "little")
 
 
 def of_recording(name: str, steps: Steps, area: Area) -> Writer:

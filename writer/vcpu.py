@@ -18,6 +18,7 @@ from runstate_abi.layouts.structs.runstate import (
     XEN_RUNSTATE_UPDATE,
     update_byte,
 )
+from runstate_abi.writer.guard import Guard, guard_of
 
 
 class Shape(NamedTuple):
@@ -29,11 +30,13 @@ class Shape(NamedTuple):
     entry_time: int
     time: int
     update_byte: int
+    guard: Guard
 
 
 def _shape(layout: Layout) -> Shape:
     state, entry_time, time = map(layout.offsetof, ("state", "state_entry_time", "time"))
-    return Shape(layout, layout.size, state, entry_time, time, update_byte(layout))
+    guarded = update_byte(layout), guard_of(layout)
+    return Shape(layout, layout.size, state, entry_time, time, *guarded)
 
 
 # by the words of the command line: a 64-bit guest has native, a 32-bit guest compat

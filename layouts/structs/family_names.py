@@ -14,3 +14,6 @@ MODULES = {
 
 # Where each is encoded a second and a third time.
 ENCODINGS = {name: f"runstate_abi.layouts.encodings.{name}" for name in MODULES}
+
+# Those whose structs a version guards: they have writers and readers, in writer/versions.
+VERSIONED = ("pvclock", "steal_time", "hyperv")

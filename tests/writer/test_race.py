@@ -454,12 +454,12 @@ def test_entry_times_of_a_counterexample_are_as_asked():
     later = find_race(
         Question(of_variant(VARIANT["upstream"]), READER["split-lh-hl"], X86, ALIGNED, updates=2)
     )
-    times = [one.entry_time for one in later.runstates]
+    times = [one.entry_time for one in later.versions]
     assert times == sorted(set(times))
     same = find_race(
         Question(of_variant(VARIANT["upstream"]), LINUX, X86, ALIGNED, entry_times=EQUAL)
     )
-    assert len({one.entry_time for one in same.runstates}) == 1
+    assert len({one.entry_time for one in same.versions}) == 1
 
 
 # What cannot be dropped, and what a recording does not show.

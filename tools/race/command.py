@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from textwrap import fill
 
@@ -17,21 +17,27 @@ from runstate_abi.tools.options import (
     count,
     new_parser,
     refuse_families,
+    version_family,
 )
 from runstate_abi.tools.output import Line
 from runstate_abi.tools.race import rows, text
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer import race
 from runstate_abi.writer.guest import READER, READERS, CannotDrop
-from runstate_abi.writer.race import UPDATES_MAX
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.racing.ordering import GRAINS, MEASURED_GRAIN, MODEL, MODELS
 from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, INCREASING
+from runstate_abi.writer.racing.symbols import UPDATES_MAX
 from runstate_abi.writer.variants import VARIANT, Refused
 from runstate_abi.writer.vcpu import SHAPES
 
 
 def main(argv: list[str]) -> int:
+    family = version_family(argv)
+    if family:
+        from runstate_abi.tools.race import of_family
+
+        return of_family.main(argv, family)
     options = parsed(argv)
     try:
         if options.emit_reader:
@@ -242,16 +248,11 @@ def _epilog() -> str:
         _ABOUT,
         "WRITER (runstate write --list says where each is from):",
         fill(", ".join(VARIANT), WIDTH, initial_indent="  ", subsequent_indent="  "),
-        *_listed("READER:", {reader.name: reader.summary for reader in READERS}),
-        *_listed("--model:", models),
-        *_listed("--entry-times:", ENTRY_TIMES),
-        *_listed("STEP:", WRITER_DROPS | READER_DROPS),
+        *text.listed("READER:", {reader.name: reader.summary for reader in READERS}),
+        *text.listed("--model:", models),
+        *text.listed("--entry-times:", ENTRY_TIMES),
+        *text.listed("STEP:", WRITER_DROPS | READER_DROPS),
         "",
         _EXAMPLES,
     )
     return "\n".join(parts)
-
-
-def _listed(title: str, rows: Mapping[str, str]) -> list[str]:
-    width = max(map(len, rows))
-    return [title, *(f"  {name:<{width}}  {words}" for name, words in rows.items())]

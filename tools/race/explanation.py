@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runstate_abi.tools.output import Ink, Line
+from runstate_abi.writer.guard import FLAG, Guard, guard_of
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.steps import line as canonical_line
-from runstate_abi.writer.vcpu import FLAG, place_of, runs
+from runstate_abi.writer.vcpu import place_of, runs
 
 if TYPE_CHECKING:
     from runstate_abi.writer.race import Race
@@ -19,7 +20,8 @@ ROW = 16  # bytes of the image per line
 EVENT = 8  # a store or load of so many bytes is shown whole, so that both columns fit a terminal
 END = 3  # bytes shown at each end of a longer one
 # The marks under the bytes of an accepted image; with several updates, new is n1, n2, ...
-OLD, NEW, SAME, UP, NONE, UNUSED = "old", "new", "=", "flg", "?", "-"
+# A byte of an update in flight has the guard's mark.
+OLD, NEW, SAME, NONE, UNUSED = "old", "new", "=", "?", "-"
 
 
 def timeline(race: "Race", writer: str, reader: str) -> Iterator[Line]:
@@ -70,7 +72,7 @@ def _torn(race: "Race") -> set[int]:
 
 def accepted(race: "Race", reader: Reader) -> Iterator[Line]:
     """Yield the accepted image: a hexdump, the update of each byte below it, the legend."""
-    layout = race.case.layout
+    layout, guard = race.case.layout, guard_of(race.case.layout)
     used: set[str] = set()
     for start in range(0, layout.size, ROW):
         offsets = [o for o in range(start, min(start + ROW, layout.size)) if o in race.accepted]
@@ -83,19 +85,19 @@ def accepted(race: "Race", reader: Reader) -> Iterator[Line]:
             if offset in race.accepted:
                 byte = f"{race.accepted[offset]:02x}"
                 row = next(x for x in layout.rows if x.offset <= offset < x.end)
-                origin = version(race.case.images, offset, race.accepted[offset])
+                origin = version(race.case.images, offset, race.accepted[offset], guard)
                 mark = origin if row.name in reader.uses else UNUSED
             bytes_.append(Ink(f" {byte:>3}", _style(mark)))
             marks.append(Ink(f" {mark:>3}", _style(mark)))
             used.add(mark)
         yield tuple(bytes_)
         yield tuple(marks)
-    known = legend(len(race.case.images))
+    known = legend(len(race.case.images), guard)
     explained = ", ".join(f"{mark}: {known[mark]}" for mark in known if mark in used)
     yield (Ink(f"  {explained}", "dim"),)
 
 
-def legend(images: int) -> dict[str, str]:
+def legend(images: int, guard: Guard = FLAG) -> dict[str, str]:
     """Return the meaning of each mark under a byte, for so many images."""
     alone = images == 2
     marks = {OLD: f"from before the update{'' if alone else 's'}"}
@@ -104,7 +106,7 @@ def legend(images: int) -> dict[str, str]:
         marks[NEW] = "from the update"
     return marks | {
         SAME: "the same in both" if alone else "the same in more than one",
-        UP: "with the flag up",
+        guard.mark: guard.legend,
         NONE: "of no update",
         UNUSED: "not believed",
     }
@@ -114,11 +116,12 @@ def _new(number: int, images: int) -> str:
     return NEW if images == 2 else f"n{number}"
 
 
-def version(images: Sequence[bytes], offset: int, byte: int) -> str:
-    """Return which image has this byte there: old, new (new2, ...), = all, flag, ? none."""
+def version(images: Sequence[bytes], offset: int, byte: int, guard: Guard = FLAG) -> str:
+    """Return which image has this byte there: old, new (new2, ...), = all, a guard's, ? none."""
     has = [number for number, image in enumerate(images) if image[offset] == byte]
     if not has:
-        return UP if any(image[offset] | FLAG == byte for image in images) else NONE
+        busy = any(guard.raised(image[offset]) == byte for image in images)
+        return guard.mark if busy else NONE
     if len(has) > 1:
         return SAME
     return _new(has[0], len(images)) if has[0] else OLD
@@ -129,7 +132,7 @@ def _style(mark: str) -> str:
         return "time0"
     if mark.startswith("n"):
         return "entry"
-    return "wrong" if mark in (NONE, UP) else "dim"
+    return "dim" if mark in (SAME, UNUSED, "") else "wrong"
 
 
 Versions = frozenset[int]  # numbers of images: 0 is the one from before the updates
@@ -158,19 +161,21 @@ def _code(race: "Race", reader: Reader) -> Iterator[str]:
     if not compares and not tests:
         yield "It compares nothing, so it accepts whatever it took."
         return
+    layout, guard = race.case.layout, guard_of(race.case.layout)
+    word = guard.name(layout)
     if not tests:
-        yield "It does not look whether XEN_RUNSTATE_UPDATE is set."
+        yield f"It does not look whether {guard.question}."
     if not compares:
-        yield f"It compares no two loads of state_entry_time, and only tests {tests[0]}."
+        yield f"It compares no two loads of {word}, and only tests {tests[0]}."
         return
-    row = race.case.layout.field("state_entry_time")
+    row = layout.field(word)
     compared = sorted({at for _, does in loads for at in does.compared})
     if len(compared) < row.size:
         places = (place_of(race.case.layout, run[0], len(run)) for run in runs(compared))
         yield f"It compares {listed([*places])} alone."
     for name, does in loads:
         if does.compared and does.copied:
-            yield f"At {name}, memcpy() loads state_entry_time byte by byte, in any order."
+            yield f"At {name}, memcpy() loads {word} byte by byte, in any order."
     for outside, where, look in (
         (range(compares[-1] + 1, len(loads)), "after its last", compares[-1]),
         (range(compares[0]), "before its first", compares[0]),
@@ -182,10 +187,10 @@ def _code(race: "Race", reader: Reader) -> Iterator[str]:
         ]
         if taken:
             verb = "is" if len(taken) == 1 else "are"
-            said = f"load of state_entry_time, at {loads[look][0]}"
+            said = f"load of {word}, at {loads[look][0]}"
             yield f"{listed(taken)} {verb} loaded {where} {said}."
     names = listed([*dict.fromkeys(loads[n][0] for n in compares)])
-    yield f"It accepts if its loads of state_entry_time are equal: at {names}."
+    yield f"It accepts if its loads of {word} are equal: at {names}."
 
 
 # From which update these bytes are, in words; "" if all images have the same ones.
@@ -197,8 +202,9 @@ def _whose(race: "Race", offsets: Iterable[int]) -> str:
             byte = race.accepted[offset]
             have = frozenset(n for n, image in enumerate(images) if image[offset] == byte)
             if len(have) < len(images):
-                mark = version(images, offset, byte)
-                telling[have or legend(len(images))[mark]] = None
+                guard = guard_of(race.case.layout)
+                mark = version(images, offset, byte, guard)
+                telling[have or legend(len(images), guard)[mark]] = None
     versions = [one for one in telling if isinstance(one, frozenset)]
     odd = [one for one in telling if isinstance(one, str)]
     common = versions[0].intersection(*versions) if versions else Versions()
@@ -220,14 +226,15 @@ def _accepted(race: "Race", reader: Reader) -> str:
     found = _readings(race, reader)
     if not found:
         return "It compares nothing, so it accepts whatever it took."
-    first = found[0][0]
+    guard = guard_of(race.case.layout)
+    word, first = guard.name(race.case.layout), found[0][0]
     same = all(data == first for data, _ in found)
-    reads = f"two reads of state_entry_time were {'equal' if same else 'different'},"
+    reads = f"two reads of {word} were {'equal' if same else 'different'},"
     if len(found) == 1:
-        reads = "one read of state_entry_time was"
+        reads = f"one read of {word} was"
     text = f"Its {reads} {short(first)}{_time(race, first)}"
     if reader.bit_check:
-        text += f", and the flag was {'set' if first[-1] & FLAG else 'clear'}"
+        text += f", and {guard.up if guard.is_up(first[guard.at]) else guard.down}"
     text += ": so it accepted."
     for number, (_, halves) in enumerate(found):
         steps = [step(race, half) for half in halves]
@@ -238,18 +245,19 @@ def _accepted(race: "Race", reader: Reader) -> str:
 
 # From which update an entry time is, in words; "" if all images have the same one.
 def _time(race: "Race", data: bytes) -> str:
-    row, images = race.case.layout.field("state_entry_time"), race.case.images
-    plain = data[:-1] + bytes([data[-1] & ~FLAG])
-    have = (n for n, image in enumerate(images) if image[row.offset : row.end] == plain)
+    guard, images = guard_of(race.case.layout), race.case.images
+    word, plain = guard.word(race.case.layout), bytearray(data)
+    plain[guard.at] &= ~guard.bit
+    have = (n for n, image in enumerate(images) if image[word[0] : word[-1] + 1] == plain)
     versions = frozenset(have)
     whose = _from(versions, len(images)) if versions else "of no update"
     said = [] if len(versions) == len(images) else [whose]
-    if plain != data:
-        said.append("with the flag up")
+    if guard.is_up(data[guard.at]):
+        said.append(guard.legend)
     return f" ({', '.join(said)})" if said else ""
 
 
-# The readings of state_entry_time, in the order of their numbers: the bytes, and the steps that
+# The readings of the guard's word, in the order of their numbers: the bytes, and the steps that
 # each saw half done. Loads of one reading may come in pieces.
 def _readings(race: "Race", reader: Reader) -> Sequence[tuple[bytes, tuple[int, ...]]]:
     numbers = {load.name: load.read for load in reader.loads if load.read}

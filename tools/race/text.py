@@ -12,10 +12,16 @@ from runstate_abi.writer.guest import READERS, Reader, drop
 from runstate_abi.writer.race import SAFE, TORN, Question, Race, race
 from runstate_abi.writer.racing.drops import READER_DROPS
 from runstate_abi.writer.racing.ordering import is_whole
-from runstate_abi.writer.racing.patterns import ENTRY_TIMES, EQUAL
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, place_of
+from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, EQUAL, INCREASING
+from runstate_abi.writer.vcpu import place_of
+from runstate_abi.writer.versions.place import Place
 
 SCHEMA = "runstate-race/1"
+# What a version may do from one update to the next.
+VERSIONS = {
+    INCREASING: "each update adds to the version",
+    A_B_A: "a version comes back after two updates: a host that begins again, or 2^31 updates",
+}
 WIDTH, BULLET = 100, "  - "
 
 
@@ -80,23 +86,35 @@ def assumptions(question: Question) -> Iterator[str]:
     area, model = question.area, question.model
     line = area.address % CACHE_LINE
     where = f"offset {line} of a cache line, {area.offset:#x} of a page"
-    yield f"{area.abi} at {area.address:#x}: {where}"
+    struct = f"struct {area.layout.name}" if isinstance(area, Place) else area.abi
+    yield f"{struct} at {area.address:#x}: {where}"
     yield f"{model.name}: {model.summary}"
     yield _atomicity(question)
-    times = ENTRY_TIMES[question.entry_times]
-    ways = "" if question.entry_times == EQUAL else ", whichever of its bytes stay as they are"
-    yield f"updates in a row: {question.updates}; {times}{ways}"
+    yield f"updates in a row: {question.updates}; {_changes(question)}"
     if question.dropped:
         yield f"without: {', '.join(question.dropped)}"
 
 
+# What the guard's word does from update to update.
+def _changes(question: Question) -> str:
+    if isinstance(question.area, Place):
+        return VERSIONS[question.entry_times]
+    times = ENTRY_TIMES[question.entry_times]
+    return times if question.entry_times == EQUAL else f"{times}, {_WHICHEVER}"
+
+
+_WHICHEVER = "whichever of its bytes stay as they are"
+
+
 def _atomicity(question: Question) -> str:
     model, area = question.model, question.area
-    start = area.address + area.shape.entry_time
-    whole = is_whole(start, ENTRY_TIME_SIZE, model)
+    word = area.shape.guard.word(area.shape.layout)
+    name = area.shape.guard.name(area.shape.layout)
+    whole = not word or is_whole(area.address + word[0], len(word), model)
     rule = f"within an aligned {model.grain} bytes" if model.grain else "aligned to its own size"
     crosses = "one" if whole else "not one"
-    text = f"an access is whole {rule}: all of state_entry_time is {crosses} here"
+    text = f"an access is whole {rule}"
+    text += f": all of {name} is {crosses} here" if word else ""
     assumed = any(load.whole and load.read for load in question.reader.loads)
     if model.recorded:
         text = f"a recorded store is one access, and {text}"
@@ -144,6 +162,12 @@ def as_python(reader: Reader) -> Iterator[str]:
     rest = (reader.summary, reader.source)
     uses = f"bit_check={reader.bit_check}, uses={reader.uses}"
     yield f"), {', '.join(map(repr, rest))}, {uses})"
+
+
+def listed(title: str, rows: Mapping[str, str]) -> list[str]:
+    """Return a title and a line for each name, as --help has them."""
+    width = max(map(len, rows))
+    return [title, *(f"  {name:<{width}}  {words}" for name, words in rows.items())]
 
 
 HEADER = ["writer", "reader", "model", "abi", "at", "placement", "verdict", ""]

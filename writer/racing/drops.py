@@ -1,7 +1,7 @@
 """Updates without one of their steps, to show what the step is for; and how they store the flag.
 
-The update itself shows which step is meant: the set is the first store that sets the flag, the
-clear is the last store that clears it.
+The update itself shows which step is meant: the set is the first store after which the guard's word
+says that an update is in flight, the clear is the last store after which it says so no more.
 """
 
 from collections.abc import Collection
@@ -10,7 +10,8 @@ from dataclasses import replace
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.writer.guest import CannotDrop
 from runstate_abi.writer.steps import Barrier, Copy, Step, Steps, Write
-from runstate_abi.writer.vcpu import FLAG, Area
+from runstate_abi.writer.vcpu import Area
+from runstate_abi.writer.versions.place import Place
 
 # fmt: off
 WRITER_DROPS = {
@@ -30,7 +31,25 @@ READER_DROPS = {
 # fmt: on
 
 
-def without(steps: Steps, area: Area, name: str) -> Steps:
+# The same of a word that is odd while an update is in flight, or 0.
+VERSION_DROPS = {
+    "wmb-set": "the barrier between the odd version and the body",
+    "wmb-body": "the barrier between the body and the even version",
+    "wmb-clear": "the barrier after the even version",
+    "set": "the store that makes the version odd (of Hyper-V's page: 0)",
+    "body-odd": "the odd version in the body",
+}
+VERSION_READER_DROPS = {
+    "rmb-copy": "the barrier between the version and the members",
+    "rmb-reread": "the barrier between the members and the version again",
+    "reread": "reading the version again",
+    "odd-check": "looking whether the version is odd",
+    "zero-check": "of Hyper-V's page: looking whether it is 0",
+}
+_BODY = ("body-bit", "body-odd")
+
+
+def without(steps: Steps, area: Area | Place, name: str) -> Steps:
     """Return the steps of one update without one of WRITER_DROPS (CannotDrop).
 
     "flag" is no step and changes nothing here: Area.update_flag says whether the guest asked for
@@ -40,8 +59,8 @@ def without(steps: Steps, area: Area, name: str) -> Steps:
         return steps
     found = _meant(steps, area, name)
     if not found:
-        raise CannotDrop(f"this update has no {name}: {WRITER_DROPS[name]}")
-    if name == "body-bit":
+        raise CannotDrop(f"this update has no {name}: {(WRITER_DROPS | VERSION_DROPS)[name]}")
+    if name in _BODY:
         return tuple(
             _unflagged(step, area) if index in found else step for index, step in enumerate(steps)
         )
@@ -49,7 +68,7 @@ def without(steps: Steps, area: Area, name: str) -> Steps:
 
 
 # The indexes of the steps that a name stands for.
-def _meant(steps: Steps, area: Area, name: str) -> set[int]:
+def _meant(steps: Steps, area: Area | Place, name: str) -> set[int]:
     flags = [_flag_of(step, area) for step in steps]
     ups = [index for index, flag in enumerate(flags) if flag]
     if not ups:
@@ -58,7 +77,7 @@ def _meant(steps: Steps, area: Area, name: str) -> set[int]:
     clear = max((i for i, flag in enumerate(flags) if flag is False and i > set_), default=None)
     if name == "set":
         return {set_}
-    if name == "body-bit":
+    if name in _BODY:
         return {i for i in ups if set_ < i and (clear is None or i < clear)}
     if clear is None:
         return set()
@@ -103,21 +122,21 @@ def _width(steps: Steps, index: int, read: Collection[int]) -> str:
     return f"{said}, read, changed and written back" if changed else said
 
 
-# Does a step store the flag set (True) or clear (False)? None: it stores another byte.
-def _flag_of(step: Step, area: Area) -> bool | None:
+# Does a step store the guard's bit set (True) or clear (False)? None: it stores another byte.
+def _flag_of(step: Step, area: Area | Place) -> bool | None:
     if not isinstance(step, Write):
         return None
     place = _place(step, area)
-    return bool(step.data[place] & FLAG) if 0 <= place < len(step.data) else None
+    return area.shape.guard.is_up(step.data[place]) if 0 <= place < len(step.data) else None
 
 
-def _place(step: Write, area: Area) -> int:
+def _place(step: Write, area: Area | Place) -> int:
     start = (step.page - 1) * PAGE_SIZE + step.offset
-    return area.offset + area.shape.update_byte - start
+    return area.offset + area.shape.guard.place(area.shape.layout) - start
 
 
-def _unflagged(step: Step, area: Area) -> Step:
+def _unflagged(step: Step, area: Area | Place) -> Step:
     assert isinstance(step, Write)
     data = bytearray(step.data)
-    data[_place(step, area)] &= ~FLAG
+    data[_place(step, area)] &= ~area.shape.guard.bit
     return replace(step, data=bytes(data))

@@ -31,6 +31,7 @@ class Look(NamedTuple):
     flag: bool  # an odd value of Problem.flag is refused
     # (0 or 1, place): the reader uses this value as the first or as the second witness
     shows: tuple[tuple[int, int], ...]
+    masked: bool = False  # Problem.flag is compared as if it were even
 
 
 class Problem(NamedTuple):
@@ -150,7 +151,7 @@ def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -
     if look.flag and memory[problem.flag] & 1:
         return None
     if look.compared:
-        seen = _agree(agreed, look, memory)
+        seen = _agree(agreed, look, memory, problem.flag)
         if seen is None:
             return None
         agreed = seen
@@ -163,10 +164,10 @@ def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -
     return State(state.phase, done, memory, state.looked | 1 << index, agreed, shown)
 
 
-def _agree(agreed: Values, look: Look, memory: Values) -> Values | None:
+def _agree(agreed: Values, look: Look, memory: Values, flag: int) -> Values | None:
     values = list(agreed)
     for place in look.compared:
-        value = memory[place]
+        value = memory[place] & ~1 if look.masked and place == flag else memory[place]
         if values[place] not in (-1, value):
             return None
         values[place] = value

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
+from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.guest import Load, Measured, ReadBarrier, Reader
 from runstate_abi.writer.steps import Barrier, Step, Store, Write
 
@@ -86,10 +87,15 @@ def _accesses(
     if single:
         at, word = step.offset, model.grain or WORD
     else:
-        at, word = start - layout.offsetof("state_entry_time"), WORD
+        at, word = start - _first(layout), WORD
     for first, count in pieces(at, size, size if whole else word if model.coarse else 1):
         where = tuple(range(start + first, start + first + count))
         yield Access(where, step.data[first : first + count], number)
+
+
+# Where the words of a copy are counted from: the guard's word is not cut.
+def _first(layout: Layout) -> int:
+    return next(iter(guard_of(layout).word(layout)), 0)
 
 
 def is_whole(address: int, size: int, model: Model) -> bool:
@@ -132,9 +138,10 @@ class Sight(NamedTuple):
     offsets: tuple[int, ...]
     after: int  # mask of the loads that come before it
     compared: tuple[int, ...]  # offsets whose bytes all loads that compare them must agree on
-    flag: bool  # it has the update byte, and refuses it with the flag up
+    flag: bool  # it has the byte that shows an update in flight, and refuses it then
     believed: tuple[int, ...]  # offsets whose bytes the reader takes from this load
     number: int  # of the load in the reader's program
+    masked: bool = False  # the guard's bit is cleared before it is compared
 
     @property
     def decides(self) -> bool:
@@ -158,9 +165,10 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
                     tuple(at for at in where if at in those)
                     for those in (does.compared, does.believed)
                 )
-                flag = does.flag and layout.field("state_entry_time").end - 1 in where
+                flag = does.flag and guard_of(layout).place(layout) in where
                 after = _closed(earlier, found)
-                found.append(Sight(op, where, after, compared, flag, believed, number))
+                rest = believed, number, does.masked
+                found.append(Sight(op, where, after, compared, flag, *rest))
     return tuple(found)
 
 
@@ -170,7 +178,9 @@ def _measured(reader: Reader, load: Load, layout: Layout) -> Measured:
     start, size = part(layout, load)
     where = tuple(range(start, start + size))
     if load.read:
-        return Measured(start, size, where, reader.bit_check, ())
+        masked = reader.bit_check and reader.masks and load.read == 1
+        looks = reader.bit_check and not masked and load.read in (reader.checks or (load.read,))
+        return Measured(start, size, where, looks, (), masked=masked)
     rows = [layout.field(name) for name in reader.uses]
     believed = tuple(at for at in where if any(row.offset <= at < row.end for row in rows))
     return Measured(start, size, (), False, believed)
@@ -196,7 +206,7 @@ def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[t
     start, size = part(layout, load)
     copy = load.part == "struct" or (load.measured is not None and load.measured.copied)
     whole = load.whole or (not copy and is_whole(offset + start, size, model))
-    at = start - layout.offsetof("state_entry_time") if copy else offset + start
+    at = start - _first(layout) if copy else offset + start
     word = WORD if copy else model.grain or WORD
     for first, count in pieces(at, size, size if whole else word if model.coarse else 1):
         yield tuple(range(start + first, start + first + count))
@@ -209,10 +219,12 @@ def part(layout: Layout, load: Load) -> tuple[int, int]:
         return load.measured[:2]
     if name == "struct":
         return 0, layout.size
-    if name in ("state", "time"):
-        return layout.offsetof(name), layout.field(name).size
-    field = layout.field("state_entry_time")
+    if name in ("entry", "low", "high"):
+        guarded = guard_of(layout).name(layout)
+        name = guarded if name == "entry" else f"{guarded}.{name}"
+    member, _, which = name.partition(".")
+    field = layout.field(member)
     half = field.size // 2
-    starts = {"entry": (0, field.size), "low": (0, half), "high": (half, field.size - half)}
-    start, size = starts[name]
+    starts = {"": (0, field.size), "low": (0, half), "high": (half, field.size - half)}
+    start, size = starts[which]
     return field.offset + start, size

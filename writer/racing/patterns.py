@@ -1,4 +1,4 @@
-"""Which bytes of the entry times of an area's versions are equal: the reader compares bytes.
+"""Which bytes of the guard's words of an area's versions are equal: the reader compares bytes.
 
 A pattern gives each byte of state_entry_time a column: a small number for its value in each version
 of the struct (0 the old one, 1 the first new one, ...). Entry times that differ may still have some
@@ -88,6 +88,17 @@ def _rising(column: Column, runs: list[tuple[int, ...]]) -> Column | None:
 def _parts(values: Column, run: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     for _, part in groupby(run, key=lambda version: values[version]):
         yield tuple(part)
+
+
+def counted(place: int, versions: int, entry_times: str) -> tuple[tuple[int, Column], ...]:
+    """Return the pattern of a word that counts updates: its lowest byte, at ``place``, differs.
+
+    The value comes back (A_B_A) if a hypervisor starts again, or after 2^31 updates.
+    """
+    if entry_times == EQUAL:
+        return ()
+    step = 2 if entry_times == A_B_A else versions
+    return ((place, tuple(version % step for version in range(versions))),)
 
 
 @cache

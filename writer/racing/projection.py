@@ -5,8 +5,10 @@ execution that the memory model allows counts. But not all of them must be tried
 
 * A reader is deceived only if two of the bytes it uses come from different images. So it is
   enough to check every pair. Bytes with the same history can stand for each other.
-* The reader compares the bytes of state_entry_time. It accepts most often if as many bytes as
-  possible are equal (patterns.py). Then only the bytes that differ, and the flag's byte, matter.
+* The reader compares the bytes of the guard's word (guard.py). It accepts most often if as many
+  bytes as possible are equal (patterns.py). Then only the bytes that differ matter, and the byte
+  that shows an update in flight. Of a word that counts updates this is one byte, its lowest: it
+  differs from update to update, and whenever a carry changes the others it changes too.
 * An access to some of these bytes is treated as an access to only these bytes. The other bytes
   can be stored and loaded whenever the model allows it. They matter only for the order, which is
   kept.
@@ -18,18 +20,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
+from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.interleaving import Group, Look, Move, Problem, search
 from runstate_abi.writer.racing.ordering import Access, Model
 from runstate_abi.writer.racing.patterns import Column
 from runstate_abi.writer.racing.scene import Case, History, Scene, scene
-from runstate_abi.writer.vcpu import FLAG
 
 STRAY = 1000  # plus the byte: stands for a value that no version has at this offset
 
 
-# Which bytes of state_entry_time differ: (offset in the struct, column), top byte first.
+# Which bytes of the guard's word differ: (offset in the struct, column), top byte first.
 Pattern = tuple[tuple[int, Column], ...]
 # By phase and group of a Problem: (phase, access) of the writer.
 Stores = tuple[tuple[tuple[int, int], ...], ...]
@@ -72,13 +74,14 @@ def solve(
 ) -> Answer:
     """Answer for every pattern of equal bytes, or for those in ``differing``.
 
-    A mask in ``differing`` says which bytes of state_entry_time differ, bit 0 for the lowest byte.
+    A mask in ``differing`` says which bytes of the guard's word differ, bit 0 for the lowest byte.
     They differ in all versions. The shortest execution is found, if there is any. ValueError: a
-    reader that takes nothing but state_entry_time.
+    reader that takes nothing but the guard's word.
     """
     stage = scene(case, reader, model)
     if not any(offset not in stage.entry for one in stage.sights for offset in one.believed):
-        raise ValueError(f"{reader.name} uses no other member than state_entry_time")
+        word = guard_of(case.layout).name(case.layout)
+        raise ValueError(f"{reader.name} uses no other member than {word}")
     asked: dict[Problem, None] = {}
     kinds = _kinds(stage)
     states, best = 0, None
@@ -109,6 +112,9 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
         for mask in differing:
             differ = (offset for offset in shown if mask >> (offset - stage.entry[0]) & 1)
             yield tuple((offset, everywhere) for offset in differ)
+        return
+    if guard_of(stage.case.layout).counts:
+        yield patterns.counted(stage.flag, stage.versions, entry_times)
         return
     classes = {
         offset: (
@@ -153,7 +159,7 @@ def _witnesses(
             yield from combinations_with_replacement(there, 2)
 
 
-# The bytes that the reader uses, but for those of state_entry_time.
+# The bytes that the reader uses, but for those of the guard's word.
 def _believed(stage: Scene) -> Iterator[Taken]:
     case = stage.case
     for number, sight in enumerate(stage.sights):
@@ -164,7 +170,7 @@ def _believed(stage: Scene) -> Iterator[Taken]:
                 yield Taken(offset, number)
 
 
-# The bytes of state_entry_time that the reader uses, by offset.
+# The bytes of the guard's word that the reader uses, by offset.
 def _entry_takers(stage: Scene) -> list[Taken]:
     return sorted(
         Taken(offset, number)
@@ -184,7 +190,8 @@ def _strays(stage: Scene, offset: int) -> bool:
     return any(isinstance(token, int) for _, token, _ in stage.written.histories[offset])
 
 
-# The question reduced to the witness bytes, the bytes of the pattern and the flag's byte.
+# The question reduced to the witness bytes, the bytes of the pattern and the byte with the guard's
+# bit.
 def _project(
     stage: Scene, pattern: Pattern, witness: Witness
 ) -> tuple[Problem, Stores, tuple[int, ...]]:
@@ -210,14 +217,15 @@ def _project(
     return problem, stores, loads
 
 
-# A byte as a number: its version. In state_entry_time: twice the number in its column, plus the
-# flag.
+# A byte as a number: its version. In the guard's word: twice the number in its column, and 1 more
+# while an update is in flight.
 def _value(stage: Scene, columns: dict[int, Column], offset: int, byte: int) -> int:
     token = stage.written.tokens[offset].get(byte)
-    in_entry = stage.entry[0] <= offset <= stage.entry[-1]
+    in_entry = offset in stage.entry
     if token is None:
         stray = STRAY + byte
-        return 2 * stray + bool(byte & FLAG and offset == stage.flag) if in_entry else stray
+        up = offset == stage.flag and guard_of(stage.case.layout).is_up(byte)
+        return 2 * stray + up if in_entry else stray
     version, flag = token
     if not in_entry:
         return version
@@ -261,7 +269,8 @@ def _looks(
         flag = (local[stage.flag],) if sight.flag else ()
         places = dict.fromkeys((*compared, *flag, *(place for _, place in shows)))
         if places:
-            seen[number] = Look(sight.after, tuple(places), compared, sight.flag, shows)
+            does = compared, sight.flag, shows, sight.masked
+            seen[number] = Look(sight.after, tuple(places), *does)
     kept = tuple(seen)
     looks = (look._replace(after=_only(look.after, kept)) for look in seen.values())
     return tuple(looks), kept

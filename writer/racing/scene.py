@@ -4,17 +4,17 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
+from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing.ordering import GRAINS, Model, Phase, Sight, phases, sights
 from runstate_abi.writer.steps import Steps
-from runstate_abi.writer.vcpu import FLAG
 
 
 class Case(NamedTuple):
     """One writer at one place.
 
     A byte has the same value in all images or a different one in each. The bytes of
-    state_entry_time all differ.
+    the guard's word all differ, but for those of a word that counts: there the lowest does.
     """
 
     layout: Layout
@@ -25,7 +25,7 @@ class Case(NamedTuple):
     hidden: frozenset[int] = frozenset()
 
 
-Token = tuple[int, int]  # a version, and 1 if the flag is up
+Token = tuple[int, int]  # a version, and 1 if it is one of an update in flight
 History = tuple[tuple[int, Token | int, int], ...]
 
 
@@ -46,8 +46,8 @@ class Scene(NamedTuple):
     written: ByByte
     sights: tuple[Sight, ...]
     lookers: tuple[tuple[int, ...], ...]  # for each offset, which sights load it
-    entry: range  # the offsets of the entry time
-    flag: int  # the last of them
+    entry: range  # the offsets of the guard's word
+    flag: int  # the one that shows an update in flight, -1 if nothing guards the struct
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -60,15 +60,15 @@ class Scene(NamedTuple):
 
 def scene(case: Case, reader: Reader, model: Model) -> Scene:
     """Return a case and a reader, by bytes."""
-    entry = case.layout.field("state_entry_time")
+    guard = guard_of(case.layout)
     # The pieces of a load depend on where in a cache line the area begins, and not on which line.
     return Scene(
         case,
         reader,
         written(case, model),
         *_looked_at(reader, model, case.layout, case.offset % GRAINS[-1]),
-        range(entry.offset, entry.end),
-        entry.end - 1,
+        guard.word(case.layout),
+        guard.place(case.layout),
     )
 
 
@@ -103,13 +103,14 @@ def written(case: Case, model: Model) -> ByByte:
     return ByByte(made, tokens, tuple(map(tuple, holders)), tuple(map(tuple, histories)))
 
 
-# Byte value -> Token; a value of no version is absent. The flag's bit counts as a flag in all bytes
-# of the entry time, because a wrong writer may set it in another byte.
+# Byte value -> Token; a value of no version is absent. The guard's bit counts in all bytes of its
+# word, because a wrong writer may set it in another byte.
 def _tokens(case: Case, offset: int) -> dict[int, Token]:
-    entry = case.layout.field("state_entry_time")
+    guard = guard_of(case.layout)
+    word = guard.word(case.layout)
     tokens: dict[int, Token] = {}
     for version, image in enumerate(case.images):
         tokens.setdefault(image[offset], (version, 0))
-        if entry.offset <= offset < entry.end:
-            tokens.setdefault(image[offset] | FLAG, (version, 1))
+        if offset in word:
+            tokens.setdefault(guard.raised(image[offset]), (version, 1))
     return tokens

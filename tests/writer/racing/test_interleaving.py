@@ -158,3 +158,13 @@ def test_the_shortest_path_is_found_and_every_state_is_counted():
     assert search(nothing) == (1, None)
     one = problem(ONE_AFTER_ANOTHER, TOGETHER, fits=((0, 0), (1, 1)))
     assert search(one).path == (Move(0, (0,), 0),)
+
+
+def test_a_masked_load_is_compared_as_if_it_were_even():
+    """It saw 3, which is 2 without its lowest bit, and the next load sees 2."""
+    first = Look(0, (0,), (0,), False, (), masked=True)
+    looks = first, used(BOTH, 0b1), compared((0,), 0b11, flag=True)
+    asked = problem(((put(0, 3),), (put(0, 2),)), looks, flag=0)
+    assert outcomes(asked) == {(0, 0), (3, 0), (2, 0)}
+    plain = asked._replace(looks=(first._replace(masked=False), *looks[1:]))
+    assert outcomes(plain) == {(0, 0), (2, 0)}

@@ -1,17 +1,12 @@
-"""The checker against a search that knows none of its arguments.
-
-A struct of four bytes (state, two bytes of state_entry_time, one of time), every subset of stores
-made and every order of loads tried, on real bytes, one pattern of equal bytes at a time. Whatever
-the checker leaves out by argument, this one goes through.
-"""
+"""The checker against agreement/second.py, one pattern of equal entry-time bytes at a time."""
 
 import random
 from collections import Counter
-from functools import cache
 from itertools import product
 
 import pytest
 
+from agreement.second import HIGH, LOW, STATE, TIME, TORN, WHOLE, WORD, Guarded, is_torn
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.writer.guest import READERS, CannotDrop, Load, Measured, ReadBarrier, Reader, drop
 from runstate_abi.writer.racing.drops import READER_DROPS
@@ -29,12 +24,7 @@ TINY = Layout(
     None,
     (Field(0, "state", BYTE), Field(1, "state_entry_time", HALF), Field(3, "time", BYTE)),
 )
-STATE, LOW, HIGH, TIME = range(4)
 FLAG = 0x80
-
-# Where the struct lies decides whether two bytes are one access: at 31 the entry time is at 32..33
-# and whole for both models; at 62 it crosses a line and is whole for neither.
-WHOLE, TORN = 31, 62
 
 
 def images(low, high):
@@ -80,120 +70,7 @@ def update(image, offset, set_, body, clear, barriers):
     return steps
 
 
-# The other search. Its own reading of steps and readers: stores as sets of bytes with what must
-# come before, loads likewise.
-
-
-def stores_of(steps, model, offset):
-    """[({offset: byte}, mask of those before)]: the writer as a partial order of accesses."""
-    found, epoch, number = [], 0, 0
-    for step in steps:
-        if isinstance(step, Barrier):
-            epoch += 1
-            continue
-        number += 1
-        size = len(step.data)
-        if model == "weak":
-            whole = isinstance(step, Store) and step.offset % size == 0
-        else:
-            # What was recorded are stores, whatever they were written as.
-            one = isinstance(step, Store) or model == "program-order"
-            whole = one and step.offset // 32 == (step.offset + size - 1) // 32
-        start = step.offset - offset
-        parts = [range(start, start + size)] if whole else [[start + i] for i in range(size)]
-        for part in parts:
-            data = {o: step.data[o - start] for o in part}
-            rank = epoch if model == "weak" else number
-            before = sum(
-                1 << index
-                for index, (other, _, when) in enumerate(found)
-                if when < rank or set(other) & set(data)
-            )
-            found.append((data, before, rank))
-    return [(data, before) for data, before, _ in found]
-
-
-def loads_of(reader, model, offset):
-    """[(kind, offsets, indexes before)]"""
-    places = {"entry": (LOW, HIGH), "low": (LOW,), "high": (HIGH,), "state": (STATE,)}
-    found, fence = [], 0
-    for op in reader.program:
-        if isinstance(op, ReadBarrier):
-            fence = len(found)
-            continue
-        if model != "weak":
-            fence = len(found)
-        if op.part == "struct":
-            parts = [(o,) for o in range(4)]
-        else:
-            span = op.measured and range(op.measured.start, op.measured.start + op.measured.size)
-            parts = [tuple(span or places[op.part])]
-            if not op.whole and len(parts[0]) > 1:
-                address, size = offset + parts[0][0], len(parts[0])
-                block = size if model == "weak" else 32
-                if address // block != (address + size - 1) // block:
-                    parts = [(o,) for o in parts[0]]
-        first = len(found)
-        for part in parts:
-            before = set(range(fence))
-            before |= {i for i in range(first) if set(found[i][1]) & set(part)}
-            found.append((op, part, frozenset(before)))
-    return found
-
-
-def is_torn(case, reader, model):
-    """Try everything: is there an accepted copy that is no image?"""
-    stores = stores_of(case.steps, model, case.offset)
-    loads = loads_of(reader, model, case.offset)
-    taken = [
-        (index, o)
-        for index, (op, part, _) in enumerate(loads)
-        for o in part
-        if o in (op.measured.believed if op.measured else () if op.read else USED[reader.uses])
-    ]
-    truth = {tuple(image[o] for _, o in taken) for image in case.images}
-
-    @cache
-    def wrong(made, memory, seen):
-        if not accepts(loads, seen, reader):
-            return False
-        if None not in seen:
-            return tuple(seen[i][loads[i][1].index(o)] for i, o in taken) not in truth
-        for index, (_, part, before) in enumerate(loads):
-            if seen[index] is None and all(seen[i] is not None for i in before):
-                data = tuple(memory[o] for o in part)
-                if wrong(made, memory, (*seen[:index], data, *seen[index + 1 :])):
-                    return True
-        for index, (data, before) in enumerate(stores):
-            if not made >> index & 1 and before & ~made == 0:
-                after = tuple(data.get(o, memory[o]) for o in range(4))
-                if wrong(made | 1 << index, after, seen):
-                    return True
-        return False
-
-    return wrong(0, tuple(case.images[0]), (None,) * len(loads))
-
-
-def accepts(loads, seen, reader):
-    """Does the reader accept what it has loaded so far? None is not loaded yet."""
-    agreed = {}
-    for (op, part, _), data in zip(loads, seen, strict=True):
-        if not data:
-            continue
-        compared = part if op.read else ()
-        refuses = bool(op.read) and reader.bit_check
-        if op.measured:
-            compared, refuses = op.measured.compared, op.measured.flag
-        for o, byte in zip(part, data, strict=True):
-            if o in compared and agreed.setdefault(o, byte) != byte:
-                return False
-            if o == HIGH and refuses and byte & FLAG:
-                return False
-    return True
-
-
-MEMBERS = {"state": (STATE,), "state_entry_time": (LOW, HIGH), "time": (TIME,)}
-USED = {reader.uses: [o for name in reader.uses for o in MEMBERS[name]] for reader in READERS}
+GUARDED = Guarded(HIGH, FLAG, {"state": (STATE,), "state_entry_time": WORD, "time": (TIME,)})
 
 
 def readers():
@@ -223,7 +100,9 @@ def disagreements(configurations):
         versions = len(patterns[0][0])
         symbols = case(images(range(versions), range(versions)), offset, writer)
         answer = solve(symbols, reader, MODEL[model], entry_times, differing)
-        truth = any(is_torn(case(images(*p), offset, writer), reader, model) for p in patterns)
+        truth = any(
+            is_torn(case(images(*p), offset, writer), reader, model, GUARDED) for p in patterns
+        )
         verdicts[truth] += 1
         if truth != (answer.found is not None):
             differences.append((writer, offset, model, reader, entry_times, differing, truth))

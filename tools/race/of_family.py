@@ -1,0 +1,257 @@
+"""``runstate race --family``: the readers and writers of a struct that a version guards."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from textwrap import wrap
+from typing import NamedTuple
+
+from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
+from runstate_abi.tools import output
+from runstate_abi.tools.options import add_format, address, count, family_name, nearest, new_parser
+from runstate_abi.tools.output import Ink, Line, aligned, plain
+from runstate_abi.tools.race import text
+from runstate_abi.tools.race.rows import Row
+from runstate_abi.writer.guest import CannotDrop
+from runstate_abi.writer.race import TORN, Question, ask, race
+from runstate_abi.writer.racing.drops import VERSION_DROPS, VERSION_READER_DROPS
+from runstate_abi.writer.racing.patterns import A_B_A, INCREASING
+from runstate_abi.writer.racing.symbols import UPDATES_MAX
+from runstate_abi.writer.versions.meanings import meaning
+from runstate_abi.writer.versions.parties import Meeting, meetings
+from runstate_abi.writer.versions.place import Place
+from runstate_abi.writer.versions.readers import READERS
+from runstate_abi.writer.versions.writers import WRITERS
+
+SCHEMA = "runstate-race-family/1"
+AT = 0x1100  # a cache line in the guest's second page
+LINUX = "linux-"
+NOT_REACHED = f"({TORN})"
+
+
+class Answered(NamedTuple):
+    """One meeting and its answer."""
+
+    meeting: Meeting
+    row: Row
+
+    @property
+    def verdict(self) -> str:
+        return self.row.verdict
+
+    @property
+    def cell(self) -> str:
+        """The verdict in a table: in parentheses if the execution cannot happen."""
+        return NOT_REACHED if self.verdict == TORN and self.meeting.unreachable else self.verdict
+
+
+def main(argv: list[str], family: str) -> int:
+    options = _parsed(argv, family)
+    left_out: Counter[str] = Counter()
+    try:
+        answered = list(_answers(options, left_out))
+    except CannotDrop as error:
+        print(f"runstate: {error}", file=sys.stderr)
+        return USAGE
+    if not answered:
+        for line in tuple(text.not_asked(left_out)) or ("these two never meet: other structs",):
+            print(f"runstate: {line}", file=sys.stderr)
+        return NOT_CHECKED
+    if options.format == "json":
+        print(json.dumps([_as_json(one, family) for one in answered], indent=1))
+        for line in text.not_asked(left_out):
+            print(f"runstate: {line}", file=sys.stderr)
+    else:
+        output.write(_lines(answered, left_out), options.color)
+    return DIFFERENT if any(one.verdict == TORN for one in answered) else EQUAL
+
+
+def _answers(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Answered]:
+    dropped = tuple(dict.fromkeys(options.drop or ()))
+    chosen = list(meetings(WRITERS[options.family], READERS[options.family]))
+    named = options.variant or options.reader or options.model
+    if not (options.all or named):
+        chosen = [m for m in chosen if m.reader.name.startswith(LINUX) and not m.elsewhere]
+    for meeting in chosen:
+        if _is_wanted(meeting, options):
+            yield from _answer(meeting, options, dropped, left_out)
+
+
+def _is_wanted(meeting: Meeting, options: argparse.Namespace) -> bool:
+    return (
+        options.variant in (None, meeting.writer.name)
+        and options.reader in (None, meeting.reader.name)
+        and options.model in (None, meeting.model.name)
+    )
+
+
+# A step that the only writer or reader asked for has not is an error, one of many is counted.
+def _answer(
+    meeting: Meeting, options: argparse.Namespace, dropped: tuple[str, ...], left_out: Counter[str]
+) -> Iterator[Answered]:
+    place = Place(meeting.writer.layout, "native", options.at)
+    times = options.updates, options.versions
+    pair = meeting.writer.writer, meeting.reader.reader
+    question = Question(*pair, meeting.model, place, *times, None, dropped)
+    try:
+        yield Answered(meeting, Row(question, "", ask(question)))
+    except CannotDrop as error:
+        if options.variant and options.reader:
+            raise
+        left_out[str(error)] += 1
+
+
+def _as_json(one: Answered, family: str) -> dict[str, object]:
+    value = text.as_json(one.row)
+    del value["abi"], value["hidden"]
+    reach = one.meeting.unreachable
+    return {
+        "schema": SCHEMA,
+        "family": family,
+        "struct": one.meeting.writer.layout.name,
+        **value,
+        "machines": list(one.meeting.machines),
+        "reachable": not reach,
+        "unreachable_because": reach,
+        "means": _means(one) if one.verdict == TORN else "",
+        "writer_source": one.meeting.writer.source,
+        "reader_source": one.meeting.reader.reader.source,
+    }
+
+
+# What the torn read means in time, by the members that are of different updates.
+def _means(one: Answered) -> str:
+    found = one.row.answer.found
+    assert found is not None
+    layout = one.row.question.area.shape.layout
+    return meaning({r.name for r in layout.rows for at in found.witness if r.offset <= at < r.end})
+
+
+# One answer in words; of several a table for each struct and model, and what is torn.
+def _lines(answered: Sequence[Answered], left_out: Mapping[str, int]) -> Iterator[Line]:
+    if len(answered) == 1 and not left_out:
+        yield from text.answer(answered[0].row)
+        yield from _notes(answered[0])
+        return
+    tables: dict[str, list[Answered]] = {}
+    for one in answered:
+        tables.setdefault(f"{_struct(one)}, {one.meeting.model.name}", []).append(one)
+    for title, rows in tables.items():
+        yield Ink(f"{title}: ", "strong"), Ink(rows[0].meeting.model.summary)
+        yield from plain(aligned(_grid(rows)))
+        yield (Ink(""),)
+    if any(one.cell == NOT_REACHED for one in answered):
+        yield (Ink(f"{NOT_REACHED}: by the order of accesses, but these two never meet so", "dim"),)
+    yield from _torn(answered)
+    yield from plain(text.not_asked(left_out))
+    torn = sum(one.verdict == TORN for one in answered)
+    yield (Ink(f"{len(answered)} questions: {len(answered) - torn} safe, {torn} torn"),)
+
+
+def _struct(one: Answered) -> str:
+    layout = one.meeting.writer.layout
+    upper = " with sec_hi" if any(row.name == "sec_hi" for row in layout.rows) else ""
+    return f"struct {layout.name}{upper}"
+
+
+# Readers down and writers across: there are more readers.
+def _grid(rows: Sequence[Answered]) -> list[list[str]]:
+    cells = {(one.meeting.reader.name, one.meeting.writer.name): one.cell for one in rows}
+    writers = dict.fromkeys(one.meeting.writer.name for one in rows)
+    readers = dict.fromkeys(one.meeting.reader.name for one in rows)
+    body = [[f"  {reader}", *(cells.get((reader, w), "-") for w in writers)] for reader in readers]
+    return [["", *writers], *body]
+
+
+# The first execution of each reader that is torn, in words.
+def _torn(answered: Iterable[Answered]) -> Iterator[Line]:
+    seen = set[str]()
+    for one in answered:
+        name = one.meeting.reader.name
+        if one.verdict == TORN and name not in seen and not one.meeting.unreachable:
+            seen.add(name)
+            yield from text.told(one.row, race(one.row.question, one.row.answer))
+            options = f"--variant {one.meeting.writer.name} --reader {name}"
+            words = f"all of the execution: {options} --model {one.meeting.model.name}"
+            yield from chain(_notes(one), plain((f"{text.BULLET}{words}", "")))
+
+
+def _notes(one: Answered) -> Iterator[Line]:
+    notes = [f"writer: {one.meeting.writer.source}", f"reader: {one.row.question.reader.source}"]
+    if one.verdict == TORN:
+        notes.insert(0, f"in time: {_means(one)}")
+        notes += [f"it cannot happen: {one.meeting.unreachable}"] * bool(one.meeting.unreachable)
+    for note in notes:
+        first, *rest = wrap(note, text.WIDTH - len(text.BULLET))
+        yield Ink(text.BULLET, "dim"), Ink(first)
+        yield from plain(" " * len(text.BULLET) + line for line in rest)
+
+
+_SUMMARY = "Can a guest that checks the version accept what was never true?"
+_ABOUT = """\
+Without options: every public writer of the family's structs, read by Linux, on the machines where
+they meet. --all asks every pair of a writer and a reader of the same struct on both memory models;
+a verdict in parentheses is of a pair that never meets so. One question is answered in words, with
+the execution.
+"""
+_EXAMPLES = """\
+examples:
+  runstate race --family pvclock                                 who writes, read by Linux
+  runstate race --family pvclock --all --json                    every pair, as a list
+  runstate race --family pvclock --variant xen-wallclock --reader osv-wallclock --model x86-tso
+  runstate race --family steal_time --variant kvm-riscv32-steal --model weak
+  runstate race --family pvclock --drop odd-check                without looking at the lowest bit
+
+exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing could be asked"""
+
+
+def parser(family: str) -> argparse.ArgumentParser:
+    made = new_parser("race", _SUMMARY, _epilog(family))
+    add = made.add_argument
+    add("--family", type=family_name, metavar="NAME", help=f"{family}: whose writers and readers")
+    add("--all", action="store_true", help="every writer, reader and model")
+    add("--variant", metavar="WRITER", help="who writes (default: all)")
+    add("--reader", metavar="READER", help="who reads (default: all)")
+    add("--model", choices=("x86-tso", "weak"), help="the memory model (default: both)")
+    add("--at", metavar="GPA", type=address, default=AT, help=f"the address (default: {AT:#x})")
+    number, most = range(1, UPDATES_MAX + 1), UPDATES_MAX
+    often = f"updates while the guest reads once, at most {most} (default: 1)"
+    add("--updates", metavar="N", type=count, choices=number, default=1, help=often)
+    times = f"how the version changes (default: {INCREASING})"
+    add("--versions", choices=list(text.VERSIONS), default=INCREASING, help=times)
+    drops = [*VERSION_DROPS, *VERSION_READER_DROPS]
+    without = "leave away a step of writer or reader (repeatable)"
+    add("--drop", metavar="STEP", choices=drops, action="append", help=without)
+    add_format(made, "text", "json")
+    add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
+    return made
+
+
+def _epilog(family: str) -> str:
+    writers = {one.name: f"{one.summary} ({one.layout.name})" for one in WRITERS[family]}
+    readers = {one.name: one.reader.summary for one in READERS[family]}
+    parts = (
+        _ABOUT,
+        *text.listed("WRITER:", writers),
+        *text.listed("READER:", readers),
+        *text.listed("--versions:", text.VERSIONS),
+        *text.listed("STEP:", VERSION_DROPS | VERSION_READER_DROPS),
+        "",
+        _EXAMPLES,
+    )
+    return "\n".join(parts)
+
+
+def _parsed(argv: list[str], family: str) -> argparse.Namespace:
+    made = parser(family)
+    options = made.parse_args(argv)
+    for option, known in (("variant", WRITERS[family]), ("reader", READERS[family])):
+        name, names = getattr(options, option), [one.name for one in known]
+        if name is not None and name not in names:
+            made.error(f"--{option} {name}: {family} has none{nearest(name, names)}")
+    if options.versions == A_B_A and options.updates < 2:
+        made.error("a version comes back after two updates: --updates 2")
+    return options
