@@ -1,15 +1,14 @@
 """The fields of a struct in memory, whatever struct it is, and what their numbers show."""
 # ruff: noqa: E501
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from runstate_abi.layouts import model
 from runstate_abi.layouts.model import Element, Layout
 from runstate_abi.tools.memory.observations import IN_FLIGHT, NORMAL, Observation, ordered
 
-NAMED_MOST = 4  # rows of padding that are named; a page that is no struct has many
+NAMED_MOST = 4  # rows or structs that are named in one line; a page that is no struct has many
 
 
 class Row(NamedTuple):
@@ -117,14 +116,17 @@ def observe(found: Iterable[Row]) -> tuple[Observation, ...]:
         elif row.padding and any(row.data):
             odd_padding.append(row)
     if odd_padding:
-        text = f"padding is not zero: {', '.join(_named(odd_padding))}"
+        text = f"padding is not zero: {listed([_named(row) for row in odd_padding])}"
         seen.append(Observation(NORMAL, text, PADDING))
     return ordered(seen)
 
 
-def _named(found: list[Row]) -> Iterator[str]:
-    for row in islice(found, NAMED_MOST):
-        first = row.offset + len(row.data) - len(row.data.lstrip(b"\0"))
-        yield f"{row.path} from +{first:#04x} on"
-    if len(found) > NAMED_MOST:
-        yield f"and {len(found) - NAMED_MOST} more"
+def listed(named: Sequence[str]) -> str:
+    """Return names with commas between them; of many, the first few and a count of the others."""
+    more = [f"and {len(named) - NAMED_MOST} more"] if len(named) > NAMED_MOST else []
+    return ", ".join([*named[:NAMED_MOST], *more])
+
+
+def _named(row: Row) -> str:
+    first = row.offset + len(row.data) - len(row.data.lstrip(b"\0"))
+    return f"{row.path} from +{first:#04x} on"

@@ -1,6 +1,6 @@
 """The fields of a struct in memory as lines of text and as one JSON value."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -71,8 +71,13 @@ def heading(seen: AreaBytes, source: str, reasons: Iterable[str]) -> Iterator[Li
     yield from ((Ink("  "), Ink(reason, "dim")) for reason in reasons)
 
 
-def body(seen: AreaBytes, found: tuple[Row, ...], every: bool = False) -> Iterator[Line]:
-    """Yield a line for each item, and between them the page edges; ``every`` folds nothing."""
+def body(
+    seen: AreaBytes, found: tuple[Row, ...], meanings: Mapping[int, str], every: bool = False
+) -> Iterator[Line]:
+    """Yield a line for each item, and between them the page edges; ``every`` folds nothing.
+
+    ``meanings`` are written behind the numbers at these offsets.
+    """
     ends = {edge.offset: edge for edge in page_edges(seen)}
     shown = list(items(found, frozenset(ends), every))
     alone = [item.row for item in shown if isinstance(item, Piece)]
@@ -90,8 +95,9 @@ def body(seen: AreaBytes, found: tuple[Row, ...], every: bool = False) -> Iterat
         else:
             names = f"{item.row.path:<{wide}}  {item.row.type:<{type_wide}}  "
             style = "flag" if fields.rule(item.row) else ""
+            meaning = f"  {meanings[first]}" if first in meanings else ""
             told = (Ink(names, "dim" if item.row.padding else ""), Ink(_value(item.row), style))
-            yield (place, *_bytes(item), *told)
+            yield (place, *_bytes(item), *told, Ink(meaning))
 
 
 def _place(seen: AreaBytes, offset: int) -> str:

@@ -10,6 +10,7 @@ from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.structs.families import Family, families, family, flattened
 from runstate_abi.layouts.structs.family_names import ALL
 from runstate_abi.tools.memory import (
+    decoded,
     explanation,
     fields,
     fields_view,
@@ -146,7 +147,8 @@ def _show(options: Namespace, image: Image, seen: AreaBytes, reasons: tuple[str,
         lacks = f"{missing} are missing, from +{len(seen.data):#04x} on"
         print(f"runstate: {image.source}: {has} at {seen.address:#x}: {lacks}", file=sys.stderr)
     found = fields.rows(seen.layout, seen.data)
-    noted = fields.observe(found)
+    shared = decoded.find(found)
+    noted = judged.ordered([*fields.observe(found), *decoded.observe(shared)])
     verdict = judged.worst(noted)
     if options.format == "json":
         value = {
@@ -155,6 +157,7 @@ def _show(options: Namespace, image: Image, seen: AreaBytes, reasons: tuple[str,
             "family": options.family,
             "abi_reasons": list(reasons),
             **fields_view.as_json(seen, found),
+            "decoded": decoded.as_json(shared),
             "update_in_progress": any(item.kind == judged.IN_FLIGHT for item in noted),
             "observations": json_view.observations(noted),
             "verdict": verdict,
@@ -163,7 +166,8 @@ def _show(options: Namespace, image: Image, seen: AreaBytes, reasons: tuple[str,
     else:
         lines = [
             *fields_view.heading(seen, image.source, reasons),
-            *fields_view.body(seen, found, options.all_fields),
+            *fields_view.body(seen, found, decoded.meanings(shared), options.all_fields),
+            *decoded.lines(shared),
             *text_view.observed(noted, explanation.columns(options)),
             *(() if missing else (text_view.verdict(verdict),)),
         ]
