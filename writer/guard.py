@@ -72,7 +72,7 @@ VERSION = Guard(
     "it was even",
     "odd",
     "odd: an update was in flight",
-    "it is odd",
+    "the version is odd",
 )
 # Hyper-V's page: 0 says that the page is not valid, and a reader takes the time from elsewhere.
 # Hypervisor Top Level Functional Specification, "Partition Reference TSC Mechanism".
@@ -85,7 +85,7 @@ VALIDITY = Guard(
     "it was not 0",
     "0",
     "0: the page was not valid",
-    "it is 0",
+    "the sequence is 0",
 )
 # A struct whose only datum is one aligned word.
 NOTHING = Guard((), 0, 1, False, "", "", "", "", "")

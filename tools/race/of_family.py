@@ -13,7 +13,7 @@ from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAG
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, family_name, nearest, new_parser
 from runstate_abi.tools.output import Ink, Line, aligned, plain
-from runstate_abi.tools.race import text
+from runstate_abi.tools.race import text, version_code
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer.guest import CannotDrop
 from runstate_abi.writer.race import TORN, Question, ask, race
@@ -71,13 +71,20 @@ def main(argv: list[str], family: str) -> int:
 
 def _answers(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Answered]:
     dropped = tuple(dict.fromkeys(options.drop or ()))
-    chosen = list(meetings(WRITERS[options.family], READERS[options.family]))
-    named = options.variant or options.reader or options.model
-    if not (options.all or named):
-        chosen = [m for m in chosen if m.reader.name.startswith(LINUX) and not m.elsewhere]
+    if options.reader_object:
+        named = options.reader_object, options.signature, options.area, options.struct
+        chosen = list(version_code.meetings_of(version_code.Code(*named), options.family))
+    else:
+        chosen = list(meetings(WRITERS[options.family], READERS[options.family]))
+    if not (options.all or options.reader_object or _names(options)):
+        chosen = [m for m in chosen if m.reader.name.startswith(LINUX) and m.is_usual]
     for meeting in chosen:
         if _is_wanted(meeting, options):
             yield from _answer(meeting, options, dropped, left_out)
+
+
+def _names(options: argparse.Namespace) -> bool:
+    return bool(options.variant or options.reader or options.model)
 
 
 def _is_wanted(meeting: Meeting, options: argparse.Namespace) -> bool:
@@ -146,6 +153,8 @@ def _lines(answered: Sequence[Answered], left_out: Mapping[str, int]) -> Iterato
     if any(one.cell == NOT_REACHED for one in answered):
         yield (Ink(f"{NOT_REACHED}: by the order of accesses, but these two never meet so", "dim"),)
     yield from _torn(answered)
+    codes = dict.fromkeys(one.row.question.reader for one in answered if _is_code(one))
+    yield from plain(f"{reader.name}: {reader.summary}" for reader in codes)
     yield from plain(text.not_asked(left_out))
     torn = sum(one.verdict == TORN for one in answered)
     yield (Ink(f"{len(answered)} questions: {len(answered) - torn} safe, {torn} torn"),)
@@ -174,13 +183,21 @@ def _torn(answered: Iterable[Answered]) -> Iterator[Line]:
         if one.verdict == TORN and name not in seen and not one.meeting.unreachable:
             seen.add(name)
             yield from text.told(one.row, race(one.row.question, one.row.answer))
-            options = f"--variant {one.meeting.writer.name} --reader {name}"
-            words = f"all of the execution: {options} --model {one.meeting.model.name}"
+            options = f"--variant {one.meeting.writer.name}"
+            if not _is_code(one):
+                options += f" --reader {name} --model {one.meeting.model.name}"
+            words = f"all of the execution: {options}"
             yield from chain(_notes(one), plain((f"{text.BULLET}{words}", "")))
 
 
+def _is_code(one: Answered) -> bool:
+    return any(load.measured for load in one.row.question.reader.loads)
+
+
 def _notes(one: Answered) -> Iterator[Line]:
-    notes = [f"writer: {one.meeting.writer.source}", f"reader: {one.row.question.reader.source}"]
+    reader = one.row.question.reader
+    notes = [f"writer: {one.meeting.writer.source}", f"reader: {reader.source}"]
+    notes += [reader.summary] * _is_code(one)
     if one.verdict == TORN:
         notes.insert(0, f"in time: {_means(one)}")
         notes += [f"it cannot happen: {one.meeting.unreachable}"] * bool(one.meeting.unreachable)
@@ -204,6 +221,8 @@ examples:
   runstate race --family pvclock --variant xen-wallclock --reader osv-wallclock --model x86-tso
   runstate race --family steal_time --variant kvm-riscv32-steal --model weak
   runstate race --family pvclock --drop odd-check                without looking at the lowest bit
+  runstate race --family pvclock --reader-object guest.o:read_time   what a compiler made of one
+  runstate race --family steal_time --reader-object vmlinuz:kvm_steal_clock  a shipped kernel's
 
 exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing could be asked"""
 
@@ -222,6 +241,16 @@ def parser(family: str) -> argparse.ArgumentParser:
     add("--updates", metavar="N", type=count, choices=number, default=1, help=often)
     times = f"how the version changes (default: {INCREASING})"
     add("--versions", choices=list(text.VERSIONS), default=INCREASING, help=times)
+    guest = "the reader is this function's machine code: in an object, a program or a kernel"
+    add("--reader-object", metavar="FILE:FUNCTION", default="", help=guest)
+    types = "its C signature, if there is no DWARF: 'u64 f(const void *area)'"
+    add("--signature", metavar="TEXT", default="", help=types)
+    symbol = "the object that it reads, or its address, if it is no parameter"
+    add("--area", metavar="OBJECT", default="", help=symbol)
+    structs = ", ".join(version_code.STRUCTS[family])
+    add(
+        "--struct", metavar="NAME", help=f"the struct that it reads: {structs} (default: the first)"
+    )
     drops = [*VERSION_DROPS, *VERSION_READER_DROPS]
     without = "leave away a step of writer or reader (repeatable)"
     add("--drop", metavar="STEP", choices=drops, action="append", help=without)
@@ -252,6 +281,20 @@ def _parsed(argv: list[str], family: str) -> argparse.Namespace:
         name, names = getattr(options, option), [one.name for one in known]
         if name is not None and name not in names:
             made.error(f"--{option} {name}: {family} has none{nearest(name, names)}")
+    structs = version_code.STRUCTS[family]
+    if options.struct is not None and options.struct not in structs:
+        made.error(
+            f"--struct {options.struct}: none that a reader is asked of"
+            f"{nearest(options.struct, structs)}"
+        )
+    if options.reader_object and not options.reader_object.rpartition(":")[0]:
+        made.error(f"{options.reader_object}: which function? FILE:FUNCTION")
+    if options.reader_object and (options.reader or options.model or options.all):
+        made.error("--reader-object is a reader, on its machine: no --reader, --model or --all")
+    if options.reader_object and family == "hyperv":
+        made.error("--reader-object: code that gives up at 0 cannot be followed yet")
+    if not options.reader_object and (options.signature or options.area or options.struct):
+        made.error("--signature, --area and --struct are of --reader-object")
     if options.versions == A_B_A and options.updates < 2:
         made.error("a version comes back after two updates: --updates 2")
     return options

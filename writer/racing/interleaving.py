@@ -40,7 +40,7 @@ class Problem(NamedTuple):
     memory: Values
     phases: tuple[tuple[Group, ...], ...]
     looks: tuple[Look, ...]
-    flag: int  # the byte whose odd values some loads refuse; -1: none
+    flag: int  # the byte whose odd values some loads refuse, or take for even; -1: none
     # The values of the two witness bytes in each image. The reader is deceived by any other pair.
     fits: tuple[tuple[int, int], ...]
 

@@ -208,7 +208,7 @@ def _project(
         tuple(_value(stage, columns, offset, images[0][offset]) for offset in local),
         groups,
         looks,
-        local[stage.flag] if any(sight.flag for sight in stage.sights) else -1,
+        local[stage.flag] if any(x.flag or x.masked for x in stage.sights) else -1,
         tuple(
             (_value(stage, columns, first, one[first]), _value(stage, columns, second, one[second]))
             for one in images

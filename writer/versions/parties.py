@@ -73,6 +73,11 @@ class Meeting(NamedTuple):
         return f"they meet on {', '.join(self.machines)} alone, which is not {self.model.name}"
 
     @property
+    def is_usual(self) -> bool:
+        """Do they meet on a machine of this model, with vCPUs of the guest that run?"""
+        return not self.elsewhere and self.writer.running != NONE
+
+    @property
     def unreachable(self) -> str:
         """Why an execution of these two cannot happen, "" if it can."""
         if self.elsewhere:

@@ -4,6 +4,7 @@ The versions are real ones, with and without a carry into the second byte; the c
 and must give what any of them gives.
 """
 
+import random
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise, product
@@ -13,7 +14,7 @@ import pytest
 from agreement.second import HIGH, LOW, STATE, TIME, TORN, WHOLE, WORD, Guarded, is_torn
 from runstate_abi.layouts.model import Field, Layout, Scalar
 from runstate_abi.writer.guard import GUARDS, NOTHING, VALIDITY, VERSION, guard_of
-from runstate_abi.writer.guest import RMB_COPY, RMB_REREAD, CannotDrop, Load, Reader, drop
+from runstate_abi.writer.guest import RMB_COPY, RMB_REREAD, CannotDrop, Load, Measured, Reader, drop
 from runstate_abi.writer.racing.drops import VERSION_READER_DROPS
 from runstate_abi.writer.racing.ordering import MODEL, sights
 from runstate_abi.writer.racing.patterns import A_B_A, EQUAL, INCREASING, counted
@@ -148,6 +149,46 @@ def test_a_version_guards_as_trying_everything_says(scenario, one_in):
     verdicts, differences = disagreements(VERSIONED, every)
     assert differences == []
     assert min(verdicts[True], verdicts[False]) > len(every) // 20, verdicts
+
+
+def measured(chance):
+    """A reader as a compiler might make one; its looks may be compared without the bit, or not."""
+
+    def look(number):
+        start, size = chance.choice([*[(LOW, 2)] * 9, (0, 4), (LOW, 1), (HIGH, 1)])
+        word = tuple(o for o in range(start, start + size) if o in WORD)
+        masked = LOW in word and chance.random() < 0.4
+        flag = LOW in word and not masked and chance.random() < 0.7
+        does = Measured(start, size, word, flag, (), masked=masked)
+        return Load(f"look {number}", "measured", number, chance.random() < 0.9, does)
+
+    def data(place):
+        does = Measured(place, 1, (), False, (place,))
+        return Load(f"data {place}", "measured", 0, True, does)
+
+    program = [look(1), RMB_COPY, data(STATE), data(TIME), RMB_REREAD, look(2)]
+    for _ in range(chance.choice([0, 0, 0, 1, 2])):
+        one, other = (chance.randrange(len(program)) for _ in "12")
+        program[one], program[other] = program[other], program[one]
+    return Reader("measured", tuple(program), "", "", uses=("state", "time"))
+
+
+SOUND = [
+    (set_, body, clear, barriers)
+    for set_, body, clear, barriers in WRITERS
+    if set_ in ("word", "copy") and body in ("all", "fields") and clear != "late" and all(barriers)
+]
+
+
+@pytest.mark.parametrize("count", [600, pytest.param(12_000, marks=pytest.mark.slow)])
+def test_readers_out_of_any_code_agree_with_trying_everything(count):
+    chance = random.Random(count)
+    every = [
+        (chance.choice(WRITERS), chance.choice(PLACES), measured(chance), ONE) for _ in range(count)
+    ]
+    verdicts, differences = disagreements(VERSIONED, every)
+    assert differences == []
+    assert min(verdicts[True], verdicts[False]) > count // 20, verdicts
 
 
 def test_a_version_that_comes_back_deceives_every_reader():

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 
 from runstate_abi.layouts.model import Layout, WitnessError
+from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.witnesses.guests.cpus import Signature
 from runstate_abi.writer.witnesses.guests.kernel import is_per_cpu, per_cpu_offset
 from runstate_abi.writer.witnesses.guests.machine import AREA, ReaderMachine
@@ -50,12 +51,12 @@ def _loaded(machine: ReaderMachine, symbol: Symbol, function: str) -> str:
     seen = machine.elsewhere(range(symbol.address, symbol.address + symbol.size))
     if not seen:
         return ""
-    row, size = machine.layout.field("state_entry_time"), machine.layout.size
+    word, size = guard_of(machine.layout).word(machine.layout), machine.layout.size
     times = Counter(at + n for at, width in seen for n in range(width))
     for at, _ in seen:
-        looks = all(times[at + n] > 1 for n in range(row.size))
-        if looks and all(times[at - row.offset + n] for n in range(size)):
-            first = f"{at - row.offset:#x}"
+        looks = word and all(times[at + n] > 1 for n in range(len(word)))
+        if looks and all(times[at - word[0] + n] for n in range(size)):
+            first = f"{at - word[0]:#x}"
             return f"; {function} loads the {size} bytes at {first}: --area {first}"
     loads = ", ".join(f"{width} bytes at {at:#x}" for at, width in [*dict.fromkeys(seen)][:FEW])
     return f"; {function} loads {loads}: --area ADDRESS"

@@ -1,10 +1,11 @@
 """A reader out of a file: its function, its C signature, its source lines."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 from os.path import basename
 from typing import TYPE_CHECKING
 
-from runstate_abi.layouts.model import WitnessError
+from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.layouts.witnesses import btf, btf_header, vmlinuz
 from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
 from runstate_abi.layouts.witnesses.packages import unpacked
@@ -32,12 +33,14 @@ LARGEST = 8  # bytes of a result in registers
 ANY = "int f(const void *area, void *result)"
 
 
-def found(path: str, function: str, said: str, area: str, abi: str | None) -> tuple[Found, str]:
+def found(
+    path: str, function: str, said: str, area: str, abi: str | None, layout: Layout | None = None
+) -> tuple[Found, str]:
     """Return the reader of a function, and ``native`` or ``compat``: the struct that it reads.
 
     ``said`` is its C signature, "" to take it from DWARF; ``area`` the symbol of a global area, ""
-    if it is a parameter. WitnessError: the file cannot be read, or the reader not be followed;
-    WrongSignature: the signature.
+    if it is a parameter; ``layout`` that of another struct than the runstate area. WitnessError:
+    the file cannot be read, or the reader not be followed; WrongSignature: the signature.
     """
     with unpacked("", path) as (_, name):
         file = kernel.opened(name)
@@ -47,16 +50,20 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
         require(file, function)
         known = lines.opened(file, path, "")
         own = kernel.READERS.get(function) if kernel.is_kernel(file) else None
-        area = area or (kernel.AREA if own else "")
+        area = area or (own.area if own else "")
         guessed = signature(ANY, cpu.pointer, bool(area))
         if said or own:
-            takes = signature(said or own or "", cpu.pointer, bool(area))
+            takes = signature(said or (own.signature if own else ""), cpu.pointer, bool(area))
         else:
             of = function, bool(area)
             takes = of_dwarf(known, *of) or of_btf(name, *of) or guessed
     # A 32-bit x86 guest has the compat struct; Arm aligns a 64-bit integer to 8 bytes.
     guest = abi or ("compat" if file.file.machine == EM_386 else "native")
-    machine = opened(file, function, takes, SHAPES[guest].layout, area)
+    machine = opened(file, function, takes, layout or SHAPES[guest].layout, area)
+    for symbol, data in own.presets if own else ():
+        place = file.find(symbol)
+        if place:
+            machine.preset(place.address, data)
 
     def line(address: int) -> str:
         at = known.of([address])
@@ -64,7 +71,12 @@ def found(path: str, function: str, said: str, area: str, abi: str | None) -> tu
         return " ".join([place, *(f"{basename(one.file)}:{one.line}" for one in at[:1])])
 
     try:
-        return reader_of(machine, function, line), guest
+        seen = reader_of(machine, function, line, own.fixed if own else ())
+        if own and own.presets:
+            names = ", ".join(symbol for symbol, _ in own.presets)
+            summary = f"{seen.reader.summary}; {names} as in a running guest"
+            seen = seen._replace(reader=replace(seen.reader, summary=summary))
+        return seen, guest
     except WitnessError as error:
         if takes is guessed:
             raise WitnessError(f"{error}; without debug info it is taken for {ANY!r}") from None

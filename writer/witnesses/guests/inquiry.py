@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Element, Layout, WitnessError
-from runstate_abi.writer.vcpu import FLAG, RUNNABLE
+from runstate_abi.writer.guard import FLAG, Guard, guard_of
+from runstate_abi.writer.vcpu import RUNNABLE
 from runstate_abi.writer.witnesses.guests.machine import Attempt, ReaderMachine, Seen
 
 NUMBERS = (1, 2, 0x7FFF_FFFF)  # other than 0 that a parameter may be
@@ -16,33 +17,61 @@ class Rule(NamedTuple):
     """When a reader accepts, by the numbers of its loads.
 
     ``compared``: the offsets of the bytes that must be the same in all loads that compare them;
-    ``flags``: does this load refuse XEN_RUNSTATE_UPDATE?
+    ``flags``: does this load refuse an update in flight? ``masked``: these compare without the
+    guard's bit.
     """
 
     compared: Mapping[int, tuple[int, ...]]
     flags: Mapping[int, bool]
+    masked: frozenset[int] = frozenset()
 
     def decides(self, number: int) -> bool:
         return bool(self.compared.get(number) or self.flags.get(number))
 
 
-def _pattern(layout: Layout) -> bytes:
+# What some members are before anything changes: values that a reader does not treat as special.
+USUAL = {
+    "state": RUNNABLE,
+    "tsc_shift": 1,  # a large one would shift out what the result is made of
+    "flags": 1,  # PVCLOCK_TSC_STABLE_BIT
+}
+# Bits of members that may change, where not all may: a shift of 32 or more is undefined in C.
+FREE = {"tsc_shift": 0x1E}
+
+
+def _pattern(layout: Layout, guard: Guard) -> bytes:
     chance = random.Random(layout.size)
     bytes_ = bytearray(chance.randrange(1, 127) for _ in range(layout.size))
-    bytes_[layout.field("state_entry_time").end - 1] = 0  # as it is for the next 2,000 years
-    state = layout.field("state")
-    bytes_[state.offset : state.end] = RUNNABLE.to_bytes(state.size, "little")
+    word = guard.word(layout)
+    if word:
+        # The top byte of a state_entry_time is 0 for the next 2,000 years; a version is even.
+        bytes_[word[-1]] = 0
+        bytes_[guard.place(layout)] &= ~guard.bit
+    for row in layout.members:
+        if row.name in USUAL:
+            bytes_[row.offset : row.end] = USUAL[row.name].to_bytes(row.size, "little")
     return bytes(bytes_)
+
+
+def is_runstate(layout: Layout) -> bool:
+    """Is this a runstate area? The other structs are clocks, whose readers may read the TSC."""
+    return guard_of(layout) is FLAG
 
 
 class Inquiry:
     """Questions to one reader: does it accept, and what is its result, if loads see this?"""
 
-    def __init__(self, machine: ReaderMachine) -> None:
+    def __init__(self, machine: ReaderMachine, fixed: tuple[str, ...] = ()) -> None:
+        """``fixed`` are members that never change."""
         self.machine, self.layout = machine, machine.layout
-        entry = machine.layout.field("state_entry_time")
-        self.entry, self.top = range(entry.offset, entry.end), entry.end - 1
-        self.base = _pattern(machine.layout)
+        self.guard = guard_of(machine.layout)
+        self.entry, self.top = self.guard.word(self.layout), self.guard.place(self.layout)
+        free = FREE | dict.fromkeys(fixed, 0)
+        rows = [row for row in self.layout.members if row.name in free]
+        self._free = {at: free[row.name] for row in rows for at in range(row.offset, row.end)}
+        self.base = _pattern(machine.layout, self.guard)
+        if not is_runstate(self.layout):
+            machine.stop_clocks(self.base)
         self.quiet = machine.quiet(self.base)
         if not self.quiet.loads:
             raise machine.refused("it loads nothing of the area")
@@ -75,18 +104,29 @@ class Inquiry:
     def data_of(self, one: Seen) -> dict[int, int]:
         """Return another version of what a load has but the entry time (offset -> XOR)."""
         places = range(one.offset, one.offset + one.size)
-        return {at: 0x7F for at in places if at not in self.entry}
+        return {at: 0x7F & self.free(at) for at in places if at not in self.entry}
+
+    def free(self, at: int) -> int:
+        """Return which bits of a byte may change."""
+        return self._free.get(at, 0xFF)
 
     def valued(self, number: int, element: Element, value: int) -> dict[int, int]:
         """Return what makes an element have a value in a load, without the flag (offset -> XOR)."""
         data = value.to_bytes(8, "little")
         bits = {
-            at: data[at - element.offset] ^ self.base[at]
+            at: (data[at - element.offset] ^ self.base[at]) & self.free(at)
             for at in self.bytes_of(number, range(element.offset, element.end))
         }
         if self.top in bits:
-            bits[self.top] &= ~FLAG
+            bits[self.top] &= ~self.guard.bit
         return bits
+
+    def differing(self, at: int, bits: int) -> int:
+        """Return bits to change in a byte, none of which says that an update is in flight.
+
+        They are up to 7, shifted if the guard's bit is the lowest.
+        """
+        return bits << (at == self.top and self.guard.bit == 1)
 
     def struct(self, changes: Mapping[int, int]) -> bytes:
         """Return the struct with changes (offset -> what is XORed)."""
@@ -136,7 +176,7 @@ class Inquiry:
     def changed(self, number: int, new: bool, up: bool) -> dict[int, int]:
         """Return what a load has of another entry time, or of one with the flag up."""
         places = self.bytes_of(number, self.entry)
-        bits = {at: 0x7F if at == self.top else 0xFF for at in places} if new else {}
+        bits = {at: 0xFF & ~(self.guard.bit * (at == self.top)) for at in places} if new else {}
         if up:
-            bits[self.top] = bits.get(self.top, 0) | FLAG
+            bits[self.top] = bits.get(self.top, 0) | self.guard.bit
         return bits

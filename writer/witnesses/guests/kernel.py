@@ -7,6 +7,7 @@ processor that boots has them: at the offset that __per_cpu_offset[0] holds befo
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE, Abi
 from runstate_abi.layouts.model import WitnessError
@@ -29,16 +30,34 @@ from runstate_abi.writer.witnesses.object_file import (
     Symbol,
 )
 
-# Linux's own readers, drivers/xen/time.c (read in 5.14 to 7.3): for kernels without debug info.
-INTO = "void f(struct vcpu_runstate_info *res, unsigned int cpu)"
+
+class Known(NamedTuple):
+    """One of Linux's own readers, for kernels without debug info."""
+
+    signature: str
+    area: str = ""  # the object that it reads, one for each CPU
+    presets: tuple[tuple[str, bytes], ...] = ()  # variables, as they are in a running guest
+    fixed: tuple[str, ...] = ()  # members that never change
+
+
+# drivers/xen/time.c (read in 5.14 to 7.3); arch/x86/kernel/kvm.c and pvclock.c (read in 6.12 and
+# 7.3). A kernel that trusts its clock sets valid_flags to PVCLOCK_TSC_STABLE_BIT when it boots;
+# without it the time also goes through a maximum of all CPUs.
+_RUNSTATE = "xen_runstate"
+_INTO = Known("void f(struct vcpu_runstate_info *res, unsigned int cpu)", _RUNSTATE)
+_TIME = Known(
+    "u64 f(struct pvclock_vcpu_time_info *src)", "", (("valid_flags", b"\1"),), ("flags",)
+)
 READERS = {
-    "xen_get_runstate_snapshot": "void f(struct vcpu_runstate_info *res)",
-    "xen_get_runstate_snapshot_cpu": INTO,
-    "xen_get_runstate_snapshot_cpu_delta": INTO,
-    "xen_steal_clock": "u64 f(int cpu)",
-    "xen_vcpu_stolen": "bool f(int vcpu)",
+    "xen_get_runstate_snapshot": Known("void f(struct vcpu_runstate_info *res)", _RUNSTATE),
+    "xen_get_runstate_snapshot_cpu": _INTO,
+    "xen_get_runstate_snapshot_cpu_delta": _INTO,
+    "xen_steal_clock": Known("u64 f(int cpu)", _RUNSTATE),
+    "xen_vcpu_stolen": Known("bool f(int vcpu)", _RUNSTATE),
+    "kvm_steal_clock": Known("u64 f(int cpu)", "steal_time"),
+    "pvclock_clocksource_read": _TIME,
+    "pvclock_clocksource_read_nowd": _TIME,
 }
-AREA = "xen_runstate"  # their area, one for each CPU
 
 ET_EXEC, SHT_PROGBITS = 2, 1
 PERCPU = ".data..percpu"

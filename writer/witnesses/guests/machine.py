@@ -39,6 +39,11 @@ LOADS_MAX = 8192  # a copy byte by byte has 60, and is tried 127 times
 ASKING = ("IN", "OUT", "SYSCALL", "SYSENTER", "CPUID")
 READING = {b"\x0f\x31": "rdtsc", b"\x0f\x32": "rdmsr", b"\x0f\x33": "rdpmc"}
 READING[b"\x0f\x01\xf9"] = "rdtscp"
+CLOCKS = (
+    b"\x0f\x31",
+    b"\x0f\x01\xf9",
+)  # of these, the answer of a reader of the time may be made of
+TSC = 0x0123_4567_89AB_CDEF  # what they say
 # Functions that do nothing to a reader: calls of a tracer, of gcov or of a mitigation.
 QUIET = ("__fentry__", "mcount", "_mcount", "__sanitizer_cov_trace_pc", "__x86_return_thunk")
 REP = 0xF3  # the prefix of x86
@@ -124,6 +129,10 @@ class ReaderMachine:
         self._counter = _reading(self.uc, self._ids[cpu.counter])
         self._registers = [getattr(names, n) for n in general]
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
+        self._clocks = dict[int, int]()  # the instructions that read the time, and their sizes
+        wide = "R" if cpu.pointer == 8 else "E"
+        answers = (f"UC_X86_REG_{wide}{x}X" for x in "ADC" if cpu.arch == "X86")
+        self._clock_registers = [getattr(names, name) for name in answers]
         mask = ADDRESS_MASK if cpu.name == "x86-64" else -1
         self._mask, self.area = mask, area & mask
         where = range(self.area, self.area + layout.size)
@@ -178,6 +187,36 @@ class ReaderMachine:
         finally:
             self.uc.hook_del(hook)
             self._barriers = None
+
+    def stop_clocks(self, base: bytes) -> None:
+        """Let the instructions that read the time stamp counter in a quiet run always say TSC."""
+        found = dict[int, int]()
+
+        def finds(uc: Any, address: int, size: int, data: Any) -> None:
+            if bytes(uc.mem_read(address & self._mask, size)) in CLOCKS:
+                found[address] = size
+                self._tells_time(uc, address, size, data)
+
+        hook = self.uc.hook_add(self._unicorn.UC_HOOK_CODE, finds)
+        try:
+            self.run(base)
+        finally:
+            self.uc.hook_del(hook)
+        for address in found:
+            self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._tells_time, None, address, address)
+        self._clocks = found
+
+    # In the place of rdtsc or rdtscp: the low half in EAX, the high half in EDX, the CPU in ECX.
+    def _tells_time(self, uc: Any, address: int, size: int, data: Any) -> None:
+        answers = TSC & 0xFFFF_FFFF, TSC >> 32, *([0] if size > len(CLOCKS[0]) else [])
+        for register, value in zip(self._clock_registers, answers, strict=False):
+            uc.reg_write(register, value)
+        uc.reg_write(self._ids[self.cpu.counter], address + size)
+
+    def preset(self, address: int, data: bytes) -> None:
+        """Give a variable of the file another value than it has there."""
+        self.memory.load(address & self._mask)
+        self.uc.mem_write(address & self._mask, data)
 
     def quiet(self, base: bytes) -> Attempt:
         """Run with a struct that nobody changes; its loads are those of one iteration."""
@@ -453,7 +492,8 @@ class ReaderMachine:
         code = uc.mem_read(address & self._mask, size)
         is_x86 = self.cpu.arch == "X86"
         again = address == last and is_x86 and code[0] == REP
-        if is_x86 and (bytes(code) in READING or is_random(bytes(code))):
+        known = address in self._clocks
+        if is_x86 and not known and (bytes(code) in READING or is_random(bytes(code))):
             self._asks(READING.get(bytes(code), "an instruction that reads a random number"))
         if is_x86 and is_unlike_sse(bytes(code), self.cpu.pointer == 8):
             self._stop("it runs an instruction of AVX, which cannot be run here")

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
-from runstate_abi.writer.vcpu import FLAG
-from runstate_abi.writer.witnesses.guests.inquiry import Inquiry, Rule
+from runstate_abi.writer.witnesses.guests.inquiry import USUAL, Inquiry, Rule
 from runstate_abi.writer.witnesses.guests.machine import ReaderMachine
 from runstate_abi.writer.witnesses.guests.verification import VALUES, verify
 
-DECIDING_MAX = 8  # loads of state_entry_time: get64() twice has six
+DECIDING_MAX = 8  # loads of the guard's word: get64() twice has six
 
 
 class Found(NamedTuple):
@@ -24,16 +23,21 @@ class Found(NamedTuple):
 
     reader: Reader
     model: str
+    machine: str  # a name of cpus.py
 
 
-def reader_of(machine: ReaderMachine, name: str, line: Callable[[int], str]) -> Found:
+def reader_of(
+    machine: ReaderMachine, name: str, line: Callable[[int], str], fixed: tuple[str, ...] = ()
+) -> Found:
     """Return the reader of a function (WitnessError: it cannot be followed).
 
-    ``line`` names an instruction, for the names of the loads.
+    ``line`` names an instruction, for the names of the loads. ``fixed`` are members that never
+    change: nothing is said about what it does if they do.
     """
-    asked = Inquiry(machine)
+    asked = Inquiry(machine, fixed)
     compared = _compared(asked)
-    rule = Rule(compared, _flags(asked, compared))
+    masked = _masked(asked, compared)
+    rule = Rule(compared, _flags(asked, compared, masked), masked)
     many = sum(map(rule.decides, asked.deciding))
     if many > DECIDING_MAX:
         raise machine.refused(f"{many} loads decide whether it accepts, more than {DECIDING_MAX}")
@@ -42,15 +46,18 @@ def reader_of(machine: ReaderMachine, name: str, line: Callable[[int], str]) -> 
     members = _members(asked, believed)
     program = tuple(_program(asked, rule, believed, line))
     seen = len(asked.loads)
+    summary = f"machine code, {seen} loads in an iteration"
+    if fixed:
+        summary += f"; {', '.join(fixed)} taken as {', '.join(str(USUAL[x]) for x in fixed)}"
     reader = Reader(
         name,
         program,
-        f"machine code, {seen} loads in an iteration",
+        summary,
         f"{machine.file.source}: {name}()",
         bit_check=any(rule.flags.values()),
         uses=members,
     )
-    return Found(reader, machine.cpu.model)
+    return Found(reader, machine.cpu.model, machine.cpu.name)
 
 
 # For each deciding load the offsets of the bytes that must be the same in the others.
@@ -62,7 +69,8 @@ def _compared(asked: Inquiry) -> dict[int, tuple[int, ...]]:
         if all(asked.accepts({number: asked.changed(number, True, up)}) for up in (False, True)):
             places = []  # any comparison would have refused it
         for at in places:
-            bits = [1 << bit for bit in range(7 if at == asked.top else 8)]
+            guards = asked.guard.bit if at == asked.top else 0
+            bits = [1 << bit for bit in range(8) if 1 << bit != guards]
             refused = [not asked.accepts({number: {at: bit}}) for bit in bits]
             if any(refused) and not all(refused):
                 why = f"it compares only some bits of byte {at} of the struct"
@@ -73,17 +81,26 @@ def _compared(asked: Inquiry) -> dict[int, tuple[int, ...]]:
     return found
 
 
-# Which loads refuse the flag: asked with the flag in all loads that compare its byte, or in one.
-def _flags(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> dict[int, bool]:
+# Which loads are compared without the guard's bit: it may be set in this load alone.
+def _masked(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> frozenset[int]:
     together = [number for number in asked.deciding if asked.top in compared[number]]
-    up = {asked.top: FLAG}
+    alone = {asked.top: asked.guard.bit}
+    return frozenset(n for n in together if len(together) > 1 and asked.accepts({n: alone}))
+
+
+# Which loads refuse the flag: asked with the flag in all loads that compare its byte, or in one.
+def _flags(
+    asked: Inquiry, compared: Mapping[int, tuple[int, ...]], masked: frozenset[int]
+) -> dict[int, bool]:
+    together = [number for number in asked.deciding if asked.top in compared[number]]
+    up = {asked.top: asked.guard.bit}
     refused = bool(together) and not asked.accepts(dict.fromkeys(together, up))
     found = {}
     for number in asked.deciding:
         if not asked.bytes_of(number, range(asked.top, asked.top + 1)):
             found[number] = False
         elif number in together:
-            found[number] = refused
+            found[number] = refused and number not in masked
         else:
             found[number] = not asked.accepts({number: up})
     return found
@@ -101,7 +118,8 @@ def _believed(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[tu
                 those = [n for n in asked.deciding if at in compared[n]]
                 if those[0] != number:
                     continue
-            ways = ({n: {at: bits} for n in those} for bits in (0x7F, 0x01, 0x40))
+            keeps = ~asked.guard.bit if at == asked.top else asked.free(at)
+            ways = ({n: {at: bits & keeps} for n in those} for bits in (0x7F, 0x01, 0x40))
             if any(asked.result(way) != before for way in ways):
                 found.add((number, at))
         for element in asked.layout.elements():
@@ -121,8 +139,9 @@ def _members(asked: Inquiry, believed: set[tuple[int, int]]) -> tuple[str, ...]:
         for row in asked.layout.members
         if any(row.offset <= at < row.end for _, at in believed)
     )
-    if not set(names) - {"state_entry_time"}:
-        why = "its result has no member but state_entry_time" if names else "it has no result"
+    word = asked.guard.name(asked.layout)
+    if not set(names) - {word}:
+        why = f"its result has no member but {word}" if names else "it has no result"
         raise asked.machine.refused(why)
     return names
 
@@ -148,5 +167,6 @@ def _program(
             takes,
             same,
             one.copied,
+            number in rule.masked,
         )
         yield Load(line(one.at), "measured", read if decides else 0, False, does)

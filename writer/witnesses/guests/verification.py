@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
-from runstate_abi.writer.vcpu import FLAG
 from runstate_abi.writer.witnesses.guests.machine import LOADS_MAX, Attempt, Seen
 
 if TYPE_CHECKING:
@@ -57,19 +56,21 @@ def verify(asked: "Inquiry", rule: "Rule") -> None:
 def _agrees(asked: "Inquiry", rule: "Rule", new: set[int], up: set[int]) -> bool:
     for at in asked.entry:
         those = [n for n in asked.deciding if at in rule.compared[n]]
-        if len({(n in new, at == asked.top and n in up) for n in those}) > 1:
+        is_up = {n: at == asked.top and n in up and n not in rule.masked for n in those}
+        if len({(n in new, is_up[n]) for n in those}) > 1:
             return False
     return True
 
 
-# Nothing but state_entry_time may decide.
+# Nothing but the guard's word may decide.
 def _verify_others(asked: "Inquiry") -> None:
     chance = random.Random(2)
     for _ in range(16):
         changes = {}
         for number, one in enumerate(asked.loads):
             places = range(one.offset, one.offset + one.size)
-            changes[number] = {at: chance.randrange(256) for at in places if at not in asked.entry}
+            free = (at for at in places if at not in asked.entry)
+            changes[number] = {at: chance.randrange(256) & asked.free(at) for at in free}
         if not asked.accepts(changes):
             raise asked.machine.refused("whether it accepts depends on other members too")
 
@@ -98,7 +99,8 @@ def _verify_differences(asked: "Inquiry", rule: "Rule") -> None:
             forms = half, half | half << 32, half | (-half & 0xFFFF_FFFF) << 32, half * 0x1_0001
             whole = forms[turn % len(forms)].to_bytes(8, "little")
             bits = {
-                at: whole[at - asked.entry.start] & ~(FLAG * (at == asked.top)) for at in places
+                at: whole[at - asked.entry.start] & ~(asked.guard.bit * (at == asked.top))
+                for at in places
             }
             if any(bits.values()) and asked.accepts({number: bits}):
                 raise asked.machine.refused(NO_COMPARISON)
@@ -120,7 +122,7 @@ def _verify_halves(asked: "Inquiry", rule: "Rule") -> None:
             }
             for change in changes.values():
                 if asked.top in change:
-                    change[asked.top] &= ~FLAG
+                    change[asked.top] &= ~asked.guard.bit
             if asked.accepts(changes):
                 raise asked.machine.refused(NO_COMPARISON)
 
@@ -129,9 +131,9 @@ def _verify_halves(asked: "Inquiry", rule: "Rule") -> None:
 def _kinds(asked: "Inquiry", rule: "Rule", bit: int) -> Iterator[tuple[int, dict[int, int]]]:
     for number in asked.deciding:
         if rule.flags[number]:
-            yield number, {asked.top: FLAG}
+            yield number, {asked.top: asked.guard.bit}
         for at in rule.compared[number][:1]:
-            yield number, {at: bit}
+            yield number, {at: asked.differing(at, bit)}
 
 
 # What does it do after it saw this change, if nothing changes any more? The same again, from its
@@ -245,7 +247,7 @@ def _verify_third(asked: "Inquiry", rule: "Rule") -> None:
 
 # Where the loads of a quiet iteration are in a longer run that ends with one. What is loaded before
 # the loop, or was loaded at the end of the iteration before, is looked for in front of it. From the
-# last look at state_entry_time on it is the same code.
+# last look at the guard's word on it is the same code.
 def _last_iteration(asked: "Inquiry", loads: Sequence[Seen]) -> list[int]:
     wanted = asked.loads
     same = len(wanted) - max(asked.deciding, default=0)
@@ -267,7 +269,7 @@ def _last_iteration(asked: "Inquiry", loads: Sequence[Seen]) -> list[int]:
 
 
 class _Restless(Mapping[int, bytes]):
-    """Versions for a struct with another entry time at each load of a period, with the flag or not.
+    """Versions for a struct with another guard's word at each load of a period, up or down.
 
     They are of every number.
     """
@@ -276,8 +278,9 @@ class _Restless(Mapping[int, bytes]):
         self.inquiry, self.up, self.period = inquiry, up, period
 
     def __getitem__(self, number: int) -> bytes:
-        changes = dict.fromkeys(self.inquiry.entry, number % self.period)
-        changes[self.inquiry.top] |= FLAG if self.up else 0
+        turn = number % self.period
+        changes = {at: self.inquiry.differing(at, turn) for at in self.inquiry.entry}
+        changes[self.inquiry.top] |= self.inquiry.guard.bit if self.up else 0
         return self.inquiry.struct(changes)
 
     def __iter__(self) -> Iterator[int]:

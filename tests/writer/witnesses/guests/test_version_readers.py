@@ -1,0 +1,185 @@
+"""Readers of versions out of machine code: verdicts, what is refused, and Debian's kernels."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runstate_abi.tools import cli
+from runstate_abi.writer.versions.readers import READERS
+
+pytest.importorskip("unicorn")
+
+SOURCE = Path(__file__).parents[3] / "data" / "readers" / "clocks.c"
+FAST = (("gcc", "-O2"), ("clang", "-O1"))
+BUILDS = [
+    pytest.param(compiler, level, marks=[] if (compiler, level) in FAST else pytest.mark.slow)
+    for compiler in ("gcc", "clang")
+    for level in ("-O0", "-O1", "-O2", "-O3", "-Os")
+]
+PLAIN = ("-ffreestanding", "-fno-stack-protector", "-g", "-c")
+
+# fmt: off
+SAFE = ("time_masked", "time_first", "time_last", "clock_first", "steal_first", "clock_unfenced")
+TORN = ("time_never", "time_both_masked", "time_last_masked", "time_no_second", "time_late",
+        "clock_never")
+REFUSED = {
+    "time_other_bit": "it has not returned after 20000 instructions",
+    "time_tries":     "it accepts after it has tried a number of times",
+}
+# fmt: on
+KIND = {"time": "pvclock", "clock": "pvclock", "steal": "steal_time"}
+
+
+@pytest.fixture(scope="module")
+def made(installed, tmp_path_factory):
+    """A function (compiler, *flags) -> the compiled source."""
+    folder, known = tmp_path_factory.mktemp("clocks"), {}
+
+    def build(compiler, *flags):
+        installed(compiler)
+        if (compiler, flags) not in known:
+            path = folder / f"{len(known)}.o"
+            subprocess.run([compiler, *PLAIN, *flags, SOURCE, "-o", path], check=True)
+            known[compiler, flags] = str(path)
+        return known[compiler, flags]
+
+    return build
+
+
+@pytest.fixture
+def asked(capsys):
+    """A function (object, function, *options) -> exit status, rows, what is said."""
+
+    def ask(path, function, *options):
+        words = ["race", "--family", KIND.get(function.partition("_")[0], "pvclock"), "--json"]
+        words += ["--reader-object", f"{path}:{function}", *options]
+        if function.startswith("clock"):
+            words += ["--struct", "pvclock_wall_clock"]
+        status = cli.main(words)
+        out, error = capsys.readouterr()
+        return status, json.loads(out) if out else [], error
+
+    return ask
+
+
+@pytest.mark.parametrize(("compiler", "level"), BUILDS)
+def test_a_compiled_reader_has_the_verdict_of_its_class(made, asked, compiler, level):
+    path = made(compiler, level)
+    for function in SAFE:
+        status, rows, error = asked(path, function)
+        assert (status, {row["verdict"] for row in rows}) == (0, {"safe"}), (function, error)
+    for function in TORN:
+        status, rows, error = asked(path, function)
+        assert (status, {row["verdict"] for row in rows}) == (1, {"torn"}), (function, error)
+    for function in REFUSED:
+        status, rows, error = asked(path, function)
+        assert (status, rows) == (3, []), function
+        assert "cannot follow this reader" in error
+
+
+def test_what_is_refused_says_why(made, asked):
+    path = made("gcc", "-O2")
+    for function, why in REFUSED.items():
+        assert why in asked(path, function)[2], function
+
+
+def test_each_writer_of_the_struct_is_asked_and_no_other(made, asked):
+    path = made("gcc", "-O2")
+    _, rows, _ = asked(path, "time_masked")
+    times = ("kvm-time", "kvm-time-6.12", "xen-time", "xen-time-va", "xen-time-phys", "bhyve-time")
+    assert [row["variant"] for row in rows] == list(times)
+    _, rows, _ = asked(path, "clock_first")
+    assert [row["variant"] for row in rows] == ["kvm-xen-wallclock", "xen-wallclock"]
+    _, rows, _ = asked(path, "steal_first", "--variant", "kvm-x86-steal")
+    assert [row["variant"] for row in rows] == ["kvm-x86-steal"]
+
+
+def test_the_time_stamp_counter_is_no_load_of_the_struct(made, asked):
+    """It always says the same here, so what is made of it depends on the struct alone."""
+    status, rows, _ = asked(made("gcc", "-O2"), "time_masked", "--variant", "kvm-time")
+    assert status == 0
+    status, rows, error = asked(made("gcc", "-O2"), "time_by_chance")
+    assert (status, {row["verdict"] for row in rows}) == (1, {"safe", "torn"}), error
+
+
+def test_a_way_that_the_flags_decide_is_followed(made, asked):
+    """It is never called safe for one way alone."""
+    status, rows, error = asked(made("gcc", "-O0"), "time_by_flags")
+    assert status == 3
+    assert "depends on other members" in error
+
+
+@pytest.mark.parametrize(
+    ("compiler", "flags", "unfenced"),
+    [
+        ("aarch64-linux-gnu-gcc", ("-O2",), "torn"),
+        ("arm-linux-gnueabihf-gcc", ("-O2", "-marm"), "torn"),
+        ("gcc", ("-O2", "-m32"), "safe"),
+    ],
+)
+def test_on_another_machine_its_own_barriers_decide(made, asked, compiler, flags, unfenced):
+    path = made(compiler, *flags)
+    assert {row["verdict"] for row in asked(path, "clock_first")[1]} == {"safe"}
+    assert {row["verdict"] for row in asked(path, "clock_never")[1]} == {"torn"}
+    assert {row["verdict"] for row in asked(path, "clock_unfenced")[1]} == {unfenced}
+
+
+def test_of_32_bit_code_a_stolen_time_in_halves_needs_its_version(made, asked):
+    path = made("gcc", "-O2", "-m32")
+    assert {row["verdict"] for row in asked(path, "steal_first")[1]} == {"safe"}
+    (row,) = asked(path, "steal_alone", "--variant", "kvm-x86-steal")[1]
+    assert row["verdict"] == "torn"
+    (row,) = asked(made("gcc", "-O2"), "steal_alone", "--variant", "kvm-x86-steal")[1]
+    assert row["verdict"] == "safe"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reader-object", "x.o"], "x.o: which function? FILE:FUNCTION"),
+        (["--reader-object", "x.o:f", "--all"], "no --reader, --model or --all"),
+        (["--struct", "pvclock_wall_clock"], "are of --reader-object"),
+        (
+            ["--reader-object", "x.o:f", "--struct", "shared_info"],
+            "--struct shared_info: none that",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, words, said):
+    assert cli.main(["race", "--family", "pvclock", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_hyperv_code_is_not_followed_and_says_so(capsys):
+    assert cli.main(["race", "--family", "hyperv", "--reader-object", "x.o:f"]) == 2
+    assert "code that gives up at 0 cannot be followed yet" in capsys.readouterr().err
+
+
+KERNELS = {
+    "6.1": ("bookworm", "pvclock_clocksource_read"),
+    "sid": ("sid", "pvclock_clocksource_read_nowd"),
+}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", KERNELS)
+def test_linux_own_readers_in_debians_kernels_are_safe(debian, asked, name):
+    suite, function = KERNELS[name]
+    (path,) = debian.kernel(suite, "linux-image-cloud-amd64", [r"vmlinuz.*"])
+    for reader in (function, "kvm_steal_clock"):
+        options = ("--family", "steal_time") if reader == "kvm_steal_clock" else ()
+        status, rows, error = asked(path, reader, *options)
+        assert (status, {row["verdict"] for row in rows}) == (0, {"safe"}), error
+        assert all(f": {reader}()" in row["reader_source"] for row in rows)
+
+
+@pytest.mark.network
+def test_without_its_objects_names_a_kernel_says_where_to_look(debian, asked):
+    (path,) = debian.kernel("bookworm", "linux-image-686-pae", [r"vmlinuz.*"], "i386")
+    status, _, error = asked(path, "kvm_steal_clock", "--family", "steal_time")
+    assert status == 3
+    assert "no object steal_time; kvm_steal_clock loads" in error
