@@ -5,19 +5,22 @@ Law of this file: text for herd7, with this checker's verdict written in as the 
 
 from collections.abc import Iterator
 
-from agreement.small import Small, accepted, reads, variables, writes
+from agreement.small import Small
+from agreement.versions import VersionQuestion
+
+Asked = Small | VersionQuestion
 
 REGISTERS = ("EAX", "EBX", "ECX", "EDX", "ESI", "EDI", "EBP", "ESP")
 
 
-def verdict(small: Small) -> str:
+def verdict(small: Asked) -> str:
     """Return herd's word for our verdict: may what ``exists`` says come about?"""
     return "Sometimes" if small.torn else "Never"
 
 
-def lkmm(small: Small) -> str:
+def lkmm(small: Asked) -> str:
     """Return the test for linux-kernel.cfg."""
-    parameters = ", ".join(f"int *{name}" for name in variables(small))
+    parameters = ", ".join(f"int *{name}" for name in small.variables())
     return "\n".join(
         (
             f"C {small.name}",
@@ -30,31 +33,31 @@ def lkmm(small: Small) -> str:
             "{",
             *(
                 f"\tWRITE_ONCE(*{one.variable}, {one.value});" if one.variable else "\tsmp_wmb();"
-                for one in writes(small)
+                for one in small.writes()
             ),
             "}",
             "",
             f"P1({parameters})",
             "{",
-            *(f"\tint {one.register};" for one in reads(small) if one.variable),
+            *(f"\tint {one.register};" for one in small.reads() if one.variable),
             *(
                 f"\t{one.register} = READ_ONCE(*{one.variable});"
                 if one.variable
                 else "\tsmp_rmb();"
-                for one in reads(small)
+                for one in small.reads()
             ),
             "}",
             "",
-            _exists(small, {one.register: one.register for one in reads(small)}),
+            _exists(small, {one.register: one.register for one in small.reads()}),
             "",
         )
     )
 
 
-def x86(small: Small) -> str:
+def x86(small: Asked) -> str:
     """Return the test for x86tso.cat: barriers are the compiler's alone there."""
-    stores = [f"MOV [{one.variable}],${one.value}" for one in writes(small) if one.variable]
-    loads = [one for one in reads(small) if one.variable]
+    stores = [f"MOV [{one.variable}],${one.value}" for one in small.writes() if one.variable]
+    loads = [one for one in small.reads() if one.variable]
     registers = {one.register: REGISTERS[index] for index, one in enumerate(loads)}
     columns = stores, [f"MOV {registers[one.register]},[{one.variable}]" for one in loads]
     return "\n".join(
@@ -69,8 +72,8 @@ def x86(small: Small) -> str:
     )
 
 
-def _initially(small: Small) -> str:
-    return "{ " + " ".join(f"{name}={value};" for name, value in variables(small).items()) + " }"
+def _initially(small: Asked) -> str:
+    return "{ " + " ".join(f"{name}={value};" for name, value in small.variables().items()) + " }"
 
 
 def _two_columns(left: list[str], right: list[str]) -> Iterator[str]:
@@ -82,9 +85,9 @@ def _two_columns(left: list[str], right: list[str]) -> Iterator[str]:
         yield f" {one:<{width}} | {other} ;"
 
 
-def _exists(small: Small, names: dict[str, str]) -> str:
+def _exists(small: Asked, names: dict[str, str]) -> str:
     ways = (
         "(" + " /\\ ".join(f"1:{names[name]}={value}" for name, value in way) + ")"
-        for way in accepted(small)
+        for way in small.accepted()
     )
     return "exists (" + " \\/\n        ".join(ways) + ")"

@@ -87,6 +87,18 @@ class Small(NamedTuple):
     reader: Reader
     torn: bool
 
+    def variables(self) -> dict[str, int]:
+        return variables(self)
+
+    def writes(self) -> Iterator["Write"]:
+        return writes(self)
+
+    def reads(self) -> Iterator["Read"]:
+        return reads(self)
+
+    def accepted(self) -> Iterator[tuple[tuple[str, int], ...]]:
+        return accepted(self)
+
 
 def smalls(model: str) -> Iterator[Small]:
     """Yield the questions for a model: all that can be said in variables without mixed sizes."""
