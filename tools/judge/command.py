@@ -10,7 +10,14 @@ from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED
 from runstate_abi.layouts.findings import MACHINE_CODE, one_line, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
-from runstate_abi.tools.options import add_family, count, nearest, new_parser, refuse_families
+from runstate_abi.tools.options import (
+    add_family,
+    count,
+    nearest,
+    new_parser,
+    refuse_families,
+    version_family,
+)
 from runstate_abi.writer.rulebook.requests import Request, parse
 from runstate_abi.writer.rules import NEWEST, PROFILE, RULE
 
@@ -21,6 +28,11 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
+    family = version_family(argv)
+    if family:
+        from runstate_abi.tools.judge import of_family
+
+        return of_family.main(argv, family)
     made = parser()
     options = made.parse_args(argv)
     refuse_families(made, options)

@@ -307,7 +307,7 @@ class KvmWriter:
         self.file, self.types = file, types
         self._structs = kvm_structs(self.entry.vcpu)
         self._kernel = kernel = KvmKernel(self._structs, types)
-        program = Program(file, kernel.meaning, _objects(types))
+        program = Program(file, kernel.meaning, objects(types))
         self.machine = kernel.machine = Machine(program, kernel.meaning)
         self._journal = kernel.journal = Journal(self.machine, self._structs.pages)
         kernel.accounts = self.entry.accounts
@@ -364,7 +364,7 @@ def _matches(file: ObjectFile, entry: Entry, code: re.Pattern[bytes]) -> Iterato
 
 
 # Data of other files that the code may access, by name.
-def _objects(types: Types) -> dict[str, bytes]:
+def objects(types: Types) -> dict[str, bytes]:
     found = dict.fromkeys(stubs.GUARDS, stubs.CANARY) | stubs.COUNTS
     inside = [s.find(stubs.CURRENT_MEMBER) for s in types.structs(stubs.CURRENT_TYPE)]
     offset = next((place.offset for place in inside if place), 0)

@@ -177,7 +177,7 @@ def opened(path: str, btf_path: str, entry: str = "", profile: str = "") -> Judg
         file,
         writer,
         rules,
-        _release(file),
+        release(file),
         elf.build_id(file.file) or "",
         object_file.compiler(file),
         boot_patches(file, symbol) if symbol else {},
@@ -205,7 +205,7 @@ def writer_of(file: ObjectFile, types: Types, entry: str, profile: Profile) -> W
 
 
 # vermagic=6.12.107+deb13-amd64 SMP preempt mod_unload: the kernel that a module was built for.
-def _release(file: ObjectFile) -> str:
+def release(file: ObjectFile) -> str:
     try:
         info = bytes(file.file.section(".modinfo") or b"")
     except WitnessError:
