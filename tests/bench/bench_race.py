@@ -80,7 +80,7 @@ def threads():
         subprocess.run(["gcc", "-O2", "-pthread", "-o", program, source], check=True)
         print(f"\n{'two threads; flag by, entry time at':<40} {'accepts':>12} {'torn':>10}")
         for mode, offset in CONCURRENT:
-            command = [program, mode, str(offset), "20000000", "10"]
+            command = [program, mode, str(offset), "20000000", "1", "10"]
             words = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             accepts, torn = words.split()[1], words.split()[3]
             print(f"{mode + ', offset ' + str(offset):<40} {accepts:>12} {torn:>10}", flush=True)

@@ -10,7 +10,7 @@ from runstate_abi.tools.race import explanation
 from runstate_abi.tools.race.rows import KINDS, Row, not_shown, seen_to_store
 from runstate_abi.writer.guest import READERS, Reader, drop
 from runstate_abi.writer.race import SAFE, TORN, Question, Race, race
-from runstate_abi.writer.racing.drops import READER_DROPS
+from runstate_abi.writer.racing.drops import READER_DROPS, VERSION_READER_DROPS
 from runstate_abi.writer.racing.ordering import is_whole
 from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, EQUAL, INCREASING
 from runstate_abi.writer.vcpu import place_of
@@ -58,7 +58,8 @@ def told(row: Row, found: Race) -> Iterator[Line]:
     yield Ink("torn: ", "wrong"), Ink(claim, "strong")
     followed = reader  # without the dropped steps
     for name in row.question.dropped:
-        followed = drop(followed, name) if name in READER_DROPS else followed
+        of_reader = name in READER_DROPS or name in VERSION_READER_DROPS
+        followed = drop(followed, name) if of_reader else followed
     for text in explanation.explained(found, followed):
         yield from plain(wrap(text, WIDTH))
 

@@ -102,7 +102,10 @@ COMMANDS = {
     "runstate-matrix/1": ["matrix", "--abi", "i386"],
     "runstate-write/1": ["write", "--at", "0xff5", "--abi", "compat", "--memory"],
     "runstate-versions/1": ["write", "--list"],
+    "runstate-write-family/1": ["write", "--family", "steal_time", "--at", "0x40"],
+    "runstate-writers-family/1": ["write", "--family", "hyperv", "--list"],
     "runstate-race/1": ["race", "--variant", "linux-6.1", "--reader", "linux-64", "--at", "0x1038"],
+    "runstate-race-family/1": ["race", "--family", "steal_time"],
     "runstate-find/1": ["find", "pages/xen417_busy.elfcore"],
     "runstate-hexdump/1": ["hexdump", "pages/xen417_busy.elfcore", "--gpa", "0x175f4ba0"],
 }
@@ -113,14 +116,35 @@ def test_the_json_of_each_verb_is_what_its_schema_says(name):
     command = [sys.executable, "-m", "runstate_abi", *COMMANDS[name], "--json"]
     done = subprocess.run(command, cwd=DATA, capture_output=True, text=True)
     document = json.loads(done.stdout)
-    assert document["schema"] == name
+    is_as_promised(document, name)
+
+
+def is_as_promised(document, name):
+    """Is a document, or a list of rows, what its schema says, and does the schema refuse another?"""
+    rows = document if isinstance(document, list) else [document]
+    assert {row["schema"] for row in rows} == {name}
     (path,) = [one for one in SCHEMAS if one.stem == name.replace("/", "-")]
     schema = json.loads(path.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document, schema)
+    other = {**rows[0], "schema": "runstate-other/1"}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**document, "schema": "runstate-other/1"}, schema)
+        jsonschema.validate([other] if isinstance(document, list) else other, schema)
+
+
+JUDGED = "runstate-judge-family/1"
+
+
+@pytest.mark.parametrize(
+    ("family", "source"), [("pvclock", "clock_writer.c"), ("steal_time", "steal_writer.c")]
+)
+def test_the_json_of_judge_for_a_family_is_what_its_schema_says(c_writer, family, source):
+    command = [sys.executable, "-m", "runstate_abi", "judge", c_writer(source=source)]
+    command += ["--family", family, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    is_as_promised(json.loads(done.stdout), JUDGED)
 
 
 def test_every_schema_is_of_a_verb():
-    assert {path.stem.replace("-1", "/1") for path in SCHEMAS} == set(COMMANDS)
+    assert {path.stem.replace("-1", "/1") for path in SCHEMAS} == {*COMMANDS, JUDGED}

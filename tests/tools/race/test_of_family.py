@@ -195,3 +195,11 @@ def test_help_lists_the_writers_and_readers_of_the_family(capsys):
     assert "kvm-riscv32-steal" in out
     assert "linux-arm64-steal" in out
     assert "linux-wallclock" not in out
+
+
+def test_a_step_that_was_dropped_is_not_told(capsys):
+    pair = ["--variant", "xen-wallclock", "--reader", "linux-wallclock", "--model", X86]
+    assert cli.main(["race", "--family", "pvclock", *pair, "--drop", "odd-check"]) == 1
+    out = capsys.readouterr().out
+    assert "(from before the update, odd: an update was in\nflight): so it accepted." in out
+    assert "without: odd-check" in out
