@@ -5,12 +5,12 @@ may reorder what no barrier separates, and a struct assignment is a memcpy.
 """
 # ruff: noqa: E501
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from runstate_abi.layouts.structs.hyperv import TSC_PAGE
 from runstate_abi.layouts.structs.pvclock import ARM_WALL_CLOCK, TIME_INFO, WALL_CLOCK
 from runstate_abi.layouts.structs.steal_time import KVM_STEAL_TIME, SBI_STA, STOLEN_TIME
-from runstate_abi.writer.steps import Barrier, Check, Copy, Dirty, Lock, Step, Unlock
+from runstate_abi.writer.steps import Barrier, Check, Copy, Dirty, Lock, Step, Store, Unlock
 from runstate_abi.writer.versions.parties import (
     ALL,
     ARM,
@@ -38,28 +38,40 @@ def _in_flight(update: Update, place: Place) -> bytes:
     return bytes(struct)
 
 
+# The guard's word up, a barrier, the body, a barrier, the new word.
+def _guarded(update: Update, place: Place, body: Iterable[Step]) -> Steps:
+    word = place.shape.guard.name(place.layout)
+    yield place.store(word, _in_flight(update, place))
+    yield Barrier()
+    yield from body
+    yield Barrier()
+    yield place.store(word, update.new)
+
+
+def _all(update: Update, place: Place) -> tuple[Copy, ...]:
+    return place.copy(0, _in_flight(update, place))
+
+
+def _members(update: Update, place: Place, *names: str) -> Steps:
+    return (place.store(name, update.new) for name in names)
+
+
 def kvm_time(update: Update, place: Place) -> Steps:
     """kvm_setup_guest_pvclock(): odd, wmb, all of it, wmb, even. The page is dirty under the lock.
 
     It takes the old version and PVCLOCK_GUEST_STOPPED out of the guest's memory.
     """
-    busy = _in_flight(update, place)
     yield Lock(GPC, irqsave=True)
     yield Check(GPC, place.layout.size, True)
-    yield place.store("version", busy)
-    yield Barrier()
-    yield from place.copy(0, busy)
-    yield Barrier()
-    yield place.store("version", update.new)
+    yield from _guarded(update, place, _all(update, place))
     yield Dirty(0)
     yield Unlock(GPC, irqrestore=True)
 
 
 def kvm_time_6_12(update: Update, place: Place) -> Steps:
     """The same in 6.12: where the TSC is not stable for Xen, that flag is cleared after the copy."""
-    stable = 0x01
+    stable, at = 0x01, place.layout.offsetof("flags")
     for step in kvm_time(update, place):
-        at = place.layout.offsetof("flags")
         if isinstance(step, Copy):
             data = bytearray(step.data)
             data[at] |= stable
@@ -71,50 +83,35 @@ def kvm_time_6_12(update: Update, place: Place) -> Steps:
 
 def kvm_wall_clock(update: Update, place: Place) -> Steps:
     """kvm_write_wall_clock(): three kvm_write_guest() and no barrier, which x86 does not need."""
-    busy, word = _in_flight(update, place), place.layout.field("version")
-    yield from place.copy(word.offset, busy[word.offset : word.end])
-    yield from place.copy(0, busy)
-    yield from place.copy(word.offset, update.new[word.offset : word.end])
+    return (step for step in xen_time_va(update, place) if not isinstance(step, Barrier))
 
 
 def kvm_xen_wall_clock(update: Update, place: Place) -> Steps:
     """kvm_xen_shared_info_init(): the clock in Xen's shared_info, which is never marked dirty."""
-    yield place.store("version", _in_flight(update, place))
-    yield Barrier()
-    for member in ("nsec", "sec", "sec_hi"):
-        yield place.store(member, update.new)
-    yield Barrier()
-    yield place.store("version", update.new)
+    return _guarded(update, place, _members(update, place, "nsec", "sec", "sec_hi"))
 
 
 def xen_time(update: Update, place: Place) -> Steps:
-    """__update_vcpu_system_time() and write_time_guest_area(): odd, wmb, all of it, wmb, even."""
-    busy = _in_flight(update, place)
-    yield place.store("version", busy)
-    yield Barrier()
-    yield from place.copy(0, busy)
-    yield Barrier()
-    yield place.store("version", update.new)
+    """__update_vcpu_system_time() and write_time_guest_area(): odd, wmb, all of it, wmb, even.
+
+    The former takes the even version from the guest's memory again, where KVM takes its own.
+    """
+    return _guarded(update, place, _all(update, place))
 
 
 def xen_time_va(update: Update, place: Place) -> Steps:
     """update_secondary_system_time(): three copies to a virtual address, which may cross pages."""
-    busy, word = _in_flight(update, place), place.layout.field("version")
-    yield from place.copy(word.offset, busy[word.offset : word.end])
-    yield Barrier()
-    yield from place.copy(0, busy)
-    yield Barrier()
-    yield from place.copy(word.offset, update.new[word.offset : word.end])
+    for step in xen_time(update, place):
+        if isinstance(step, Store):
+            word = place.layout.field("version")
+            yield from place.copy(word.offset, step.data)
+        else:
+            yield step
 
 
 def xen_wall_clock(update: Update, place: Place) -> Steps:
     """update_domain_wallclock_time(): three stores between the barriers."""
-    yield place.store("version", _in_flight(update, place))
-    yield Barrier()
-    for member in ("sec", "nsec", "sec_hi"):
-        yield place.store(member, update.new)
-    yield Barrier()
-    yield place.store("version", update.new)
+    return _guarded(update, place, _members(update, place, "sec", "nsec", "sec_hi"))
 
 
 def kvm_x86_steal(update: Update, place: Place) -> Steps:
@@ -122,27 +119,20 @@ def kvm_x86_steal(update: Update, place: Place) -> Steps:
 
     A fault in the middle leaves the version odd, until the next update that gets through.
     """
-    yield place.store("preempted", update.new)
-    yield place.store("version", _in_flight(update, place))
-    yield Barrier()
-    yield place.store("steal", update.new)
-    yield place.store("version", update.new)
-    yield Dirty(0)
+    steps = list(kvm_loongarch_steal(update, place))
+    del steps[max(n for n, step in enumerate(steps) if isinstance(step, Barrier))]
+    yield from steps
 
 
 def kvm_preempted(update: Update, place: Place) -> Steps:
     """kvm_steal_time_set_preempted(), kvm_vcpu_set_pv_preempted(): one byte, and no version."""
-    yield place.store("preempted", update.new)
+    return _members(update, place, "preempted")
 
 
 def kvm_loongarch_steal(update: Update, place: Place) -> Steps:
     """kvm_update_stolen_time() of loongarch: x86's, with the barrier that x86's lacks."""
     yield place.store("preempted", update.new)
-    yield place.store("version", _in_flight(update, place))
-    yield Barrier()
-    yield place.store("steal", update.new)
-    yield Barrier()
-    yield place.store("version", update.new)
+    yield from _guarded(update, place, _members(update, place, "steal"))
     yield Dirty(0)
 
 
@@ -152,9 +142,8 @@ def kvm_riscv64_steal(update: Update, place: Place) -> Steps:
     It adds 1 to whatever it finds: a sequence that is once odd is from then on even while an update
     is in flight.
     """
-    yield place.store("sequence", _in_flight(update, place))
-    yield place.store("steal", update.new)
-    yield place.store("sequence", update.new)
+    steps = _guarded(update, place, _members(update, place, "steal"))
+    yield from (step for step in steps if not isinstance(step, Barrier))
     yield Dirty(0)
 
 
@@ -172,33 +161,26 @@ def kvm_riscv32_steal(update: Update, place: Place) -> Steps:
 
 def kvm_arm64_steal(update: Update, place: Place) -> Steps:
     """kvm_update_stolen_time() of arm64: one aligned store, and no version."""
-    yield place.store("stolen_time", update.new)
+    return _members(update, place, "stolen_time")
 
 
 def kvm_tsc_page(update: Update, place: Place) -> Steps:
     """kvm_hv_setup_tsc_page(): 0, wmb, all of it with 0, wmb, the next number."""
-    busy = _in_flight(update, place)
-    yield place.store("tsc_sequence", busy)
-    yield Barrier()
-    yield from place.copy(0, busy)
-    yield Barrier()
-    yield place.store("tsc_sequence", update.new)
+    return _guarded(update, place, _all(update, place))
 
 
 def xen_tsc_page(update: Update, place: Place) -> Steps:
     """update_reference_tsc() of viridian: the number stays while the page is written."""
-    for member in ("tsc_scale", "tsc_offset"):
-        yield place.store(member, update.new)
+    yield from _members(update, place, "tsc_scale", "tsc_offset")
     yield Barrier()
     yield place.store("tsc_sequence", update.new)
 
 
 def bhyve_time(update: Update, place: Place) -> Steps:
     """vpvclock_fill_timeinfo(): odd, field by field, even, with compiler barriers between."""
-    yield place.store("version", _in_flight(update, place))
-    for member in ("tsc_timestamp", "system_time", "tsc_to_system_mul", "tsc_shift", "flags"):
-        yield place.store(member, update.new)
-    yield place.store("version", update.new)
+    body = _members(update, place, *(row.name for row in place.layout.members[1:]))
+    steps = _guarded(update, place, body)
+    return (step for step in steps if not isinstance(step, Barrier))
 
 
 # fmt: off
