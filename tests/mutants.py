@@ -27,9 +27,15 @@ HOUSE = Path(__file__).resolve().parent.parent
 ROOMS = ("layouts", "writer", "tools")
 
 # What the search finds is held against a second search and shown by `runstate race`.
-RACING = ("racing/test_interleaving", "racing/test_ordering", "racing/test_patterns", "test_race")
+RACING = (
+    *(f"racing/test_{name}" for name in ("interleaving", "ordering", "patterns", "guards")),
+    "test_race",
+)
 # Not the tests that run machine code: an emulator of 1 GiB for each exceeds MEMORY_MOST.
-RACE_VERB = ("command", "explanation", "options", "recorded", "rows", "table", "text", "timeline")
+RACE_VERB = (
+    "command", "explanation", "of_family", "options", "recorded", "rows", "table", "text",
+    "timeline",
+)  # fmt: skip
 RACE = [
     *(f"tests/writer/{name}.py" for name in RACING),
     *(f"tests/tools/race/test_{name}.py" for name in RACE_VERB),
@@ -50,6 +56,8 @@ LAYOUTS = [
     *(f"tests/layouts/witnesses/test_{name}.py" for name in ("btf", "dwarf", "compiler")),
 ]
 
+VERSIONS = ["tests/writer/versions", "tests/tools/race/test_of_family.py"]
+
 # The core: module -> the tests that must notice a change in it, the likeliest first.
 CORE = {
     "layouts/structs/families.py": ["tests/layouts/structs", "tests/tools/check/test_families.py"],
@@ -61,6 +69,12 @@ CORE = {
         "tests/layouts/structs",
         "tests/tools/check/test_families.py",
     ],
+    **{
+        f"tools/memory/{module}.py": [
+            f"tests/tools/memory/test_{name}.py" for name in ("clocks", "decoded")
+        ]
+        for module in ("clocks", "clock_rules", "decoded")
+    },
     "tools/memory/fields.py": ["tests/tools/memory/test_hexdump_families.py"],
     "layouts/constructs.py": LAYOUTS,
     "layouts/abi.py": ["tests/layouts/test_abi.py", *LAYOUTS],
@@ -81,6 +95,10 @@ CORE = {
     "writer/vcpu.py": ["tests/writer/test_vcpu.py", "tests/writer/test_variants.py"],
     "writer/xen.py": ["tests/writer/test_xen.py"],
     "writer/alternatives.py": ["tests/writer/test_alternatives.py", "tests/writer/test_rules.py"],
+    "writer/guard.py": ["tests/writer/racing/test_guards.py", *VERSIONS],
+    "writer/versions/parties.py": VERSIONS,
+    "writer/versions/place.py": VERSIONS,
+    "writer/versions/writers.py": VERSIONS,
     "writer/guest.py": ["tests/writer/test_guest.py", "tests/writer/test_race.py"],
     "writer/race.py": RACE,
     "writer/racing/execution.py": RACE,
@@ -89,6 +107,8 @@ CORE = {
     "writer/racing/patterns.py": RACE,
     "writer/racing/projection.py": RACE,
     "writer/racing/scene.py": RACE,
+    "writer/racing/symbols.py": RACE,
+    "writer/racing/drops.py": RACE,
     "writer/rulebook/guest_rules.py": ["tests/writer/test_rules.py"],
     "writer/rulebook/host_rules.py": ["tests/writer/test_rules.py"],
     "tools/memory/area.py": DUMPS,
@@ -116,6 +136,11 @@ EQUIVALENT = {
     "layouts/witnesses/btf_blob.py: self._marks, self._count, self._lengths = ([0], -1,"
     " dict[int, int]()) -> self._marks, self._count, self._lengths = ([0], -2, dict[int, int]())":
         "any negative count says that the types were not counted yet",
+    "layouts/witnesses/btf_blob.py: if len(places) > FEW: -> if len(places) >= FEW:":
+        "it decides which of two ways is taken: both find the same",
+    "layouts/witnesses/btf_blob.py: raise self._overrun(number - (at > len(words))) from None"
+    " -> raise self._overrun(number - (at >= len(words))) from None":
+        "they are not equal, which the line before it asks",
     "layouts/witnesses/btf_blob.py: FEW_STRINGS, FEW = (8, 4096) -> *":
         "they decide which way is taken, and when lengths are found anew: the result is the same",
     "layouts/witnesses/btf_blob.py: while self._count < 0 and (marks[-1] <= at or len(marks)"
@@ -164,8 +189,8 @@ EQUIVALENT = {
     " (-1,) * len(problem.memory), (-1, -1)) -> start = State(0, 0, problem.memory, 0,"
     " (-1,) * len(problem.memory), (-1, -2))":
         "no value is negative: -2 says as well that the byte was not loaded yet",
-    "writer/racing/projection.py: .flag] if any((sight.flag for sight in stage.sights)) else -1,"
-    " tuple(((_value(stage, columns, first, one[first]), _value -> *":
+    "writer/racing/projection.py: .flag] if any((x.flag or x.masked for x in stage.sights)) else"
+    " -1, tuple(((_value(stage, columns, first, one[first]), _value -> *":
         "the place of the flag's byte where no load refuses the flag: nothing looks there",
     "writer/racing/projection.py: seen.add(key) -> pass":
         "a question that was asked is asked again: the answer is the same",
