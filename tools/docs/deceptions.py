@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from itertools import groupby
 
-from runstate_abi.layouts.structs.runstate import update_byte
+from runstate_abi.layouts.model import Layout
 from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer import race
+from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.guest import COPY, READER
 from runstate_abi.writer.race import Proof, Question, Race
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.drops import READER_DROPS, WRITER_DROPS
 from runstate_abi.writer.racing.ordering import GRAINS, MODEL
 from runstate_abi.writer.variants import VARIANT
-from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, FLAG, SHAPES, Area
+from runstate_abi.writer.vcpu import ENTRY_TIME_SIZE, SHAPES, Area
 
 X86, WEAK = MODEL["x86-tso"], MODEL["weak"]
 CURRENT, LINUX_6_1, XEN_VA, XEN_PHYS = (
@@ -27,21 +28,17 @@ CURRENT, LINUX_6_1, XEN_VA, XEN_PHYS = (
 ALIGNED = 0
 CROSSING = 64 - SHAPES["compat"].entry_time - 4
 
-
 THE_32 = READER["fenced-32"]
 THE_64 = READER["linux-64"]
-
 
 # Questions about the newest writer.
 asked = partial(Question, CURRENT)
 
+# The names of the versions of the struct, by how many there are.
+VERSIONS = {2: ("old", "new"), 3: ("old", "first", "second")}
 
 # Cached because each of the four renderings asks the same questions.
 answer = cache(race.find_race)
-
-
-# The names of the versions of the struct, by how many there are.
-VERSIONS = {2: ("old", "new"), 3: ("old", "first", "second")}
 
 NATIVE, COMPAT = Area("native", ALIGNED), Area("compat", ALIGNED)
 EVEN = Area("compat", ENTRY_TIME_SIZE - SHAPES["compat"].entry_time)
@@ -142,16 +139,14 @@ def told(title: str, question: Question) -> Table:
         raise ValueError(f"{title}: no execution to tell")
     rows = []
     for event in found.events:
-        # guest.py names loads "copy", or t, h or l with the number of the reading.
+        # guest.py names loads "copy", a member, or t, h, l or v with the number of the reading.
         again = event.name.rstrip("'").endswith("2")
         verb = "copies" if event.name == COPY.name else "loads again" if again else "loads"
-        values, flag = dict(enumerate(event.data, event.offset)), update_byte(found.case.layout)
-        words = _listed(_elements(values, found))
-        if flag in values:
-            words += f", flag {'up' if values[flag] & FLAG else 'down'}"
+        values = dict(enumerate(event.data, event.offset))
+        words = _listed(_elements(values, found)) + _shown(values, found.case.layout)
         rows.append((f"stores {words}", "") if event.step >= 0 else ("", f"{verb} {words}"))
     every, uses = _elements(found.accepted, found), question.reader.uses
-    accepted = _listed(x for x in every if x[0].strip("`").partition("[")[0] in uses)
+    accepted = _listed(x for x in every if x[0].split("`")[1:2] and _member(x[0]) in uses)
     rows.append(("", f"accepts {accepted}"))
     machine = "x86" if question.model is X86 else "weak"
     caption = f"{title} ({machine})"
@@ -159,10 +154,29 @@ def told(title: str, question: Question) -> Table:
     return Table(caption, ("hypervisor", "guest"), tuple(rows), row_heads=False)
 
 
+# The member of an element's name: "`time[1]` low half" is of time.
+def _member(name: str) -> str:
+    return name.split("`")[1].partition("[")[0]
+
+
+# Whether the guard's word says that an update is in flight, if that byte is among these.
+def _shown(values: dict[int, int], layout: Layout) -> str:
+    guard = guard_of(layout)
+    place = guard.place(layout)
+    if place not in values or not guard.bit:
+        return ""
+    up = guard.is_up(values[place])
+    if not guard.counts:
+        return f", flag {'up' if up else 'down'}"
+    return f", `{guard.name(layout)}` {'odd' if up else 'even'}"
+
+
 def _elements(values: dict[int, int], found: Race) -> Iterator[tuple[str, str]]:
-    for element in found.case.layout.elements():
+    layout = found.case.layout
+    guard = guard_of(layout)
+    for element in layout.elements():
         here = [offset for offset in range(element.offset, element.end) if offset in values]
-        if here == [update_byte(found.case.layout)]:
+        if here == [guard.place(layout)] and not guard.counts:
             yield "update byte", _version(values, here, found)
         elif here and not element.row.padding:
             first, last = here[0] - element.offset, here[-1] - element.offset
@@ -174,19 +188,22 @@ def _elements(values: dict[int, int], found: Race) -> Iterator[tuple[str, str]]:
 
 def _part(first: int, last: int, size: int) -> str:
     half = size // 2
-    words = {(0, size - 1): "", (0, half - 1): " low half", (half, size - 1): " high half"}
+    words = {(0, half - 1): " low half", (half, size - 1): " high half", (0, size - 1): ""}
     other = f" byte {first}" if first == last else f" bytes {first} to {last}"
     return words.get((first, last), other)
 
 
-# Bytes that are equal in several images belong to each; the flag is not part of the value.
+# Bytes that are equal in several images belong to each; what shows an update in flight is not part
+# of the value, but for a whole word of 0.
 def _version(values: dict[int, int], here: list[int], found: Race) -> str:
-    flag = update_byte(found.case.layout)
-    images = found.case.images
+    guard, layout = guard_of(found.case.layout), found.case.layout
+    if not guard.bit and set(here) <= set(guard.word(layout)) and not any(values[o] for o in here):
+        return "0"
+    flag, images = guard.place(layout), found.case.images
     fits = [
         name
         for name, image in zip(VERSIONS[len(images)], images, strict=True)
-        if all((values[o] & ~FLAG if o == flag else values[o]) == image[o] for o in here)
+        if all((values[o] & ~guard.bit if o == flag else values[o]) == image[o] for o in here)
     ]
     if not fits:
         return "parts of several"

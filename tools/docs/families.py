@@ -1,7 +1,7 @@
-"""The page of a family of structs: all of it from the family's table, but for one paragraph.
+"""The page of a family of structs: all of it from the family's table, but for its prose.
 
-The paragraph is prose/NAME.family, written by a person: what the structs are for, and who writes
-and reads them. A family without that file has a page all the same.
+prose/NAME.family is written by a person: what the structs are for, and who writes and reads them. A
+family without that file has a page all the same. protocol.py adds what a struct with a version has.
 """
 
 import re
@@ -14,6 +14,7 @@ from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.conditions import Condition
 from runstate_abi.layouts.model import Field, Layout
 from runstate_abi.layouts.structs.families import Family
+from runstate_abi.layouts.structs.family_names import VERSIONED
 from runstate_abi.tools.docs import prose
 from runstate_abi.tools.docs.drawings import figure, is_hole
 from runstate_abi.tools.rendering.blocks import (
@@ -41,6 +42,7 @@ def document(family: Family) -> Document:
         *about(family),
         Section("structs", "The structs", (overview(family),)),
         Section("bytes", "Byte by byte", tuple(_struct(family, names) for names in groups(family))),
+        *_protocol(family),
         Section("asserted", "What kernels and hypervisors assert", _asserted(family)),
         Section("unasserted", "What nobody asserts", _unasserted(family)),
         *_traps(family),
@@ -66,6 +68,15 @@ def about(family: Family) -> tuple[Section, ...]:
     if not place.is_file():
         return ()
     return (prose.section("about", place.read_text(encoding="utf-8"), {}, words(family), {}),)
+
+
+# What only a struct with a version has: its readers and writers are imported for it alone.
+def _protocol(family: Family) -> Iterator[Section]:
+    if family.name in VERSIONED:
+        from runstate_abi.tools.docs import kinds, parties, protocol
+
+        made = {**parties.pieces(family.name), **kinds.pieces(family.name)}
+        yield from protocol.sections(family, words(family), made)
 
 
 def words(family: Family) -> dict[str, str]:
@@ -267,6 +278,11 @@ def _checking(family: Family) -> Blocks:
             f"hexdump FILE --family {name} --struct {struct} --at ADDRESS",
         ),
     ]
+    if family.name in VERSIONED:
+        commands += [
+            ("every reader with every writer", f"race --family {name} --all"),
+            ("the writers, of which it shows any step by step", f"write --family {name} --list"),
+        ]
     lines = (line for what, words in commands for line in (f"# {what}", f"runstate {words}"))
     return (Code("sh", tuple(lines)),)
 

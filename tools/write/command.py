@@ -17,6 +17,7 @@ from runstate_abi.tools.options import (
     new_parser,
     number,
     refuse_families,
+    version_family,
 )
 from runstate_abi.tools.output import aligned
 from runstate_abi.tools.write import selftest
@@ -49,6 +50,15 @@ _FILL = "a5"
 
 
 def main(argv: list[str]) -> int:
+    family = version_family(argv)
+    if family:
+        from runstate_abi.tools.write import of_family
+
+        return of_family.main(argv, family)
+    return _of_runstate(argv)
+
+
+def _of_runstate(argv: list[str]) -> int:
     made = parser()
     options = made.parse_args(argv)
     refuse_families(made, options)

@@ -42,7 +42,7 @@ class Page(HTMLParser):
         super().__init__()
         self.open, self.wrong, self.ids, self.links = [], [], [], []
         self.tables, self.caption, self.rows, self.cell = {}, "", [], None
-        self.said = ""
+        self.said = ""  # all text but that of programs
         self.feed(text)
         self.close()
 
@@ -71,7 +71,7 @@ class Page(HTMLParser):
             self.rows[-1].append(self.cell)
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] != "style" and "pre" not in self.open:
             self.said += data
         if self.cell is not None:
             self.cell += data
