@@ -8,7 +8,6 @@ from functools import cache
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
-from runstate_abi.layouts.structs.runstate import XEN_RUNSTATE_UPDATE
 
 
 class Guard(NamedTuple):
@@ -23,6 +22,7 @@ class Guard(NamedTuple):
     mark: str  # under a byte that was loaded meanwhile, in at most three characters
     legend: str  # what the mark means
     question: str  # what a reader looks for
+    check: str = ""  # what it leaves out if it does not look: a name for --drop
 
     def word(self, layout: Layout) -> range:
         """Return the offsets of the word in a struct; none if nothing guards it."""
@@ -47,19 +47,18 @@ class Guard(NamedTuple):
         return bool(byte & self.bit) if self.bit else not byte
 
 
-_FLAG = XEN_RUNSTATE_UPDATE.to_bytes(8, "little")[-1]
-
-# Runstate: a bit of state_entry_time, set first and cleared last.
+# Runstate: XEN_RUNSTATE_UPDATE, the top bit of state_entry_time, set first and cleared last.
 FLAG = Guard(
     ("state_entry_time",),
     -1,
-    _FLAG,
+    0x80,
     False,
     "the flag was set",
     "the flag was clear",
     "flg",
     "with the flag up",
     "XEN_RUNSTATE_UPDATE is set",
+    "bit-check",
 )
 # The version protocol: odd while an update is in flight, and 2 more after it. Linux
 # Documentation/virt/kvm/x86/msr.rst, Xen xen/include/public/xen.h, the SBI specification.
@@ -73,6 +72,7 @@ VERSION = Guard(
     "odd",
     "odd: an update was in flight",
     "the version is odd",
+    "odd-check",
 )
 # Hyper-V's page: 0 says that the page is not valid, and a reader takes the time from elsewhere.
 # Hypervisor Top Level Functional Specification, "Partition Reference TSC Mechanism".
@@ -86,6 +86,7 @@ VALIDITY = Guard(
     "0",
     "0: the page was not valid",
     "the sequence is 0",
+    "zero-check",
 )
 # A struct whose only datum is one aligned word.
 NOTHING = Guard((), 0, 1, False, "", "", "", "", "")

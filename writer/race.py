@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.writer.guest import CannotDrop, Reader, drop
+from runstate_abi.writer.guest import CHECKS, CannotDrop, Reader, drop
 from runstate_abi.writer.memory import Overrun, Window, play
 from runstate_abi.writer.racing import execution
 from runstate_abi.writer.racing.drops import VERSION_DROPS, WRITER_DROPS, without
@@ -26,6 +26,7 @@ from runstate_abi.writer.racing.symbols import Version, Where, image_of, stored,
 from runstate_abi.writer.steps import Step, Steps, Write
 from runstate_abi.writer.variants import Variant, update
 from runstate_abi.writer.vcpu import Area, Runstate, entry_bytes, flagged, image
+from runstate_abi.writer.versions.parties import VersionWriter
 from runstate_abi.writer.versions.place import Place
 
 SAFE, TORN = "safe", "torn"
@@ -75,6 +76,12 @@ def of_variant(variant: Variant) -> Writer:
         return update(variant, vcpu, area)
 
     return Writer(variant.name, steps, always_flagged=variant.always_flagged)
+
+
+@cache
+def of_version(one: VersionWriter) -> Writer:
+    """Return a writer of a struct with a version as a Writer."""
+    return Writer(one.name, lambda update, place: tuple(one.update(update, place)))
 
 
 class Question(NamedTuple):
@@ -144,6 +151,8 @@ def _without(question: Question) -> tuple[Where, Reader]:
     for name in question.dropped:
         if name == "flag":
             area = _unflagged(writer, area)
+        elif name in CHECKS and name != area.shape.guard.check:
+            raise CannotDrop(f"reader {reader.name} has no {name}")
         elif name not in EVERY_DROP:
             reader = drop(reader, name)
     return area, reader

@@ -8,7 +8,6 @@ from enum import Enum
 
 from runstate_abi.tools.docs.deceptions import WEAK, X86, answer, told
 from runstate_abi.tools.docs.parties import (
-    as_writer,
     is_torn,
     layouts,
     marks,
@@ -19,7 +18,7 @@ from runstate_abi.tools.docs.parties import (
 )
 from runstate_abi.tools.rendering.blocks import Block, Bullets
 from runstate_abi.writer.guest import ReadBarrier
-from runstate_abi.writer.race import Proof, Question
+from runstate_abi.writer.race import Proof, Question, of_version
 from runstate_abi.writer.racing.patterns import A_B_A
 from runstate_abi.writer.versions.meanings import meaning
 from runstate_abi.writer.versions.parties import Meeting, VersionReader, VersionWriter, meetings
@@ -121,7 +120,7 @@ def _comes_back(family: str) -> Iterator[Block]:
         (writer, *_) = (one for one in WRITERS[family] if one.layout == layout)
         for reader in ours(family, layout):
             place = place_of(layout)
-            wanted = Question(as_writer(writer), reader.reader, X86, place, 2, A_B_A)
+            wanted = Question(of_version(writer), reader.reader, X86, place, 2, A_B_A)
             if not isinstance(answer(wanted), Proof):
                 yield told(f"{COMES_BACK}: {reader.name}, `{writer.name}`", wanted)
                 return

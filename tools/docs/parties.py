@@ -19,7 +19,7 @@ from runstate_abi.writer.guest import (
     Op,
     Reader,
 )
-from runstate_abi.writer.race import TORN, Question, Writer
+from runstate_abi.writer.race import TORN, Question, of_version
 from runstate_abi.writer.racing.drops import VERSION_DROPS, VERSION_READER_DROPS
 from runstate_abi.writer.racing.symbols import versions
 from runstate_abi.writer.steps import Barrier, Copy, Step, Steps, Write
@@ -204,16 +204,10 @@ def _reader(name: str, members: tuple[str, ...], loaded: Iterable[str]) -> Reade
     return Reader(name, program, "", "runstate docs", uses=members, checks=(1,))
 
 
-@cache
-def as_writer(writer: VersionWriter) -> Writer:
-    """Return a writer as the search takes it: one for all questions, so that answers are kept."""
-    return writer.writer
-
-
 def question(meeting: Meeting, dropped: tuple[str, ...] = ()) -> Question:
     """Return the question about a writer and a reader: one update, everything else in order."""
     place = place_of(meeting.writer.layout)
-    pair = as_writer(meeting.writer), meeting.reader.reader
+    pair = of_version(meeting.writer), meeting.reader.reader
     return Question(*pair, meeting.model, place, dropped=dropped)
 
 
@@ -293,7 +287,7 @@ def _verdicts(
 ) -> tuple[str, ...]:
     place = place_of(writer.layout)
     return tuple(
-        verdict(Question(as_writer(writer), reader, model, place, dropped=dropped))
+        verdict(Question(of_version(writer), reader, model, place, dropped=dropped))
         for reader in forms
         for model in (X86, WEAK)
     )

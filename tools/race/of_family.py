@@ -16,7 +16,7 @@ from runstate_abi.tools.output import Ink, Line, aligned, plain
 from runstate_abi.tools.race import text, version_code
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer.guest import CannotDrop
-from runstate_abi.writer.race import TORN, Question, ask, race
+from runstate_abi.writer.race import TORN, Question, ask, of_version, race
 from runstate_abi.writer.racing.drops import VERSION_DROPS, VERSION_READER_DROPS
 from runstate_abi.writer.racing.patterns import A_B_A, INCREASING
 from runstate_abi.writer.racing.symbols import UPDATES_MAX
@@ -101,7 +101,7 @@ def _answer(
 ) -> Iterator[Answered]:
     place = Place(meeting.writer.layout, "native", options.at)
     times = options.updates, options.versions
-    pair = meeting.writer.writer, meeting.reader.reader
+    pair = of_version(meeting.writer), meeting.reader.reader
     question = Question(*pair, meeting.model, place, *times, None, dropped)
     try:
         yield Answered(meeting, Row(question, "", ask(question)))

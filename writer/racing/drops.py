@@ -57,7 +57,7 @@ def without(steps: Steps, area: Area | Place, name: str) -> Steps:
     """
     if name == "flag":
         return steps
-    found = _meant(steps, area, name)
+    found = set() if name in _BODY and not area.shape.guard.bit else _meant(steps, area, name)
     if not found:
         raise CannotDrop(f"this update has no {name}: {(WRITER_DROPS | VERSION_DROPS)[name]}")
     if name in _BODY:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.race import Writer
 from runstate_abi.writer.racing.ordering import MODEL, Model
 from runstate_abi.writer.steps import Step
 from runstate_abi.writer.versions.place import Place, Update
@@ -32,11 +31,6 @@ class VersionWriter(NamedTuple):
     running: str  # which of the guest's vCPUs may run meanwhile: ALL, OTHERS, or NONE
     summary: str
     source: str
-
-    @property
-    def writer(self) -> Writer:
-        """This writer as the search takes it."""
-        return Writer(self.name, lambda update, place: tuple(self.update(update, place)))
 
 
 class VersionReader(NamedTuple):

@@ -120,7 +120,7 @@ def test_the_json_of_each_verb_is_what_its_schema_says(name):
 
 
 def is_as_promised(document, name):
-    """Is a document, or a list of rows, what its schema says, and does the schema refuse another?"""
+    """Is a document, or a list of rows, what its schema says, and another one not?"""
     rows = document if isinstance(document, list) else [document]
     assert {row["schema"] for row in rows} == {name}
     (path,) = [one for one in SCHEMAS if one.stem == name.replace("/", "-")]

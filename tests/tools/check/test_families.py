@@ -174,7 +174,7 @@ def test_a_cached_answer_is_that_of_its_family(check, data, tmp_path):
 
 @pytest.mark.parametrize("verb", ["write", "race", "judge"])
 def test_a_verb_about_writers_says_that_there_is_none(runstate, verb):
-    code, out, err = runstate(verb, "--family", "pvclock")
+    code, out, err = runstate(verb, "--family", "uapi")
     assert (code, out) == (2, "")
     assert "no writer of this family yet" in err
 

@@ -166,6 +166,8 @@ def test_one_answer_is_told_in_words(capsys):
     assert "(torn): by the order of accesses, but these two never meet so" in out
 
 
+NEWEST = ("--variant", "kvm-time", "--reader", "linux-time")
+PAGE = ("--variant", "kvm-tsc-page", "--reader", "linux-tsc-page")
 BHYVE = ("--variant", "bhyve-time", "--reader", "linux-time")
 
 
@@ -177,6 +179,9 @@ BHYVE = ("--variant", "bhyve-time", "--reader", "linux-time")
         ("pvclock", ["--versions", "a-b-a"], 2, "--updates 2"),
         ("pvclock", ["--kernel", "kvm.ko"], 2, "unrecognized arguments: --kernel"),
         ("pvclock", ["--drop", "flag"], 2, "invalid choice: 'flag'"),
+        ("pvclock", [*NEWEST, "--drop", "zero-check"], 2, "reader linux-time has no zero-check"),
+        ("hyperv", [*PAGE, "--drop", "odd-check"], 2, "reader linux-tsc-page has no odd-check"),
+        ("hyperv", [*PAGE, "--drop", "body-odd"], 2, "this update has no body-odd"),
         ("pvclock", [*BHYVE, "--drop", "wmb-set"], 2, "this update has no wmb-set"),
         ("pvclock", ["--variant", "kvm-time", "--reader", "osv-wallclock"], 3, "never meet"),
         ("uapi", [], 2, "no writer of this family yet"),

@@ -13,7 +13,8 @@ import pytest
 
 from agreement.second import HIGH, LOW, STATE, TIME, TORN, WHOLE, WORD, Guarded, is_torn
 from runstate_abi.layouts.model import Field, Layout, Scalar
-from runstate_abi.writer.guard import GUARDS, NOTHING, VALIDITY, VERSION, guard_of
+from runstate_abi.layouts.structs.runstate import NATIVE, XEN_RUNSTATE_UPDATE, update_byte
+from runstate_abi.writer.guard import FLAG, GUARDS, NOTHING, VALIDITY, VERSION, guard_of
 from runstate_abi.writer.guest import RMB_COPY, RMB_REREAD, CannotDrop, Load, Measured, Reader, drop
 from runstate_abi.writer.racing.drops import VERSION_READER_DROPS
 from runstate_abi.writer.racing.ordering import MODEL, sights
@@ -217,6 +218,8 @@ def test_each_struct_has_its_guard_by_its_member():
     assert guard_of(VERSIONED) is VERSION
     assert guard_of(VALID) is VALIDITY
     assert guard_of(struct("other")) is NOTHING
+    assert FLAG.bit == XEN_RUNSTATE_UPDATE.to_bytes(8, "little")[FLAG.at]
+    assert FLAG.place(NATIVE) == update_byte(NATIVE)
     assert NOTHING.place(struct("other")) == -1
     assert [guard.raised(0x10) for guard in GUARDS] == [0x90, 0x11, 0]
     assert [guard.is_up(0x80) for guard in GUARDS] == [True, False, False]

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from runstate_abi.tools import cli
-from runstate_abi.writer.versions.readers import READERS
 
 pytest.importorskip("unicorn")
 
@@ -106,7 +105,7 @@ def test_the_time_stamp_counter_is_no_load_of_the_struct(made, asked):
 
 def test_a_way_that_the_flags_decide_is_followed(made, asked):
     """It is never called safe for one way alone."""
-    status, rows, error = asked(made("gcc", "-O0"), "time_by_flags")
+    status, _, error = asked(made("gcc", "-O0"), "time_by_flags")
     assert status == 3
     assert "depends on other members" in error
 
