@@ -169,6 +169,8 @@ EQUIVALENT = {
     "tools/memory/search/finding.py: return (item.verdict == COPY, item.seen.times)"
     " -> return (item.verdict != COPY, item.seen.times)":
         "it groups the same candidates under keys with the opposite bit",
+    "tools/memory/search/finding.py: data.obj.madvise(mmap.MADV_DONTNEED) -> pass":
+        "it gives memory back; what is found is the same",
     "tools/memory/search/finding.py: PLAIN_MOST = 1 << 20 -> *":
         "it decides which of two ways is taken; both find the same",
     "tools/memory/search/scan.py: HIGH_BITS = 127 & ~((AGE_MOST >> 56) - 1)"

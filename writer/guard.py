@@ -5,9 +5,10 @@ loads gave the same value, and that value does not say that an update is in flig
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from runstate_abi.layouts.model import Layout
+if TYPE_CHECKING:
+    from runstate_abi.layouts.model import Layout
 
 
 class Guard(NamedTuple):
@@ -24,17 +25,17 @@ class Guard(NamedTuple):
     question: str  # what a reader looks for
     check: str = ""  # what it leaves out if it does not look: a name for --drop
 
-    def word(self, layout: Layout) -> range:
+    def word(self, layout: "Layout") -> range:
         """Return the offsets of the word in a struct; none if nothing guards it."""
         row = next((row for row in layout.members if row.name in self.members), None)
         return range(row.offset, row.end) if row else range(0)
 
-    def place(self, layout: Layout) -> int:
+    def place(self, layout: "Layout") -> int:
         """Return the offset of the byte that shows an update in flight, -1 if there is none."""
         word = self.word(layout)
         return word[self.at] if word else -1
 
-    def name(self, layout: Layout) -> str:
+    def name(self, layout: "Layout") -> str:
         """Return what the word is called in a struct, "" if nothing guards it."""
         return next((row.name for row in layout.members if row.name in self.members), "")
 
@@ -95,6 +96,6 @@ GUARDS = (FLAG, VERSION, VALIDITY)
 
 
 @cache
-def guard_of(layout: Layout) -> Guard:
+def guard_of(layout: "Layout") -> Guard:
     """Return what guards a struct, by the member that it has; NOTHING if it has none of them."""
     return next((guard for guard in GUARDS if guard.name(layout)), NOTHING)
