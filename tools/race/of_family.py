@@ -4,33 +4,34 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from textwrap import wrap
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
 from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, family_name, nearest, new_parser
-from runstate_abi.tools.race import text, version_code, version_text
-from runstate_abi.tools.race.rows import Row
-from runstate_abi.tools.race.version_text import Answered
+from runstate_abi.tools.output import Ink, Line, aligned, plain
+from runstate_abi.tools.race import text, version_code, version_rows
+from runstate_abi.tools.race.version_rows import NOT_REACHED, Answered
 from runstate_abi.writer.guest import CannotDrop
-from runstate_abi.writer.race import TORN, Question, ask, of_version
+from runstate_abi.writer.race import TORN, race
 from runstate_abi.writer.racing.drops import VERSION_DROPS, VERSION_READER_DROPS
 from runstate_abi.writer.racing.patterns import A_B_A, INCREASING
 from runstate_abi.writer.racing.symbols import UPDATES_MAX
-from runstate_abi.writer.versions.parties import Meeting, meetings
-from runstate_abi.writer.versions.place import Place
+from runstate_abi.writer.versions.meanings import meaning
 from runstate_abi.writer.versions.readers import READERS
 from runstate_abi.writer.versions.writers import WRITERS
 
 AT = 0x1100  # a cache line in the guest's second page
-LINUX = "linux-"
+SCHEMA = "runstate-race-family/1"
 
 
 def main(argv: list[str], family: str) -> int:
     options = _parsed(argv, family)
     left_out: Counter[str] = Counter()
     try:
-        answered = list(_answers(options, left_out))
+        answered = list(version_rows.answers(options, left_out))
     except CannotDrop as error:
         print(f"runstate: {error}", file=sys.stderr)
         return USAGE
@@ -39,54 +40,109 @@ def main(argv: list[str], family: str) -> int:
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
     if options.format == "json":
-        print(json.dumps([version_text.as_json(one, family) for one in answered], indent=1))
+        print(json.dumps([_as_json(one, family) for one in answered], indent=1))
         for line in text.not_asked(left_out):
             print(f"runstate: {line}", file=sys.stderr)
     else:
-        output.write(version_text.lines(answered, left_out), options.color)
+        output.write(_lines(answered, left_out), options.color)
     return DIFFERENT if any(one.verdict == TORN for one in answered) else EQUAL
 
 
-def _answers(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Answered]:
-    dropped = tuple(dict.fromkeys(options.drop or ()))
-    if options.reader_object:
-        named = options.reader_object, options.signature, options.area, options.struct
-        chosen = list(version_code.meetings_of(version_code.Code(*named), options.family))
-    else:
-        chosen = list(meetings(WRITERS[options.family], READERS[options.family]))
-    if not (options.all or options.reader_object or _names(options)):
-        chosen = [m for m in chosen if m.reader.name.startswith(LINUX) and m.is_usual]
-    for meeting in chosen:
-        if _is_wanted(meeting, options):
-            yield from _answer(meeting, options, dropped, left_out)
+def _as_json(one: Answered, family: str) -> dict[str, object]:
+    """Return an answer as JSON values; ``trace`` is the execution, empty if there is none."""
+    value = text.as_json(one.row)
+    del value["abi"], value["hidden"]
+    reach = one.meeting.unreachable
+    return {
+        "schema": SCHEMA,
+        "family": family,
+        "struct": one.meeting.writer.layout.name,
+        **value,
+        "machines": list(one.meeting.machines),
+        "reachable": not reach,
+        "unreachable_because": reach,
+        "means": _means(one) if one.verdict == TORN else "",
+        "writer_source": one.meeting.writer.source,
+        "reader_source": one.meeting.reader.reader.source,
+    }
 
 
-def _names(options: argparse.Namespace) -> bool:
-    return bool(options.variant or options.reader or options.model)
+# What the torn read means in time, by the members that are of different updates.
+def _means(one: Answered) -> str:
+    found = one.row.answer.found
+    assert found is not None
+    layout = one.row.question.area.shape.layout
+    return meaning({r.name for r in layout.rows for at in found.witness if r.offset <= at < r.end})
 
 
-def _is_wanted(meeting: Meeting, options: argparse.Namespace) -> bool:
-    return (
-        options.variant in (None, meeting.writer.name)
-        and options.reader in (None, meeting.reader.name)
-        and options.model in (None, meeting.model.name)
-    )
+def _lines(answered: Sequence[Answered], left_out: Mapping[str, int]) -> Iterator[Line]:
+    """Yield one answer in words; of several a table for each struct and model, and what is torn."""
+    if len(answered) == 1 and not left_out:
+        yield from text.answer(answered[0].row)
+        yield from _notes(answered[0])
+        return
+    tables: dict[str, list[Answered]] = {}
+    for one in answered:
+        tables.setdefault(f"{_struct(one)}, {one.meeting.model.name}", []).append(one)
+    for title, rows in tables.items():
+        yield Ink(f"{title}: ", "strong"), Ink(rows[0].meeting.model.summary)
+        yield from plain(aligned(_grid(rows)))
+        yield (Ink(""),)
+    if any(one.cell == NOT_REACHED for one in answered):
+        yield (Ink(f"{NOT_REACHED}: by the order of accesses, but these two never meet so", "dim"),)
+    yield from _torn(answered)
+    codes = dict.fromkeys(one.row.question.reader for one in answered if _is_code(one))
+    yield from plain(f"{reader.name}: {reader.summary}" for reader in codes)
+    yield from plain(text.not_asked(left_out))
+    torn = sum(one.verdict == TORN for one in answered)
+    yield (Ink(f"{len(answered)} questions: {len(answered) - torn} safe, {torn} torn"),)
 
 
-# A step that the only writer or reader asked for has not is an error, one of many is counted.
-def _answer(
-    meeting: Meeting, options: argparse.Namespace, dropped: tuple[str, ...], left_out: Counter[str]
-) -> Iterator[Answered]:
-    place = Place(meeting.writer.layout, "native", options.at)
-    times = options.updates, options.versions
-    pair = of_version(meeting.writer), meeting.reader.reader
-    question = Question(*pair, meeting.model, place, *times, None, dropped)
-    try:
-        yield Answered(meeting, Row(question, "", ask(question)))
-    except CannotDrop as error:
-        if options.variant and options.reader:
-            raise
-        left_out[str(error)] += 1
+def _struct(one: Answered) -> str:
+    layout = one.meeting.writer.layout
+    upper = " with sec_hi" if any(row.name == "sec_hi" for row in layout.rows) else ""
+    return f"struct {layout.name}{upper}"
+
+
+# Readers down and writers across: there are more readers.
+def _grid(rows: Sequence[Answered]) -> list[list[str]]:
+    cells = {(one.meeting.reader.name, one.meeting.writer.name): one.cell for one in rows}
+    writers = dict.fromkeys(one.meeting.writer.name for one in rows)
+    readers = dict.fromkeys(one.meeting.reader.name for one in rows)
+    body = [[f"  {reader}", *(cells.get((reader, w), "-") for w in writers)] for reader in readers]
+    return [["", *writers], *body]
+
+
+# The first execution of each reader that is torn, in words.
+def _torn(answered: Iterable[Answered]) -> Iterator[Line]:
+    seen = set[str]()
+    for one in answered:
+        name = one.meeting.reader.name
+        if one.verdict == TORN and name not in seen and not one.meeting.unreachable:
+            seen.add(name)
+            yield from text.told(one.row, race(one.row.question, one.row.answer))
+            options = f"--variant {one.meeting.writer.name}"
+            if not _is_code(one):
+                options += f" --reader {name} --model {one.meeting.model.name}"
+            words = f"all of the execution: {options}"
+            yield from chain(_notes(one), plain((f"{text.BULLET}{words}", "")))
+
+
+def _is_code(one: Answered) -> bool:
+    return any(load.measured for load in one.row.question.reader.loads)
+
+
+def _notes(one: Answered) -> Iterator[Line]:
+    reader = one.row.question.reader
+    notes = [f"writer: {one.meeting.writer.source}", f"reader: {reader.source}"]
+    notes += [reader.summary] * _is_code(one)
+    if one.verdict == TORN:
+        notes.insert(0, f"in time: {_means(one)}")
+        notes += [f"it cannot happen: {one.meeting.unreachable}"] * bool(one.meeting.unreachable)
+    for note in notes:
+        first, *rest = wrap(note, text.WIDTH - len(text.BULLET))
+        yield Ink(text.BULLET, "dim"), Ink(first)
+        yield from plain(" " * len(text.BULLET) + line for line in rest)
 
 
 _SUMMARY = "Can a guest that checks the version accept what was never true?"
