@@ -8,7 +8,8 @@ execution is a linear order of the stores with a point for each load.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
@@ -152,6 +153,7 @@ class Sight(NamedTuple):
 def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[Sight, ...]:
     """Return the loads of a reader of an area that begins ``offset`` bytes into its page."""
     found: list[Sight] = []
+    holders: dict[int, int] = {}  # struct offset -> mask of the loads of it
     fence = 0  # how many loads a barrier, or program order, puts before the next ones
     for number, op in enumerate(reader.program):
         same = isinstance(op, Load) and op.measured is not None and op.measured.same
@@ -160,13 +162,16 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
         if isinstance(op, Load):
             does = op.measured or _measured(reader, op, layout)
             for where in _loaded(op, model, layout, offset):
-                earlier = (1 << fence) - 1 | _same_byte(found, where)
+                # Loads of a byte stay in program order: none sees an older value than the last.
+                again = reduce(or_, (holders.get(at, 0) for at in where), 0)
+                for at in where:
+                    holders[at] = holders.get(at, 0) | 1 << len(found)
                 compared, believed = (
                     tuple(at for at in where if at in those)
                     for those in (does.compared, does.believed)
                 )
                 flag = does.flag and guard_of(layout).place(layout) in where
-                after = _closed(earlier, found)
+                after = (1 << fence) - 1 | _closed(again, found)
                 rest = believed, number, does.masked
                 found.append(Sight(op, where, after, compared, flag, *rest))
     return tuple(found)
@@ -186,20 +191,13 @@ def _measured(reader: Reader, load: Load, layout: Layout) -> Measured:
     return Measured(start, size, (), False, believed)
 
 
-# Loads of the same byte stay in program order: no load sees an older value than the last.
-def _same_byte(before: Sequence[Sight], where: tuple[int, ...]) -> int:
-    mask = 0
-    for index, sight in enumerate(before):
-        if not set(sight.offsets).isdisjoint(where):
-            mask |= 1 << index
-    return mask
-
-
-def _closed(earlier: int, found: Sequence[Sight]) -> int:
-    for index, sight in enumerate(found):
-        if earlier >> index & 1:
-            earlier |= sight.after
-    return earlier
+# A mask of loads, with all that come before them: what each has is complete.
+def _closed(mask: int, found: Sequence[Sight]) -> int:
+    closed, left = mask, mask
+    while left:
+        closed |= found[left.bit_length() - 1].after
+        left &= ~(1 << left.bit_length() - 1)
+    return closed
 
 
 def _loaded(load: Load, model: Model, layout: Layout, offset: int) -> Iterator[tuple[int, ...]]:
