@@ -24,6 +24,7 @@ class Measured(NamedTuple):
     same: bool = False  # made by the instruction of the load before it, in any order with that
     copied: bool = False  # made by memcpy(), which loads its bytes in any order
     masked: bool = False  # the guard's bit is cleared in it before it is compared
+    acquires: bool = False  # a load-acquire: it is made before the loads behind it
 
 
 class Load(NamedTuple):
@@ -127,6 +128,13 @@ READERS = (
 READER = {reader.name: reader for reader in READERS}
 
 
+# A load of machine code that does not look at the guard's bit.
+def _unlooking(op: Op) -> Op:
+    if isinstance(op, ReadBarrier) or op.measured is None:
+        return op
+    return op._replace(measured=op.measured._replace(flag=False, masked=False))
+
+
 class CannotDrop(ValueError):
     """The reader has no step of this name: the message names both."""
 
@@ -136,7 +144,9 @@ def drop(reader: Reader, name: str) -> Reader:
     program = reader.program
     if name == "reread":
         program = tuple(op for op in program if not (isinstance(op, Load) and op.read > 1))
-    elif name not in CHECKS:
+    elif name in CHECKS:
+        program = tuple(map(_unlooking, program))
+    else:
         left = (op for op in program if not isinstance(op, ReadBarrier) or op.drop != name)
         program = tuple(left)
     bit_check = reader.bit_check and name not in CHECKS

@@ -23,6 +23,7 @@ from runstate_abi.writer.versions.meanings import meaning
 from runstate_abi.writer.versions.readers import READERS
 from runstate_abi.writer.versions.writers import WRITERS
 
+POINTER = 8  # bytes; a signature is as right with other pointers
 AT = 0x1100  # a cache line in the guest's second page
 SCHEMA = "runstate-race-family/1"
 
@@ -30,13 +31,19 @@ SCHEMA = "runstate-race-family/1"
 def main(argv: list[str], family: str) -> int:
     options = _parsed(argv, family)
     left_out: Counter[str] = Counter()
+    if options.reader_object and family == "hyperv":
+        print("runstate: --reader-object: code that gives up at 0 is not followed", file=sys.stderr)
+        return NOT_CHECKED
     try:
         answered = list(version_rows.answers(options, left_out))
     except CannotDrop as error:
         print(f"runstate: {error}", file=sys.stderr)
         return USAGE
     if not answered:
-        for line in tuple(text.not_asked(left_out)) or ("these two never meet: other structs",):
+        why = "these two never meet: other structs"
+        if options.reader_object:
+            why = version_code.nobody(version_rows.code_of(options), family)
+        for line in tuple(text.not_asked(left_out)) or (why,):
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
     if options.format == "json":
@@ -58,6 +65,8 @@ def _as_json(one: Answered, family: str) -> dict[str, object]:
         "family": family,
         "struct": one.meeting.writer.layout.name,
         **value,
+        "versions": one.row.question.entry_times,
+        "reader_summary": one.row.question.reader.summary,
         "machines": list(one.meeting.machines),
         "reachable": not reach,
         "unreachable_because": reach,
@@ -151,6 +160,12 @@ Without options: every public writer of the family's structs, read by Linux, on 
 they meet. --all asks every pair of a writer and a reader of the same struct on both memory models;
 a verdict in parentheses is of a pair that never meets so. One question is answered in words, with
 the execution.
+
+With --reader-object a guest's reader is asked as its compiler made it. Which struct it reads is the
+type of its first pointer to const, or --struct. It accepts when it returns after its loads; if it
+returns an integer and has a pointer for the result, when it returns what it returns if nothing
+changes. The time stamp counter always says the same. On Arm only barriers and load-acquires order
+loads: an address that depends on a load, and isb, are not taken for an order.
 """
 _EXAMPLES = """\
 examples:
@@ -189,6 +204,8 @@ def parser(family: str) -> argparse.ArgumentParser:
     add(
         "--struct", metavar="NAME", help=f"the struct that it reads: {structs} (default: the first)"
     )
+    where = "the struct is so many bytes behind the pointer or in the object (default: 0)"
+    add("--offset", metavar="BYTES", type=count, default=0, help=where)
     drops = [*VERSION_DROPS, *VERSION_READER_DROPS]
     without = "leave away a step of writer or reader (repeatable)"
     add("--drop", metavar="STEP", choices=drops, action="append", help=without)
@@ -229,10 +246,16 @@ def _parsed(argv: list[str], family: str) -> argparse.Namespace:
         made.error(f"{options.reader_object}: which function? FILE:FUNCTION")
     if options.reader_object and (options.reader or options.model or options.all):
         made.error("--reader-object is a reader, on its machine: no --reader, --model or --all")
-    if options.reader_object and family == "hyperv":
-        made.error("--reader-object: code that gives up at 0 cannot be followed yet")
-    if not options.reader_object and (options.signature or options.area or options.struct):
-        made.error("--signature, --area and --struct are of --reader-object")
+    if options.signature:
+        from runstate_abi.writer.witnesses.guests import cpus
+
+        try:
+            cpus.signature(options.signature, POINTER)
+        except cpus.WrongSignature as error:
+            made.error(f"--signature {error}")
+    of_code = options.signature, options.area, options.struct, options.offset
+    if not options.reader_object and any(of_code):
+        made.error("--signature, --area, --struct and --offset are of --reader-object")
     if options.versions == A_B_A and options.updates < 2:
         made.error("a version comes back after two updates: --updates 2")
     return options

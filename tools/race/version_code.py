@@ -29,6 +29,7 @@ class Code(NamedTuple):
     signature: str
     area: str
     struct: str | None
+    offset: int = 0  # of the struct in what the pointer or the object is, in bytes
 
 
 def meetings_of(code: Code, family: str) -> Iterator[Meeting]:
@@ -36,15 +37,21 @@ def meetings_of(code: Code, family: str) -> Iterator[Meeting]:
     from runstate_abi.writer.witnesses.guests.file import found
 
     structs = STRUCTS[family]
-    layout = structs[code.struct or next(iter(structs))]
+    layouts = [structs[code.struct]] if code.struct else list(structs.values())
     path, _, function = code.what.rpartition(":")
-    seen, _ = found(path, function, code.signature, code.area, None, layout)
+    seen, _ = found(path, function, code.signature, code.area, None, layouts, code.offset)
+    layout = seen.layout
     reader = VersionReader(seen.reader, (layout,), (MACHINES[seen.machine],))
     for writer in WRITERS[family]:
         same = writer.layout.name == layout.name and _end(seen.reader) <= writer.layout.size
         meeting = Meeting(writer, reader, MODEL[seen.model])
         if same and meeting.machines:
             yield meeting
+
+
+def nobody(code: Code, family: str) -> str:
+    """Return why a reader out of code meets no writer."""
+    return f"{code.what}: {family} has no public writer of its struct on its machine"
 
 
 # Where the last byte that a reader loads ends: a reader of sec and nsec is content with 12 bytes.

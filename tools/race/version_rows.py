@@ -34,12 +34,17 @@ class Answered(NamedTuple):
         return NOT_REACHED if self.verdict == TORN and self.meeting.unreachable else self.verdict
 
 
+def code_of(options: argparse.Namespace) -> version_code.Code:
+    """Return what is asked of a guest's code."""
+    named = options.reader_object, options.signature, options.area, options.struct, options.offset
+    return version_code.Code(*named)
+
+
 def answers(options: argparse.Namespace, left_out: Counter[str]) -> Iterator[Answered]:
     """Yield what the options ask for; ``left_out`` counts what cannot be asked, by reason."""
     dropped = tuple(dict.fromkeys(options.drop or ()))
     if options.reader_object:
-        named = options.reader_object, options.signature, options.area, options.struct
-        chosen = list(version_code.meetings_of(version_code.Code(*named), options.family))
+        chosen = list(version_code.meetings_of(code_of(options), options.family))
     else:
         chosen = list(meetings(WRITERS[options.family], READERS[options.family]))
     if not (options.all or options.reader_object or _names(options)):

@@ -155,6 +155,7 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
     found: list[Sight] = []
     holders: dict[int, int] = {}  # struct offset -> mask of the loads of it
     fence = 0  # how many loads a barrier, or program order, puts before the next ones
+    acquired = 0  # mask of the load-acquires
     for number, op in enumerate(reader.program):
         same = isinstance(op, Load) and op.measured is not None and op.measured.same
         if isinstance(op, ReadBarrier) or not (model.barriers or same):
@@ -171,9 +172,11 @@ def sights(reader: Reader, model: Model, layout: Layout, offset: int) -> tuple[S
                     for those in (does.compared, does.believed)
                 )
                 flag = does.flag and guard_of(layout).place(layout) in where
-                after = (1 << fence) - 1 | _closed(again, found)
+                after = (1 << fence) - 1 | _closed(again | acquired, found)
+                mine = 1 << len(found) if does.acquires else 0
                 rest = believed, number, does.masked
                 found.append(Sight(op, where, after, compared, flag, *rest))
+                acquired |= mine
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 MEANINGS = (
     (("sec_hi",),                     "the date is off by 2^32 s, 136 years"),
     (("sec", "nsec"),                 "the date is off by up to 1 s, or by as much as it was set"),
-    (("tsc_to_system_mul", "tsc_shift"), "the clock runs at a wrong rate since tsc_timestamp: by 2 for each step of tsc_shift"),
+    (("tsc_to_system_mul", "tsc_shift"), "the clock runs at a wrong rate since tsc_timestamp: by a factor of 2 for each step of tsc_shift"),
     (("tsc_timestamp", "system_time"), "the clock is off by the time between the two updates"),
     (("flags",),                      "the flags are another update's: whether the TSC is stable may be wrong"),
     (("steal", "stolen_time"),        "the stolen time is off by up to 2^32 ns, 4.3 s, or more if both halves changed"),

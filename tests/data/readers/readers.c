@@ -170,6 +170,55 @@ void acquires(const struct area *a, struct area *out)
 	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
 }
 
+/* Only time[3] is loaded before the second look for certain. */
+void acquires_late(const struct area *a, struct area *out)
+{
+	u64 entry;
+
+	do {
+		entry = __atomic_load_n(&a->state_entry_time, __ATOMIC_ACQUIRE);
+		out->state = READ_ONCE(a->state);
+		out->time[0] = READ_ONCE(a->time[0]);
+		out->time[3] = __atomic_load_n(&a->time[3], __ATOMIC_ACQUIRE);
+	} while (READ_ONCE(a->state_entry_time) != entry || (entry & UPDATE));
+}
+
+/* The lowest bit of state, a second time: it shows only if it was not set at first. */
+void late_bit(const struct area *a, struct area *out)
+{
+	sound(a, out);
+	out->state |= READ_ONCE(a->state) & 1; /* wrong */
+}
+
+/* Another value of a parameter, and it takes what it has. */
+int forced(const struct area *a, struct area *out, int force)
+{
+	u64 entry, changed;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		changed = (READ_ONCE(a->state_entry_time) ^ entry) | (entry & UPDATE);
+	} while (changed && !force);
+	return 0;
+}
+
+/* It takes the next value of the entry time for the same one. */
+void one_more(const struct area *a, struct area *out)
+{
+	u64 entry, again;
+
+	do {
+		entry = READ_ONCE(a->state_entry_time);
+		rmb();
+		*out = *a;
+		rmb();
+		again = READ_ONCE(a->state_entry_time);
+	} while ((again != entry && again != entry + 1) || (again & UPDATE));
+}
+
 /* An instruction that is repeated promises no order of its elements. */
 void copies_by_string(const struct area *a, struct area *out)
 {

@@ -260,6 +260,10 @@ def test_a_family_is_a_table_and_two_encodings(mine):
 
 
 # Prose and templates are files of their own.
+# What a clock means, how it is read and who writes it is known of these structs alone.
+OF_CLOCKS = ("docs/protocol.py", "judge/of_family.py", "memory/clock_rules.py", "memory/decoded.py")
+
+
 def test_no_struct_is_named_in_the_code_of_a_verb():
     names = sorted({name for family in FAMILIES for name in family.structs})
     pattern = re.compile(rf"\b({'|'.join(names)})\b")
@@ -267,6 +271,7 @@ def test_no_struct_is_named_in_the_code_of_a_verb():
     found = [
         f"{path.relative_to(TOOLS)}:{number}: {line.strip()}"
         for path in sorted(TOOLS.rglob("*.py"))
+        if str(path.relative_to(TOOLS)) not in OF_CLOCKS
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if pattern.search(line)
     ]

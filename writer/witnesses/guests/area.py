@@ -15,10 +15,16 @@ FEW = 8  # loads in a message
 
 
 def opened(
-    file: ObjectFile, function: str, signature: Signature, layout: Layout, area: str = ""
+    file: ObjectFile,
+    function: str,
+    signature: Signature,
+    layout: Layout,
+    area: str = "",
+    offset: int = 0,
 ) -> ReaderMachine:
     """Return a machine with a function in it; ``area`` is a global area's symbol, or its address.
 
+    ``offset`` is where the struct is behind that symbol, or behind what a parameter points to.
     WitnessError: there is no such function, or area.
     """
     symbol = require(file, function)
@@ -32,10 +38,11 @@ def opened(
             without = ReaderMachine(file, symbol.address, signature, layout, per_cpu=per_cpu)
             why = _loaded(without, symbol, function)
             raise WitnessError(f"{file.source}: no object {area}{why}")
-        address = place.address if place else int(area, 16)
+        address = (place.address if place else int(area, 16)) + offset
         if is_per_cpu(file, address):
             address = address + per_cpu & (1 << file.file.elf_class) - 1
-    return ReaderMachine(file, symbol.address, signature, layout, address, per_cpu)
+    behind = 0 if area else offset
+    return ReaderMachine(file, symbol.address, signature, layout, address, per_cpu, behind)
 
 
 def require(file: ObjectFile, function: str) -> Symbol:

@@ -1,5 +1,6 @@
 """A reader out of a file: its function, its C signature, its source lines."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from os.path import basename
@@ -30,17 +31,27 @@ if TYPE_CHECKING:
 KINDS = ("VOID", "INT", "BOOL", "ENUM", "POINTER")  # of what is returned as an integer is
 FEW = 8  # names in a message
 LARGEST = 8  # bytes of a result in registers
+# By the machine: the ABI whose structs a guest on it reads.
+ABIS = {"x86-64": "x86_64", "i386": "x86_64", "arm64": "arm64", "arm32": "arm64"}
 ANY = "int f(const void *area, void *result)"
 
 
 def found(
-    path: str, function: str, said: str, area: str, abi: str | None, layout: Layout | None = None
+    path: str,
+    function: str,
+    said: str,
+    area: str,
+    abi: str | None,
+    layouts: Sequence[Layout] = (),
+    offset: int = 0,
 ) -> tuple[Found, str]:
     """Return the reader of a function, and ``native`` or ``compat``: the struct that it reads.
 
     ``said`` is its C signature, "" to take it from DWARF; ``area`` the symbol of a global area, ""
-    if it is a parameter; ``layout`` that of another struct than the runstate area. WitnessError:
-    the file cannot be read, or the reader not be followed; WrongSignature: the signature.
+    if it is a parameter; ``layouts`` those of other structs than the runstate area, of which DWARF
+    may say which one it is, ``offset`` where it is in what the parameter or the symbol is.
+    WitnessError: the file cannot be read, or the reader not be followed; WrongSignature: the
+    signature.
     """
     with unpacked("", path) as (_, name):
         file = kernel.opened(name)
@@ -59,8 +70,11 @@ def found(
             takes = of_dwarf(known, *of) or of_btf(name, *of) or guessed
     # A 32-bit x86 guest has the compat struct; Arm aligns a 64-bit integer to 8 bytes.
     guest = abi or ("compat" if file.file.machine == EM_386 else "native")
-    machine = opened(file, function, takes, layout or SHAPES[guest].layout, area)
-    for symbol, data in own.presets if own else ():
+    own_layouts = [one for one in layouts if one.abi == ABIS[cpu.name]] or layouts
+    layout = _meant(known, function, takes, own_layouts) if layouts else None
+    machine = opened(file, function, takes, layout or SHAPES[guest].layout, area, offset)
+    presets = kernel.PRESETS if kernel.is_kernel(file) and layout else {}
+    for symbol, data in presets.items():
         place = file.find(symbol)
         if place:
             machine.preset(place.address, data)
@@ -72,15 +86,46 @@ def found(
 
     try:
         seen = reader_of(machine, function, line, own.fixed if own else ())
-        if own and own.presets:
-            names = ", ".join(symbol for symbol, _ in own.presets)
-            summary = f"{seen.reader.summary}; {names} as in a running guest"
+        if presets:
+            summary = f"{seen.reader.summary}; {', '.join(presets)} as in a running guest"
             seen = seen._replace(reader=replace(seen.reader, summary=summary))
         return seen, guest
     except WitnessError as error:
         if takes is guessed:
             raise WitnessError(f"{error}; without debug info it is taken for {ANY!r}") from None
         raise WitnessError(f"{error}{_guessed(takes, guest, abi)}") from None
+
+
+# Which struct a function reads: by the name of its parameter's type, or by its size, or the first.
+def _meant(known: "Lines", function: str, takes: Signature, layouts: Sequence[Layout]) -> Layout:
+    name, size = _struct(known, function, takes)
+    by_name = [one for one in layouts if one.name == name]
+    by_size = [one for one in layouts if size == one.size]
+    if len(layouts) > 1 and size and not by_name and not by_size:
+        names = ", ".join(one.name for one in layouts)
+        raise WitnessError(
+            f"{function} reads a struct {name} of {size} bytes: say which it is, --struct NAME "
+            f"({names}), and --offset BYTES if it is inside that one"
+        )
+    return (by_name or by_size or [*layouts])[0]
+
+
+# The name and the size of the struct that the area's parameter points to, ("", 0) if not known.
+def _struct(known: "Lines", function: str, takes: Signature) -> tuple[str, int]:
+    if known.program is None or "area" not in takes.takes:
+        return "", 0
+    import drgn
+
+    try:
+        type_ = known.program.function(function).type_.parameters[takes.takes.index("area")].type
+        to = _pointee(type_)
+        plain = _plain(to) if to is not None else None
+        if plain is None or plain.kind != drgn.TypeKind.STRUCT:
+            return "", 0
+        return plain.tag or "", drgn.sizeof(plain)
+    except Exception:
+        # As in of_dwarf(): what it cannot say is not known.
+        return "", 0
 
 
 # Functions with names that are nearly this one, or all of them if they are few.

@@ -77,8 +77,10 @@ class Inquiry:
             raise machine.refused("it loads nothing of the area")
         self.loads = self.quiet.loads
         self.barriers, self.makers = machine.traced(self.base)
+        self.acquired = frozenset(machine.acquired)
         self.deciding = [n for n, one in enumerate(self.loads) if self.bytes_of(n, self.entry)]
         self.failures = set[int]()
+        self.numbers = list[int]()  # other values that a parameter may have
         self._replayed = dict[frozenset[tuple[int, bytes]], Attempt]()
         self._check_numbers()
 
@@ -99,7 +101,14 @@ class Inquiry:
                 continue  # it is the index of an area
             if loads != self.loads:
                 raise machine.refused("what it loads depends on a parameter that is a number")
+            self.numbers.append(number)
         machine.number = 0
+
+    def with_number(self, number: int) -> None:
+        """Ask from now on with another value of a parameter that is a number."""
+        self.machine.number = number
+        self._replayed.clear()
+        self.quiet = self.machine.quiet(self.base)
 
     def data_of(self, one: Seen) -> dict[int, int]:
         """Return another version of what a load has but the entry time (offset -> XOR)."""
@@ -114,12 +123,18 @@ class Inquiry:
         """Return what makes an element have a value in a load, without the flag (offset -> XOR)."""
         data = value.to_bytes(8, "little")
         bits = {
-            at: (data[at - element.offset] ^ self.base[at]) & self.free(at)
+            at: (data[(at - element.offset) % 8] ^ self.base[at]) & self.free(at)
             for at in self.bytes_of(number, range(element.offset, element.end))
         }
         if self.top in bits:
             bits[self.top] &= ~self.guard.bit
         return bits
+
+    def valued_word(self, number: int, word: int) -> dict[int, int]:
+        """Return what makes the guard's word have a value in a load (offset -> XOR)."""
+        data = word.to_bytes(len(self.entry), "little")
+        places = self.bytes_of(number, self.entry)
+        return {at: data[at - self.entry.start] ^ self.base[at] for at in places}
 
     def differing(self, at: int, bits: int) -> int:
         """Return bits to change in a byte, none of which says that an update is in flight.

@@ -36,7 +36,6 @@ class Known(NamedTuple):
 
     signature: str
     area: str = ""  # the object that it reads, one for each CPU
-    presets: tuple[tuple[str, bytes], ...] = ()  # variables, as they are in a running guest
     fixed: tuple[str, ...] = ()  # members that never change
 
 
@@ -45,9 +44,8 @@ class Known(NamedTuple):
 # without it the time also goes through a maximum of all CPUs.
 _RUNSTATE = "xen_runstate"
 _INTO = Known("void f(struct vcpu_runstate_info *res, unsigned int cpu)", _RUNSTATE)
-_TIME = Known(
-    "u64 f(struct pvclock_vcpu_time_info *src)", "", (("valid_flags", b"\1"),), ("flags",)
-)
+_TIME = Known("u64 f(struct pvclock_vcpu_time_info *src)", "", ("flags",))
+PRESETS = {"valid_flags": b"\1"}  # variables of a kernel, as they are in a running guest
 READERS = {
     "xen_get_runstate_snapshot": Known("void f(struct vcpu_runstate_info *res)", _RUNSTATE),
     "xen_get_runstate_snapshot_cpu": _INTO,
@@ -55,6 +53,7 @@ READERS = {
     "xen_steal_clock": Known("u64 f(int cpu)", _RUNSTATE),
     "xen_vcpu_stolen": Known("bool f(int vcpu)", _RUNSTATE),
     "kvm_steal_clock": Known("u64 f(int cpu)", "steal_time"),
+    "pvclock_read_flags": Known("u8 f(struct pvclock_vcpu_time_info *src)"),
     "pvclock_clocksource_read": _TIME,
     "pvclock_clocksource_read_nowd": _TIME,
 }

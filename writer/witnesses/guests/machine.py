@@ -99,10 +99,12 @@ class ReaderMachine:
         layout: Layout,
         area: int = AREA,
         per_cpu: int = 0,
+        offset: int = 0,
     ) -> None:
         """``entry`` is the function's address; ``area`` the area's, if it is a global one.
 
-        ``per_cpu`` is the offset of the CPU's own variables.
+        ``per_cpu`` is the offset of the CPU's own variables, ``offset`` that of the area behind
+        what a parameter points to.
         """
         unicorn = engine()
         require_room(file.source)
@@ -116,12 +118,17 @@ class ReaderMachine:
         self._ids = {n: getattr(names, f"UC_{cpu.arch}_REG_{n}") for n in wanted if n}
         self._unicorn, self._stopped = unicorn, ""
         self.number = 0  # what a parameter is that is no pointer
+        self.pointer = AREA - offset  # what a parameter is that points to the area
         self._run, self._quiet = Attempt(), list[Seen]()
         self._versions: Versions = {}
         self._base, self._follows, self._stays = b"", False, True
         self._there = b""  # the version that the area holds
         self._barriers: list[tuple[int, int]] | None = None  # (loads before it, instruction)
         self._acquires = 0  # the load-acquire that is being executed
+        self.acquired = list[int]()  # the loads of the last traced run that are such
+        # What rdtscp names as the CPU, time after time; the last one for ever.
+        self.cpus: tuple[int, ...] = (0,)
+        self._asked_cpu = 0  # how often it was asked
         self._states: dict[tuple[object, ...], int] | None = None  # see endures()
         self._period, self._comes_back, self.since = 1, False, 0
         self._stored = bytearray()  # which bytes of the results it has stored
@@ -129,6 +136,7 @@ class ReaderMachine:
         self._counter = _reading(self.uc, self._ids[cpu.counter])
         self._registers = [getattr(names, n) for n in general]
         self._executed, self._makers = (0, 0), list[int]()  # (instructions, the last); see traced()
+        self.names_cpu = False  # does it run rdtscp?
         self._clocks = dict[int, int]()  # the instructions that read the time, and their sizes
         wide = "R" if cpu.pointer == 8 else "E"
         answers = (f"UC_X86_REG_{wide}{x}X" for x in "ADC" if cpu.arch == "X86")
@@ -179,7 +187,7 @@ class ReaderMachine:
         A barrier is the number of loads before it, and the instruction. Loads of one instruction
         that was executed once have the same number. With ``versions`` it is followed.
         """
-        self._barriers, self._executed = [], (0, 0)
+        self._barriers, self._executed, self.acquired = [], (0, 0), []
         hook = self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._executes)
         try:
             self.run(base) if versions is None else self.follow(base, versions)
@@ -202,13 +210,17 @@ class ReaderMachine:
             self.run(base)
         finally:
             self.uc.hook_del(hook)
+        self.names_cpu = any(size > len(CLOCKS[0]) for size in found.values())
         for address in found:
             self.uc.hook_add(self._unicorn.UC_HOOK_CODE, self._tells_time, None, address, address)
         self._clocks = found
 
     # In the place of rdtsc or rdtscp: the low half in EAX, the high half in EDX, the CPU in ECX.
     def _tells_time(self, uc: Any, address: int, size: int, data: Any) -> None:
-        answers = TSC & 0xFFFF_FFFF, TSC >> 32, *([0] if size > len(CLOCKS[0]) else [])
+        answers = [TSC & 0xFFFF_FFFF, TSC >> 32]
+        if size > len(CLOCKS[0]):
+            answers.append(self.cpus[min(self._asked_cpu, len(self.cpus) - 1)])
+            self._asked_cpu += 1
         for register, value in zip(self._clock_registers, answers, strict=False):
             uc.reg_write(register, value)
         uc.reg_write(self._ids[self.cpu.counter], address + size)
@@ -285,7 +297,7 @@ class ReaderMachine:
         self._base, self._versions = base, {} if versions is None else versions
         self._there = b""
         self._run, self._stopped, self._makers = Attempt(), "", []
-        self._comes_back, self._acquires = False, 0
+        self._comes_back, self._acquires, self._asked_cpu = False, 0, 0
         uc, cpu = self.uc, self.cpu
         uc.context_restore(self._before)  # nothing is carried from one run to the next
         results = self.signature.takes.count("result")
@@ -298,7 +310,7 @@ class ReaderMachine:
         uc.mem_write(STACK, bytes([FILL]) * STACK_SIZE)
         places = iter(range(RESULT, RESULT + size, PAGE_SIZE))
         values = [
-            next(places) if x == "result" else {"area": AREA, "number": self.number}[x]
+            next(places) if x == "result" else {"area": self.pointer, "number": self.number}[x]
             for x in self.signature.takes
         ]
         if cpu.link:
@@ -391,7 +403,7 @@ class ReaderMachine:
         if self._states is not None and run.parted is not None:
             self._comes_back |= self._is_known(number, seen)
         if self._barriers is not None and self._acquires == seen.at:
-            self._barriers.append((number + 1, seen.at))
+            self.acquired.append(number)
         run.loads.append(seen)
         self._makers.append(self._executed[0])
         sees_base = run.parted is not None and not self._stays

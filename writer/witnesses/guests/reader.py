@@ -10,6 +10,7 @@ was found is verified, and what cannot be followed is refused (WitnessError) wit
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from runstate_abi.layouts.model import Layout, WitnessError
 from runstate_abi.writer.guest import Load, Measured, Op, ReadBarrier, Reader
 from runstate_abi.writer.witnesses.guests.inquiry import USUAL, Inquiry, Rule
 from runstate_abi.writer.witnesses.guests.machine import ReaderMachine
@@ -24,6 +25,7 @@ class Found(NamedTuple):
     reader: Reader
     model: str
     machine: str  # a name of cpus.py
+    layout: Layout  # of the struct that it reads
 
 
 def reader_of(
@@ -42,11 +44,13 @@ def reader_of(
     if many > DECIDING_MAX:
         raise machine.refused(f"{many} loads decide whether it accepts, more than {DECIDING_MAX}")
     verify(asked, rule)
+    _verify_numbers(asked, rule)
+    _refuse_constant(asked)
     believed = _believed(asked, compared)
     members = _members(asked, believed)
     program = tuple(_program(asked, rule, believed, line))
     seen = len(asked.loads)
-    summary = f"machine code, {seen} loads in an iteration"
+    summary = f"machine code, {seen} load{'s' * (seen != 1)} in an iteration"
     if fixed:
         summary += f"; {', '.join(fixed)} taken as {', '.join(str(USUAL[x]) for x in fixed)}"
     reader = Reader(
@@ -57,7 +61,38 @@ def reader_of(
         bit_check=any(rule.flags.values()),
         uses=members,
     )
-    return Found(reader, machine.cpu.model, machine.cpu.name)
+    return Found(reader, machine.cpu.model, machine.cpu.name, machine.layout)
+
+
+# A parameter may be an option: its other values must change nothing.
+def _verify_numbers(asked: Inquiry, rule: Rule) -> None:
+    for number in asked.numbers:
+        asked.with_number(number)
+        try:
+            verify(asked, rule)
+        except WitnessError:
+            why = f"with {number} for a parameter it accepts in another way"
+            raise asked.machine.refused(why) from None
+    if asked.numbers:
+        asked.with_number(0)
+
+
+# A result that says that it failed, where nothing else could: the same whatever it loaded.
+def _refuse_constant(asked: Inquiry) -> None:
+    others = {n: asked.data_of(one) for n, one in enumerate(asked.loads)}
+    before = asked.result({})
+    if "result" in asked.machine.signature.takes or asked.result(others) == before:
+        return
+    for number in asked.deciding:
+        change = asked.changed(number, True, False), asked.changed(number, False, True)
+        for bits in change if asked.top in change[1] else change[:1]:
+            both = {**others, number: {**others[number], **bits}}
+            first, second = asked.result({number: bits}), asked.result(both)
+            if first == second != before and asked.accepts({number: bits}):
+                value = int.from_bytes(first[:8], "little")
+                why = f"it returns {value} if the {asked.guard.name(asked.layout)} changes: if that"
+                why += " says that it failed, let the result go where a pointer says"
+                raise asked.machine.refused(why)
 
 
 # For each deciding load the offsets of the bytes that must be the same in the others.
@@ -109,7 +144,22 @@ def _flags(
 # (load, offset) of each byte that the result depends on. Compared bytes are the same in all loads
 # that compare them, so the first of these stands for them.
 def _believed(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[tuple[int, int]]:
-    before = asked.result({})
+    # Asked twice, the second time with other data: what one value hides the other may show.
+    others = {n: asked.data_of(one) for n, one in enumerate(asked.loads)}
+    return _shown(asked, compared, {}) | _shown(asked, compared, others)
+
+
+def _shown(
+    asked: Inquiry, compared: Mapping[int, tuple[int, ...]], data: Mapping[int, dict[int, int]]
+) -> set[tuple[int, int]]:
+    def result(changes: Mapping[int, Mapping[int, int]]) -> bytes:
+        both = {n: dict(data.get(n, {})) for n in (*data, *changes)}
+        for number, places in changes.items():
+            for at, bits in places.items():
+                both[number][at] = both[number].get(at, 0) ^ bits
+        return asked.result(both)
+
+    before = result({})
     found = set()
     for number, one in enumerate(asked.loads):
         for at in range(one.offset, one.offset + one.size):
@@ -119,8 +169,8 @@ def _believed(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[tu
                 if those[0] != number:
                     continue
             keeps = ~asked.guard.bit if at == asked.top else asked.free(at)
-            ways = ({n: {at: bits & keeps} for n in those} for bits in (0x7F, 0x01, 0x40))
-            if any(asked.result(way) != before for way in ways):
+            ways = ({n: {at: bits & keeps} for n in those} for bits in (0x7F, 0x01, 0x40, 0x80))
+            if any(result(way) != before for way in ways):
                 found.add((number, at))
         for element in asked.layout.elements():
             places = asked.bytes_of(number, range(element.offset, element.end))
@@ -128,7 +178,7 @@ def _believed(asked: Inquiry, compared: Mapping[int, tuple[int, ...]]) -> set[tu
             if known or any(at in compared.get(number, ()) for at in places):
                 continue
             changes = ({number: asked.valued(number, element, value)} for value in VALUES)
-            if any(asked.result(change) != before for change in changes):
+            if any(result(change) != before for change in changes):
                 found |= {(number, at) for at in places}
     return found
 
@@ -168,5 +218,6 @@ def _program(
             same,
             one.copied,
             number in rule.masked,
+            number in asked.acquired,
         )
         yield Load(line(one.at), "measured", read if decides else 0, False, does)

@@ -30,6 +30,8 @@ def verify(asked: "Inquiry", rule: "Rule") -> None:
     """
     _verify_others(asked)
     _verify_values(asked, rule)
+    _verify_words(asked, rule)
+    _verify_cpus(asked)
     _verify_differences(asked, rule)
     _verify_halves(asked, rule)
     has_top = [n for n in asked.deciding if asked.bytes_of(n, range(asked.top, asked.top + 1))]
@@ -88,6 +90,49 @@ def _verify_values(asked: "Inquiry", rule: "Rule") -> None:
             if not refuses:
                 why = f"whether it accepts depends on the value of {element.name}"
                 raise asked.machine.refused(why)
+
+
+# Values of the guard's word that are near each other: one of the loads that decide sees one, the
+# others another. The rule says which of them are taken.
+def _verify_words(asked: "Inquiry", rule: "Rule") -> None:
+    end = 1 << 8 * len(asked.entry)
+    base = int.from_bytes(asked.base[asked.entry.start : asked.entry.stop], "little")
+    up = asked.guard.bit << 8 * (asked.top - asked.entry.start)
+    deciding = [number for number in asked.deciding if rule.decides(number)]
+    for number in (*deciding[:1], *deciding[1:][-1:]):
+        for first in (base, base | up, 0, up, 1, 2, end - 1, end - 2):
+            near = (first + step for step in (0, 1, -1, 2, -2, 256))
+            for second in (*near, *(first ^ bits for bits in (1, 3, 4, 6, 7, 1 << 31))):
+                words = dict.fromkeys(asked.deciding, second % end) | {number: first}
+                changes = {n: asked.valued_word(n, word) for n, word in words.items()}
+                if asked.accepts(changes) != _takes(asked, rule, words):
+                    raise asked.machine.refused(NO_COMPARISON)
+
+
+# Does a reader that follows the rule take these values of the word?
+def _takes(asked: "Inquiry", rule: "Rule", words: Mapping[int, int]) -> bool:
+    def byte(number: int, at: int) -> int:
+        value = words[number] >> 8 * (at - asked.entry.start) & 0xFF
+        masked = number in rule.masked and at == asked.top
+        return value & ~asked.guard.bit if masked else value
+
+    for at in asked.entry:
+        if len({byte(n, at) for n, places in rule.compared.items() if at in places}) > 1:
+            return False
+    flags = (number for number, refuses in rule.flags.items() if refuses)
+    return not any(byte(number, asked.top) & asked.guard.bit for number in flags)
+
+
+# rdtscp also names the CPU: if that is another one the second time, it must begin again at most.
+def _verify_cpus(asked: "Inquiry") -> None:
+    machine = asked.machine
+    for cpus in ((1,), (0, 1)) if machine.names_cpu else ():
+        machine.cpus = cpus
+        run = machine.follow(asked.base, {})
+        machine.cpus = (0,)
+        same = (run.returned, run.result) == (asked.quiet.returned, asked.quiet.result)
+        if not same or not _last_iteration(asked, run.loads):
+            raise machine.refused("what it does depends on the CPU that rdtscp names")
 
 
 # Differences that a sum or a fold of the bytes would not show.
@@ -209,6 +254,8 @@ def _verify_order(
             between = range(places[before - 1] + 1, places[before] + 1)
             if not any(number in between for number, _ in barriers):
                 raise asked.machine.refused("after it saw a change it has a barrier less")
+    if any(places[number] not in asked.machine.acquired for number in asked.acquired):
+        raise asked.machine.refused("after it saw a change it has a load-acquire less")
 
 
 # Does it ever give up, and take what it has? With the flag up for ever, or another entry time at

@@ -154,8 +154,8 @@ def test_wrong_usage_is_one_line(capsys, words, said):
 
 
 def test_hyperv_code_is_not_followed_and_says_so(capsys):
-    assert cli.main(["race", "--family", "hyperv", "--reader-object", "x.o:f"]) == 2
-    assert "code that gives up at 0 cannot be followed yet" in capsys.readouterr().err
+    assert cli.main(["race", "--family", "hyperv", "--reader-object", "x.o:f"]) == 3
+    assert "code that gives up at 0 is not followed" in capsys.readouterr().err
 
 
 KERNELS = {
