@@ -92,6 +92,9 @@ VALIDITY = Guard(
 # A struct whose only datum is one aligned word.
 NOTHING = Guard((), 0, 1, False, "", "", "", "", "")
 
+# Members that are stored on their own, outside the protocol: no image has them with the others.
+APART = ("preempted",)
+
 GUARDS = (FLAG, VERSION, VALIDITY)
 
 

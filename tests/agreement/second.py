@@ -64,7 +64,7 @@ def stores_of(steps, model, offset):
 def loads_of(reader, model, offset, members):
     """[(load, offsets, indexes before)]"""
     places = {"entry": WORD, "low": (LOW,), "high": (HIGH,)}
-    found, fence = [], 0
+    found, fence, acquired = [], 0, set()
     for op in reader.program:
         if not hasattr(op, "part"):
             fence = len(found)
@@ -83,9 +83,11 @@ def loads_of(reader, model, offset, members):
                     parts = [(o,) for o in parts[0]]
         first = len(found)
         for part in parts:
-            before = set(range(fence))
+            before = set(range(fence)) | acquired
             before |= {i for i in range(first) if set(found[i][1]) & set(part)}
             found.append((op, part, frozenset(before)))
+        if op.measured and op.measured.acquires:
+            acquired |= set(range(first, len(found)))
     return found
 
 

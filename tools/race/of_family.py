@@ -5,7 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from textwrap import wrap
 
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
@@ -102,6 +102,7 @@ def _lines(answered: Sequence[Answered], left_out: Mapping[str, int]) -> Iterato
     yield from _torn(answered)
     codes = dict.fromkeys(one.row.question.reader for one in answered if _is_code(one))
     yield from plain(f"{reader.name}: {reader.summary}" for reader in codes)
+    yield from plain(islice(chain.from_iterable(map(_in_part, answered)), 1))
     yield from plain(text.not_asked(left_out))
     torn = sum(one.verdict == TORN for one in answered)
     yield (Ink(f"{len(answered)} questions: {len(answered) - torn} safe, {torn} torn"),)
@@ -137,6 +138,17 @@ def _torn(answered: Iterable[Answered]) -> Iterator[Line]:
             yield from chain(_notes(one), plain((f"{text.BULLET}{words}", "")))
 
 
+# A version that is compared in part counts to less.
+def _in_part(one: Answered) -> Iterator[str]:
+    shape, loads = one.row.question.area.shape, one.row.question.reader.loads
+    word = shape.guard.word(shape.layout)
+    compared = {at for load in loads if load.measured for at in load.measured.compared}
+    low = next((n for n, at in enumerate(word) if at not in compared), len(word))
+    if 0 < low < len(word):
+        places = f"only the {8 * low} lowest bits of {shape.guard.name(shape.layout)} are compared"
+        yield f"{places}: {1 << 8 * low - 1} updates in one read deceive it"
+
+
 def _is_code(one: Answered) -> bool:
     return any(load.measured for load in one.row.question.reader.loads)
 
@@ -144,7 +156,7 @@ def _is_code(one: Answered) -> bool:
 def _notes(one: Answered) -> Iterator[Line]:
     reader = one.row.question.reader
     notes = [f"writer: {one.meeting.writer.source}", f"reader: {reader.source}"]
-    notes += [reader.summary] * _is_code(one)
+    notes += [reader.summary, *_in_part(one)] if _is_code(one) else []
     if one.verdict == TORN:
         notes.insert(0, f"in time: {_means(one)}")
         notes += [f"it cannot happen: {one.meeting.unreachable}"] * bool(one.meeting.unreachable)

@@ -1,15 +1,16 @@
 """The answers of ``runstate race``: one in words or JSON, several as a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from dataclasses import replace
+from itertools import combinations, groupby, islice
 from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
 from runstate_abi.tools.output import Ink, Line, aligned, plain
 from runstate_abi.tools.race import explanation
 from runstate_abi.tools.race.rows import KINDS, Row, not_shown, seen_to_store
-from runstate_abi.writer.guest import READERS, Reader, drop
-from runstate_abi.writer.race import SAFE, TORN, Question, Race, race
+from runstate_abi.writer.guest import READERS, Load, ReadBarrier, Reader, drop
+from runstate_abi.writer.race import SAFE, TORN, Question, Race, ask, race
 from runstate_abi.writer.racing.drops import READER_DROPS, VERSION_READER_DROPS
 from runstate_abi.writer.racing.ordering import is_whole
 from runstate_abi.writer.racing.patterns import A_B_A, ENTRY_TIMES, EQUAL, INCREASING
@@ -23,6 +24,7 @@ VERSIONS = {
     A_B_A: "a version comes back after two updates: a host that begins again, or 2^31 updates",
 }
 WIDTH, BULLET = 100, "  - "
+GAPS_MAX = 16  # between loads, where two barriers are tried
 
 
 def answer(row: Row) -> Iterator[Line]:
@@ -60,8 +62,25 @@ def told(row: Row, found: Race) -> Iterator[Line]:
     for name in row.question.dropped:
         of_reader = name in READER_DROPS or name in VERSION_READER_DROPS
         followed = drop(followed, name) if of_reader else followed
-    for text in explanation.explained(found, followed):
+    for text in (*explanation.explained(found, followed), *_mended(row.question)):
         yield from plain(wrap(text, WIDTH))
+
+
+# Which read barriers would make machine code safe, if one or two would.
+def _mended(question: Question) -> Iterator[str]:
+    reader, program = question.reader, question.reader.program
+    if not question.model.barriers or not any(load.measured for load in reader.loads):
+        return
+    gaps = [n for n in range(1, len(program)) if isinstance(program[n], Load)]
+    gaps = [n for n in gaps if isinstance(program[n - 1], Load)]
+    for where in (*combinations(gaps, 1), *combinations(gaps[:GAPS_MAX], 2)):
+        ops = [*program]
+        for place in reversed(where):
+            ops.insert(place, ReadBarrier("mended"))
+        if ask(question._replace(reader=replace(reader, program=tuple(ops)))).found is None:
+            names = [f"{program[n - 1].name} and {program[n].name}" for n in where]  # type: ignore[union-attr]
+            yield f"With a read barrier between {', and one between '.join(names)}, it is safe."
+            return
 
 
 def first_torn(rows: Sequence[Row]) -> Iterator[Line]:

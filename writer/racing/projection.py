@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
-from runstate_abi.writer.guard import guard_of
+from runstate_abi.writer.guard import APART, guard_of
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.interleaving import Group, Look, Move, Problem, search
@@ -134,9 +134,11 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
 
 # The bytes that the reader uses, grouped by their history and by the load that gives them.
 def _kinds(stage: Scene) -> tuple[tuple[Taken, ...], ...]:
-    kinds: dict[tuple[History, int], list[Taken]] = {}
+    kinds: dict[tuple[History, int, bool], list[Taken]] = {}
+    apart = _apart(stage)
     for taken in _believed(stage):
-        key = stage.written.histories[taken.offset], stage.sights[taken.sight].number
+        history, number = stage.written.histories[taken.offset], stage.sights[taken.sight].number
+        key = history, number, taken.offset in apart
         kinds.setdefault(key, []).append(taken)
     return tuple(map(tuple, kinds.values()))
 
@@ -145,18 +147,27 @@ def _kinds(stage: Scene) -> tuple[tuple[Taken, ...], ...]:
 def _witnesses(
     stage: Scene, kinds: tuple[tuple[Taken, ...], ...], pattern: Pattern
 ) -> Iterator[Witness]:
+    apart = _apart(stage)
     for first, second in combinations_with_replacement(kinds, 2):
-        yield first[0], second[-1]  # the same byte twice: its value may be in no version at all
+        if (first[0].offset in apart) == (second[-1].offset in apart):
+            yield first[0], second[-1]  # the same byte twice: its value may be in no version at all
     takers = _entry_takers(stage)
     if takers:
         differing = {offset for offset, _ in pattern} | {stage.flag}
         differing |= {offset for offset in stage.entry if _is_odd(stage, offset)}
         there = [taken for taken in takers if taken.offset in differing]
         for kind in kinds:
-            yield from ((kind[0], taken) for taken in there)
+            if kind[0].offset not in apart:
+                yield from ((kind[0], taken) for taken in there)
         # What two bytes of one load would show, each shows with a byte of the other members.
         if len({stage.sights[taken.sight].number for taken in there}) > 1:
             yield from combinations_with_replacement(there, 2)
+
+
+# The offsets of what is no part of an image.
+def _apart(stage: Scene) -> frozenset[int]:
+    rows = [row for row in stage.case.layout.members if row.name in APART]
+    return frozenset(offset for row in rows for offset in range(row.offset, row.end))
 
 
 # The bytes that the reader uses, but for those of the guard's word.

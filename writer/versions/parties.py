@@ -31,6 +31,7 @@ class VersionWriter(NamedTuple):
     running: str  # which of the guest's vCPUs may run meanwhile: ALL, OTHERS, or NONE
     summary: str
     source: str
+    pages: int = 1  # how many pages the struct may touch
 
 
 class VersionReader(NamedTuple):

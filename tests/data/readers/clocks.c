@@ -57,6 +57,72 @@ TIME(time_both_masked, t->version & ~1u, (t->version & ~1u) != v)
 TIME(time_last_masked, t->version, (t->version & ~1u) != v)
 TIME(time_no_second, t->version, v & 1)
 TIME(time_other_bit, t->version, (v & 2) || t->version != v)
+TIME(time_next, (t->version + 1) & ~1u, t->version != v)
+TIME(time_spares_1, t->version, ((v & 1) && v != 1) || t->version != v)
+TIME(time_low_byte, t->version, (v & 1) || (uint8_t)t->version != (uint8_t)v)
+void time_late_bit(const volatile struct time_info *t, u64 *out)
+{
+	u32 v;
+	do {
+		v = t->version;
+		rmb();
+		out[0] = time_of(t);
+		out[1] = t->flags & 1;
+		rmb();
+	} while ((v & 1) || t->version != v);
+	out[1] |= t->flags & 1;
+}
+u64 time_by_option(const volatile struct time_info *t, int force)
+{
+	u32 v, bad;
+	u64 now;
+	do {
+		v = t->version;
+		rmb();
+		now = time_of(t);
+		rmb();
+		bad = (v & 1) | (t->version ^ v);
+	} while (bad && !force);
+	return now;
+}
+u64 time_by_sign(const volatile struct time_info *t)
+{
+	u32 v;
+	int shift;
+	u64 now, stamp;
+	do {
+		v = t->version;
+		rmb();
+		now = t->system_time;
+		stamp = t->tsc_timestamp;
+		shift = t->shift;
+		rmb();
+	} while ((v & 1) || t->version != v);
+	return now + stamp + (shift < 0 ? t->shift : shift);
+}
+u64 time_by_cpu(const volatile struct time_info *t)
+{
+	u32 v, low, high, cpu, again;
+	u64 now;
+	do {
+		v = t->version;
+		rmb();
+		__asm__ __volatile__("rdtscp" : "=a"(low), "=d"(high), "=c"(cpu));
+		now = t->system_time;
+		__asm__ __volatile__("rdtscp" : "=a"(low), "=d"(high), "=c"(again));
+		rmb();
+		if (cpu != again)
+			return now;
+	} while ((v & 1) || t->version != v);
+	return now;
+}
+u64 time_or_0(const volatile struct time_info *t)
+{
+	u32 v = t->version, again;
+	u64 now = time_of(t);
+	again = t->version;
+	return (v & 1) | (again ^ v) ? 0 : now;
+}
 u64 time_late(const volatile struct time_info *t)
 {
 	u32 v;
@@ -109,8 +175,20 @@ void name(const volatile struct wall_clock *w, u64 *out) \
 		rmb(); \
 	} while (again); \
 }
+struct outer { u64 other[4]; struct wall_clock clock; };
 CLOCK(clock_first, (v & 1) || w->version != v)
 CLOCK(clock_never, w->version != v)
+void clock_outer(const volatile struct outer *o, u64 *out)
+{
+	const volatile struct wall_clock *w = &o->clock;
+	u32 v;
+	do {
+		v = w->version;
+		rmb();
+		out[0] = w->sec;
+		rmb();
+	} while ((v & 1) || w->version != v);
+}
 void clock_unfenced(const volatile struct wall_clock *w, u64 *out)
 {
 	u32 v;
@@ -132,6 +210,17 @@ u64 steal_first(const volatile struct steal *s)
 		rmb();
 	} while ((v & 1) || v != s->version);
 	return time;
+}
+void steal_both(const volatile struct steal *s, u64 *out)
+{
+	int v;
+	do {
+		v = s->version;
+		rmb();
+		out[0] = s->steal;
+		out[1] = s->preempted;
+		rmb();
+	} while ((v & 1) || v != s->version);
 }
 u64 steal_alone(const volatile struct steal *s)
 {

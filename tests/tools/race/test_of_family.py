@@ -195,6 +195,15 @@ def test_wrong_usage_is_one_line(capsys, family, words, status, said):
     assert error.count("\n") == 1
 
 
+def test_a_struct_that_crosses_a_page_is_written_by_few(asked):
+    status, rows, error = asked("pvclock", "--at", "0x1ff8", "--all")
+    assert status == 1
+    assert {row["variant"] for row in rows} == {"xen-time-va", "kvm-wallclock"}
+    assert "kvm-time-6.12 writes no struct that crosses a page" in error
+    status, rows, error = asked("pvclock", "--at", "0x1ff8", "--variant", "kvm-time")
+    assert (status, rows) == (3, [])
+
+
 def test_help_lists_the_writers_and_readers_of_the_family(capsys):
     assert cli.main(["race", "--family=steal_time", "--help"]) == 0
     out = capsys.readouterr().out

@@ -160,14 +160,16 @@ def measured(chance):
         word = tuple(o for o in range(start, start + size) if o in WORD)
         masked = LOW in word and chance.random() < 0.4
         flag = LOW in word and not masked and chance.random() < 0.7
-        does = Measured(start, size, word, flag, (), masked=masked)
+        acquires = chance.random() < 0.3
+        does = Measured(start, size, word, flag, (), masked=masked, acquires=acquires)
         return Load(f"look {number}", "measured", number, chance.random() < 0.9, does)
 
     def data(place):
-        does = Measured(place, 1, (), False, (place,))
+        does = Measured(place, 1, (), False, (place,), acquires=chance.random() < 0.3)
         return Load(f"data {place}", "measured", 0, True, does)
 
-    program = [look(1), RMB_COPY, data(STATE), data(TIME), RMB_REREAD, look(2)]
+    between = [[RMB_COPY] * (chance.random() < 0.7), [RMB_REREAD] * (chance.random() < 0.7)]
+    program = [look(1), *between[0], data(STATE), data(TIME), *between[1], look(2)]
     for _ in range(chance.choice([0, 0, 0, 1, 2])):
         one, other = (chance.randrange(len(program)) for _ in "12")
         program[one], program[other] = program[other], program[one]

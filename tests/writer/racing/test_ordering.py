@@ -134,6 +134,14 @@ def test_loads_of_one_instruction_have_no_order_on_x86_either():
     assert [sight.after for sight in of_code(low, high._replace(same=True))] == [0b0, 0b0]
 
 
+def test_a_load_acquire_comes_before_the_loads_behind_it_and_after_none():
+    first, second, third = (Measured(at, 8, (), False, ()) for at in (16, 24, 32))
+    loads = (first, second._replace(acquires=True), third)
+    program = tuple(Load(str(n), "measured", 0, True, one) for n, one in enumerate(loads))
+    found = sights(replace(READER["linux-64"], program=program), WEAK, NATIVE, 0)
+    assert [sight.after for sight in found] == [0b0, 0b0, 0b10]
+
+
 def test_memcpy_loads_even_an_aligned_word_byte_by_byte_in_any_order():
     found = of_code(Measured(16, 8, (), False, (), copied=True), Measured(24, 8, (), False, ()))
     assert [sight.offsets for sight in found[:-1]] == [(at,) for at in range(16, 24)]

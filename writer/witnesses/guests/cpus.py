@@ -126,8 +126,9 @@ def is_read_barrier(arch: str, word: int) -> bool:
     if arch == "ARM64":
         is_one = word & 0xFFFF_F0DF == 0xD503_309F
         return is_one and word >> 8 & 1 == 1 and word >> 10 & 3 != 1
-    if word & 0xFFFF_0FDF == 0xEE07_0F9A:  # before ARMv7: mcr p15, 0, R, c7, c10, 4 or 5
-        return True
+    for one in (word, word << 16 & 0xFFFF_0000 | word >> 16):  # A32, and T32
+        if one & 0xFFFF_0FDF == 0xEE07_0F9A:  # before ARMv7: mcr p15, 0, R, c7, c10, 4 or 5
+            return True
     if word & 0xFF00_FFFF == 0x8F00_F3BF:  # Thumb
         word = 0xF57F_F000 | word >> 16 & 0xFF
     return word & 0xFFFF_FFE0 == 0xF57F_F040 and word & 1 == 1 and word >> 2 & 3 != 1

@@ -1,7 +1,7 @@
 """Questions to one reader out of machine code: does it accept, and what is its result?"""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Element, Layout, WitnessError
@@ -35,8 +35,19 @@ USUAL = {
     "tsc_shift": 1,  # a large one would shift out what the result is made of
     "flags": 1,  # PVCLOCK_TSC_STABLE_BIT
 }
-# Bits of members that may change, where not all may: a shift of 32 or more is undefined in C.
-FREE = {"tsc_shift": 0x1E}
+
+
+def _shift(bits: int) -> int:
+    """Return a change of 1 to a shift from -63 to 63: any other is undefined in C."""
+    return bits & 0x3E | (0xC0 if bits & 0x80 else 0)
+
+
+# How members may change that may not have every value.
+ALLOWED: dict[str, Callable[[int], int]] = {"tsc_shift": _shift}
+
+
+def _never(bits: int) -> int:
+    return 0
 
 
 def _pattern(layout: Layout, guard: Guard) -> bytes:
@@ -66,9 +77,9 @@ class Inquiry:
         self.machine, self.layout = machine, machine.layout
         self.guard = guard_of(machine.layout)
         self.entry, self.top = self.guard.word(self.layout), self.guard.place(self.layout)
-        free = FREE | dict.fromkeys(fixed, 0)
-        rows = [row for row in self.layout.members if row.name in free]
-        self._free = {at: free[row.name] for row in rows for at in range(row.offset, row.end)}
+        ways = ALLOWED | dict.fromkeys(fixed, _never)
+        rows = [row for row in self.layout.members if row.name in ways]
+        self._ways = {at: ways[row.name] for row in rows for at in range(row.offset, row.end)}
         self.base = _pattern(machine.layout, self.guard)
         if not is_runstate(self.layout):
             machine.stop_clocks(self.base)
@@ -113,17 +124,18 @@ class Inquiry:
     def data_of(self, one: Seen) -> dict[int, int]:
         """Return another version of what a load has but the entry time (offset -> XOR)."""
         places = range(one.offset, one.offset + one.size)
-        return {at: 0x7F & self.free(at) for at in places if at not in self.entry}
+        return {at: self.allowed(at, 0x7F) for at in places if at not in self.entry}
 
-    def free(self, at: int) -> int:
-        """Return which bits of a byte may change."""
-        return self._free.get(at, 0xFF)
+    def allowed(self, at: int, bits: int) -> int:
+        """Return what may be XORed to a byte instead of ``bits``, which would be too much."""
+        way = self._ways.get(at)
+        return way(bits) if way else bits
 
     def valued(self, number: int, element: Element, value: int) -> dict[int, int]:
         """Return what makes an element have a value in a load, without the flag (offset -> XOR)."""
         data = value.to_bytes(8, "little")
         bits = {
-            at: (data[(at - element.offset) % 8] ^ self.base[at]) & self.free(at)
+            at: self.allowed(at, data[(at - element.offset) % 8] ^ self.base[at])
             for at in self.bytes_of(number, range(element.offset, element.end))
         }
         if self.top in bits:

@@ -168,8 +168,9 @@ def _shown(
                 those = [n for n in asked.deciding if at in compared[n]]
                 if those[0] != number:
                     continue
-            keeps = ~asked.guard.bit if at == asked.top else asked.free(at)
-            ways = ({n: {at: bits & keeps} for n in those} for bits in (0x7F, 0x01, 0x40, 0x80))
+            keeps = ~asked.guard.bit if at == asked.top else 0xFF
+            bits = (asked.allowed(at, bits & keeps) for bits in (0x7F, 0x01, 0x40, 0x80))
+            ways = [{n: {at: one} for n in those} for one in bits]
             if any(result(way) != before for way in ways):
                 found.add((number, at))
         for element in asked.layout.elements():

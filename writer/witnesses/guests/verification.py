@@ -72,7 +72,7 @@ def _verify_others(asked: "Inquiry") -> None:
         for number, one in enumerate(asked.loads):
             places = range(one.offset, one.offset + one.size)
             free = (at for at in places if at not in asked.entry)
-            changes[number] = {at: chance.randrange(256) & asked.free(at) for at in free}
+            changes[number] = {at: asked.allowed(at, chance.randrange(256)) for at in free}
         if not asked.accepts(changes):
             raise asked.machine.refused("whether it accepts depends on other members too")
 

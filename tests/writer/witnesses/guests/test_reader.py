@@ -392,6 +392,12 @@ MACHINE = [
 # fmt: on
 
 
+def test_a_check_that_is_dropped_is_dropped_in_machine_code(made):
+    path = made("gcc", "-O2")
+    assert cli.main(["race", "--reader-object", f"{path}:sound", *ONE]) == 0
+    assert cli.main(["race", "--reader-object", f"{path}:sound", *ONE, "--drop", "bit-check"]) == 1
+
+
 def test_a_load_acquire_comes_before_the_loads_behind_it(made):
     path = made("aarch64-linux-gnu-gcc", "-O2", DMB)
     program = found(path, "acquires", NATIVE).reader.program

@@ -1,6 +1,7 @@
 """Readers of versions out of machine code: verdicts, what is refused, and Debian's kernels."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -21,10 +22,16 @@ PLAIN = ("-ffreestanding", "-fno-stack-protector", "-g", "-c")
 
 # fmt: off
 SAFE = ("time_masked", "time_first", "time_last", "clock_first", "steal_first", "clock_unfenced")
-TORN = ("time_never", "time_both_masked", "time_last_masked", "time_no_second", "time_late",
-        "clock_never")
+TORN = ("time_late_bit", "time_never", "time_both_masked", "time_last_masked", "time_no_second",
+        "time_late", "clock_never")
 REFUSED = {
     "time_other_bit": "it has not returned after 20000 instructions",
+    "time_next":      "whether it accepts is no comparison of its loads and test of the flag",
+    "time_spares_1":  "whether it accepts is no comparison of its loads and test of the flag",
+    "time_by_option": "with 1 for a parameter it accepts in another way",
+    "time_by_sign":   "whether it accepts depends on other members too",
+    "time_by_cpu":    "what it does depends on the CPU that rdtscp names",
+    "time_or_0":      "it returns 0 if the version changes",
     "time_tries":     "it accepts after it has tried a number of times",
 }
 # fmt: on
@@ -125,6 +132,12 @@ def test_on_another_machine_its_own_barriers_decide(made, asked, compiler, flags
     assert {row["verdict"] for row in asked(path, "clock_unfenced")[1]} == {unfenced}
 
 
+def test_preempted_is_of_no_update(made, asked):
+    """It is stored on its own: with an older or a newer time it is true all the same."""
+    status, rows, _ = asked(made("gcc", "-O2"), "steal_both")
+    assert (status, [row["variant"] for row in rows]) == (0, ["kvm-x86-steal", "kvm-x86-preempted"])
+
+
 def test_of_32_bit_code_a_stolen_time_in_halves_needs_its_version(made, asked):
     path = made("gcc", "-O2", "-m32")
     assert {row["verdict"] for row in asked(path, "steal_first")[1]} == {"safe"}
@@ -132,6 +145,47 @@ def test_of_32_bit_code_a_stolen_time_in_halves_needs_its_version(made, asked):
     assert row["verdict"] == "torn"
     (row,) = asked(made("gcc", "-O2"), "steal_alone", "--variant", "kvm-x86-steal")[1]
     assert row["verdict"] == "safe"
+
+
+def told(capsys, path, function, *options):
+    words = ["race", "--family", "pvclock", "--reader-object", f"{path}:{function}", *options]
+    return cli.main(words), capsys.readouterr().out
+
+
+def test_the_barrier_that_is_missing_is_named(made, capsys):
+    path = made("aarch64-linux-gnu-gcc", "-O2")
+    status, out = told(capsys, path, "clock_unfenced")
+    assert status == 1
+    said = " ".join(out.split())
+    assert re.search(r"With a read barrier between \S+ .*, and one between .* it is safe\.", said)
+    assert "read barrier" not in told(capsys, path, "clock_never")[1]
+
+
+def test_a_version_that_is_compared_in_part_is_told(made, capsys):
+    status, out = told(capsys, made("gcc", "-O2"), "time_low_byte")
+    assert status == 0
+    assert "only the 8 lowest bits of version are compared: 128 updates in one read" in out
+    assert "lowest bits" not in told(capsys, made("gcc", "-O2"), "time_first")[1]
+
+
+def test_which_struct_it_reads_is_its_parameters_type(made, capsys):
+    path = made("gcc", "-O2")
+    assert "struct pvclock_wall_clock with sec_hi" in told(capsys, path, "clock_first")[1]
+    assert "pvclock_vcpu_time_info" in told(capsys, path, "time_first")[1]
+    status = cli.main(["race", "--family", "pvclock", "--reader-object", f"{path}:clock_outer"])
+    error = capsys.readouterr().err
+    assert status == 3
+    assert "reads a struct outer of 48 bytes: say which it is, --struct NAME" in error
+    inside = ("--struct", "pvclock_wall_clock", "--offset", "32")
+    assert told(capsys, path, "clock_outer", *inside)[0] == 0
+    status = told(capsys, path, "clock_outer", *inside[:3], "16")[0]
+    assert status == 3
+
+
+def test_a_dropped_check_is_dropped_in_machine_code_too(made, capsys):
+    path = made("gcc", "-O2")
+    for function in ("time_first", "time_last", "time_masked"):
+        assert told(capsys, path, function, "--drop", "odd-check")[0] == 1, function
 
 
 @pytest.mark.parametrize(
