@@ -164,6 +164,24 @@ def test_a_notifier_during_the_lookup_makes_it_look_again():
     assert gpc.khva == Place(3, 256)
 
 
+def test_a_page_that_was_mapped_in_vain_is_unmapped_before_the_next_look():
+    gpc = active()
+    gpc.invalidate(0, PAGE_SIZE)
+    gpc.host.pages[0] = 3
+    seen = []
+
+    def migrate(event):
+        seen.append(event)
+        if event == "hva_to_pfn ret=3":
+            gpc.host.pages[0] = 4
+            gpc.host.invalidations += 1
+
+    gpc.host.watch = migrate
+    assert gpc.refresh_now(48) == 0
+    mapped = [event for event in seen if event.startswith(("kmap", "kunmap"))]
+    assert mapped == ["kmap", "kunmap", "kmap", "kunmap"]  # page 3, then 4; at last the old one
+
+
 def test_locks_count_their_readers_and_tell_their_steps():
     gpc = active()
     assert list(gpc.lock(irqsave=True)) == [Lock("gpc1", irqsave=True)]
