@@ -320,6 +320,8 @@ def is_torn(reader, writer):
     return False
 
 
+# late_bit shows in one bit, which is the same in both of these versions.
+BY_BYTES = tuple(name for name in TORN if name != "late_bit")
 FEW = ("sound", "stolen", "no_flag", "copys_flag", "late_time", "flag_alone")
 # Vector loads are two loads, in any order; here each has its own.
 WORDS = ("-mgeneral-regs-only", "-fno-tree-vectorize")
@@ -330,10 +332,10 @@ WORDS = ("-mgeneral-regs-only", "-fno-tree-vectorize")
     ("compiler", "level", "names"),
     [
         ("gcc", "-O1", FEW),
-        pytest.param("gcc", "-O0", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
-        pytest.param("gcc", "-O2", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
-        pytest.param("clang", "-O1", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
-        pytest.param("clang", "-O2", (*SAFE, *TORN, "plain"), marks=pytest.mark.slow),
+        pytest.param("gcc", "-O0", (*SAFE, *BY_BYTES, "plain"), marks=pytest.mark.slow),
+        pytest.param("gcc", "-O2", (*SAFE, *BY_BYTES, "plain"), marks=pytest.mark.slow),
+        pytest.param("clang", "-O1", (*SAFE, *BY_BYTES, "plain"), marks=pytest.mark.slow),
+        pytest.param("clang", "-O2", (*SAFE, *BY_BYTES, "plain"), marks=pytest.mark.slow),
     ],
 )
 def test_the_search_agrees_with_every_interleaving_of_the_function_itself(
