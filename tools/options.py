@@ -59,6 +59,13 @@ def add_mirrors(parser: argparse.ArgumentParser) -> None:
     add("--member", dest="members", action="append", metavar="MEMBER=NAME,...", help=names)
 
 
+def add_writers(parser: argparse.ArgumentParser) -> None:
+    """Add --family to a verb about writers: each family that has some has options of its own."""
+    names = f"{', '.join(VERSIONED[:-1])} or {VERSIONED[-1]}"
+    text = f"whose writers: {names}, each with a --help of its own (default: {RUNSTATE})"
+    parser.add_argument("--family", type=family_name, default=RUNSTATE, metavar="NAME", help=text)
+
+
 def add_family(parser: argparse.ArgumentParser, default: str | None = RUNSTATE) -> None:
     """Add --family, whose value is a name of structs/families.py or ``all``."""
     names = ", ".join((RUNSTATE, *MODULES))

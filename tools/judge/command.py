@@ -11,7 +11,7 @@ from runstate_abi.layouts.findings import MACHINE_CODE, one_line, unchecked
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools import output
 from runstate_abi.tools.options import (
-    add_family,
+    add_writers,
     count,
     nearest,
     new_parser,
@@ -235,7 +235,7 @@ kernels 1 if one breaks a rule, else 3 if one cannot be judged
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("judge", _SUMMARY, _EPILOG)
-    add_family(made)
+    add_writers(made)
     add = made.add_argument
     what = "kvm.ko[.xz|.zst|.gz], xen.o, .deb, xen-syms; of several kernels also .tar, folder"
     add("binaries", nargs="*", metavar="BINARY", help=what)

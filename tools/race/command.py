@@ -11,8 +11,8 @@ from textwrap import fill
 from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL, NOT_CHECKED, USAGE
 from runstate_abi.tools import output
 from runstate_abi.tools.options import (
-    add_family,
     add_format,
+    add_writers,
     address,
     count,
     new_parser,
@@ -197,7 +197,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("race", _SUMMARY, _epilog())
-    add_family(made)
+    add_writers(made)
     add = made.add_argument
     add("--all", action="store_true", help="every writer, reader, model and placement")
     writers, who = list(VARIANT), "which version of the update writes (default: all)"

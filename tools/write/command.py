@@ -10,8 +10,8 @@ from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.runstate import RUNSTATES
 from runstate_abi.tools import output
 from runstate_abi.tools.options import (
-    add_family,
     add_format,
+    add_writers,
     address,
     count,
     new_parser,
@@ -99,7 +99,7 @@ def _of_runstate(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = new_parser("write", _DESCRIPTION, _EPILOG)
-    add_family(made)
+    add_writers(made)
     add = made.add_argument
     names = list(variants.VARIANT)
     add("--variant", choices=names, default="upstream", metavar="NAME", help="see --list")
