@@ -36,6 +36,7 @@ asked = partial(Question, CURRENT)
 
 # The names of the versions of the struct, by how many there are.
 VERSIONS = {2: ("old", "new"), 3: ("old", "first", "second")}
+PARITY = ("even", "odd")
 
 # Cached because each of the four renderings asks the same questions.
 answer = cache(race.find_race)
@@ -168,6 +169,8 @@ def _shown(values: dict[int, int], layout: Layout) -> str:
     up = guard.is_up(values[place])
     if not guard.counts:
         return f", flag {'up' if up else 'down'}"
+    if set(guard.word(layout)) <= values.keys():
+        return ""  # the number shows it
     return f", `{guard.name(layout)}` {'odd' if up else 'even'}"
 
 
@@ -194,11 +197,12 @@ def _part(first: int, last: int, size: int) -> str:
 
 
 # Bytes that are equal in several images belong to each; what shows an update in flight is not part
-# of the value, but for a whole word of 0.
+# of the value. A whole word that counts updates is a number.
 def _version(values: dict[int, int], here: list[int], found: Race) -> str:
     guard, layout = guard_of(found.case.layout), found.case.layout
-    if not guard.bit and set(here) <= set(guard.word(layout)) and not any(values[o] for o in here):
-        return "0"
+    if guard.counts and here == list(guard.word(layout)):
+        number = int.from_bytes(bytes(values[o] for o in here), "little")
+        return f"{number}{f' ({PARITY[number % 2]})' * bool(guard.bit)}"
     flag, images = guard.place(layout), found.case.images
     fits = [
         name

@@ -4,25 +4,20 @@ prose/NAME.family is written by a person: what the structs are for, and who writ
 family without that file has a page all the same. protocol.py adds what a struct with a version has.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from textwrap import shorten
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import X86_64
-from runstate_abi.layouts.conditions import Condition
 from runstate_abi.layouts.model import Field, Layout
 from runstate_abi.layouts.structs.families import Family
 from runstate_abi.layouts.structs.family_names import VERSIONED
-from runstate_abi.tools.docs import prose
+from runstate_abi.tools.docs import checking, prose
 from runstate_abi.tools.docs.drawings import figure, is_hole
 from runstate_abi.tools.rendering.blocks import (
     Block,
-    Bullets,
-    Code,
     Document,
-    Figure,
     Paragraph,
     Section,
     Table,
@@ -33,20 +28,15 @@ NOT_THERE = "-"
 NAMES_MAX = 4  # structs in the summary
 HEADING_MAX = 70  # characters
 
-Blocks = tuple[Block | Section, ...]
-
 
 def document(family: Family) -> Document:
     """Return the page of a family."""
     sections = (
         *about(family),
         Section("structs", "The structs", (overview(family),)),
-        Section("bytes", "Byte by byte", tuple(_struct(family, names) for names in groups(family))),
+        Section("bytes", "Byte by byte", tuple(_structs(family))),
         *_protocol(family),
-        Section("asserted", "What kernels and hypervisors assert", _asserted(family)),
-        Section("unasserted", "What nobody asserts", _unasserted(family)),
-        *_traps(family),
-        Section("checking", "How to check it", _checking(family)),
+        *checking.sections(family),
     )
     summary = f"{_named(family.structs)}: what is where on each ABI."
     return Document(family.name, _heading(title(family)), summary, sections)
@@ -73,9 +63,10 @@ def about(family: Family) -> tuple[Section, ...]:
 # What only a struct with a version has: its readers and writers are imported for it alone.
 def _protocol(family: Family) -> Iterator[Section]:
     if family.name in VERSIONED:
-        from runstate_abi.tools.docs import kinds, parties, protocol
+        from runstate_abi.tools.docs import compared, kinds, parties, protocol
 
-        made = {**parties.pieces(family.name), **kinds.pieces(family.name)}
+        of_name = (module.pieces(family.name) for module in (parties, compared, kinds))
+        made = {name: each for found in of_name for name, each in found.items()}
         yield from protocol.sections(family, words(family), made)
 
 
@@ -136,29 +127,57 @@ def groups(family: Family) -> Iterator[tuple[str, ...]]:
         yield (name, compat) if compat in family.structs else (name,)
 
 
-def _struct(family: Family, names: tuple[str, ...]) -> Section:
+# A struct that differs from one before it in nothing but the names of padding is not drawn again.
+def _structs(family: Family) -> Iterator[Section]:
+    drawn: dict[tuple[object, ...], str] = {}
+    for names in groups(family):
+        yield _struct(family, names, drawn)
+        for name in names:
+            for layout in declared(family, name):
+                drawn.setdefault(_shape(layout, padding=False), name)
+
+
+def _struct(
+    family: Family, names: tuple[str, ...], drawn: Mapping[tuple[object, ...], str]
+) -> Section:
     heads = ("Native: ", "Compat: ") if len(names) > 1 else ("",)
     blocks: list[Block | Section] = []
     for head, name in zip(heads, names, strict=True):
-        blocks += _figures(head, declared(family, name))
+        blocks += _figures(head, declared(family, name), drawn)
     for name in names:
-        blocks += tables(family, name)
+        found = tuple(tables(family, name))
+        if len(found) > 1:
+            blocks.append(_several(family, name, len(found)))
+        blocks += found
     anchor = f"struct-{names[0].replace('_', '-')}"
     return Section(anchor, f"struct {names[0]}", tuple(blocks))
 
 
+def _several(family: Family, name: str, count: int) -> Paragraph:
+    where = f", by {family.headers[name]}" if name in family.headers else ""
+    more = "; see [[traps|Traps]]" if family.notes else ""
+    return Paragraph(f"`{name}` is declared in {count} ways{where}{more}.")
+
+
 # Declarations that differ in types or alignment alone would be the same drawing.
-def _figures(head: str, layouts: Sequence[Layout]) -> Iterator[Figure]:
+def _figures(
+    head: str, layouts: Sequence[Layout], drawn: Mapping[tuple[object, ...], str]
+) -> Iterator[Block]:
     distinct = list({_shape(layout): layout for layout in reversed(layouts)}.values())[::-1]
     for number, layout in enumerate(distinct, 1):
         caption = f"{head}`struct {layout.name}` on {layout.abi}"
         which = f", declaration {number} of {len(distinct)}" if len(distinct) > 1 else ""
-        yield figure(f"{caption}{which}", layout)
+        other = drawn.get(_shape(layout, padding=False))
+        if other is None:
+            yield figure(f"{caption}{which}", layout)
+        else:
+            yield Paragraph(f"{caption}{which}: drawn as `{other}`, above.")
 
 
 # What of a layout a drawing shows; a column of a table shows its alignment too.
-def _shape(layout: Layout) -> tuple[object, ...]:
-    rows = tuple((row.offset, row.size, row.name, row.count, row.padding) for row in layout.rows)
+def _shape(layout: Layout, padding: bool = True) -> tuple[object, ...]:
+    named = [(row, row.name if padding or not row.padding else "") for row in layout.rows]
+    rows = tuple((row.offset, row.size, name, row.count, row.padding) for row, name in named)
     return layout.size, rows
 
 
@@ -226,65 +245,6 @@ def _titled(found: Sequence[Field]) -> str:
     counts = {row.count for row in found}
     name = found[0].declaration if len(counts) == 1 else f"{found[0].name}[]"
     return f"`{name}`{' (padding)' * found[0].padding}"
-
-
-def _asserted(family: Family) -> Blocks:
-    if not family.conditions:
-        return (Paragraph("Our table has no assertion about these structs."),)
-    return (_conditions("Each of these stops a build in which it is true", family.conditions),)
-
-
-def _unasserted(family: Family) -> Blocks:
-    if not family.unasserted:
-        return (Paragraph("Our table has nothing here."),)
-    return (_conditions("In the same notation; `runstate check` asks them", family.unasserted),)
-
-
-def _conditions(caption: str, conditions: Iterable[Condition]) -> Table:
-    rows = tuple(
-        (x.id, f"`{x.text}`", f"{coded(x.sentence)}{' (x86-64)' * x.x86_64_only}")
-        for x in conditions
-    )
-    return Table(caption, ("", "must not be true", "in words"), rows)
-
-
-def _traps(family: Family) -> Iterator[Section]:
-    if family.notes:
-        yield Section("traps", "Traps", (Bullets(tuple(map(coded, family.notes))),))
-
-
-# A word with an underscore or an index is C's: ``wc.sec_hi``, ``pad1[3]``.
-_C_WORD = re.compile(r"(?<![\w.])(?=[\w.]*[_\[])\w+(?:\.\w+)*(?:\[\w*\])?")
-
-
-def coded(text: str) -> str:
-    """Return a sentence with its C names marked as code."""
-    return _C_WORD.sub(lambda found: f"`{found[0]}`", text)
-
-
-def _checking(family: Family) -> Blocks:
-    name, struct = family.name, family.structs[0]
-    commands = [
-        ("what the table says", f"show --family {name}"),
-        ("the encodings, compilers and kernel of this machine", f"check --family {name}"),
-    ]
-    if family.in_kernels:
-        commands.append(("the debug info of a kernel", f"check --family {name} vmlinux kvm.ko"))
-    commands += [
-        ("each member on each ABI, by a compiler for it", f"matrix --family {name} --zig"),
-        ("a header of your own", f"check --header FILE --struct NAME={struct}"),
-        (
-            "one in memory, member by member",
-            f"hexdump FILE --family {name} --struct {struct} --at ADDRESS",
-        ),
-    ]
-    if family.name in VERSIONED:
-        commands += [
-            ("every reader with every writer", f"race --family {name} --all"),
-            ("the writers, of which it shows any step by step", f"write --family {name} --list"),
-        ]
-    lines = (line for what, words in commands for line in (f"# {what}", f"runstate {words}"))
-    return (Code("sh", tuple(lines)),)
 
 
 # One line has room for a few names.

@@ -4,8 +4,10 @@ No execution is written here: all come from writer/race.py.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 
+from runstate_abi.layouts.model import Field
 from runstate_abi.tools.docs.deceptions import WEAK, X86, answer, told
 from runstate_abi.tools.docs.parties import (
     is_torn,
@@ -18,9 +20,9 @@ from runstate_abi.tools.docs.parties import (
 )
 from runstate_abi.tools.rendering.blocks import Block, Bullets
 from runstate_abi.writer.guest import ReadBarrier
-from runstate_abi.writer.race import Proof, Question, of_version
+from runstate_abi.writer.race import Proof, Question, Race, of_version
 from runstate_abi.writer.racing.patterns import A_B_A
-from runstate_abi.writer.versions.meanings import meaning
+from runstate_abi.writer.versions.meanings import MEANINGS, meaning
 from runstate_abi.writer.versions.parties import Meeting, VersionReader, VersionWriter, meetings
 from runstate_abi.writer.versions.readers import READERS
 from runstate_abi.writer.versions.writers import WRITERS
@@ -54,14 +56,18 @@ def kind_of(meeting: Meeting) -> Kind:
 
 
 def torn(family: str) -> dict[Kind, list[Meeting]]:
-    """Return who is torn, by kind: first those that can meet, and of these first x86."""
+    """Return who is torn, by kind: first those that can meet, and of these first x86.
+
+    A kind of which nobody can meet comes after all others.
+    """
     found: dict[Kind, list[Meeting]] = {}
     for meeting in meetings(WRITERS[family], READERS[family]):
         if is_torn(meeting):
             found.setdefault(kind_of(meeting), []).append(meeting)
     for each in found.values():
         each.sort(key=lambda meeting: (bool(meeting.unreachable), meeting.model is not X86))
-    return {kind: found[kind] for kind in Kind if kind in found}
+    kinds = sorted(found, key=lambda kind: (bool(found[kind][0].unreachable), [*Kind].index(kind)))
+    return {kind: found[kind] for kind in kinds}
 
 
 def pieces(family: str) -> dict[str, tuple[Block, ...]]:
@@ -71,20 +77,51 @@ def pieces(family: str) -> dict[str, tuple[Block, ...]]:
 
 def blocks(family: str) -> Iterator[Block]:
     """Yield the shortest execution of each kind, with what it means and who is of that kind."""
-    for kind, each in torn(family).items():
+    for number, (kind, each) in enumerate(torn(family).items()):
         first = each[0]
         title = f"{kind.value}: `{first.reader.name}` reads what `{first.writer.name}` writes"
         yield told(title, question(first))
         yield Bullets((f"In time: {meant(question(first))}.", *_who(kind, each)))
+        if not number:
+            yield from _others(question(first))
     yield from _comes_back(family)
+
+
+# What else can become of the same two, by the members that are then of different updates.
+def _others(asked: Question) -> Iterator[Block]:
+    said = meant(asked)
+    for members, words in MEANINGS:
+        if len(members) > 1 and set(members) <= set(asked.reader.uses) and words != said:
+            other = asked._replace(reader=replace(asked.reader, uses=members))
+            if not isinstance(answer(other), Proof):
+                names = " and ".join(f"`{name}`" for name in members)
+                yield told(f"The same two, by {names} alone", other)
+                yield Bullets((f"In time: {words}.",))
 
 
 def meant(asked: Question) -> str:
     """Return what the execution means in time, by the members that are of different updates."""
     found = answer(asked)
     assert not isinstance(found, Proof)
+    apart = (words for members, words in MEANINGS if _are_apart(members, asked, found))
     rows = asked.area.shape.layout.rows
-    return meaning({row.name for row in rows for at in found.witness if row.offset <= at < row.end})
+    return next(apart, "") or meaning(
+        {row.name for row in rows for at in found.witness if row.offset <= at < row.end}
+    )
+
+
+# Does the reader take two of these members from different updates, each of them whole?
+def _are_apart(members: Sequence[str], asked: Question, found: Race) -> bool:
+    each = [_updates(row, found) for row in found.case.layout.rows if row.name in members]
+    taken = set(members) <= set(asked.reader.uses)
+    return taken and len(each) > 1 and all(each) and not set.intersection(*each)
+
+
+# The updates that all bytes of a member can be of.
+def _updates(row: Field, found: Race) -> set[int]:
+    here = [at for at in found.accepted if row.offset <= at < row.end]
+    images = enumerate(found.case.images)
+    return {n for n, image in images if all(found.accepted[at] == image[at] for at in here)}
 
 
 # Every party of a kind, once: the fact, its source and whether such a pair can meet.
@@ -123,4 +160,5 @@ def _comes_back(family: str) -> Iterator[Block]:
             wanted = Question(of_version(writer), reader.reader, X86, place, 2, A_B_A)
             if not isinstance(answer(wanted), Proof):
                 yield told(f"{COMES_BACK}: {reader.name}, `{writer.name}`", wanted)
+                yield Bullets((f"In time: {meant(wanted)}.",))
                 return

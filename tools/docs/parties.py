@@ -19,7 +19,7 @@ from runstate_abi.writer.guest import (
     Op,
     Reader,
 )
-from runstate_abi.writer.race import TORN, Question, of_version
+from runstate_abi.writer.race import Question, of_version
 from runstate_abi.writer.racing.drops import VERSION_DROPS, VERSION_READER_DROPS
 from runstate_abi.writer.racing.symbols import versions
 from runstate_abi.writer.steps import Barrier, Copy, Step, Steps, Write
@@ -81,7 +81,6 @@ def pieces(family: str) -> dict[str, tuple[Table, ...]]:
     return {
         "writers": (writers(family),),
         "readers": (readers(family),),
-        "compared": tuple(compared(family)),
         "drops": tuple(drops(family)),
     }
 
@@ -89,14 +88,15 @@ def pieces(family: str) -> dict[str, tuple[Table, ...]]:
 def writers(family: str) -> Table:
     """Return the public writers of a family, each with its update step by step."""
     rows = [
-        (f"`{one.name}`", _struct(one.layout), _update(one), RUNNING[one.running], one.source)
+        (f"`{one.name}`", struct(one.layout), _update(one), RUNNING[one.running], one.source)
         for one in WRITERS[family]
     ]
     header = ("writer", "struct", "its update", "vCPUs that may run meanwhile", "where it is")
     return Table("Who writes, and how", header, tuple(rows))
 
 
-def _struct(layout: Layout) -> str:
+def struct(layout: Layout) -> str:
+    """Return the name of a struct, and whether it has the upper seconds."""
     upper = " with `sec_hi`" if any(row.name == "sec_hi" for row in layout.rows) else ""
     return f"`{layout.name}`{upper}"
 
@@ -215,34 +215,6 @@ def is_torn(meeting: Meeting) -> bool:
     return verdict(question(meeting)) != "safe"
 
 
-def compared(family: str) -> Iterator[Table]:
-    """Yield a table for each struct: readers down, writers across, both memory models a cell."""
-    for layout in layouts(family):
-        across = [one for one in WRITERS[family] if one.layout == layout]
-        down = [*ours(family, layout), *(x for x in READERS[family] if layout in x.layouts)]
-        rows = tuple((_named(one), *(_cell(writer, one) for writer in across)) for one in down)
-        header = ("reader", *(f"`{one.name}`" for one in across))
-        yield Table(f"{_struct(layout)}: on x86 / on a weak machine", header, rows)
-
-
-def _named(reader: VersionReader) -> str:
-    return reader.name if reader.name.startswith(OURS) else f"`{reader.name}`"
-
-
-def _cell(writer: VersionWriter, reader: VersionReader) -> str:
-    both = [Meeting(writer, reader, model) for model in (X86, WEAK)]
-    if not both[0].machines:
-        return "-"
-    said = [_said(meeting) for meeting in both]
-    return " / ".join(dict.fromkeys(said))
-
-
-def _said(meeting: Meeting) -> str:
-    if not is_torn(meeting):
-        return "safe"
-    return f"({TORN})" if meeting.unreachable else TORN
-
-
 def drops(family: str) -> Iterator[Table]:
     """Yield a table for each struct that has a writer with both barriers: one step left out."""
     for layout in layouts(family):
@@ -268,7 +240,7 @@ def _drops(writer: VersionWriter, forms: Sequence[Reader]) -> Table:
                 rows += _row(writer, forms, name, (words[name], side))
     widths = [one.name.removeprefix(OURS) for one in forms]
     columns = [f"{machine}{width}" for width in widths for machine in ("x86", "weak")]
-    caption = f"{_struct(writer.layout)}, written by `{writer.name}`: one step left out"
+    caption = f"{struct(writer.layout)}, written by `{writer.name}`: one step left out"
     return Table(caption, ("left out", "by", *columns), tuple(rows))
 
 

@@ -1,13 +1,16 @@
 """The sections of a family whose structs a version guards: how to read, who writes, what tears.
 
-The text and the C are files of prose/: NAME.reading and NAME.wrong, NAME-PART.c, and guarded.* for
-what all such families have in common. parties.py and kinds.py make the tables, of writer/versions.
+The text and the C are files of prose/: NAME.reading, NAME.places and NAME.wrong, NAME-PART.c, and
+guarded.* for what all such families have in common. parties.py, compared.py and kinds.py make the
+tables, of writer/versions.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
+from runstate_abi.layouts.abi import X86_64
+from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs import families
 from runstate_abi.layouts.structs.families import Family
 from runstate_abi.layouts.structs.family_names import ALL
@@ -15,11 +18,12 @@ from runstate_abi.tools.docs import prose
 from runstate_abi.tools.docs.prose import Pieces
 from runstate_abi.tools.rendering.blocks import Block, Code, Section, Table
 
-SECTIONS = ("reading", "writing", "compared", "wrong")  # in the order of the page
+SECTIONS = ("reading", "writing", "compared", "wrong", "readers")  # in the order of the page
 # The C that a family's own begins with.
 SHARED = {"pvclock": ("guarded", "guarded-tsc"), "hyperv": ("guarded", "guarded-tsc")}
 # The members of Xen's wall clock, and the ABIs on which it is.
 CLOCK = ("wc_version", "wc_sec", "wc_nsec", "wc_sec_hi")
+PENDING = "evtchn_upcall_pending"  # a member of the struct that Xen's time info is in
 CLOCK_ABIS = ("x86_64", "i386", "arm64", "arm32")
 
 
@@ -30,7 +34,7 @@ def sections(family: Family, words: Mapping[str, str], made: Pieces) -> Iterator
     """
     texts = {name: _text(family, name) for name in SECTIONS}
     titles = {name: prose.title_of(text) for name, text in texts.items()}
-    every = {**made, **pieces(family)}
+    every = {**made, **pieces(family), "places": (places(family, words),)}
     for name, text in texts.items():
         yield prose.section(name, text, every, words, titles)
 
@@ -49,13 +53,35 @@ def _prose(name: str) -> str | None:
 def pieces(family: Family) -> dict[str, tuple[Block, ...]]:
     """Return the programs and what else the texts may show by name."""
     barriers = prose.section("barriers", _prose("guarded.barriers") or "", {}, {}, {})
+    own = {"c-declarations": family.declarations, **_own(family)}
     shared = "\n".join(_prose(f"{name}.c") or "" for name in SHARED.get(family.name, ("guarded",)))
-    programs = {"c-shared": shared, "c-declarations": family.declarations, **_own(family)}
+    programs = {"c-shared": used(shared, "\n".join(own.values())), **own}
     return {
         **{name: (Code("c", tuple(text.splitlines())),) for name, text in programs.items()},
         "barriers": tuple(block for block in barriers.blocks if not isinstance(block, Section)),
         "clock-places": (clock_places(),),
     }
+
+
+def used(shared: str, own: str) -> str:
+    """Return the program that all pages share without the types that this page does not use."""
+    types = re.findall(r"typedef \w+ (\w+);\n", shared)
+    for name in types:
+        if not re.search(rf"\b{name}\b", own + re.sub(r"typedef .*", "", shared)):
+            shared = re.sub(rf"typedef \w+ {name};\n", "", shared)
+    return shared
+
+
+def places(family: Family, words: Mapping[str, str]) -> Table:
+    """Return how a guest gets the structs of a family."""
+    known = {**words, "xen.time": str(_with(PENDING, X86_64.name).offsetof("time"))}
+    return prose.table(_prose(f"{family.name}.places") or "", known)
+
+
+# The struct of an ABI, of whatever family, that has a member.
+def _with(member: str, abi: str) -> Layout:
+    every = (layout for one in families.families(ALL) for layout in one.claims.get(abi, ()))
+    return next(x for x in every if any(row.name == member for row in x.rows))
 
 
 # The family's programs, with the offsets that they name filled in.
@@ -77,13 +103,11 @@ def _offset(word: str) -> str:
 
 def clock_offsets(abi: str) -> dict[str, int]:
     """Return where the members of the wall clock are in Xen's struct (KeyError: another ABI)."""
-    every = [layout for one in families.families(ALL) for layout in one.claims.get(abi, ())]
-    outer = next(x for x in every if any(row.name == CLOCK[0] for row in x.rows))
+    outer = _with(CLOCK[0], abi)
     found = {row.name: row.offset for row in outer.rows if row.name in CLOCK}
     if CLOCK[-1] not in found:  # on i386 it is a member of arch
         arch = outer.field("arch")
-        (inner,) = (x for x in every if f"struct {x.name}" == arch.type.name)
-        found[CLOCK[-1]] = arch.offset + inner.offsetof(CLOCK[-1])
+        found[CLOCK[-1]] = arch.offset + _with(CLOCK[-1], abi).offsetof(CLOCK[-1])
     return found
 
 

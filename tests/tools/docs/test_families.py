@@ -18,9 +18,10 @@ from runstate_abi.layouts.model import Field, Layout, Scalar, WitnessError
 from runstate_abi.layouts.structs import families, family_names
 from runstate_abi.layouts.structs.families import Family, family
 from runstate_abi.tools import cli
+from runstate_abi.tools.docs import checking, drawings, pages
 from runstate_abi.tools.docs import command as docs
-from runstate_abi.tools.docs import drawings, pages
 from runstate_abi.tools.docs import families as documents
+from runstate_abi.tools.race import of_family as race_of_family
 from runstate_abi.tools.rendering.blocks import Document, Paragraph, Section
 
 NAMES = tuple(family_names.MODULES)
@@ -189,7 +190,7 @@ def test_the_page_has_every_condition_note_and_header(one):
         assert note in said
     for header in one.headers.values():
         assert header in said
-    of_kind = (("Each of these stops", one.conditions), ("In the same notation", one.unasserted))
+    of_kind = (("A build stops if one", one.conditions), ("As above, and", one.unasserted))
     for begin, conditions in of_kind:
         rows = next((r for c, r in page.tables.items() if c.startswith(begin)), [[]])[1:]
         expected = [
@@ -225,6 +226,34 @@ def test_every_struct_is_drawn_the_compat_form_after_its_native_one(one, form):
         # Declarations that differ in types alone are one drawing.
         held = {repr(offsets(x)) for x in one.claims["x86_64"] if x.name == name}
         assert [drew for _, drew in drawn].count(name) == len(held)
+
+
+DRAWN_AS = re.compile(r"`struct (\w+)` on x86_64(?:, declaration \d of \d)?: drawn as `(\w+)`")
+
+
+def test_a_struct_is_drawn_as_another_if_that_one_is_the_same_and_before_it(one):
+    def shapes(name):
+        return {
+            tuple((r.offset, r.size, "" if r.padding else r.name, r.count) for r in x.rows)
+            for x in one.claims["x86_64"]
+            if x.name == name
+        }
+
+    said = DRAWN_AS.findall(made(one.name, "markdown"))
+    order = list(one.structs)
+    before = [(a, b) for a in order for b in order if order.index(b) < order.index(a)]
+    same = {a for a, b in before if shapes(a) & shapes(b) and f"compat_{b}" != a}
+    assert {name for name, _ in said} == same
+    assert all(shapes(a) & shapes(b) for a, b in said)
+
+
+def test_what_is_declared_in_two_ways_says_so_at_its_tables(one):
+    text = made(one.name, "markdown")
+    for name in one.structs:
+        count = len(list(documents.tables(one, name)))
+        where = f", by {one.headers[name]}" if name in one.headers else ""
+        said = f"`{name}` is declared in {count} ways{where}; see [Traps](#traps)."
+        assert (said in text) == (count > 1)
 
 
 def on_x86_64():
@@ -282,7 +311,11 @@ def test_the_commands_are_ones_that_there_are(one, capsys):
         program, verb, *words = shlex.split(line.replace("ADDRESS", "0x40"))
         assert program == "runstate"
         module = next(x.module for x in cli.VERBS if x.name == verb)
-        import_module(f"runstate_abi.tools.{module}").parser().parse_args(words)
+        made_of_family = verb == "race" and "--reader-object" in words
+        if made_of_family:
+            race_of_family.parser(one.name).parse_args(words)
+        else:
+            import_module(f"runstate_abi.tools.{module}").parser().parse_args(words)
     assert cli.main(commands[0].split()[1:]) == 0
     assert one.structs[0] in capsys.readouterr().out
 
@@ -745,4 +778,4 @@ CODED = (
 
 @pytest.mark.parametrize(("text", "expected"), CODED)
 def test_names_of_c_are_code(text, expected):
-    assert documents.coded(text) == expected
+    assert checking.coded(text) == expected

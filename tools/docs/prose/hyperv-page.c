@@ -1,3 +1,4 @@
+#if defined(__x86_64__) || defined(__i386__)
 struct tsc_page_copy {
 	u64 tsc;
 	u64 tsc_scale;
@@ -42,9 +43,10 @@ static inline int tsc_page_read(const struct ms_hyperv_tsc_page *page, u64 *time
 	int whole;
 
 	while (!(whole = tsc_page_try(page, &copy)))
-		__asm__ volatile("pause");
+		cpu_relax();
 	if (whole < 0)
 		return 0;
 	*time = tsc_page_time(&copy);
 	return 1;
 }
+#endif

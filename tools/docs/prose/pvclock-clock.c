@@ -3,7 +3,7 @@ struct wall_time {
 	u32 nsec;
 };
 
-/* One try, as above. sec_hi is where the upper seconds are, or 0 if there are none. */
+/* One try. sec_hi is where the upper seconds are, or 0 if there are none. */
 static inline int wall_clock_try(const struct pvclock_wall_clock *clock, const u32 *sec_hi,
 				 struct wall_time *copy)
 {
@@ -18,19 +18,27 @@ static inline int wall_clock_try(const struct pvclock_wall_clock *clock, const u
 	return !(version & 1) && READ_ONCE(clock->version) == version;
 }
 
-/* Where it is in Xen's shared_info: as a guest of this width, on this machine, has it. */
-#if defined(__x86_64__)
-enum { WC_VERSION = @x86_64.version@, WC_SEC_HI = @x86_64.sec_hi@ };
-#elif defined(__i386__)
-enum { WC_VERSION = @i386.version@, WC_SEC_HI = @i386.sec_hi@ };
-#else /* Arm, both widths */
-enum { WC_VERSION = @arm64.version@, WC_SEC_HI = @arm64.sec_hi@ };
-#endif
-
-static inline int xen_wall_clock_try(const void *shared_info, struct wall_time *copy)
+/* 1 and the wall clock, or 0: nobody has written it, or an update does not end. */
+static inline int wall_clock_read(const struct pvclock_wall_clock *clock, const u32 *sec_hi,
+				  struct wall_time *copy)
 {
-	const u8 *start = shared_info;
+	int tries = 100000; /* as long as you can wait */
 
-	return wall_clock_try((const void *)(start + WC_VERSION), (const void *)(start + WC_SEC_HI),
-			      copy);
+	while (!wall_clock_try(clock, sec_hi, copy)) {
+		if (!--tries)
+			return 0;
+		cpu_relax();
+	}
+	return copy->sec || copy->nsec;
+}
+
+/* The date at a time in nanoseconds. */
+static inline struct wall_time wall_clock_at(const struct wall_time *start, u64 time)
+{
+	struct wall_time date;
+
+	time += start->nsec;
+	date.sec = start->sec + time / 1000000000;
+	date.nsec = time % 1000000000;
+	return date;
 }

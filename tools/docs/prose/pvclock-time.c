@@ -1,5 +1,7 @@
+#if defined(__x86_64__) || defined(__i386__)
 #define PVCLOCK_TSC_STABLE_BIT (1 << 0)
 #define PVCLOCK_GUEST_STOPPED (1 << 1)
+#define PVCLOCK_TRIES 100000 /* as long as you can wait */
 
 struct pvclock_copy {
 	u64 tsc;
@@ -26,12 +28,14 @@ static inline int pvclock_try(const struct pvclock_vcpu_time_info *info, struct 
 	return !(version & 1) && READ_ONCE(info->version) == version;
 }
 
-/* Nanoseconds. The product has 96 bits, so the halves of the counter are multiplied one by one. */
+/* Nanoseconds. The product has 96 bits, so the halves of delta are multiplied one by one. */
 static inline u64 pvclock_time(const struct pvclock_copy *copy)
 {
 	u64 delta = copy->tsc - copy->tsc_timestamp;
 	u64 mul = copy->tsc_to_system_mul;
 
+	if (delta >> 63) /* this CPU's counter is behind */
+		delta = 0;
 	if (copy->tsc_shift < 0)
 		delta >>= -copy->tsc_shift;
 	else
@@ -39,11 +43,36 @@ static inline u64 pvclock_time(const struct pvclock_copy *copy)
 	return copy->system_time + (delta >> 32) * mul + (((delta & 0xffffffff) * mul) >> 32);
 }
 
-static inline u64 pvclock_read(const struct pvclock_vcpu_time_info *info)
+/* Never a time before the one that *last holds; *last holds the later of both then. */
+static inline u64 pvclock_monotonic(u64 *last, u64 time)
+{
+	u64 found, seen = __sync_val_compare_and_swap(last, 0, 0); /* loads *last, whole */
+
+	while (seen < time) {
+		found = __sync_val_compare_and_swap(last, seen, time);
+		if (found == seen)
+			return time;
+		seen = found;
+	}
+	return seen;
+}
+
+/* 1 and the time, or 0: nobody has written the struct yet, or an update does not end. */
+static inline int pvclock_read(const struct pvclock_vcpu_time_info *info, u64 *last, u64 *time)
 {
 	struct pvclock_copy copy;
+	int tries = PVCLOCK_TRIES;
 
-	while (!pvclock_try(info, &copy))
-		__asm__ volatile("pause");
-	return pvclock_time(&copy);
+	while (!pvclock_try(info, &copy)) {
+		if (!--tries)
+			return 0;
+		cpu_relax();
+	}
+	if (!copy.tsc_to_system_mul)
+		return 0;
+	*time = pvclock_time(&copy);
+	if (!(copy.flags & PVCLOCK_TSC_STABLE_BIT))
+		*time = pvclock_monotonic(last, *time);
+	return 1;
 }
+#endif
