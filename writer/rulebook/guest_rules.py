@@ -11,7 +11,6 @@ from runstate_abi.writer.rulebook.evidence import BARRIERS, Breach, Landed, Ledg
 from runstate_abi.writer.steps import Barrier, Store
 from runstate_abi.writer.vcpu import (
     ENTRY_TIME_SIZE,
-    FLAG,
     elements,
     entry_bytes,
     flagged,
@@ -53,10 +52,9 @@ def window(book: Ledger) -> Breaches:
     """Once set, the flag stays set until the last store."""
     if not book.evidence.area.update_flag:
         return
-    update_byte = book.evidence.area.shape.update_byte
     was_up = False
     for write in book.landed[:-1]:
-        up = bool(write.after[update_byte] & FLAG)
+        up = _is_up(book, write.after)
         if was_up and not up:
             yield Breach(write.at, "the flag goes down here, and stores follow")
         was_up = up
@@ -88,7 +86,7 @@ def clear_last(book: Ledger) -> Breaches:
     if not book.evidence.area.update_flag or not book.landed:
         return
     last, update_byte = book.landed[-1], book.evidence.area.shape.update_byte
-    if last.after[update_byte] & FLAG:
+    if _is_up(book, last.after):
         yield Breach(len(book.evidence.steps), "nothing takes the flag down")
     elif not last.covers(update_byte):
         yield Breach(last.at, "the last store does not take the flag down")
@@ -102,11 +100,11 @@ def final(book: Ledger) -> Breaches:
         return
     struct, end = book.landed[-1].after, len(book.evidence.steps)
     # If bit 63 is set in the entry time itself, a guest without the flag may see it.
-    wrong = _first_wrong(book, struct, but_for=FLAG)
+    wrong = _first_wrong(book, struct, but_for=book.evidence.area.shape.guard.bit)
     if wrong:
         at = _stored_wrong(book.landed, wrong, end)
         yield Breach(at, f"{wrong.member} is wrong at the end")
-    elif book.evidence.area.update_flag and struct[book.evidence.area.shape.update_byte] & FLAG:
+    elif book.evidence.area.update_flag and _is_up(book, struct):
         yield Breach(end, "the flag is up at the end")
 
 
@@ -138,11 +136,12 @@ def padding_zero(book: Ledger) -> Breaches:
 def no_flag(book: Ledger) -> Breaches:
     """A guest that did not ask for the flag never sees it."""
     evidence = book.evidence
-    if evidence.area.update_flag or top_byte(evidence.vcpu.entry_time)[0] & FLAG:
+    plain = image(evidence.area.shape, evidence.vcpu, evidence.vcpu.entry_time)
+    if evidence.area.update_flag or _is_up(book, plain):
         return
     update_byte = evidence.area.shape.update_byte
     for write in book.landed:
-        if write.covers(update_byte) and write.after[update_byte] & FLAG:
+        if write.covers(update_byte) and _is_up(book, write.after):
             yield Breach(write.at, "the flag goes up, and the guest did not ask for it")
 
 
@@ -174,9 +173,15 @@ def _bytes(count: int) -> str:
     return "1 byte" if count == 1 else f"{count} bytes"
 
 
+# Does the struct say that an update is in flight?
+def _is_up(book: Ledger, struct: bytes) -> bool:
+    shape = book.evidence.area.shape
+    return shape.guard.is_up(struct[shape.update_byte])
+
+
 def _takes_down(book: Ledger, write: Landed) -> bool:
     update_byte = book.evidence.area.shape.update_byte
-    return write.covers(update_byte) and not write.after[update_byte] & FLAG
+    return write.covers(update_byte) and not _is_up(book, write.after)
 
 
 # Does a barrier order these two writes? True if the source records no barriers.
