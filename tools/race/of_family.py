@@ -188,6 +188,7 @@ examples:
   runstate race --family pvclock --drop odd-check                without looking at the lowest bit
   runstate race --family pvclock --reader-object guest.o:read_time   what a compiler made of one
   runstate race --family steal_time --reader-object vmlinuz:kvm_steal_clock  a shipped kernel's
+  runstate race --family pvclock --reader-object vmlinuz:vread_pvclock       its vDSO's
 
 exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing could be asked"""
 

@@ -19,7 +19,7 @@ from runstate_abi.layouts.witnesses.elf import Elf, Section
 # The System V gABI, and the psABIs of AMD64, i386, Arm and AArch64.
 # fmt: off
 EM_386, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 40, 62, 183
-SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
+SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 2, 4, 8, 9, 11
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 0x1, 0x2, 0x4
 SHN_UNDEF, SHN_ABS               = 0, 0xfff1
 STT_OBJECT, STT_FUNC             = 1, 2
@@ -162,8 +162,9 @@ def read(file: Elf, machines: Mapping[tuple[int, int], str] = X86_64) -> ObjectF
         raise WitnessError(f"{file.source}: {file.description}: only {known} code can be run here")
     relocatable = file.type == elf.ET_REL
     sections = _sections(file, relocatable)
-    table = next((s for s in sections if s.type == SHT_SYMTAB), None)
-    if table is None or table.size == 0:
+    tables = [s for s in sections if s.type in (SHT_SYMTAB, SHT_DYNSYM) and s.size]
+    table = min(tables, key=lambda s: s.type, default=None)
+    if table is None:
         raise WitnessError(
             f"{file.source}: no symbol table (stripped, or a vmlinuz): give the file with symbols"
         )

@@ -12,7 +12,7 @@ from runstate_abi.layouts.witnesses.btf_blob import Btf, Record
 from runstate_abi.layouts.witnesses.packages import unpacked
 from runstate_abi.writer.vcpu import SHAPES
 from runstate_abi.writer.witnesses import lines, object_file
-from runstate_abi.writer.witnesses.guests import kernel
+from runstate_abi.writer.witnesses.guests import kernel, vdso
 from runstate_abi.writer.witnesses.guests.area import opened, require
 from runstate_abi.writer.witnesses.guests.cpus import (
     CPUS,
@@ -56,11 +56,14 @@ def found(
     with unpacked("", path) as (_, name):
         file = kernel.opened(name)
         cpu = CPUS[file.file.elf_class, file.file.machine]
+        own = kernel.READERS.get(function) if kernel.is_kernel(file) else None
+        if function == vdso.FUNCTION and layouts and file.find(function) is None:
+            file, area = vdso.of_kernel(file, layouts[0])
+            own = kernel.Known(vdso.SIGNATURE, fixed=vdso.FIXED)
         if file.find(function) is None:
             raise WitnessError(f"{path}: no function {function}{_near(file, function)}")
         require(file, function)
         known = lines.opened(file, path, "")
-        own = kernel.READERS.get(function) if kernel.is_kernel(file) else None
         area = area or (own.area if own else "")
         guessed = signature(ANY, cpu.pointer, bool(area))
         if said or own:

@@ -23,6 +23,7 @@ from runstate_abi.writer.witnesses.object_file import (
     EM_ARM,
     SHF_ALLOC,
     SHF_EXECINSTR,
+    SHT_DYNSYM,
     SHT_SYMTAB,
     STT_FUNC,
     STT_OBJECT,
@@ -77,7 +78,7 @@ def opened(path: str) -> ObjectFile:
     kernel = vmlinuz.kernel(path)
     raw = kernel.abi
     file = _raw(kernel.data, raw, path) if raw else elf.parse(kernel.data, path)
-    if any(section.type == SHT_SYMTAB and section.size for section in file.sections):
+    if any(section.type in (SHT_SYMTAB, SHT_DYNSYM) and section.size for section in file.sections):
         return object_file.read(file, MACHINES)
     if (file.elf_class, file.machine) not in MACHINES or file.byteorder != "little":
         return object_file.read(file, MACHINES)  # says so

@@ -166,8 +166,8 @@ class ReaderMachine:
         end = AREA + PAGE_SIZE if own else self.area + self.layout.size
         start = AREA if own else self.area - WIDEST  # a load may begin in front of a global area
         uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, None, start, end - 1)
-        if self.area != AREA:
-            self.memory.load(self.area)
+        if self.area != AREA and not self.memory.load(self.area):
+            self.memory.reserve(self.area)
         uc.hook_add(unicorn.UC_HOOK_MEM_WRITE, self._write)
         results = RESULT, RESULT + RESULTS_MAX * PAGE_SIZE - 1
         uc.hook_add(unicorn.UC_HOOK_MEM_READ, self._reads_back, None, *results)

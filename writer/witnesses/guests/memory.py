@@ -101,6 +101,15 @@ class Memory:
             self.uc.mem_write(section.address + low, bytes(content))
         return True
 
+    def reserve(self, address: int) -> None:
+        """Map an area that is in no file, unless the file has something near it."""
+        start = (address & self._mask) & -CHUNK
+        near = range(start - CHUNK, start + 2 * CHUNK)
+        if not any(
+            s.address < near.stop and s.address + s.size > near.start for _, s in self._sections
+        ):
+            self.uc.mem_map(start, 2 * CHUNK)
+
     # A kernel's own variables are taken as the image has them; a program's may change.
     def _is_constant(self, section: Section) -> bool:
         name = self.file.name_of(section)
