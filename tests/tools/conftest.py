@@ -14,6 +14,7 @@ def runstate(capsys):
     """Return a function: the words of a command -> (exit code, stdout, stderr)."""
 
     def run(*words):
+        capsys.readouterr()  # what was said before, as by debian.py while it fetches
         try:
             code = cli.main([str(word) for word in words])
         except SystemExit as stop:
