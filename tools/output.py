@@ -64,6 +64,24 @@ def style_of(element: "Element") -> str:
     return "entry" if element.size == 8 else "state"
 
 
+def counted(number: int, what: str) -> str:
+    """Return ``3 updates``, ``1 update``."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def titled(rows: Iterable[Sequence[str]], columns: int) -> Iterator[str]:
+    """Yield (name, text) pairs, each text wrapped behind its name."""
+    from textwrap import wrap
+
+    pairs = list(rows)
+    width = max(len(name) for name, _ in pairs)
+    for name, said in pairs:
+        yield from wrap(
+            said, columns, initial_indent=f"  {name:<{width}}  ",
+            subsequent_indent=" " * (width + 4), break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+
 def plain(texts: Iterable[str]) -> Iterator[Line]:
     return ((Ink(text),) for text in texts)
 

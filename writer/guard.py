@@ -18,11 +18,11 @@ class Guard(NamedTuple):
     at: int  # which byte of the word shows it: 0 for the lowest, -1 for the highest
     bit: int  # that is set in this byte meanwhile; 0: the whole word is 0 meanwhile
     counts: bool  # each update adds to the word, so its lowest byte differs from update to update
-    up: str  # the word's state in a sentence
-    down: str
-    mark: str  # under a byte that was loaded meanwhile, in at most three characters
-    legend: str  # what the mark means
-    question: str  # what a reader looks for
+    up: str = ""  # the word's state in a sentence
+    down: str = ""
+    mark: str = ""  # under a byte that was loaded meanwhile, in at most three characters
+    legend: str = ""  # what the mark means
+    question: str = ""  # what a reader looks for
     check: str = ""  # what it leaves out if it does not look: a name for --drop
 
     def word(self, layout: "Layout") -> range:
@@ -50,47 +50,47 @@ class Guard(NamedTuple):
 
 # Runstate: XEN_RUNSTATE_UPDATE, the top bit of state_entry_time, set first and cleared last.
 FLAG = Guard(
-    ("state_entry_time",),
-    -1,
-    0x80,
-    False,
-    "the flag was set",
-    "the flag was clear",
-    "flg",
-    "with the flag up",
-    "XEN_RUNSTATE_UPDATE is set",
-    "bit-check",
+    members=("state_entry_time",),
+    at=-1,
+    bit=0x80,
+    counts=False,
+    up="the flag was set",
+    down="the flag was clear",
+    mark="flg",
+    legend="with the flag up",
+    question="XEN_RUNSTATE_UPDATE is set",
+    check="bit-check",
 )
 # The version protocol: odd while an update is in flight, and 2 more after it. Linux
 # Documentation/virt/kvm/x86/msr.rst, Xen xen/include/public/xen.h, the SBI specification.
 VERSION = Guard(
-    ("version", "wc_version", "sequence"),
-    0,
-    0x01,
-    True,
-    "it was odd",
-    "it was even",
-    "odd",
-    "odd: an update was in flight",
-    "the version is odd",
-    "odd-check",
+    members=("version", "wc_version", "sequence"),
+    at=0,
+    bit=0x01,
+    counts=True,
+    up="it was odd",
+    down="it was even",
+    mark="odd",
+    legend="odd: an update was in flight",
+    question="the version is odd",
+    check="odd-check",
 )
 # Hyper-V's page: 0 says that the page is not valid, and a reader takes the time from elsewhere.
 # Hypervisor Top Level Functional Specification, "Partition Reference TSC Mechanism".
 VALIDITY = Guard(
-    ("tsc_sequence",),
-    0,
-    0,
-    True,
-    "it was 0",
-    "it was not 0",
-    "0",
-    "0: the page was not valid",
-    "the sequence is 0",
-    "zero-check",
+    members=("tsc_sequence",),
+    at=0,
+    bit=0,
+    counts=True,
+    up="it was 0",
+    down="it was not 0",
+    mark="0",
+    legend="0: the page was not valid",
+    question="the sequence is 0",
+    check="zero-check",
 )
 # A struct whose only datum is one aligned word.
-NOTHING = Guard((), 0, 1, False, "", "", "", "", "")
+NOTHING = Guard((), at=0, bit=1, counts=False)
 
 # Members that are stored on their own, outside the protocol: no image has them with the others.
 APART = ("preempted",)

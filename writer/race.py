@@ -35,7 +35,7 @@ SAFE, TORN = "safe", "torn"
 @dataclass(frozen=True, slots=True)
 class Writer:
     name: str
-    # Of one whole update: of a vCPU's runstate in an Area, or an Update of a struct in a Place.
+    # Of one whole update: of a vCPU's runstate in an Area, or an Change of a struct in a Place.
     steps: Callable[[Any, Any], Steps]
     hidden: frozenset[int] = frozenset()  # offsets that a recording does not show
     always_flagged: bool = True  # it has no switch for the update flag

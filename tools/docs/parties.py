@@ -25,7 +25,7 @@ from runstate_abi.writer.racing.symbols import versions
 from runstate_abi.writer.steps import Barrier, Copy, Step, Steps, Write
 from runstate_abi.writer.versions import parties
 from runstate_abi.writer.versions.parties import Meeting, VersionReader, VersionWriter
-from runstate_abi.writer.versions.place import Place, Update
+from runstate_abi.writer.versions.place import Change, Place
 from runstate_abi.writer.versions.readers import READERS
 from runstate_abi.writer.versions.writers import WRITERS
 
@@ -67,13 +67,13 @@ WIDTHS = {
 
 def place_of(layout: Layout) -> Place:
     """Return where the questions of this page put a struct."""
-    return Place(layout, "native", AT)
+    return Place(layout, AT)
 
 
 def steps_of(writer: VersionWriter) -> Steps:
     """Return one update of a writer."""
     place = place_of(writer.layout)
-    return tuple(writer.update(Update(*versions(place, 1)), place))  # type: ignore[arg-type]
+    return tuple(writer.update(Change(*versions(place, 1)), place))  # type: ignore[arg-type]
 
 
 def pieces(family: str) -> dict[str, tuple[Table, ...]]:

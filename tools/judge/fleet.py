@@ -23,9 +23,8 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import elf, packages
 from runstate_abi.tools.fleet import Unit, is_module, opened, units, version
 from runstate_abi.tools.judge import text, verdict
-from runstate_abi.tools.judge.tallies import counted
 from runstate_abi.tools.judge.verdict import Verdict
-from runstate_abi.tools.output import Bar, aligned
+from runstate_abi.tools.output import Bar, aligned, counted
 from runstate_abi.writer.rulebook.requests import Request
 from runstate_abi.writer.witnesses import shipped
 from runstate_abi.writer.witnesses.shipped import Judged, WrongRequest

@@ -10,7 +10,7 @@ from runstate_abi.layouts.exit_status import DIFFERENT, EQUAL
 from runstate_abi.layouts.structs.families import family as family_of
 from runstate_abi.tools import output
 from runstate_abi.tools.options import family_name, new_parser
-from runstate_abi.tools.output import aligned
+from runstate_abi.tools.output import aligned, counted, titled
 
 if TYPE_CHECKING:
     from runstate_abi.writer.witnesses.versions.opened import Opened
@@ -144,23 +144,17 @@ def _head(kernel: "Opened", seen: "Verdict") -> Iterator[str]:
     rows = [
         ["function", f"{function.name}, {function.symbol.size} bytes"],
         ["struct", f"{shape.layout.name}, {shape.size} bytes, as claimed here"],
-        ["called", f"{_counted(len(seen.used), 'function')} played: {', '.join(seen.used)}"],
+        ["called", f"{counted(len(seen.used), 'function')} played: {', '.join(seen.used)}"],
     ]
     if kernel.patches:
-        changes = ", ".join(_counted(n, what) for what, n in kernel.patches.items())
+        changes = ", ".join(counted(n, what) for what, n in kernel.patches.items())
         rows.append(["unpatched", f"booting would change {changes}; judged as in the file"])
-    rows.append(["asked", f"{_counted(seen.updates, 'update')}, family {kernel.family}"])
-    width = max(len(name) for name, _ in rows)
-    for name, said in rows:
-        indent = " " * (width + 4)
-        yield from wrap(
-            said, WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=indent,
-            break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
+    rows.append(["asked", f"{counted(seen.updates, 'update')}, family {kernel.family}"])
+    yield from titled(rows, WIDTH)
 
 
 def _row(one: "Outcome") -> list[str]:
-    tested = _counted(one.tested, "update")
+    tested = counted(one.tested, "update")
     if one.first is None:
         return ["ok" if one.tested else "-", one.rule.name, tested, one.rule.sentence]
     said = f"{one.broken} of {tested}, first {one.first.update.asked}: {one.first.breach.why}"
@@ -196,7 +190,7 @@ def _event(update: "Update", event: "Event") -> str:
 
 
 def _verdict(seen: "Verdict") -> str:
-    updates = _counted(seen.updates, "update")
+    updates = counted(seen.updates, "update")
     if seen.right:
         kept = sum(bool(one.tested) for one in seen.outcomes)
         silent = len(seen.outcomes) - kept
@@ -234,7 +228,3 @@ def _json_rule(one: "Outcome") -> dict[str, Any]:
         "broken": one.broken,
         "first": first,
     }
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

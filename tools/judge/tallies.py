@@ -170,10 +170,6 @@ def simplicity(request: Request) -> tuple[bool, bool, bool, int, bool]:
     return *harm, request.offset, request.abi != "native"
 
 
-def counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
 def together(tallies: Sequence[Tally]) -> Tally:
     broken: dict[str, Broken] = {}
     digests = [hashlib.sha256() for _ in Prints._fields]

@@ -4,14 +4,13 @@ Every broken rule is one line, so that grep finds it.
 """
 
 from collections.abc import Iterator
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATE_STRUCTS
 from runstate_abi.tools.judge import story
-from runstate_abi.tools.judge.tallies import Broken, counted
-from runstate_abi.tools.output import aligned
+from runstate_abi.tools.judge.tallies import Broken
+from runstate_abi.tools.output import aligned, counted, titled
 from runstate_abi.writer.rules import NO_BARRIERS, PROFILES, RULES, Profile, Relaxed
 
 if TYPE_CHECKING:
@@ -59,14 +58,7 @@ def _head(seen: "Verdict") -> Iterator[str]:
     if tally.skipped:
         skipped = counted(tally.skipped, "update")
         rows.append(["not asked", f"{skipped}: it has one cache, for one page"])
-    # (name, text) pairs, each text wrapped after its name.
-    width = max(len(name) for name, _ in rows)
-    for name, said in rows:
-        indent = " " * (width + 4)
-        yield from wrap(
-            said, WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=indent,
-            break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
+    yield from titled(rows, WIDTH)
 
 
 def _layout(judged: "Judged") -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from runstate_abi.layouts.abi import X86_64
 from runstate_abi.layouts.findings import MACHINE_CODE, Finding, NotChecked
 from runstate_abi.layouts.model import CodeLine, Difference, WitnessError
-from runstate_abi.tools.judge.tallies import Tally, counted, judged
+from runstate_abi.tools.judge.tallies import Tally, judged
+from runstate_abi.tools.output import counted
 from runstate_abi.writer.rulebook.requests import HVM, Request, everything, quick, without_caches
 from runstate_abi.writer.rules import NO_BARRIERS, RULES, Rule, Violation, not_judged
 from runstate_abi.writer.witnesses import lines

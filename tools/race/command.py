@@ -117,7 +117,6 @@ _NO_BARRIERS = (
     "need one is in the source alone (--variant upstream)"
 )
 WIDTH = 78
-POINTER = 8  # bytes; a signature is as right with other pointers
 
 _SUMMARY = "Can a guest that follows a protocol accept what was never true?"
 _ABOUT = """\
@@ -181,13 +180,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         made.error("--recorded is read by the model's readers: no --reader-object")
     if (options.signature or options.area) and not (options.reader_object or options.emit_reader):
         made.error("--signature and --area are of --reader-object")
-    if options.signature:
-        from runstate_abi.writer.witnesses.guests import cpus
-
-        try:
-            cpus.signature(options.signature, POINTER)
-        except cpus.WrongSignature as error:
-            made.error(f"--signature {error}")
+    rows.refuse_signature(made, options.signature)
     if options.recorded and options.model:
         made.error("--recorded stores are in the order that they have: no --model")
     named = options.variant or options.reader or options.model or options.abi

@@ -13,6 +13,7 @@ from runstate_abi.tools import output
 from runstate_abi.tools.options import add_format, address, count, family_name, nearest, new_parser
 from runstate_abi.tools.output import Ink, Line, aligned, plain
 from runstate_abi.tools.race import text, version_code, version_rows
+from runstate_abi.tools.race.rows import refuse_signature
 from runstate_abi.tools.race.version_rows import NOT_REACHED, Answered
 from runstate_abi.writer.guest import CannotDrop
 from runstate_abi.writer.race import TORN, race
@@ -23,7 +24,6 @@ from runstate_abi.writer.versions.meanings import meaning
 from runstate_abi.writer.versions.readers import READERS
 from runstate_abi.writer.versions.writers import WRITERS
 
-POINTER = 8  # bytes; a signature is as right with other pointers
 AT = 0x1100  # a cache line in the guest's second page
 SCHEMA = "runstate-race-family/1"
 
@@ -214,9 +214,8 @@ def parser(family: str) -> argparse.ArgumentParser:
     symbol = "the object that it reads, or its address, if it is no parameter"
     add("--area", metavar="OBJECT", default="", help=symbol)
     structs = ", ".join(version_code.STRUCTS[family])
-    add(
-        "--struct", metavar="NAME", help=f"the struct that it reads: {structs} (default: the first)"
-    )
+    which = f"the struct that it reads: {structs} (default: its parameter's type, or the first)"
+    add("--struct", metavar="NAME", help=which)
     where = "the struct is so many bytes behind the pointer or in the object (default: 0)"
     add("--offset", metavar="BYTES", type=count, default=0, help=where)
     drops = [*VERSION_DROPS, *VERSION_READER_DROPS]
@@ -259,13 +258,7 @@ def _parsed(argv: list[str], family: str) -> argparse.Namespace:
         made.error(f"{options.reader_object}: which function? FILE:FUNCTION")
     if options.reader_object and (options.reader or options.model or options.all):
         made.error("--reader-object is a reader, on its machine: no --reader, --model or --all")
-    if options.signature:
-        from runstate_abi.writer.witnesses.guests import cpus
-
-        try:
-            cpus.signature(options.signature, POINTER)
-        except cpus.WrongSignature as error:
-            made.error(f"--signature {error}")
+    refuse_signature(made, options.signature)
     of_code = options.signature, options.area, options.struct, options.offset
     if not options.reader_object and any(of_code):
         made.error("--signature, --area, --struct and --offset are of --reader-object")

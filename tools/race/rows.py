@@ -1,5 +1,6 @@
 """The rows of ``runstate race``: the questions and their answers."""
 
+import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -161,6 +162,8 @@ def _readers(wanted: Wanted) -> list[Reader]:
 # The C alignment of the struct in a guest's own code, which need not be the hypervisor's.
 _ALIGNED = {"native": NATIVE.alignment or 1, "compat": claim(NATIVE.name, I386.name).alignment or 1}
 
+POINTER = 8  # bytes; a signature is as right with other pointers
+
 # The writers that a guest can meet today, for a reader out of machine code.
 TODAY = ("upstream", "xen-va", "xen-phys")
 
@@ -171,6 +174,17 @@ class Code(NamedTuple):
     what: str
     signature: str
     area: str
+
+
+def refuse_signature(made: argparse.ArgumentParser, text: str) -> None:
+    """Exit with status 2 and one line if --signature is no C signature."""
+    if text:
+        from runstate_abi.writer.witnesses.guests import cpus
+
+        try:
+            cpus.signature(text, POINTER)
+        except cpus.WrongSignature as error:
+            made.error(f"--signature {error}")
 
 
 def of_code(code: Code, wanted: Wanted, left_out: Counter[str]) -> Iterator[Row]:

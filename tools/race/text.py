@@ -6,7 +6,7 @@ from itertools import combinations, groupby, islice
 from textwrap import wrap
 
 from runstate_abi.layouts.abi import CACHE_LINE
-from runstate_abi.tools.output import Ink, Line, aligned, plain
+from runstate_abi.tools.output import Ink, Line, aligned, counted, plain
 from runstate_abi.tools.race import explanation
 from runstate_abi.tools.race.rows import KINDS, Row, not_shown, seen_to_store
 from runstate_abi.writer.guest import READERS, Load, ReadBarrier, Reader, drop
@@ -106,8 +106,7 @@ def assumptions(question: Question) -> Iterator[str]:
     area, model = question.area, question.model
     line = area.address % CACHE_LINE
     where = f"offset {line} of a cache line, {area.offset:#x} of a page"
-    struct = f"struct {area.layout.name}" if isinstance(area, Place) else area.abi
-    yield f"{struct} at {area.address:#x}: {where}"
+    yield f"{area.abi} at {area.address:#x}: {where}"
     yield f"{model.name}: {model.summary}"
     yield _atomicity(question)
     yield f"updates in a row: {question.updates}; {_changes(question)}"
@@ -275,15 +274,11 @@ def _cells(rows: list[Row]) -> list[str]:
 def not_asked(left_out: Mapping[str, int]) -> Iterator[str]:
     """Yield a line for each reason why questions could not be asked."""
     for why, count in left_out.items():
-        yield f"not asked: {_count(count, 'question')}: {why}"
+        yield f"not asked: {counted(count, 'question')}: {why}"
 
 
 # What could not be asked or was not shown, and the number of each verdict.
 def _closing(rows: Sequence[Row], left_out: Mapping[str, int]) -> Iterator[Line]:
     yield from plain((*not_asked(left_out), *seen_to_store(rows), *not_shown(rows)))
     torn = sum(row.verdict == TORN for row in rows)
-    yield (Ink(f"{_count(len(rows), 'question')}: {len(rows) - torn} safe, {torn} torn"),)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+    yield (Ink(f"{counted(len(rows), 'question')}: {len(rows) - torn} safe, {torn} torn"),)

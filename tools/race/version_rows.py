@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.tools.race import version_code
 from runstate_abi.tools.race.rows import Row
 from runstate_abi.writer.guest import CannotDrop
@@ -71,8 +70,8 @@ def _is_wanted(meeting: Meeting, options: argparse.Namespace) -> bool:
 def _answer(
     meeting: Meeting, options: argparse.Namespace, dropped: tuple[str, ...], left_out: Counter[str]
 ) -> Iterator[Answered]:
-    place = Place(meeting.writer.layout, "native", options.at)
-    if meeting.writer.pages == 1 and place.offset + place.layout.size > PAGE_SIZE:
+    place = Place(meeting.writer.layout, options.at)
+    if not meeting.writer.takes(place):
         left_out[f"{meeting.writer.name} writes no struct that crosses a page"] += 1
         return
     times = options.updates, options.versions

@@ -1,23 +1,18 @@
 """One update of a struct with a version: its values, its execution, and what shows it in flight."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.memory import Moment, Window, trace
-from runstate_abi.writer.steps import Check, Step, Write
+from runstate_abi.writer.steps import Step, Write
 from runstate_abi.writer.versions.parties import VersionWriter
-from runstate_abi.writer.versions.place import Place, Update
+from runstate_abi.writer.versions.place import Change, Place
 
 # A member's default is its number in each of its bytes: 11 11 .., 22 22 .., 33 33 ..
 DIGIT = 0x11
-# Sequences that a writer leaves out besides 0, by what its name begins with: Linux
-# arch/x86/kvm/hyperv.c, kvm_hv_setup_tsc_page().
-SKIPPED = {"kvm-": (0xFFFFFFFF,)}
-# Linux arch/riscv/kvm/vcpu_sbi_sta.c adds 1 twice, whatever it finds; others make it even first.
-ADDS_ALWAYS = "kvm-riscv"
 
 
 class Refused(Exception):
@@ -51,24 +46,17 @@ class Written(NamedTuple):
 
 
 def write(writer: VersionWriter, address: int, old: bytes, values: Mapping[str, int]) -> Written:
-    """Execute one update of a struct that holds ``old`` (Refused, Overrun; ValueError: a value)."""
-    place = Place(writer.layout, "native", address)
+    """Execute one update of a struct that holds ``old`` (Refused; ValueError: a value)."""
+    place = Place(writer.layout, address)
+    if not writer.takes(place):
+        raise Refused(f"{writer.name} takes no struct that crosses a page")
     word = _even(writer, old)
-    update = Update(_with_word(writer.layout, old, word), new_image(writer, word, values))
+    change = Change(_with_word(writer.layout, old, word), new_image(writer, word, values))
     window = Window()
     window.data[place.offset : place.offset + writer.layout.size] = old
-    made = tuple(_steps(writer, update, place))
+    made = tuple(writer.update(change, place))
     _refuse_unstored(writer, place, made, values)
     return Written(writer, place, old, tuple(trace(window, made)))
-
-
-# KVM checks that a cache maps the whole struct, and a cache maps one page.
-def _steps(writer: VersionWriter, update: Update, place: Place) -> Iterator[Step]:
-    crosses = place.offset + writer.layout.size > PAGE_SIZE
-    for step in writer.update(update, place):
-        if isinstance(step, Check) and crosses:
-            raise Refused(f"{writer.name} takes no struct that crosses a page")
-        yield step
 
 
 def _refuse_unstored(
@@ -94,7 +82,7 @@ def _even(writer: VersionWriter, old: bytes) -> int:
     value = int.from_bytes(bytes(old[offset] for offset in word), "little")
     if not guard.bit or not value & guard.bit:
         return value
-    if writer.name.startswith(ADDS_ALWAYS):
+    if not writer.repairs:
         name = guard.name(writer.layout)
         raise Refused(f"{writer.name} adds 1 to an odd {name} too: that is not modelled")
     return (value + guard.bit) % (1 << 8 * len(word))
@@ -127,9 +115,8 @@ def following(writer: VersionWriter, word: int) -> int:
     numbers = 1 << 8 * max(1, len(guard.word(writer.layout)))
     if guard.bit:
         return (word + 2 * guard.bit) % numbers
-    left_out = next((x for name, x in SKIPPED.items() if writer.name.startswith(name)), ())
     found = (word + 1) % numbers
-    return 1 if found in (0, *left_out) else found
+    return 1 if found in (0, *writer.skips) else found
 
 
 def in_flight(layout: Layout, struct: bytes) -> bool | None:

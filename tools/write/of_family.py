@@ -21,7 +21,6 @@ from runstate_abi.tools.write.family_update import (
     write,
 )
 from runstate_abi.writer.guard import guard_of
-from runstate_abi.writer.memory import Overrun
 from runstate_abi.writer.steps import Store, Write, line
 from runstate_abi.writer.versions.parties import VersionWriter
 from runstate_abi.writer.versions.writers import WRITERS
@@ -49,7 +48,7 @@ examples:
   runstate write --family steal_time --variant kvm-riscv32-steal --format table
   runstate write --family hyperv --old 01000000 --json
 
-exit status: 0 done, 1 the writer refused the struct there or wrote outside its page, 2 wrong usage
+exit status: 0 done, 1 the writer does not take the struct there, or what it holds, 2 wrong usage
 """
 
 
@@ -62,7 +61,7 @@ def main(argv: list[str], family: str) -> int:
     values = _values(made, writer.layout, options.set or ())
     try:
         written = write(writer, options.at, _old(made, writer.layout, options.old), values)
-    except (Refused, Overrun) as refused:
+    except Refused as refused:
         print(f"runstate write: {refused}", file=sys.stderr)
         return DIFFERENT
     lines = {"json": _json, "table": _table, "text": _text}[options.format](written, family)

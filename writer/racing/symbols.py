@@ -15,7 +15,7 @@ from runstate_abi.writer.vcpu import (
     Runstate,
     image,
 )
-from runstate_abi.writer.versions.place import Place, Update
+from runstate_abi.writer.versions.place import Change, Place
 
 UPDATES_MAX = 3  # state has four values: one for the old image, three for updates
 DIGITS = 16
@@ -80,9 +80,9 @@ def image_of(area: Where, version: Version) -> bytes:
     return image(area.shape, version, version.entry_time)
 
 
-def stored(old: Version, new: Version) -> Runstate | Update:
+def stored(old: Version, new: Version) -> Runstate | Change:
     """Return what a writer is given to get from one version to the next."""
     if isinstance(old, bytes) and isinstance(new, bytes):
-        return Update(old, new)
+        return Change(old, new)
     assert isinstance(new, Runstate)
     return new

@@ -7,7 +7,7 @@ from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing.ordering import MODEL, Model
 from runstate_abi.writer.steps import Step
-from runstate_abi.writer.versions.place import Place, Update
+from runstate_abi.writer.versions.place import Change, Place
 
 # The machines that writers and readers run on, and the memory model of each.
 X86, LOONGARCH, RISCV64, RISCV32, ARM64, ARM = (
@@ -27,11 +27,19 @@ class VersionWriter(NamedTuple):
     name: str
     layout: Layout
     machines: tuple[str, ...]
-    update: Callable[[Update, Place], Iterator[Step]]
+    update: Callable[[Change, Place], Iterator[Step]]
     running: str  # which of the guest's vCPUs may run meanwhile: ALL, OTHERS, or NONE
     summary: str
     source: str
     pages: int = 1  # how many pages the struct may touch
+    skips: tuple[int, ...] = ()  # sequences that it leaves out besides 0
+    repairs: bool = (
+        True  # it makes an odd version, left by an update that was cut short, even first
+    )
+
+    def takes(self, place: Place) -> bool:
+        """Does it write a struct at this place?"""
+        return self.pages > 1 or not place.crosses
 
 
 class VersionReader(NamedTuple):

@@ -23,7 +23,7 @@ class Guarded(NamedTuple):
         return guard_of(self.layout)
 
 
-class Update(NamedTuple):
+class Change(NamedTuple):
     """The bytes of the struct before an update and after it."""
 
     old: bytes
@@ -32,10 +32,9 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a guest's struct is: its layout, the guest's width (``abi``), its address."""
+    """Where a guest's struct is: its layout, and its address."""
 
     layout: Layout
-    abi: str
     address: int
 
     def __post_init__(self) -> None:
@@ -45,6 +44,16 @@ class Place:
     @property
     def shape(self) -> Guarded:
         return Guarded(self.layout)
+
+    @property
+    def abi(self) -> str:
+        """What is here, in the place of an Area's ABI: no width decides about these structs."""
+        return f"struct {self.layout.name}"
+
+    @property
+    def crosses(self) -> bool:
+        """Does the struct cross a page?"""
+        return self.offset + self.layout.size > PAGE_SIZE
 
     @property
     def offset(self) -> int:

@@ -227,10 +227,9 @@ def test_one_row_for_each_file_and_one_verdict(kernels, run_check):
     assert out.splitlines()[-1].startswith("3 witnesses: 78 facts compared, 48 conditions")
 
 
+@pytest.mark.needs("script")
 def test_a_progress_bar_on_a_terminal_and_only_there(kernels):
     script = shutil.which("script")
-    if script is None:
-        pytest.skip("script: not installed")
     # Without the quarter of a second in which a quick machine is done and shows no bar.
     code = (
         "import sys; from runstate_abi.tools import cli, output; output.BAR_AFTER_S = 0;"

@@ -5,7 +5,6 @@ Each cell is measured here. RUNSTATE_WRITE=1 in the environment writes the table
 
 import ctypes
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -177,10 +176,8 @@ def cell(kind, witness, folder, monkeypatch):
     return "not asked" if findings is None else said(findings)
 
 
+@pytest.mark.needs("gcc", "clang", "pahole")
 def test_what_each_witness_says_of_each_kind_is_the_documents_table(tmp_path, monkeypatch):
-    for tool in ("gcc", "clang", "pahole"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool}: not installed")
     rows = [" | ".join((HEAD, *WITNESSES))]
     for number, kind in enumerate(C):
         cells = [kind]

@@ -10,7 +10,6 @@ import pytest
 
 from runstate_abi.tools import cli
 from runstate_abi.tools.write import written
-from runstate_abi.tools.write.command import main
 from runstate_abi.writer.memory import Moment
 from runstate_abi.writer.steps import Store
 from runstate_abi.writer.variants import VARIANTS
@@ -18,31 +17,6 @@ from runstate_abi.writer.vcpu import Area
 
 SPLIT = ["--abi", "compat", "--at", "0xc0001ff5"]
 ANSWERS = {"bytes", "barriers", "canonical", "mem_sha256", "full_sha256", "epoch_sha256"}
-
-
-@pytest.fixture
-def run(capsys):
-    """Return a function: exit code, stdout, stderr of the command."""
-
-    def run(*arguments):
-        code = main([str(one) for one in arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
-def wrong(capsys):
-    """Return a function: what the command says about wrong usage, its exit code being 2."""
-
-    def wrong(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(one) for one in arguments])
-        assert end.value.code == 2
-        return capsys.readouterr().err
-
-    return wrong
 
 
 def test_the_canonical_trace_of_a_split_compat_update(run):

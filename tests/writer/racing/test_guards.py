@@ -241,6 +241,10 @@ def test_a_reader_looks_where_it_says():
     masks = replace(plain, masks=True)
     assert looks(masks) == [(False, True), (True, False)]
     assert looks(drop(masks, "odd-check")) == [(False, False), (False, False)]
+    does = Measured(LOW, 2, WORD, False, (), masked=True), Measured(LOW, 2, WORD, True, ())
+    code = replace(plain, program=tuple(Load("v", "measured", 0, True, one) for one in does))
+    assert looks(code) == [(False, True), (True, False)]
+    assert looks(drop(code, "odd-check")) == [(False, False), (False, False)]
 
 
 def test_a_version_that_stays_has_no_byte_that_differs():

@@ -8,9 +8,10 @@ from runstate_abi.layouts.abi import PAGE_SIZE
 from runstate_abi.layouts.structs.pvclock import TIME_INFO
 from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.memory import Window, apply
-from runstate_abi.writer.steps import Write
+from runstate_abi.writer.racing import symbols
+from runstate_abi.writer.steps import Copy, Write
 from runstate_abi.writer.versions.parties import ALL, OTHERS, Meeting, meetings
-from runstate_abi.writer.versions.place import Place, Update
+from runstate_abi.writer.versions.place import Change, Place
 from runstate_abi.writer.versions.readers import READERS
 from runstate_abi.writer.versions.writers import WRITERS
 
@@ -33,12 +34,12 @@ def struct(layout, byte, version):
 
 def moments(writer, address, versions):
     """The struct after each store, and all of memory at the end."""
-    place, size = Place(writer.layout, "native", address), writer.layout.size
+    place, size = Place(writer.layout, address), writer.layout.size
     old, new = (struct(writer.layout, *one) for one in zip((FIRST, SECOND), versions, strict=True))
     window = Window(bytes([FILL]))
     window.data[place.offset : place.offset + size] = old
     found = []
-    for step in writer.update(Update(old, new), place):
+    for step in writer.update(Change(old, new), place):
         apply(window, step)
         if isinstance(step, Write):
             found.append(bytes(window.data[place.offset : place.offset + size]))
@@ -105,6 +106,16 @@ def test_nothing_outside_the_struct_is_touched(name, address):
     assert memory[:address] == bytes([FILL]) * address
     assert memory[end:] == bytes([FILL]) * (len(memory) - end)
     assert memory[address:end] == found[-1]
+
+
+def test_what_a_writer_stores_in_between_is_no_byte_of_a_version():
+    """kvm-time-6.12 stores a flag and takes it back: a search must tell both apart."""
+    place = Place(TIME_INFO, 0x100)
+    flags = TIME_INFO.offsetof("flags")
+    images = symbols.versions(place, 2)
+    steps = [*EVERY["kvm-time-6.12"].update(Change(*images[:2]), place)]
+    (copied,) = (step.data[flags] for step in steps if isinstance(step, Copy))
+    assert copied not in {image[flags] for image in images}
 
 
 def test_a_writer_beside_the_vcpu_reaches_a_reader_of_its_own():

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from runstate_abi.layouts.model import Layout
 from runstate_abi.layouts.structs.pvclock import TIME_INFO
 from runstate_abi.layouts.structs.steal_time import KVM_STEAL_TIME
+from runstate_abi.writer.guard import APART
 
 VERSION = "version"
 VERSION_SIZE = 4
@@ -131,11 +132,11 @@ class Shape(NamedTuple):
 SHAPES: Mapping[str, Shape] = {
     "pvclock": Shape(TIME_INFO),
     # preempted says by itself whether the vCPU runs: kvm_steal_time_set_preempted() sets it alone.
-    "steal_time": Shape(KVM_STEAL_TIME, ("preempted",)),
+    "steal_time": Shape(KVM_STEAL_TIME, APART),
 }
 
 
-class Guarded(NamedTuple):
+class GuardedStore(NamedTuple):
     """A store to what the version guards: the index of its event, and the version after it."""
 
     at: int
@@ -151,7 +152,7 @@ class Update:
     asked: Asked
     events: tuple[Event, ...]
     after: bytes  # the struct's
-    guarded: tuple[Guarded, ...]
+    guarded: tuple[GuardedStore, ...]
     irqs: tuple[bool, ...]  # are interrupts on, at each event and at return?
     sleeps: bool = False  # it uses the locks of PREEMPT_RT, which leave interrupts alone
     ended: str = ""  # why it never returned
@@ -198,14 +199,14 @@ class Update:
 
 def replay(
     shape: Shape, before: bytes, events: Sequence[Event]
-) -> tuple[tuple[Guarded, ...], bytes]:
+) -> tuple[tuple[GuardedStore, ...], bytes]:
     """Return the stores to what the version guards, and the struct's bytes after all stores."""
     memory, found = bytearray(before), []
     for at, event in enumerate(events):
         if isinstance(event, Store):
             _put(memory, event)
             if shape.guards(event):
-                found.append(Guarded(at, event, shape.version(memory)))
+                found.append(GuardedStore(at, event, shape.version(memory)))
     return tuple(found), bytes(memory)
 
 

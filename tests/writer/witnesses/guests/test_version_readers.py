@@ -9,15 +9,11 @@ import pytest
 
 from runstate_abi.tools import cli
 
+from .test_reader import BUILDS
+
 pytest.importorskip("unicorn")
 
 SOURCE = Path(__file__).parents[3] / "data" / "readers" / "clocks.c"
-FAST = (("gcc", "-O2"), ("clang", "-O1"))
-BUILDS = [
-    pytest.param(compiler, level, marks=[] if (compiler, level) in FAST else pytest.mark.slow)
-    for compiler in ("gcc", "clang")
-    for level in ("-O0", "-O1", "-O2", "-O3", "-Os")
-]
 PLAIN = ("-ffreestanding", "-fno-stack-protector", "-g", "-c")
 
 # fmt: off
