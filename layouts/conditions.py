@@ -110,7 +110,7 @@ def evaluate(condition: Condition, layouts: ByName, kvm_sizes: Sizes = KVM_SIZES
     ``sizeof(vx->FIELD)``; empty if the witness does not know them.
     """
     try:
-        numbers = _OPERAND.sub(lambda m: str(_operand(m, layouts, kvm_sizes)), condition.text)
+        numbers = _OPERAND.sub(lambda m: _operand(m, layouts, kvm_sizes), condition.text)
     except _Missing as missing:
         return Evaluation(condition, None, "", str(missing))
     return Evaluation(condition, not _arithmetic(numbers), numbers)
@@ -135,17 +135,11 @@ def structs_of(condition: Condition) -> frozenset[str]:
 
 # This is no C parser: the texts above use only these forms, and _arithmetic() accepts only digits
 # and the operators that mean the same in C and in Python.
-_OPERAND = re.compile(
-    r"(?P<function>offsetof|sizeof_field|sizeof_element|is_signed)"
-    r"\(struct (?P<struct>\w+), (?P<member>[\w.]+)\)"
-    r"|(?P<whole>sizeof|_Alignof)\(struct (?P<name>\w+)\)"
-    r"|sizeof\(vx->(?P<kvm>\w+)\)"
-    r"|(?P<scalar>sizeof\((?:uint64_t|u64)\))"
-    r"|(?P<constant>XEN_RUNSTATE_UPDATE|RUNSTATE_\w+)"
-)
+_OPERAND = re.compile(r"(\w+)\((struct |vx->)?(\w+)(?:, ([\w.]+))?\)|[A-Z]\w+")
 _ARITHMETIC = re.compile(r"(?:0x[0-9a-f]+|\d+|!=|>>|[-+*() ]|\|\|)+")
 _CONSTANTS = {runstate.constant: runstate.value for runstate in RUNSTATES}
 _CONSTANTS["XEN_RUNSTATE_UPDATE"] = XEN_RUNSTATE_UPDATE
+_SCALARS = {"uint64_t": 8, "u64": 8}
 _MEMBER: dict[str, Callable[[Field], int | bool | None]] = {
     "offsetof": lambda row: row.offset,
     "sizeof_field": lambda row: row.size,
@@ -154,26 +148,36 @@ _MEMBER: dict[str, Callable[[Field], int | bool | None]] = {
 }
 
 
-def _operand(match: re.Match[str], layouts: ByName, kvm_sizes: Sizes) -> int:
-    part = match.groupdict()
-    if part["constant"]:
-        return _CONSTANTS[part["constant"]]
-    if part["scalar"]:
-        return 8
-    if part["kvm"]:
-        if part["kvm"] not in kvm_sizes:
-            raise _Missing(f"no struct {KVM_VCPU_XEN} with a member {part['kvm']}")
-        return kvm_sizes[part["kvm"]]
-    name = part["struct"] or part["name"]
+# An operand's number; what has another form stays as it is.
+def _operand(match: re.Match[str], layouts: ByName, kvm_sizes: Sizes) -> str:
+    function, kind, name, member = match.groups()
+    if function is None:
+        return str(_CONSTANTS.get(match[0], match[0]))
+    if kind == "struct ":
+        found = _of_struct(function, name, member, layouts)
+    elif function != "sizeof" or member:
+        found = None
+    elif kind:
+        if name not in kvm_sizes:
+            raise _Missing(f"no struct {KVM_VCPU_XEN} with a member {name}")
+        found = kvm_sizes[name]
+    else:
+        found = _SCALARS.get(name)
+    return match[0] if found is None else str(found)
+
+
+def _of_struct(function: str, name: str, member: str | None, layouts: ByName) -> int | None:
     if name not in layouts:
         raise _Missing(f"no struct {name}")
     layout = layouts[name]
-    if part["whole"] == "sizeof":
+    if member and function in _MEMBER:
+        row = _row(layout, member, layouts)
+        return _known(_MEMBER[function](row), f"the signedness of {layout.name}.{row.name}")
+    if function == "sizeof":
         return layout.size
-    if part["whole"] == "_Alignof":
+    if function == "_Alignof":
         return _known(layout.alignment, f"the alignment of struct {layout.name}")
-    row = _row(layout, part["member"], layouts)
-    return _known(_MEMBER[part["function"]](row), f"the signedness of {layout.name}.{row.name}")
+    return None
 
 
 # ``arch.wc_sec_hi``: a member of a struct that is a member.

@@ -84,6 +84,7 @@ CORE = {
         "tests/layouts/witnesses/test_btf.py",
         "tests/layouts/witnesses/test_kernels.py",
     ],
+    "layouts/witnesses/streamed.py": ["tests/layouts/witnesses/test_streamed.py"],
     "writer/early.py": ["tests/writer/test_early.py", "tests/writer/test_variants.py"],
     "writer/gpc.py": [
         *(f"tests/writer/test_{name}.py" for name in ("gpc", "life", "variants", "alternatives")),

@@ -126,7 +126,7 @@ def units(paths: Sequence[str]) -> tuple[list[Unit], list[tuple[str, str]]]:
 # A file with a kernel's name is asked in any case, or a damaged one would be skipped. A file with
 # another name must begin like a kernel. ELF files are excluded, or every program would count.
 def _is_candidate(path: str) -> bool:
-    if packages.UNWANTED.fullmatch(path):
+    if packages.is_unwanted(path):
         return False
     if packages.is_archive(path) or (packages.wanted(path) and os.path.isfile(path)):
         return True

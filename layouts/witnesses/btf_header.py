@@ -5,6 +5,7 @@ the next record.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
@@ -63,6 +64,7 @@ VLEN, KIND_SHIFT, KIND, FLAG_SHIFT = 0xFFFFFF, 24, 0x7F, 31
 # struct btf_header: magic version flags hdr_len, then offset and length of the types and of the
 # strings; newer ones also of the layout section. Offsets count from the end of the header.
 HEADER, HEADER_LAYOUT = struct.Struct("2sBBI4I"), struct.Struct("2I")
+LONGEST = HEADER.size + HEADER_LAYOUT.size
 LAYOUT = struct.Struct("BBH")  # struct btf_layout, one for each kind from 0 on
 
 
@@ -78,6 +80,23 @@ class Header(NamedTuple):
 def header(data: "Buffer", source: str) -> Header:
     """Read and check struct btf_header: its sections are in the data and do not overlap."""
     view = memoryview(data)
+    found = _header(view, source)
+    _check(found[1:], len(view), source)
+    return found
+
+
+def extent(view: memoryview) -> int | None:
+    """Return how many bytes a blob that begins here has, by its header; None if that is damaged.
+
+    ``view`` has LONGEST bytes of it or more.
+    """
+    try:
+        return max(end for _, end in _header(view, "")[1:])
+    except WitnessError:
+        return None
+
+
+def _header(view: memoryview, source: str) -> Header:
     order = ORDERS.get(bytes(view[:2]))
     if order is None:
         raise WitnessError(f"{source}: not BTF: no magic number at its beginning")
@@ -92,11 +111,10 @@ def header(data: "Buffer", source: str) -> Header:
     more = struct.Struct(order + HEADER_LAYOUT.format)
     places += more.unpack_from(view, HEADER.size) if newer else (0, 0)
     spans = [(length + places[n], length + sum(places[n : n + 2])) for n in (0, 2, 4)]
-    _check(spans, len(view), source)
     return Header(order, *spans)
 
 
-def _check(spans: list[tuple[int, int]], size: int, source: str) -> None:
+def _check(spans: Sequence[tuple[int, int]], size: int, source: str) -> None:
     for name, (start, end) in zip(Header._fields[1:], spans, strict=True):
         if end > size:
             where = f"{source}: its BTF {name} section"

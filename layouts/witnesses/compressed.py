@@ -22,8 +22,8 @@ READ_MAX = 64 << 20
 LIMIT = 400 << 20  # a kernel with its debug info is 360 MB; what is inflated stays below 512 MB
 STREAM_MAX = 8 << 30  # Debian's kernels with all debug info: a package of 5 GB
 PIECE = 1 << 20
-# zlib and zstandard inflate all that one call gets, and zstd makes 128 KiB of four bytes.
-SLICE = 512
+# zlib and zstandard inflate all that one call gets, and zstd makes 128 KiB of four bytes: 64 MiB.
+SLICE = 2048
 XZ_MEMORY = 256 << 20  # kernels are compressed with a dictionary of 128 MiB
 
 

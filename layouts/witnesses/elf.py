@@ -16,6 +16,7 @@ MAGIC = b"\x7fELF"
 ET_REL = 1
 SHT_RELA, SHT_NOBITS, SHT_REL, SHF_COMPRESSED = 4, 8, 9, 0x800
 NT_GNU_BUILD_ID, GNU = 3, b"GNU\0"
+PT_NOTE, NOTES_MAX = 4, 1 << 20
 
 # The System V gABI, chapters "ELF header" and "Sections": struct formats without the byte order;
 # "x" is a byte of no interest here. HEADER begins at byte 16, SECTION has the fields of Section.
@@ -24,6 +25,10 @@ HEADER = {  # e_type, e_machine  e_shoff  flags...  shentsize, shnum, shstrndx
     32: "HH 4x  4x 4x          I       4x 2x 2x 2x HHH",
     64: "HH 4x  8x 8x          Q       4x 2x 2x 2x HHH",
 }
+START = {  # e_machine, e_phoff, e_phentsize, e_phnum: the header's other half
+    32: "2x H 4x 4x I 4x 4x 2x HH", 64: "2x H 4x 8x Q 8x 4x 2x HH",
+}
+SEGMENT = {32: "II 4x 4x I 12x", 64: "I 4x Q 8x 8x Q 16x"}  # p_type, p_offset, p_filesz
 SECTION = {32: "III I II II I 4x", 64: "IIQ Q QQ II Q 8x"}
 SYMBOL = {32: "4xI8x", 64: "8xQ8x"}  # st_value
 # Relocations that put a symbol's value and an addend into 4 or 8 bytes: {machine: {type: size}}.
@@ -103,14 +108,8 @@ class Elf(NamedTuple):
 def parse(data: Buffer, source: str) -> Elf:
     """Read the ELF header and the section table (WitnessError: one of them is wrong)."""
     view = memoryview(data)
-    if bytes(view[:4]) != MAGIC:
-        raise WitnessError(f"{source}: not an ELF file")
-    if len(view) < 16 or view[4] not in (1, 2) or view[5] not in (1, 2):
-        raise WitnessError(f"{source}: ELF header: no known class or byte order")
-    elf_class, order = (32, 64)[view[4] - 1], "<>"[view[5] - 1]
+    elf_class, order = _ident(view, source)
     header = struct.Struct(order + HEADER[elf_class])
-    if len(view) < 16 + header.size:
-        raise WitnessError(f"{source}: truncated: {len(view)} bytes are not a whole ELF header")
     type_, machine, *table = header.unpack_from(view, 16)
     sections = _sections(view, source, struct.Struct(order + SECTION[elf_class]), *table[:3])
     names = view[:0]
@@ -121,6 +120,18 @@ def parse(data: Buffer, source: str) -> Elf:
         names = view[sections[index].offset :][: sections[index].size]
     byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
     return Elf(source, view, elf_class, byteorder, type_, machine, sections, names)
+
+
+# Class and byte order, of a file that has a whole header.
+def _ident(view: memoryview, source: str) -> tuple[int, str]:
+    if bytes(view[:4]) != MAGIC:
+        raise WitnessError(f"{source}: not an ELF file")
+    if len(view) < 16 or view[4] not in (1, 2) or view[5] not in (1, 2):
+        raise WitnessError(f"{source}: ELF header: no known class or byte order")
+    elf_class, order = (32, 64)[view[4] - 1], "<>"[view[5] - 1]
+    if len(view) < 16 + struct.calcsize(order + HEADER[elf_class]):
+        raise WitnessError(f"{source}: truncated: {len(view)} bytes are not a whole ELF header")
+    return elf_class, order
 
 
 # The section table; no section may end after the file.
@@ -157,20 +168,49 @@ def _is_named(elf: Elf, section: Section, name: str) -> bool:
 
 def build_id(elf: Elf) -> str | None:
     """Return the linker's build-id in hex: in a module's own note, or in a vmlinux's .notes."""
-    header = struct.Struct(elf.order + "III")
-    for section in (".note.gnu.build-id", ".notes"):
-        notes = elf.section(section) or memoryview(b"")
-        position = 0
-        # A note is three words, a name and a description, each padded to four bytes.
-        while position + header.size <= len(notes):
-            name_size, size, kind = header.unpack_from(notes, position)
-            name = position + header.size
-            start = name + (name_size + 3 & ~3)
-            found = notes[start : start + size]
-            if kind == NT_GNU_BUILD_ID and notes[name : name + len(GNU)] == GNU and found:
-                return found.hex()
-            position = start + (size + 3 & ~3)
+    sections = map(elf.section, (".note.gnu.build-id", ".notes"))
+    ids = (gnu_build_id(elf.order, notes) for notes in sections if notes)
+    return next(filter(None, ids), None)
+
+
+def gnu_build_id(order: str, notes: memoryview) -> str | None:
+    """Return the build-id among some notes, in hex."""
+    header = struct.Struct(order + "III")
+    position = 0
+    # A note is three words, a name and a description, each padded to four bytes.
+    while position + header.size <= len(notes):
+        name_size, size, kind = header.unpack_from(notes, position)
+        name = position + header.size
+        start = name + (name_size + 3 & ~3)
+        found = notes[start : start + size]
+        if kind == NT_GNU_BUILD_ID and notes[name : name + len(GNU)] == GNU and found:
+            return found.hex()
+        position = start + (size + 3 & ~3)
     return None
+
+
+class Beginning(NamedTuple):
+    """What the first bytes of an ELF file tell: its ABI, and where in the file its notes are."""
+
+    order: str
+    abi: Abi | None
+    notes: tuple[tuple[int, int], ...]  # first byte and the byte after the last, of each segment
+
+
+def beginning(view: memoryview, source: str) -> Beginning:
+    """Read an ELF header and the program headers behind it, without the rest (WitnessError)."""
+    elf_class, order = _ident(view, source)
+    header, row = (struct.Struct(order + form[elf_class]) for form in (START, SEGMENT))
+    machine, at, size, count = header.unpack_from(view, 16)
+    table = view[at : at + size * count] if size == row.size else view[:0]
+    table = table[: len(table) // row.size * row.size]
+    notes = tuple(
+        (offset, offset + length)
+        for kind, offset, length in row.iter_unpack(table)
+        if kind == PT_NOTE and length <= NOTES_MAX
+    )
+    abi = abi_of_elf(elf_class, machine) if order == "<" else None
+    return Beginning(order, abi, notes)
 
 
 def section_bytes(file: Elf, name: str) -> Any:

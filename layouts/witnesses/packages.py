@@ -24,12 +24,10 @@ FILE_MAX = 2 << 30
 HEADER_MAX = 64 << 10  # a long name, or a set of pax records
 
 # Base names of what can be asked: kernels, their debug builds, KVM's modules, Xen with symbols.
-WANTED = re.compile(
-    r"(vmlinu[xz].*|Image(\..*)?|kvm(-intel|-amd)?\.ko(\.(xz|zst|gz|debug))?|xen-syms.*)"
-)
-NAMED_SO = re.compile(r"\.(u?deb|tar(\.\w+)?|tgz|txz|tzst|tbz2?)$")
+WANTED = r"(vmlinu[xz].*|Image(\..*)?|kvm(-intel|-amd)?\.ko(\.(xz|zst|gz|debug))?|xen-syms.*)"
+NAMED_SO = (".deb", ".udeb", ".tar", ".tgz", ".txz", ".tzst", ".tbz", ".tbz2")  # and .tar.*
 # Other files of a build, above all the decompressor's own ELF file.
-UNWANTED = re.compile(
+UNWANTED = (
     r"(.*/)?(boot/compressed/vmlinux|[^/]*\.(o|a|h|lds|bin|syms|map|config|efi|signed|sig|p7[bcs])"
     r"(\.(gz|xz|zst))?)"
 )
@@ -49,7 +47,7 @@ def is_archive(path: str) -> bool:
     start = first_bytes(path)
     if start[: len(AR_MAGIC)] == AR_MAGIC or start[257:262] == USTAR:
         return True
-    return bool(NAMED_SO.search(path))
+    return path.endswith(NAMED_SO) or os.path.splitext(path)[0].endswith(".tar")
 
 
 def first_bytes(path: str) -> bytes:
@@ -73,7 +71,12 @@ def begins_like_a_kernel(start: bytes) -> bool:
 
 def wanted(member: str) -> bool:
     """Can a file in an archive or a folder be asked, by its name?"""
-    return bool(WANTED.fullmatch(os.path.basename(member))) and not UNWANTED.fullmatch(member)
+    return bool(re.fullmatch(WANTED, os.path.basename(member))) and not is_unwanted(member)
+
+
+def is_unwanted(member: str) -> bool:
+    """Is it another file of a build, by its name?"""
+    return bool(re.fullmatch(UNWANTED, member))
 
 
 def extract(path: str, folder: str) -> list[Extracted]:
@@ -87,7 +90,7 @@ def extract(path: str, folder: str) -> list[Extracted]:
             tar = Stream(inflated(_pieces(file, length), path), path)
             for member, size, stream in _members(tar, path):
                 start = stream.exactly(min(size, START)) if size <= FILE_MAX else b""
-                named = not UNWANTED.fullmatch(member) and begins_like_a_kernel(start)
+                named = not is_unwanted(member) and begins_like_a_kernel(start)
                 if named or wanted(member):
                     found.append(_kept(member, size, start, stream, folder, len(found)))
     except WitnessError:

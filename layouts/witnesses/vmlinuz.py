@@ -14,21 +14,21 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.abi import ABI, Abi
 from runstate_abi.layouts.model import WitnessError
-from runstate_abi.layouts.witnesses import btf_header, elf, pe
+from runstate_abi.layouts.witnesses import btf_header, elf, pe, streamed
 from runstate_abi.layouts.witnesses.btf_blob import Btf
 from runstate_abi.layouts.witnesses.compressed import (
     COMPRESSIONS,
     NotInstalled,
     compression,
     contents,
+    cut,
     inflate,
     starts,
+    unpacked,
     viewed,
 )
 
 DWARF_SECTIONS = (".debug_info", ".zdebug_info")
-# BPF programs in a kernel have BTF of some KiB; the kernel's own has megabytes
-IMAGE_BTF_MIN = 256 << 10
 # How many places may look like a header of BTF, and how many of these are read to the end.
 IMAGE_HEADERS, IMAGE_TRIES = 4096, 8
 
@@ -172,6 +172,8 @@ def _opened(path: str, data: memoryview, packed: str) -> KernelImage:
         order = btf_header.header(data, path).order
         kind = _kind("raw BTF", "" if order == "<" else "big-endian", packed)
         return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
+    if data[:4] != elf.MAGIC and _has(data, *BOOT_MAGIC):
+        return _of_packed(path, data)
     found = _kernel(path, data, packed)
     if found is None and pe.is_pe(data):  # Xen's .efi
         return _of_elf(path, pe.as_elf(data, path), _kind("PE file", packed))
@@ -220,7 +222,26 @@ def _of_elf(path: str, file: elf.Elf, kind: str) -> KernelImage:
     )
 
 
+# A bzImage of which only the BTF is wanted. If none is found so, its section table is asked.
+def _of_packed(path: str, data: memoryview) -> KernelImage:
+    payload = _payload_of_bzimage(path, data)
+    how = compression(payload)
+    if how is not None:
+        found = streamed.kernel(unpacked(cut(payload), how, path, several=False), path)
+        if found is not None:
+            kind = _kind("bzImage", how.name)
+            return KernelImage(path, kind, found.abi, found.build_id, found.btf)
+    return _from_elf(path, _of_bzimage(path, data))
+
+
 def _of_bzimage(path: str, data: memoryview) -> Kernel:
+    payload, packed = _inflated(path, _payload_of_bzimage(path, data))
+    if payload[:4] != elf.MAGIC:
+        raise WitnessError(f"{path}: the payload of this bzImage is no ELF file")
+    return Kernel(payload, None, _kind("bzImage", packed), packed)
+
+
+def _payload_of_bzimage(path: str, data: memoryview) -> memoryview:
     if len(data) < BOOT_PAYLOAD + 8:
         raise WitnessError(f"{path}: truncated: a bzImage of {len(data)} bytes")
     (version,) = struct.unpack_from("<H", data, BOOT_VERSION)
@@ -228,17 +249,14 @@ def _of_bzimage(path: str, data: memoryview) -> Kernel:
         raise WitnessError(f"{path}: a bzImage of boot protocol {version:#x} tells no payload")
     offset, size = struct.unpack_from("<II", data, BOOT_PAYLOAD)
     start = ((data[BOOT_SETUP_SECTORS] or 4) + 1) * BOOT_SECTOR + offset
-    payload, packed = _payload(path, data, start, size, "bzImage")
-    if payload[:4] != elf.MAGIC:
-        raise WitnessError(f"{path}: the payload of this bzImage is no ELF file")
-    return Kernel(payload, None, _kind("bzImage", packed), packed)
+    return _payload(path, data, start, size, "bzImage")
 
 
 def _of_zboot(path: str, data: memoryview) -> tuple[memoryview, str]:
     if len(data) < ZBOOT_PAYLOAD + 8:
         raise WitnessError(f"{path}: truncated: an EFI zboot image of {len(data)} bytes")
     start, size = struct.unpack_from("<II", data, ZBOOT_PAYLOAD)
-    return _payload(path, data, start, size, "EFI zboot image")
+    return _inflated(path, _payload(path, data, start, size, "EFI zboot image"))
 
 
 # Its payload is where something begins that can be inflated to a kernel.
@@ -260,14 +278,15 @@ def _of_zimage(path: str, data: memoryview) -> Kernel:
     raise lacking
 
 
-# The payload of an image: (inflated, how it was compressed).
-def _payload(
-    path: str, data: memoryview, start: int, size: int, name: str
-) -> tuple[memoryview, str]:
+def _payload(path: str, data: memoryview, start: int, size: int, name: str) -> memoryview:
     if not 0 < size <= len(data) - start:
         where = f"the payload of this {name} ends at {start + size:#x}, the file at {len(data):#x}"
         raise WitnessError(f"{path}: truncated: {where}")
-    payload = data[start : start + size]
+    return data[start : start + size]
+
+
+# A payload, inflated, and how it was compressed.
+def _inflated(path: str, payload: memoryview) -> tuple[memoryview, str]:
     how = compression(payload)
     if how is None:
         return payload, ""
@@ -302,5 +321,5 @@ def _headers(data: memoryview) -> Iterator[tuple[int, int]]:
                 end = max(span[1] for span in btf_header.header(data[start:], "")[1:])
             except WitnessError:
                 continue
-            if end >= IMAGE_BTF_MIN:
+            if end >= streamed.BTF_MIN:
                 yield start, start + end

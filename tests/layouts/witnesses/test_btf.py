@@ -14,7 +14,7 @@ from runstate_abi.layouts.model import FLOATING, INTEGER, WitnessError, differen
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, claim
 from runstate_abi.layouts.witnesses import btf_blob, elf
 from runstate_abi.layouts.witnesses.btf import DEFINITIONS_MAX, MEMBERS_MAX, Btf, observe
-from runstate_abi.layouts.witnesses.btf_blob import FEW, GIVE_BASE
+from runstate_abi.layouts.witnesses.btf_blob import FEW, GIVE_BASE, STRIDE
 from runstate_abi.layouts.witnesses.btf_header import is_split
 
 NAMES = (NATIVE.name, COMPAT.name)
@@ -900,6 +900,32 @@ def test_of_many_types_128_or_more_are_held_against_the_base(assembler, types, r
     module = assembler(base=kernel)
     for number in range(types):
         module.type("FUNC_PROTO", inside if number == 1 else 0)
+    module.string("own")
+    said = complaint(Btf, module.build(), Btf(kernel.build()))
+    assert said.endswith(GIVE_BASE) is refused
+    assert (said == "read") is not refused
+
+
+# Of very many, one in each few blocks, and the last block may be full.
+@pytest.mark.parametrize(
+    ("types", "wrong", "refused"),
+    [
+        (128 * STRIDE, STRIDE, True),
+        (128 * STRIDE, STRIDE + 1, False),
+        (128 * STRIDE, 127 * STRIDE, True),
+        (384 * STRIDE, 3 * STRIDE, True),
+        (384 * STRIDE, STRIDE, False),
+        (128 * STRIDE + 1, 128 * STRIDE, True),
+    ],
+)
+def test_of_very_many_types_one_in_a_block_is_held_against_the_base(
+    assembler, types, wrong, refused
+):
+    kernel = assembler()
+    inside = kernel.string("name") + 1
+    module = assembler(base=kernel)
+    for number in range(types):
+        module.type("FUNC_PROTO", inside if number == wrong else 0)
     module.string("own")
     said = complaint(Btf, module.build(), Btf(kernel.build()))
     assert said.endswith(GIVE_BASE) is refused
