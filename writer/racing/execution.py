@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.racing.ordering import Model, Sight
+from runstate_abi.writer.racing.ordering import Model, Sight, phases
 from runstate_abi.writer.racing.projection import Found
-from runstate_abi.writer.racing.scene import Case, scene
+from runstate_abi.writer.racing.scene import Case, looked_at
 
 
 class Event(NamedTuple):
@@ -32,10 +32,12 @@ class Told(NamedTuple):
 class _Stage:
     """Memory during an execution, and the stores and loads made so far."""
 
-    __slots__ = ("events", "loaded", "made", "memory", "scene", "seen")
+    __slots__ = ("events", "layout", "loaded", "made", "memory", "phases", "seen", "sights")
 
     def __init__(self, case: Case, reader: Reader, model: Model) -> None:
-        self.scene = scene(case, reader, model)
+        self.layout = case.layout
+        self.phases = phases(case.steps, model, case.layout, case.offset)
+        self.sights = looked_at(reader, model, case.layout, case.offset).sights
         self.memory = bytearray(case.images[0])
         self.events: list[Event] = []
         self.made: set[tuple[int, int]] = set()
@@ -45,10 +47,10 @@ class _Stage:
     def store(self, number: int, index: int) -> None:
         """Make one store, after all stores that must come before it."""
         for earlier in range(number):
-            for other in range(len(self.scene.phases[earlier].accesses)):
+            for other in range(len(self.phases[earlier].accesses)):
                 self.put(earlier, other)
         for other in range(index):
-            if self.scene.phases[number].after[index] >> other & 1:
+            if self.phases[number].after[index] >> other & 1:
                 self.put(number, other)
         self.put(number, index)
 
@@ -57,7 +59,7 @@ class _Stage:
         if (number, index) in self.made:
             return
         self.made.add((number, index))
-        access = self.scene.phases[number].accesses[index]
+        access = self.phases[number].accesses[index]
         self.events.append(Event(access.step, "", access.offsets[0], access.data))
         for offset, byte in zip(access.offsets, access.data, strict=True):
             if 0 <= offset < len(self.memory):
@@ -67,7 +69,7 @@ class _Stage:
         """Make one load, after all loads that must come before it."""
         if number in self.seen:
             return
-        sight = self.scene.sights[number]
+        sight = self.sights[number]
         missing = sight.after & ~self.loaded
         for earlier in range(missing.bit_length()):
             if missing >> earlier & 1:
@@ -90,7 +92,7 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
             waiting.discard(number)
             for other in sorted((number, *_with(stage, number, waiting))):
                 stage.load(other)
-    for number in range(len(stage.scene.sights)):
+    for number in range(len(stage.sights)):
         stage.load(number)
     return Told(tuple(joined(stage.events)), _believed(stage))
 
@@ -98,7 +100,7 @@ def tell(case: Case, reader: Reader, model: Model, found: Found) -> Told:
 # Loads of the copy that do not matter are made with the first load that does. Exception: the loads
 # of an element which also holds another byte that matters.
 def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
-    sights = stage.scene.sights
+    sights = stage.sights
     if sights[number].decides:
         return
     apart = {_element(stage, sights[other]) for other in waiting if not sights[other].decides}
@@ -112,7 +114,7 @@ def _with(stage: _Stage, number: int, waiting: set[int]) -> Iterator[int]:
 
 def _element(stage: _Stage, sight: Sight) -> int:
     first = sight.offsets[0]
-    rows = stage.scene.case.layout.rows
+    rows = stage.layout.rows
     row = next(row for row in rows if row.offset <= first < row.end)
     return first - (first - row.offset) % row.type.size
 
@@ -121,7 +123,7 @@ def _believed(stage: _Stage) -> dict[int, int]:
     copied: dict[int, int] = {}
     believed: dict[int, int] = {}
     for number, data in stage.seen.items():
-        sight = stage.scene.sights[number]
+        sight = stage.sights[number]
         loaded = dict(zip(sight.offsets, data, strict=True))
         believed |= {offset: loaded[offset] for offset in sight.believed}
         if not sight.decides:

@@ -77,10 +77,11 @@ def search(problem: Problem) -> Searched:
     start = State(0, 0, problem.memory, 0, (-1,) * len(problem.memory), (-1, -1))
     accepted = (1 << len(problem.looks)) - 1
     came: dict[State, tuple[State, Move] | None] = {start: None}
+    decided: Decided = {}
     queue = deque([start])
     while queue:
         state = queue.popleft()
-        for move, following in choices(problem, state):
+        for move, following in choices(problem, state, decided):
             if following in came:
                 continue
             came[following] = state, move
@@ -98,37 +99,53 @@ def _path(came: dict[State, tuple[State, Move] | None], state: State) -> tuple[M
     return tuple(reversed(path))
 
 
-def choices(problem: Problem, state: State) -> Iterator[tuple[Move, State]]:
-    """Yield what may happen next, except where the reader can no longer be deceived."""
-    if state.phase < len(problem.phases):
-        groups = problem.phases[state.phase]
-        rest = tuple(i for i in range(len(groups)) if not state.done >> i & 1)
+# By phase, mask of the groups that have been made, and load: the sets of groups that the load may
+# see as made besides, each with its mask.
+Decided = dict[tuple[int, int, int], list[tuple[tuple[int, ...], int]]]
+
+
+def choices(problem: Problem, state: State, decided: Decided) -> Iterator[tuple[Move, State]]:
+    """Yield what may happen next, except where the reader can no longer be deceived.
+
+    ``decided`` keeps what many states of one search have in common.
+    """
+    phase, done, looked = state.phase, state.done, state.looked
+    if phase < len(problem.phases):
+        groups = problem.phases[phase]
+        rest = tuple([i for i in range(len(groups)) if not done >> i & 1])
         memory = _stored(state.memory, groups, rest)
-        yield Move(state.phase, rest), state._replace(phase=state.phase + 1, done=0, memory=memory)
+        moved = State(phase + 1, 0, memory, looked, state.agreed, state.shown)
+        yield Move(phase, rest), moved
     for index, look in enumerate(problem.looks):
-        if not state.looked >> index & 1 and look.after & ~state.looked == 0:
-            for made in _decisions(problem, state, look):
-                if following := _looked(problem, state, index, made):
-                    yield Move(state.phase, made, index), following
+        if looked >> index & 1 or look.after & ~looked:
+            continue
+        key = phase, done, index
+        if key not in decided:
+            decided[key] = list(_decisions(problem, phase, done, look))
+        for made, mask in decided[key]:
+            if following := _looked(problem, state, index, made, mask):
+                yield Move(phase, made, index), following
 
 
 # The sets of undecided groups that a load may see as made: any subset of the groups that touch its
 # bytes, each with the groups that must come before it.
-def _decisions(problem: Problem, state: State, look: Look) -> Iterator[tuple[int, ...]]:
-    if state.phase == len(problem.phases):
-        yield ()
+def _decisions(
+    problem: Problem, phase: int, done: int, look: Look
+) -> Iterator[tuple[tuple[int, ...], int]]:
+    if phase == len(problem.phases):
+        yield (), 0
         return
-    groups = problem.phases[state.phase]
+    groups = problem.phases[phase]
     touching = [
         index
         for index, group in enumerate(groups)
-        if not state.done >> index & 1 and any(place in look.places for place, _ in group.writes)
+        if not done >> index & 1 and any(place in look.places for place, _ in group.writes)
     ]
     masks = {0}
     for index in touching:
         masks |= {mask | 1 << index | groups[index].after for mask in masks}
     for mask in sorted(masks, key=lambda mask: (mask.bit_count(), mask)):
-        yield tuple(i for i in range(len(groups)) if mask >> i & 1 and not state.done >> i & 1)
+        yield tuple(i for i in range(len(groups)) if mask >> i & 1 and not done >> i & 1), mask
 
 
 def _stored(memory: Values, groups: tuple[Group, ...], made: tuple[int, ...]) -> Values:
@@ -143,11 +160,13 @@ def _stored(memory: Values, groups: tuple[Group, ...], made: tuple[int, ...]) ->
 
 # The state after a load. None if the reader cannot accept any more, or if both witness bytes belong
 # to one image.
-def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -> State | None:
-    phase = problem.phases[state.phase] if made else ()
-    memory = _stored(state.memory, phase, made)
+def _looked(
+    problem: Problem, state: State, index: int, made: tuple[int, ...], mask: int
+) -> State | None:
+    phase, done, memory, looked, agreed, shown = state
+    if made:
+        memory = _stored(memory, problem.phases[phase], made)
     look = problem.looks[index]
-    agreed, shown = state.agreed, state.shown
     if look.flag and memory[problem.flag] & 1:
         return None
     if look.compared:
@@ -156,12 +175,16 @@ def _looked(problem: Problem, state: State, index: int, made: tuple[int, ...]) -
             return None
         agreed = seen
     if look.shows:
-        values = dict(enumerate(shown)) | {slot: memory[place] for slot, place in look.shows}
-        shown = values[0], values[1]
-        if -1 not in shown and not deceived(problem, shown):
+        first, second = shown
+        for slot, place in look.shows:
+            if slot:
+                second = memory[place]
+            else:
+                first = memory[place]
+        shown = first, second
+        if first >= 0 and second >= 0 and not deceived(problem, shown):
             return None
-    done = state.done | sum(1 << group for group in made)
-    return State(state.phase, done, memory, state.looked | 1 << index, agreed, shown)
+    return State(phase, done | mask, memory, looked | 1 << index, agreed, shown)
 
 
 def _agree(agreed: Values, look: Look, memory: Values, flag: int) -> Values | None:

@@ -17,6 +17,7 @@ interleaving.py searches the rest exhaustively.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
@@ -24,9 +25,9 @@ from runstate_abi.writer.guard import APART, guard_of
 from runstate_abi.writer.guest import Reader
 from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.interleaving import Group, Look, Move, Problem, search
-from runstate_abi.writer.racing.ordering import Access, Model
+from runstate_abi.writer.racing.ordering import Model
 from runstate_abi.writer.racing.patterns import Column
-from runstate_abi.writer.racing.scene import Case, History, Scene, scene
+from runstate_abi.writer.racing.scene import Case, History, Scene, Stored, Token, scene
 
 STRAY = 1000  # plus the byte: stands for a value that no version has at this offset
 
@@ -82,6 +83,12 @@ def solve(
     if not any(offset not in stage.entry for one in stage.sights for offset in one.believed):
         word = guard_of(case.layout).name(case.layout)
         raise ValueError(f"{reader.name} uses no other member than {word}")
+    return _solved(stage, entry_times, None if differing is None else tuple(differing))
+
+
+# Cached because a table of 49,000 questions has 8,000 different scenes.
+@lru_cache(maxsize=1 << 14)
+def _solved(stage: Scene, entry_times: str, differing: tuple[int, ...] | None) -> Answer:
     asked: dict[Problem, None] = {}
     kinds = _kinds(stage)
     states, best = 0, None
@@ -102,7 +109,7 @@ def solve(
 # The patterns, placed on bytes. Bytes with the same history that the same loads compare form one
 # class, and only the sequence of classes matters.
 def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> Iterator[Pattern]:
-    shown = [offset for offset in reversed(stage.entry) if offset not in stage.case.hidden]
+    shown = [offset for offset in reversed(stage.entry) if offset not in stage.written.hidden]
     takers = _entry_takers(stage)
     if not takers and not any(sight.compared for sight in stage.sights):
         yield ()
@@ -113,7 +120,7 @@ def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> 
             differ = (offset for offset in shown if mask >> (offset - stage.entry[0]) & 1)
             yield tuple((offset, everywhere) for offset in differ)
         return
-    if guard_of(stage.case.layout).counts:
+    if guard_of(stage.layout).counts:
         yield patterns.counted(stage.flag, stage.versions, entry_times)
         return
     classes = {
@@ -166,17 +173,17 @@ def _witnesses(
 
 # The offsets of what is no part of an image.
 def _apart(stage: Scene) -> frozenset[int]:
-    rows = [row for row in stage.case.layout.members if row.name in APART]
+    rows = [row for row in stage.layout.members if row.name in APART]
     return frozenset(offset for row in rows for offset in range(row.offset, row.end))
 
 
 # The bytes that the reader uses, but for those of the guard's word.
 def _believed(stage: Scene) -> Iterator[Taken]:
-    case = stage.case
+    images, hidden = stage.written.images, stage.written.hidden
     for number, sight in enumerate(stage.sights):
         for offset in sight.believed:
-            differs = len({image[offset] for image in case.images}) > 1
-            known = offset not in case.hidden and offset not in stage.entry
+            differs = len({image[offset] for image in images}) > 1
+            known = offset not in hidden and offset not in stage.entry
             if known and (differs or _strays(stage, offset)):
                 yield Taken(offset, number)
 
@@ -214,7 +221,7 @@ def _project(
     local = {offset: index for index, offset in enumerate(places)}
     groups, stores = _groups(stage, columns, local)
     looks, loads = _looks(stage, witness, local)
-    images = stage.case.images
+    images = stage.written.images
     problem = Problem(
         tuple(_value(stage, columns, offset, images[0][offset]) for offset in local),
         groups,
@@ -230,12 +237,11 @@ def _project(
 
 # A byte as a number: its version. In the guard's word: twice the number in its column, and 1 more
 # while an update is in flight.
-def _value(stage: Scene, columns: dict[int, Column], offset: int, byte: int) -> int:
-    token = stage.written.tokens[offset].get(byte)
+def _value(stage: Scene, columns: dict[int, Column], offset: int, token: Token) -> int:
     in_entry = offset in stage.entry
-    if token is None:
-        stray = STRAY + byte
-        up = offset == stage.flag and guard_of(stage.case.layout).is_up(byte)
+    if isinstance(token, int):
+        stray = STRAY + token
+        up = offset == stage.flag and guard_of(stage.layout).is_up(token)
         return 2 * stray + up if in_entry else stray
     version, flag = token
     if not in_entry:
@@ -246,9 +252,9 @@ def _value(stage: Scene, columns: dict[int, Column], offset: int, byte: int) -> 
 def _groups(
     stage: Scene, columns: dict[int, Column], local: dict[int, int]
 ) -> tuple[tuple[tuple[Group, ...], ...], Stores]:
-    def writes(access: Access) -> tuple[tuple[int, int], ...]:
-        pairs = zip(access.offsets, access.data, strict=True)
-        return tuple((local[o], _value(stage, columns, o, byte)) for o, byte in pairs if o in local)
+    def writes(stored: Stored) -> tuple[tuple[int, int], ...]:
+        pairs = zip(stored.offsets, stored.tokens, strict=True)
+        return tuple([(local[o], _value(stage, columns, o, one)) for o, one in pairs if o in local])
 
     touched: dict[int, set[int]] = {}
     for offset in local:
@@ -257,10 +263,8 @@ def _groups(
     found, stores = [], []
     for number in sorted(touched):
         kept = sorted(touched[number])
-        phase = stage.phases[number]
-        found.append(
-            tuple(Group(_only(phase.after[i], kept), writes(phase.accesses[i])) for i in kept)
-        )
+        phase = stage.written.phases[number]
+        found.append(tuple([Group(_only(phase[i].after, kept), writes(phase[i])) for i in kept]))
         stores.append(tuple((number, index) for index in kept))
     return tuple(found), tuple(stores)
 
@@ -268,25 +272,28 @@ def _groups(
 def _looks(
     stage: Scene, witness: Witness, local: dict[int, int]
 ) -> tuple[tuple[Look, ...], tuple[int, ...]]:
-    seen: dict[int, Look] = {}
+    kept, found = [], []
     for number in sorted({number for offset in local for number in stage.lookers[offset]}):
         sight = stage.sights[number]
-        compared = tuple(local[offset] for offset in sight.compared if offset in local)
+        compared = tuple([local[offset] for offset in sight.compared if offset in local])
         shows = tuple(
-            (slot, local[taken.offset])
-            for slot, taken in enumerate(witness)
-            if taken.sight == number
+            [(slot, local[one.offset]) for slot, one in enumerate(witness) if one.sight == number]
         )
-        flag = (local[stage.flag],) if sight.flag else ()
-        places = dict.fromkeys((*compared, *flag, *(place for _, place in shows)))
+        places = dict.fromkeys(compared)
+        if sight.flag:
+            places[local[stage.flag]] = None
+        places |= dict.fromkeys([place for _, place in shows])
         if places:
+            kept.append(number)
             does = compared, sight.flag, shows, sight.masked
-            seen[number] = Look(sight.after, tuple(places), *does)
-    kept = tuple(seen)
-    looks = (look._replace(after=_only(look.after, kept)) for look in seen.values())
-    return tuple(looks), kept
+            found.append(Look(sight.after, tuple(places), *does))
+    return tuple([one._replace(after=_only(one.after, kept)) for one in found]), tuple(kept)
 
 
 # A mask over all numbers, as a mask over positions in ``kept``.
 def _only(mask: int, kept: Sequence[int]) -> int:
-    return sum(1 << place for place, index in enumerate(kept) if mask >> index & 1)
+    found = 0
+    for place, index in enumerate(kept):
+        if mask >> index & 1:
+            found |= 1 << place
+    return found

@@ -1,12 +1,17 @@
-"""A question about a race, by bytes: which stores write each byte, and which loads read it."""
+"""A question about a race, by bytes: which stores write each byte, and which loads read it.
 
+A byte's value is said by the version of the struct that it belongs to. So writers that do the same
+at places that tear alike have equal scenes, and one answer.
+"""
+
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import NamedTuple
 
 from runstate_abi.layouts.model import Layout
 from runstate_abi.writer.guard import guard_of
 from runstate_abi.writer.guest import Reader
-from runstate_abi.writer.racing.ordering import GRAINS, Model, Phase, Sight, phases, sights
+from runstate_abi.writer.racing.ordering import GRAINS, Model, Sight, phases, sights
 from runstate_abi.writer.steps import Steps
 
 
@@ -25,63 +30,84 @@ class Case(NamedTuple):
     hidden: frozenset[int] = frozenset()
 
 
-Token = tuple[int, int]  # a version, and 1 if it is one of an update in flight
-History = tuple[tuple[int, Token | int, int], ...]
+# A version and 1 if it is one of an update in flight; or a byte, if no version has it.
+Token = tuple[int, int] | int
 
 
-class ByByte(NamedTuple):
-    """The writer's stores, by byte. All tuples but the first are indexed by offset."""
+class Stored(NamedTuple):
+    """One store that is made in one piece."""
 
-    phases: tuple[Phase, ...]
-    tokens: tuple[dict[int, Token], ...]  # byte value -> its Token
-    holders: tuple[tuple[tuple[int, int], ...], ...]  # (phase, access) of each store to the byte
-    # For each store: its phase, its Token (or the byte, if no version has it), and its access if
-    # that also stores other bytes, else -1.
+    offsets: tuple[int, ...]
+    tokens: tuple[Token, ...]
+    after: int  # mask of the stores of its phase that come before it
+
+
+# For each store of a byte: its phase, its Token, and its number there if it also stores other
+# bytes, else -1.
+History = tuple[tuple[int, Token, int], ...]
+
+
+# Equal ones of the next three are one object, which is compared by identity: a table asks 49,000
+# times whether it has seen one.
+@dataclass(frozen=True, eq=False, slots=True)
+class ByByte:
+    """The writer's stores, by byte. ``holders`` and ``histories`` are indexed by offset."""
+
+    layout: Layout
+    hidden: frozenset[int]
+    images: tuple[tuple[Token, ...], ...]
+    phases: tuple[tuple[Stored, ...], ...]
+    holders: tuple[tuple[tuple[int, int], ...], ...]  # (phase, number) of each store to the byte
     histories: tuple[History, ...]
 
 
-class Scene(NamedTuple):
-    case: Case
-    reader: Reader
-    written: ByByte
+@dataclass(frozen=True, eq=False, slots=True)
+class Looks:
+    """The reader's loads, and what guards the struct."""
+
     sights: tuple[Sight, ...]
     lookers: tuple[tuple[int, ...], ...]  # for each offset, which sights load it
     entry: range  # the offsets of the guard's word
     flag: int  # the one that shows an update in flight, -1 if nothing guards the struct
 
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scene:
+    written: ByByte
+    sights: tuple[Sight, ...]
+    lookers: tuple[tuple[int, ...], ...]
+    entry: range
+    flag: int
+
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        return self.written.phases
+    def layout(self) -> Layout:
+        return self.written.layout
 
     @property
     def versions(self) -> int:
-        return len(self.case.images)
+        return len(self.written.images)
 
 
 def scene(case: Case, reader: Reader, model: Model) -> Scene:
     """Return a case and a reader, by bytes."""
-    guard = guard_of(case.layout)
+    return _scene(written(case, model), looked_at(reader, model, case.layout, case.offset))
+
+
+def looked_at(reader: Reader, model: Model, layout: Layout, offset: int) -> Looks:
+    """Return the loads of a reader of an area that begins ``offset`` bytes into its page."""
     # The pieces of a load depend on where in a cache line the area begins, and not on which line.
-    return Scene(
-        case,
-        reader,
-        written(case, model),
-        *_looked_at(reader, model, case.layout, case.offset % GRAINS[-1]),
-        guard.word(case.layout),
-        guard.place(case.layout),
-    )
+    return _looked_at(reader, model, layout, offset % GRAINS[-1])
 
 
 @cache
-def _looked_at(
-    reader: Reader, model: Model, layout: Layout, offset: int
-) -> tuple[tuple[Sight, ...], tuple[tuple[int, ...], ...]]:
+def _looked_at(reader: Reader, model: Model, layout: Layout, offset: int) -> Looks:
+    guard = guard_of(layout)
     made = sights(reader, model, layout, offset)
     lookers: list[list[int]] = [[] for _ in range(layout.size)]
     for index, sight in enumerate(made):
         for place in sight.offsets:
             lookers[place].append(index)
-    return made, tuple(map(tuple, lookers))
+    return _looks(made, tuple(map(tuple, lookers)), guard.word(layout), guard.place(layout))
 
 
 # Cached because all readers of one case ask about the same writer.
@@ -89,28 +115,45 @@ def _looked_at(
 def written(case: Case, model: Model) -> ByByte:
     """Return the stores of a case's writer, by byte."""
     made = phases(case.steps, model, case.layout, case.offset)
-    tokens = tuple(_tokens(case, offset) for offset in range(case.layout.size))
+    word = guard_of(case.layout).word(case.layout)
+    tokens = tuple(_tokens(case, offset, word) for offset in range(case.layout.size))
     holders: list[list[tuple[int, int]]] = [[] for _ in tokens]
-    histories: list[list[tuple[int, Token | int, int]]] = [[] for _ in tokens]
+    histories: list[list[tuple[int, Token, int]]] = [[] for _ in tokens]
+    found = []
     for number, phase in enumerate(made):
-        for index, access in enumerate(phase.accesses):
+        stored = []
+        for index, (access, after) in enumerate(zip(phase.accesses, phase.after, strict=True)):
             alone = len(access.offsets) == 1
-            for offset, byte in zip(access.offsets, access.data, strict=True):
-                if 0 <= offset < len(tokens):
-                    holders[offset].append((number, index))
-                    token = tokens[offset].get(byte, byte)
-                    histories[offset].append((number, token, -1 if alone else index))
-    return ByByte(made, tokens, tuple(map(tuple, holders)), tuple(map(tuple, histories)))
+            pairs = zip(access.offsets, access.data, strict=True)
+            inside = [(offset, byte) for offset, byte in pairs if 0 <= offset < len(tokens)]
+            kept = [(offset, tokens[offset].get(byte, byte)) for offset, byte in inside]
+            for offset, token in kept:
+                holders[offset].append((number, index))
+                histories[offset].append((number, token, -1 if alone else index))
+            stored.append(Stored(tuple(o for o, _ in kept), tuple(t for _, t in kept), after))
+        found.append(tuple(stored))
+    images = tuple(
+        tuple(known[byte] for known, byte in zip(tokens, image, strict=True))
+        for image in case.images
+    )
+    by_offset = tuple(map(tuple, holders)), tuple(map(tuple, histories))
+    return _by_byte(case.layout, case.hidden, images, tuple(found), *by_offset)
 
 
 # Byte value -> Token; a value of no version is absent. The guard's bit counts in all bytes of its
 # word, because a wrong writer may set it in another byte.
-def _tokens(case: Case, offset: int) -> dict[int, Token]:
+def _tokens(case: Case, offset: int, word: range) -> dict[int, tuple[int, int]]:
     guard = guard_of(case.layout)
-    word = guard.word(case.layout)
-    tokens: dict[int, Token] = {}
+    tokens: dict[int, tuple[int, int]] = {}
     for version, image in enumerate(case.images):
         tokens.setdefault(image[offset], (version, 0))
         if offset in word:
             tokens.setdefault(guard.raised(image[offset]), (version, 1))
     return tokens
+
+
+def _joined(made: ByByte, looks: Looks) -> Scene:
+    return Scene(made, looks.sights, looks.lookers, looks.entry, looks.flag)
+
+
+_by_byte, _looks, _scene = cache(ByByte), cache(Looks), cache(_joined)

@@ -38,7 +38,7 @@ def outcomes(asked):
     start = State(0, 0, asked.memory, 0, (-1, -1), (-1, -1))
     todo, known = [start], {start}
     while todo:
-        for _, following in choices(asked, todo.pop()):
+        for _, following in choices(asked, todo.pop(), {}):
             if following not in known:
                 known.add(following)
                 todo.append(following)

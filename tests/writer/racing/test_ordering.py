@@ -158,6 +158,6 @@ def test_where_in_a_line_of_64_bytes_an_area_begins_decides_what_tears():
 
 
 def test_the_flags_bit_is_a_flag_in_each_byte_of_the_entry_time_and_nowhere_else():
-    case = Case(NATIVE, 0, (bytes(48), b"\x01" * 48), ())
-    flagged = [at for at, known in enumerate(written(case, X86).tokens) if 0x81 in known]
-    assert flagged == list(range(8, 16))
+    case = Case(NATIVE, 0, (bytes(48), b"\x01" * 48), (Copy(1, 0, b"\x81" * 48),))
+    tokens = [token for ((_, token, _),) in written(case, X86).histories]
+    assert tokens == [(1, 1) if at in range(8, 16) else 0x81 for at in range(48)]
