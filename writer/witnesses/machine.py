@@ -7,6 +7,7 @@ engine (unicorn, an optional package) is imported when a Machine is made.
 
 import ctypes
 import mmap
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ STACK_SIZE, STACK_USED, HEADROOM = 0x8000, 0x2000, 0x400
 CALLER_FRAME = 0x80  # bytes above the return address, which are the caller's
 INSTRUCTIONS_MAX = 20_000  # an update takes 200, and 3000 with every sanitizer there is
 STACK_FILL = b"\x6b"  # uninitialised stack
-HLT = b"\xf4"
+HLT, JUMP = b"\xf4", b"\xeb\x00"  # a jump to the next instruction
 ENGINE_SIZE = (1 << 30) + (16 << 20)  # what the engine asks for, and a little more
 
 
@@ -67,8 +68,8 @@ class Machine:
         self.used: set[str] = set()
         self._handlers: dict[int, Handler] = {}
         self._error = unicorn.UcError
-        self._ids = _register_ids(unicorn)
-        self._read, self._write = self.uc.reg_read, self.uc.reg_write
+        self._noticed: list[tuple[re.Pattern[bytes], Handler]] = []
+        self.get, self.put = _registers(self.uc, unicorn)
         self._calls: list[tuple[int, int]] = []  # (stack pointer, last byte of the call)
         self._kept: list[Any] = []  # the mapped memory must stay alive
         self._fault, self._mapped_late = "", 0
@@ -77,13 +78,6 @@ class Machine:
         self._rw |= unicorn.UC_PROT_WRITE
         self._map_all()
         self._hook(unicorn)
-
-    def get(self, register: str) -> int:
-        value: int = self._read(self._ids[register])
-        return value
-
-    def put(self, register: str, value: int) -> None:
-        self._write(self._ids[register], value)
 
     def map(self, address: int, memory: bytearray, code: bool = False) -> None:
         """Let the code see ``memory``, a multiple of a page, at ``address``."""
@@ -112,6 +106,23 @@ class Machine:
         """Call ``handler`` before each run of the instruction at ``address``."""
         self._handlers[address] = handler
         self.uc.hook_add(engine().UC_HOOK_CODE, self._called, None, address, address)
+
+    def notice(self, code: re.Pattern[bytes], handler: Handler) -> None:
+        """Call ``handler`` before each run of an instruction with these bytes.
+
+        Only code that runs is searched: what is found inside another instruction never runs, but
+        the engine asks every hook at every instruction.
+        """
+        self._noticed.append((code, handler))
+
+    # A block is about to run for the first time.
+    def _is_new(self, uc: Any, block: Any, before: Any, data: object) -> None:
+        start = block.pc
+        content = bytes(uc.mem_read(start & ADDRESS_MASK, block.size))
+        for code, handler in self._noticed:
+            for found in code.finditer(content):
+                if start + found.start() not in self._handlers:
+                    self.before(start + found.start(), handler)
 
     def run(
         self, entry: int, arguments: tuple[int, ...], irqs_off: bool, follow: bool = False
@@ -158,15 +169,15 @@ class Machine:
         stack = STACK + STACK_SIZE - HEADROOM
         self._stack[-STACK_USED:-HEADROOM] = STACK_FILL * (STACK_USED - HEADROOM)
         self._stack[-HEADROOM : -HEADROOM + 8] = RETURN_TO.to_bytes(8, "little")
-        write, ids = self._write, self._ids
+        get, put = self.get, self.put
         for register, value in zip(stubs.ARGUMENTS, arguments, strict=False):
-            write(ids[register], value)
-        write(ids["rsp"], stack)
+            put(register, value)
+        put("rsp", stack)
         for register, value in stubs.PRESERVED.items():
-            write(ids[register], value)
+            put(register, value)
         above = slice(-HEADROOM + 8, -HEADROOM + 8 + CALLER_FRAME)
         self._stack[above] = STACK_FILL * CALLER_FRAME
-        write(ids["eflags"], stubs.EFLAGS_ALWAYS | (0 if irqs_off else stubs.EFLAGS_IF))
+        put("eflags", stubs.EFLAGS_ALWAYS | (0 if irqs_off else stubs.EFLAGS_IF))
         self._fault, self._raised = "", None
         try:
             self.uc.emu_start(entry, RETURN_TO, 0, INSTRUCTIONS_MAX)
@@ -176,13 +187,13 @@ class Machine:
             if self._fault == stubs.BUG:
                 raise self.ended(self._fault) from None
             raise self.stopped(self._fault or f"{error}".split(" (")[0].lower()) from None
-        if self._read(ids["rip"]) != RETURN_TO:
+        if get("rip") != RETURN_TO:
             raise self.ended(f"it has not returned after {INSTRUCTIONS_MAX} instructions")
-        registers = [r for r, value in stubs.PRESERVED.items() if self._read(ids[r]) != value]
-        if self._read(ids["rsp"]) != stack + 8:
+        registers = [r for r, value in stubs.PRESERVED.items() if get(r) != value]
+        if get("rsp") != stack + 8:
             registers.append("rsp")
         owed = [f"{register} is not as it was at entry" for register in registers]
-        if self._read(ids["eflags"]) & stubs.EFLAGS_DF:
+        if get("eflags") & stubs.EFLAGS_DF:
             owed.append("the direction flag is set at return")
         if self._stack[above] != STACK_FILL * CALLER_FRAME:
             owed.append("the caller's stack is overwritten")
@@ -238,7 +249,7 @@ class Machine:
     def _map_all(self) -> None:
         self._stack = bytearray(STACK_FILL * STACK_SIZE)
         self.map(STACK, self._stack)
-        self.map(RETURN_TO, bytearray(HLT * PAGE_SIZE), code=True)
+        self.map(RETURN_TO, bytearray((HLT + JUMP).ljust(PAGE_SIZE, HLT)), code=True)
         for address, memory, code in self.program.memory():
             self.map(address, memory, code)
         # The canary of gcc's kernel ABI is at an absolute per-CPU address.
@@ -251,9 +262,12 @@ class Machine:
     def _hook(self, unicorn: Any) -> None:
         for begin, end in self.program.noticed():
             self.uc.hook_add(unicorn.UC_HOOK_CODE, self._called, None, begin, end)
+        self.uc.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, self._is_new)
         self.uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
         self.uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._illegal)
+        # Of the very first block the engine does not say that it is new.
+        self.uc.emu_start(RETURN_TO + len(HLT), RETURN_TO + len(HLT + JUMP), 0, 2)
 
     def _called(self, uc: Any, address: int, size: int, data: object) -> None:
         handler = self._handlers.get(address)
@@ -315,6 +329,26 @@ class Machine:
         return False
 
 
-def _register_ids(unicorn: Any) -> dict[str, int]:
+def _registers(uc: Any, unicorn: Any) -> tuple[Callable[[str], int], Callable[[str, int], None]]:
+    """Return what reads a register, and what writes one.
+
+    Of unicorn's own reg_read() 85 % is Python that chooses a type for the register; a judged kernel
+    asks a million times. These are the C functions below it, with one buffer a register.
+    """
+    from unicorn.unicorn_py3.unicorn import uclib
+
+    handle, read, write = uc._uch, uclib.uc_reg_read, uclib.uc_reg_write
     names = (*stubs.REGISTERS, "rip", "eflags", "gs_base", "fs_base")
-    return {name: getattr(unicorn.x86_const, f"UC_X86_REG_{name.upper()}") for name in names}
+    ids = {name: getattr(unicorn.x86_const, f"UC_X86_REG_{name.upper()}") for name in names}
+    value = ctypes.c_uint64()
+    place = ctypes.byref(value)
+
+    def get(register: str) -> int:
+        read(handle, ids[register], place)
+        return value.value
+
+    def put(register: str, new: int) -> None:
+        value.value = new
+        write(handle, ids[register], place)
+
+    return get, put

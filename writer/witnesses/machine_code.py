@@ -8,8 +8,7 @@ has the effects of the kernel's own, as far as the writer can see them, and reco
 request's scenario says what goes wrong. Nothing here judges a call.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -46,7 +45,7 @@ from runstate_abi.writer.witnesses.kvm_structs import (
     kvm_structs,
 )
 from runstate_abi.writer.witnesses.machine import Machine
-from runstate_abi.writer.witnesses.object_file import SHF_EXECINSTR, STT_FUNC, ObjectFile
+from runstate_abi.writer.witnesses.object_file import STT_FUNC, ObjectFile
 from runstate_abi.writer.witnesses.program import Program, paravirt_table
 from runstate_abi.writer.witnesses.stubs import LockCall
 
@@ -258,7 +257,6 @@ _CACHING = {
 
 # The writer, or its caller if the compiler inlined it there.
 ENTRIES = ("kvm_xen_update_runstate_guest", "kvm_xen_update_runstate")
-CODE_NEAR = 0x10000  # bytes on both sides of a writer that are searched for an sti, as its callees'
 PREFIX = "kvm_xen_"  # of the functions of arch/x86/kvm/xen.c
 STATE = "state"  # the parameter of a writer that accounts time first
 
@@ -324,8 +322,7 @@ class KvmWriter:
             (stubs.MOVNTI, journal.streams),
             (stubs.FENCE, journal.fence),
         ):
-            for address in _matches(file, self.entry, code):
-                self.machine.before(address, act)
+            self.machine.notice(code, act)
         self.machine.watch(VCPU, TASK + TASK_SIZE - VCPU, kernel.stored_in_kernel, None)
 
     @property
@@ -350,17 +347,6 @@ class KvmWriter:
         argument = asked.vcpu.state if self.entry.accounts else int(asked.atomic)
         arguments = VCPU, argument
         return self._journal.run(asked, self.entry.address, arguments, lambda: self._kernel.sleeps)
-
-
-# Where in and near the writer an instruction of these bytes may begin. What is found inside another
-# instruction never runs.
-def _matches(file: ObjectFile, entry: Entry, code: re.Pattern[bytes]) -> Iterator[int]:
-    low, high = entry.address - CODE_NEAR, entry.address + CODE_NEAR
-    for section in file.sections:
-        if section.flags & SHF_EXECINSTR:
-            start = max(low - section.address, 0)
-            near = file.content(section)[start : max(high - section.address, 0)]
-            yield from (section.address + start + one.start() for one in code.finditer(near))
 
 
 # Data of other files that the code may access, by name.

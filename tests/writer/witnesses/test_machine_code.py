@@ -1,6 +1,7 @@
 """The emulated writer: it does what the code does, and what it cannot know it refuses."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -244,6 +245,17 @@ def test_interrupts_that_a_callee_turns_on_are_seen_at_their_instruction(writer,
         (code,) = [s for s in ours.file.sections if s.address <= address < s.address + s.size]
         instruction = ours.file.content(code)[address - code.address]
         assert instruction == (0x9D if name else 0xFB)  # popf, sti
+
+
+def test_an_instruction_of_the_first_block_is_noticed(writer):
+    ours, at = writer(), []
+    entry = ours.entry.address
+    (code,) = [s for s in ours.file.sections if s.address <= entry < s.address + s.size]
+    begin = bytes(ours.file.content(code)[entry - code.address :][:4])
+    ours.machine.notice(re.compile(re.escape(begin)), lambda: at.append(ours.machine.get("rip")))
+    ours.run(parse("native@0x100"))
+    ours.run(parse("native@0x100"))
+    assert at.count(entry) == 2
 
 
 def test_locks_that_sleep_are_known_by_their_names(writer):

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.writer.witnesses import stubs
 from runstate_abi.writer.witnesses.machine import Machine
-from runstate_abi.writer.witnesses.machine_code import CODE_NEAR
 from runstate_abi.writer.witnesses.object_file import ObjectFile, relocated
 
 SECTION = "__ex_table"
@@ -20,6 +19,7 @@ SECTION = "__ex_table"
 ENTRY = struct.Struct("<iiI")
 FIXUP_AT = 4
 TYPE, REGISTER, FLAGS, NUMBER = 0xFF, 8, 12, 16
+NEAR = 0x10000  # bytes on both sides of the function: its callees are there too
 DEFAULT, UACCESS, IMM_REG = 1, 3, 17
 CLEARED = {0: (), 1: ("rax",), 2: ("rdx",), 3: ("rax", "rdx")}  # EX_FLAG_CLEAR_AX and _DX
 
@@ -60,7 +60,7 @@ def fixups(file: ObjectFile, address: int) -> Mapping[int, Fixup]:
     found = {}
     for place, (code, fixup, word) in enumerate(ENTRY.iter_unpack(content)):
         start = section.address + place * ENTRY.size
-        if abs(start + code - address) <= CODE_NEAR:
+        if abs(start + code - address) <= NEAR:
             found[start + code] = _fixup(start + FIXUP_AT + fixup, word)
     return found
 
