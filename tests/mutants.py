@@ -245,6 +245,11 @@ EQUIVALENT = {
     "tools/memory/search/scan.py: places = two & two >> 2 * _NUMBER & top >> 4 * _NUMBER"
     " -> places = two & two >> 1 * _NUMBER & top >> 4 * _NUMBER":
         "more passes the first filter, and _fits() decides",
+    "writer/gpc.py: self.valid = False -> self.valid = True":
+        "uhva is None by then, and without one no cache is valid",
+    "layouts/witnesses/btf_blob.py: self._learn(words[info], info - 1)"
+    " -> self._learn(words[info], info - 2)":
+        "a word earlier is inside the record before: the first that begins behind it is the same",
     "writer/gpc.py: self.valid = False -> pass":
         "only an active cache is ever valid; the line is the kernel's",
     "writer/race.py: if not 0 <= offset < area.shape.size: -> if not -1 <= offset <"

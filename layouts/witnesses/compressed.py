@@ -22,8 +22,9 @@ READ_MAX = 64 << 20
 LIMIT = 400 << 20  # a kernel with its debug info is 360 MB; what is inflated stays below 512 MB
 STREAM_MAX = 8 << 30  # Debian's kernels with all debug info: a package of 5 GB
 PIECE = 1 << 20
-# zlib and zstandard inflate all that one call gets, and zstd makes 128 KiB of four bytes: 64 MiB.
-SLICE = 2048
+# zlib and zstandard inflate all that one call gets, and zstd makes 128 KiB of four bytes.
+# So it gets little, and more as long as the data inflates as much as a kernel's does.
+SLICE, LONG_SLICE, USUAL = 512, 2048, 32
 XZ_MEMORY = 256 << 20  # kernels are compressed with a dictionary of 128 MiB
 
 
@@ -203,10 +204,14 @@ def _bounded(stream: Any, data: Buffer) -> Generator[bytes, None, bytes]:
         while not stream.needs_input and not stream.eof:
             yield stream.decompress(b"", PIECE)
         return bytes(stream.unused_data or b"")  # lz4 has None
-    for start in range(0, len(data), SLICE):
-        yield stream.decompress(data[start : start + SLICE])
+    start, size = 0, SLICE
+    while start < len(data):
+        found = stream.decompress(data[start : start + size])
+        yield found
+        start += size
         if stream.eof:
-            return bytes(stream.unused_data) + bytes(data[start + SLICE :])
+            return bytes(stream.unused_data) + bytes(data[start:])
+        size = LONG_SLICE if len(found) < USUAL * size else SLICE
     return b""
 
 

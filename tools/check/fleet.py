@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
@@ -27,6 +26,7 @@ from runstate_abi.layouts.witnesses import kernels, packages
 from runstate_abi.layouts.witnesses.debug_info import BTF, Settings
 from runstate_abi.tools import fleet
 from runstate_abi.tools.fleet import Unit, opened, units
+from runstate_abi.tools.kept import default_folder, digest, digest_of_program, write
 from runstate_abi.tools.output import Bar
 
 FORMAT = "runstate-answers/1"
@@ -156,9 +156,8 @@ class Answers:
     def __init__(self, folder: str | None = None) -> None:
         self.folder = Path(folder or default_folder())
         # The claims as they are, and the source text of all that reads.
-        paths = [*MODULES, *(path for room in ROOMS for path in sorted(room.rglob("*.py")))]
         claims = repr((runstate.CLAIMS, conditions.CONDITIONS)).encode()
-        self.program = digest(b"\0".join((claims, *(path.read_bytes() for path in paths))))
+        self.program = digest_of_program((*ROOMS, *MODULES), claims)
 
     def key(self, paths: Sequence[str], settings: Settings) -> str | None:
         """Return what an answer about these files is kept under; None if one cannot be read."""
@@ -184,7 +183,7 @@ class Answers:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if time.time() - max(status.st_mtime, status.st_ctime) > SETTLED_S:
-            _write(known, found)
+            write(known, found)
         return found
 
     def get(self, key: str, paths: Sequence[str]) -> list[Finding] | None:
@@ -202,34 +201,11 @@ class Answers:
         """Keep an answer, its paths replaced by their numbers."""
         labels = {path: _label(number) for number, path in enumerate(paths)}
         kept = tuple(relabelled(finding, labels) for finding in findings)
-        _write(self.folder / "answers" / key, json.dumps(_encoded(kept)))
-
-
-def default_folder() -> str:
-    """Return ``$XDG_CACHE_HOME/runstate-abi``, or the same under ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(root, "runstate-abi")
-
-
-def digest(data: bytes) -> str:
-    """Return the SHA-256 of some bytes, in hex."""
-    return hashlib.sha256(data).hexdigest()
+        write(self.folder / "answers" / key, json.dumps(_encoded(kept)))
 
 
 def _label(number: int) -> str:
     return f"\0{number}\0"
-
-
-def _write(path: Path, text: str) -> None:
-    # Renamed into place: another process may read it at the same time. No cache is no error.
-    try:
-        folder = path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=folder, delete=False) as file:
-            file.write(text.encode())
-        os.replace(file.name, path)
-    except OSError:
-        pass
 
 
 # JSON has no tuples: [name of the type, its values], "" being a plain tuple.

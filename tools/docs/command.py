@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.resources import files
 from os.path import splitext
@@ -11,7 +12,16 @@ from runstate_abi.layouts.conditions import STAGES, conditions_of
 from runstate_abi.layouts.structs.family_names import ALL, RUNSTATE
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, update_byte
 from runstate_abi.tools import output
-from runstate_abi.tools.docs import deceptions, placements, prose, sources, structs, thread, updates
+from runstate_abi.tools.docs import (
+    deceptions,
+    placements,
+    prose,
+    proven,
+    sources,
+    structs,
+    thread,
+    updates,
+)
 from runstate_abi.tools.docs.sources import REFERENCES
 from runstate_abi.tools.options import add_family, new_parser
 from runstate_abi.tools.rendering.blocks import Block, Document, References
@@ -42,6 +52,11 @@ def main(argv: list[str]) -> int:
     """Print the document, write it, or check whether a committed one is current."""
     made = parser()
     options = made.parse_args(argv)
+    with nullcontext() if options.prove or options.check is not None else proven.kept():
+        return _delivered(made, options)
+
+
+def _delivered(made: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.family == ALL:
         return _several(made, options)
     suffix = splitext(options.check or options.output)[1]
@@ -74,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     add("--format", choices=list(FORMATS), help="default: by the name of FILE, else markdown")
     add_family(made)
     output.add_delivery(made)
+    add("--prove", action="store_true", help="search anew for every verdict, as --check does")
     return made
 
 

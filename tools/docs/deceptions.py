@@ -8,6 +8,7 @@ from functools import cache, partial
 from itertools import groupby
 
 from runstate_abi.layouts.model import Layout
+from runstate_abi.tools.docs import proven
 from runstate_abi.tools.rendering.blocks import Block, Table
 from runstate_abi.writer import race
 from runstate_abi.writer.guard import guard_of
@@ -62,6 +63,10 @@ def words() -> dict[str, str]:
 
 def verdict(question: Question) -> str:
     """Return "safe" or "torn"; "torn, in bytes" if only a machine that tears words shows it."""
+    return proven.verdict(question, _proved)
+
+
+def _proved(question: Question) -> str:
     found = answer(question)
     if isinstance(found, Proof):
         return "safe"

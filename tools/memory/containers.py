@@ -3,7 +3,6 @@
 
 import mmap
 import struct
-import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -91,6 +90,8 @@ def inflated(data: memoryview, known: Compression, source: str) -> memoryview:
     if known.opened is None:
         why = f"compressed with {known.name}, which is not read here: unpack it first"
         raise WitnessError(f"{source}: {why} {AS_IT_IS}")
+    import tempfile
+
     size = 0
     with tempfile.TemporaryFile() as file:
         for piece in compressed.unpacked(compressed.cut(data), known, source):

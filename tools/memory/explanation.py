@@ -14,7 +14,7 @@ from runstate_abi.tools.memory.area import AreaBytes, Excerpt
 from runstate_abi.tools.memory.decision import Decision
 from runstate_abi.tools.memory.image import Image
 from runstate_abi.tools.memory.observations import Observation
-from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
+from runstate_abi.tools.memory.text import STRUCT_KIND
 from runstate_abi.tools.output import Ink, Line
 
 FINE, SOMETHING_WRONG, CANNOT_TELL = 0, 1, 3

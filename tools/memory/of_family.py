@@ -23,7 +23,7 @@ from runstate_abi.tools.memory import observations as judged
 from runstate_abi.tools.memory.area import AreaBytes, Span
 from runstate_abi.tools.memory.explanation import Location
 from runstate_abi.tools.memory.image import Image
-from runstate_abi.tools.memory.text.pasted import STRUCT_KIND
+from runstate_abi.tools.memory.text import STRUCT_KIND
 from runstate_abi.tools.options import nearest
 
 

@@ -13,8 +13,7 @@ from runstate_abi.layouts.witnesses import elf
 from runstate_abi.layouts.witnesses.compressed import mapped
 from runstate_abi.tools.memory import containers, elfcore
 from runstate_abi.tools.memory.image import Image, Piece
-from runstate_abi.tools.memory.text import forms
-from runstate_abi.tools.memory.text import pasted as text
+from runstate_abi.tools.memory.text import BYTES, WORDS
 from runstate_abi.tools.options import address
 
 KIND = "raw"
@@ -31,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--base", type=address, default=0, metavar="ADDR", help=base)
     add("--raw", action="store_true", help="take the files as raw bytes, whatever they look like")
     order = "pasted text: its groups of digits are bytes as printed, or little-endian words"
-    add("--text", choices=(forms.BYTES, forms.WORDS), help=order)
+    add("--text", choices=(BYTES, WORDS), help=order)
 
 
 def asked(name: str, options: argparse.Namespace) -> Image:
@@ -62,6 +61,8 @@ def of_kind(data: memoryview, source: str, base: int, order: str | None) -> Imag
     if data[: len(containers.LIME_MAGIC)] == containers.LIME_MAGIC:
         return containers.lime(data, source)
     containers.refuse(data, source)
+    from runstate_abi.tools.memory.text import pasted as text
+
     if text.is_text(data):
         return text.image(data, source, order)
     if text.is_prose(data):

@@ -9,6 +9,7 @@ the offset, so not every state is tried at every offset.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -82,13 +83,19 @@ class Request:
 
     @property
     def area(self) -> Area:
-        return Area(self.abi, self.offset, self.flag)
+        return _area(self.abi, self.offset, self.flag)
 
     def __str__(self) -> str:
         """``native@0xff1,flag,atomic,stale1``: what --case takes."""
         words = [f"{self.abi}@{self.offset:#x}"]
         words += ["flag"] * self.flag + ["atomic"] * self.atomic + ["ioctl"] * self.ioctl
         return ",".join(words + [self.scenario.name] * bool(self.scenario.name))
+
+
+# Cached because one update asks for it several times.
+@lru_cache(maxsize=1)
+def _area(abi: str, offset: int, flag: bool) -> Area:
+    return Area(abi, offset, flag)
 
 
 # All bytes of a struct differ from each other and from the fill pattern, so that a missing or

@@ -9,7 +9,7 @@ the guest's.
 """
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runstate_abi.layouts.abi import PAGE_SIZE
@@ -250,13 +250,19 @@ class Journal:
             ended = str(error)
         except WitnessError as error:
             ended, lost = str(error), error
-        made = self.finished(asked, sleeps(), bool(ended))
-        return replace(made, ended=ended, owed=owed, lost=lost)
+        return self.finished(asked, sleeps(), ended, owed, lost)
 
-    def finished(self, asked: Request, locks_sleep: bool = False, ended: bool = False) -> Run:
+    def finished(
+        self,
+        asked: Request,
+        locks_sleep: bool = False,
+        ended: str = "",
+        owed: tuple[str, ...] = (),
+        lost: WitnessError | None = None,
+    ) -> Run:
         """Return the run of the request ``asked``, and restore the pages.
 
-        ``ended``: it never returned, and its last instruction is where it stopped.
+        ``ended``: why it never returned; its last instruction is where it stopped.
         """
         flags = self.notice_irqs(AT_RETURN)
         first, second = split(asked.area.address, asked.area.shape.size)
@@ -272,8 +278,11 @@ class Journal:
             not flags & stubs.EFLAGS_IF,
             locks_sleep,
             tuple(self.places or ()),
-            () if self.places is None else (*self.chains, self.machine.chain(inside=ended)),
+            () if self.places is None else (*self.chains, self.machine.chain(inside=bool(ended))),
             tuple(self.asides),
+            ended,
+            owed,
+            lost,
         )
 
     def add(self, event: Event, place: str = "") -> None:

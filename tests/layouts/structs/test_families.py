@@ -12,7 +12,7 @@ import pytest
 
 from runstate_abi.layouts import conditions
 from runstate_abi.layouts.abi import ABI
-from runstate_abi.layouts.model import STRUCT, Layouts, Scalar, compare
+from runstate_abi.layouts.model import STRUCT, Layouts, Look, Scalar, compare
 from runstate_abi.layouts.structs import families
 from runstate_abi.layouts.structs.family_names import MODULES
 from runstate_abi.layouts.witnesses import family_claims, of_family
@@ -285,3 +285,22 @@ def test_of_two_declarations_the_one_that_fits_is_the_claim():
         assert compare(chosen, claim, "").differences == ()
     seen = Layouts("btf", "a file", tuple(family.claims["x86_64"][:1]))
     assert family_claims.held(family, "btf", seen, ABI["x86_64"]).differences == ()
+
+
+def test_a_declaration_that_is_not_the_first_is_named_by_its_members():
+    family = families.family("pvclock")
+    said = []
+    for claim in family.claims["x86_64"]:
+        seen = Layouts("btf", "a file", (claim,))
+        said += family_claims.held(family, "btf", seen, ABI["x86_64"]).notes
+    name = "struct vcpu_time_info"
+    assert said == [f"{name}: compared with the declaration without flags"]
+
+
+def test_what_any_abi_looks_into_is_looked_into():
+    inner = Look(frozenset({"x.y"}))
+    one = Look(frozenset({"a.b"}), {"c": inner})
+    other = Look(frozenset({"d.e"}), {"c": Look(frozenset({"z"})), "f": inner})
+    both = {"c": Look(frozenset({"x.y", "z"})), "f": inner}
+    assert family_claims._joined(one, other) == Look(frozenset({"a.b", "d.e"}), both)
+    assert family_claims._joined(None, other) == other

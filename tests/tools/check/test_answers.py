@@ -15,7 +15,8 @@ from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.layouts.witnesses import survey
 from runstate_abi.layouts.witnesses.kernels import Settings
 from runstate_abi.tools.check import fleet as answers_module
-from runstate_abi.tools.check.fleet import Answers, default_folder, relabelled
+from runstate_abi.tools.check.fleet import Answers, relabelled
+from runstate_abi.tools.kept import default_folder
 
 SETTINGS = Settings()
 

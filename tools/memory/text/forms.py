@@ -13,8 +13,7 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import LAYOUTS, SHIFT, SMALLEST, Values, state_name, values
 from runstate_abi.tools.memory.decision import EXACT, NONE, ORDERED, standing
-
-BYTES, WORDS, EITHER = "bytes", "words", "either"
+from runstate_abi.tools.memory.text import BYTES, EITHER, WORDS
 
 
 class Form(NamedTuple):

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.memory.area import SMALLEST
 from runstate_abi.tools.memory.image import ADDRESS_END, Image, Piece, arranged
-from runstate_abi.tools.memory.text import cleaned, forms
+from runstate_abi.tools.memory.text import BYTES, cleaned, forms
 from runstate_abi.tools.memory.text.forms import FORMS, DumpLine, Form
-from runstate_abi.tools.memory.text.printed import STRUCT, printed
+from runstate_abi.tools.memory.text.printed import printed
 
 # Nobody pastes more text than this: the image should be given instead.
 TEXT_MOST = 16 << 20
@@ -28,7 +28,6 @@ NO_FORM = (
     "text, but of no form known here (xxd (-b -e -g -i -p), hexdump, od, gdb x and p, lldb, crash "
     "rd and struct, WinDbg d, QEMU xp, print_hex_dump, plain hex, arrays, bytes literals)"
 )
-STRUCT_KIND = f"{STRUCT} text"
 BASES = (16, 10, 8)  # xxd -d and od -Ad print decimal addresses, od without -A octal ones
 SAME_MOST = 1 << 20  # bytes of two readings that are compared
 
@@ -191,7 +190,7 @@ def _of_runs(dump: Dump, lines: Sequence[str], source: str, order: str | None) -
     for run in taken:
         # Groups of more digits than a number has are bytes: xxd -p, and bytes.hex().
         long = any(len(group) not in forms.SIZES for made in run for group in made.groups)
-        asked = forms.BYTES if long and dump.form is forms.BARE else order
+        asked = BYTES if long and dump.form is forms.BARE else order
         found.append(b"".join(forms.in_memory_order(dump.form, run, asked, source)))
     return _of_values(dump.form.name, found, source)
 

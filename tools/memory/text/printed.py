@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE, RUNSTATES
 from runstate_abi.tools.memory.area import SHIFT, Values, packed
+from runstate_abi.tools.memory.text import ARRAY, LITERAL, STRUCT
 
-STRUCT, ARRAY, LITERAL = "printed struct", "array", "bytes literal"
 LEAST = 16  # bytes: fewer are hardly meant as memory
 TEXT_MOST = 1 << 20
 REPEATS_MOST = 1 << 16
