@@ -586,3 +586,11 @@ def odd_update_byte_first(vcpu, area):
 @pytest.mark.parametrize("steps", [stray_state_first, flag_in_state_first, odd_update_byte_first])
 def test_a_byte_that_no_image_has_is_found_by_whoever_believes_it(steps, reader):
     assert verdicts(Writer("stray", steps), reader=READER[reader]) == ("torn", "torn")
+
+
+def test_of_a_copy_only_what_must_be_apart_is_told_apart():
+    area, dropped = Area("native", 0x100), ("rmb-reread",)
+    upstream = of_variant(VARIANT["upstream"])
+    question = Question(upstream, READER["linux-32"], MODEL["weak"], area, dropped=dropped)
+    copied = [event for event in find_race(question).events if event.name == "copy"]
+    assert [(event.offset, len(event.data)) for event in copied] == [(0, 16), (16, 32)]
