@@ -18,7 +18,8 @@ interleaving.py searches the rest exhaustively.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from runstate_abi.writer.guard import APART, guard_of
@@ -27,7 +28,7 @@ from runstate_abi.writer.racing import patterns
 from runstate_abi.writer.racing.interleaving import Group, Look, Move, Problem, search
 from runstate_abi.writer.racing.ordering import Model
 from runstate_abi.writer.racing.patterns import Column
-from runstate_abi.writer.racing.scene import Case, History, Scene, Stored, Token, scene
+from runstate_abi.writer.racing.scene import Case, History, Scene, Token, scene
 
 STRAY = 1000  # plus the byte: stands for a value that no version has at this offset
 
@@ -252,46 +253,46 @@ def _value(stage: Scene, columns: dict[int, Column], offset: int, token: Token) 
 def _groups(
     stage: Scene, columns: dict[int, Column], local: dict[int, int]
 ) -> tuple[tuple[tuple[Group, ...], ...], Stores]:
-    def writes(stored: Stored) -> tuple[tuple[int, int], ...]:
-        pairs = zip(stored.offsets, stored.tokens, strict=True)
-        return tuple([(local[o], _value(stage, columns, o, one)) for o, one in pairs if o in local])
-
-    touched: dict[int, set[int]] = {}
-    for offset in local:
-        for number, index in stage.written.holders[offset]:
-            touched.setdefault(number, set()).add(index)
+    written = stage.written
+    writes: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for offset, place in local.items():
+        for where, (_, token, _) in zip(
+            written.holders[offset], written.histories[offset], strict=True
+        ):
+            value = _value(stage, columns, offset, token)
+            writes.setdefault(where, []).append((place, value))
     found, stores = [], []
-    for number in sorted(touched):
-        kept = sorted(touched[number])
-        phase = stage.written.phases[number]
-        found.append(tuple([Group(_only(phase[i].after, kept), writes(phase[i])) for i in kept]))
-        stores.append(tuple((number, index) for index in kept))
+    for number, group in groupby(sorted(writes), key=itemgetter(0)):
+        wheres, phase = tuple(group), written.phases[number]
+        kept = [index for _, index in wheres]
+        found.append(tuple([Group(_only(phase[at[1]], kept), tuple(writes[at])) for at in wheres]))
+        stores.append(wheres)
     return tuple(found), tuple(stores)
 
 
 def _looks(
     stage: Scene, witness: Witness, local: dict[int, int]
 ) -> tuple[tuple[Look, ...], tuple[int, ...]]:
+    shown: dict[int, list[tuple[int, int]]] = {}
+    for slot, taken in enumerate(witness):
+        shown.setdefault(taken.sight, []).append((slot, local[taken.offset]))
     kept, found = [], []
     for number in sorted({number for offset in local for number in stage.lookers[offset]}):
-        sight = stage.sights[number]
-        compared = tuple([local[offset] for offset in sight.compared if offset in local])
-        shows = tuple(
-            [(slot, local[one.offset]) for slot, one in enumerate(witness) if one.sight == number]
-        )
-        places = dict.fromkeys(compared)
-        if sight.flag:
-            places[local[stage.flag]] = None
-        places |= dict.fromkeys([place for _, place in shows])
+        sight, shows = stage.sights[number], tuple(shown.get(number, ()))
+        compared = [local[offset] for offset in sight.compared if offset in local]
+        flag = [local[stage.flag]] if sight.flag else []
+        places = tuple(dict.fromkeys([*compared, *flag, *[place for _, place in shows]]))
         if places:
             kept.append(number)
-            does = compared, sight.flag, shows, sight.masked
-            found.append(Look(sight.after, tuple(places), *does))
-    return tuple([one._replace(after=_only(one.after, kept)) for one in found]), tuple(kept)
+            does = tuple(compared), sight.flag, shows, sight.masked
+            found.append(Look(_only(sight.after, kept), places, *does))
+    return tuple(found), tuple(kept)
 
 
 # A mask over all numbers, as a mask over positions in ``kept``.
 def _only(mask: int, kept: Sequence[int]) -> int:
+    if not mask:
+        return 0
     found = 0
     for place, index in enumerate(kept):
         if mask >> index & 1:

@@ -34,14 +34,6 @@ class Case(NamedTuple):
 Token = tuple[int, int] | int
 
 
-class Stored(NamedTuple):
-    """One store that is made in one piece."""
-
-    offsets: tuple[int, ...]
-    tokens: tuple[Token, ...]
-    after: int  # mask of the stores of its phase that come before it
-
-
 # For each store of a byte: its phase, its Token, and its number there if it also stores other
 # bytes, else -1.
 History = tuple[tuple[int, Token, int], ...]
@@ -56,7 +48,7 @@ class ByByte:
     layout: Layout
     hidden: frozenset[int]
     images: tuple[tuple[Token, ...], ...]
-    phases: tuple[tuple[Stored, ...], ...]
+    phases: tuple[tuple[int, ...], ...]  # for each store a mask of those before it in its phase
     holders: tuple[tuple[tuple[int, int], ...], ...]  # (phase, number) of each store to the byte
     histories: tuple[History, ...]
 
@@ -119,25 +111,21 @@ def written(case: Case, model: Model) -> ByByte:
     tokens = tuple(_tokens(case, offset, word) for offset in range(case.layout.size))
     holders: list[list[tuple[int, int]]] = [[] for _ in tokens]
     histories: list[list[tuple[int, Token, int]]] = [[] for _ in tokens]
-    found = []
     for number, phase in enumerate(made):
-        stored = []
-        for index, (access, after) in enumerate(zip(phase.accesses, phase.after, strict=True)):
+        for index, access in enumerate(phase.accesses):
             alone = len(access.offsets) == 1
-            pairs = zip(access.offsets, access.data, strict=True)
-            inside = [(offset, byte) for offset, byte in pairs if 0 <= offset < len(tokens)]
-            kept = [(offset, tokens[offset].get(byte, byte)) for offset, byte in inside]
-            for offset, token in kept:
-                holders[offset].append((number, index))
-                histories[offset].append((number, token, -1 if alone else index))
-            stored.append(Stored(tuple(o for o, _ in kept), tuple(t for _, t in kept), after))
-        found.append(tuple(stored))
+            for offset, byte in zip(access.offsets, access.data, strict=True):
+                if 0 <= offset < len(tokens):
+                    token = tokens[offset].get(byte, byte)
+                    holders[offset].append((number, index))
+                    histories[offset].append((number, token, -1 if alone else index))
     images = tuple(
         tuple(known[byte] for known, byte in zip(tokens, image, strict=True))
         for image in case.images
     )
+    orders = tuple(phase.after for phase in made)
     by_offset = tuple(map(tuple, holders)), tuple(map(tuple, histories))
-    return _by_byte(case.layout, case.hidden, images, tuple(found), *by_offset)
+    return _by_byte(case.layout, case.hidden, images, orders, *by_offset)
 
 
 # Byte value -> Token; a value of no version is absent. The guard's bit counts in all bytes of its
