@@ -63,16 +63,16 @@ def main(rounds: int) -> None:
         print(f"{'':<44}{'':>10}  {'peer':<26}{'':>10}{'ratio':>8}{'goal':>7}")
         for rows in (of_start(), of_kernels(place), of_fleet(place), of_first(place)):
             measured = list(rows)
-            numbers = [[] for _ in measured]
+            every = {tuple(one): [] for row in measured for one in (row.command, row.peer)}
             for _ in range(rounds):
-                for row, known in zip(measured, numbers, strict=True):
-                    known.append((spent(row.command, place), spent(row.peer, place)))
-            for row, known in zip(measured, numbers, strict=True):
-                shown(row, known)
+                for command, known in every.items():
+                    known.append(spent(command, place))
+            for row in measured:
+                shown(row, every[tuple(row.command)], every[tuple(row.peer)])
 
 
-def shown(row: Row, numbers) -> None:
-    ours, theirs = (median(one[row.of] for one in side) for side in zip(*numbers, strict=True))
+def shown(row: Row, *sides) -> None:
+    ours, theirs = (median(one[row.of] for one in side) for side in sides)
     print(
         f"{row.name:<44}{ours:>10.1f}  {row.peer_name:<26}{theirs:>10.1f}"
         f"{ours / theirs:>8.2f}{row.goal:>7.2f}  {UNITS[row.of]}",
@@ -80,7 +80,7 @@ def shown(row: Row, numbers) -> None:
     )
 
 
-def spent(command: list[str], place: Path) -> tuple[float, float, float]:
+def spent(command, place: Path) -> tuple[float, float, float]:
     """Run a command; return its CPU time in ms, its peak memory in MB and its wall time in ms."""
     started = time.perf_counter()
     process = subprocess.Popen(

@@ -9,7 +9,7 @@ the offset, so not every state is tried at every offset.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -114,8 +114,13 @@ def request(abi: str, offset: int, flag: bool, atomic: bool, scenario: Scenario 
     """Return the request at a place. The offset selects one of a few runstates."""
     number = offset % (2 * len(_STATES))
     state = RUNNABLE if atomic else _STATES[number % len(_STATES)]
-    vcpu = Runstate(state, _ENTRY_TIMES[number & 1], _TIMES[number & 1])
+    vcpu = _runstate(state, number & 1)
     return Request(abi, offset, flag, atomic, vcpu, _FILLS[number & 1], scenario)
+
+
+@cache
+def _runstate(state: int, which: int) -> Runstate:
+    return Runstate(state, _ENTRY_TIMES[which], _TIMES[which])
 
 
 def boundaries(shape: Shape) -> Iterator[int]:
