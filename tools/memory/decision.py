@@ -45,12 +45,15 @@ class Decision(NamedTuple):
     others: tuple[tuple[Layout, int], ...] = ()  # (layout, where the area would begin)
 
 
-def standing(seen: Values) -> int:
-    """Return how well the times agree with what a writer produces: EXACT down to NONE."""
+def standing(seen: Values, shifts: bool = False) -> int:
+    """Return how well the times agree with what a writer produces: EXACT down to NONE.
+
+    ``shifts``: also of what may be a reading that is wrong by four bytes.
+    """
     numbers = (seen.entry, *seen.times)
     low_words = (time % (1 << WORD) for time in numbers)
     shifted = max(numbers) >> WORD > 0 and all(word < HIGH_WORD_MOST for word in low_words)
-    if shifted or not seen.entry:
+    if (shifted and not shifts) or not seen.entry:
         return NONE
     if seen.total % (1 << 64) in (seen.entry, seen.entry_raw):
         return EXACT

@@ -219,27 +219,32 @@ def _by_area(both: dict[str, tuple[bytes, ...]]) -> str:
         found = {way: judge(data) for way, data in joined.items()}
         best, other = sorted(found, key=lambda way: found[way], reverse=True)
         if found[best] > found[other] and (found[best] >= ORDERED or found[other] == NONE):
-            return best
+            # The other may say the same, as what could be a reading that is wrong by four bytes.
+            return "" if judge(joined[other], True) >= found[best] else best
     return ""
 
 
+# These three judge a dump in one order. ``shifts``: also believe what standing() says of times that
+# may be read four bytes too early or too late.
+
+
 # Somewhere in the dump, times add up to an entry time. A single time does so in either order.
-def _exact(data: bytes) -> int:
+def _exact(data: bytes, shifts: bool = False) -> int:
     last = min(len(data), LOOKED_AT) - SMALLEST
     return EXACT * any(
-        standing(seen) == EXACT and sum(map(bool, seen.times)) > 1
+        standing(seen, shifts) == EXACT and sum(map(bool, seen.times)) > 1
         for at in range(0, last + 1, SHIFT)
         for seen in _values(data[at:])
     )
 
 
-def _best(data: bytes) -> int:
-    return max(map(standing, _values(data)), default=NONE)
+def _best(data: bytes, shifts: bool = False) -> int:
+    return max((standing(seen, shifts) for seen in _values(data)), default=NONE)
 
 
 def _values(data: bytes) -> Iterator[Values]:
     return (values(layout, data) for layout in LAYOUTS.values() if len(data) >= layout.size)
 
 
-def _state(data: bytes) -> int:
+def _state(data: bytes, shifts: bool = False) -> int:
     return int(state_name(int.from_bytes(data[:SHIFT], "little")) is not None)

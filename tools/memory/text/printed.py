@@ -165,7 +165,8 @@ def _size(values: list[int], digits: set[int], declared: str) -> int:
             return size
     for area in (NATIVE.size, COMPAT.size):
         size = area // len(values)
-        # Six small numbers in a sentence are no times.
-        if area == size * len(values) and size in (1, 2, 4, 8) and max(values) >> 4 * size:
+        # Six small numbers in a sentence are no times; 48 of them are bytes.
+        large = size == 1 or max(values) >> 4 * size
+        if area == size * len(values) and size in (1, 2, 4, 8) and large:
             return size
     return 1 if len(values) > NATIVE.size and max(values) < 1 << 8 else 0
