@@ -638,19 +638,22 @@ def inflated_from(data):
         except WitnessError:
             continue
         if len(found) >= 1 << 20:
-            return found
+            return bytes(found)
     raise LookupError("nothing inflates")
 
 
 @pytest.mark.network
 def test_debians_big_endian_kernel_and_module_are_read(debian, tmp_path):
     # s390x has no image format that open_image() knows, and none of our structs: a reader's test.
-    members = [r"vmlinuz-.*", r"kvm\.ko\.xz"]
-    vmlinuz, kvm = debian.kernel("trixie", "linux-image-s390x", members, architecture="s390x")
+    members = [r"vmlinuz.*", r"kvm\.ko\.xz"]
+    try:
+        vmlinuz, kvm = debian.kernel("trixie", "linux-image-s390x", members, architecture="s390x")
+    except debian.Unreachable:  # the mirror lists it and has it not
+        vmlinuz, kvm = debian.kernel("forky", "linux-image-s390x", members, architecture="s390x")
     image = inflated_from(vmlinuz.read_bytes())
     (tmp_path / "btf").write_bytes(image[image.index(b"\xeb\x9f\x01\x00") :])
     module = open_image(str(kvm))
-    assert (module.kind, module.abi) == ("kernel module (ELF64 s390, xz)", None)
+    assert (module.kind, module.abi) == ("kernel module (ELF64 s390, big-endian, xz)", None)
     kernel = read_btf(open_image(str(tmp_path / "btf")))
     assert kernel.end_id() > 10_000
     seen = observe(read_btf(module, kernel), ["list_head", "kvm_irq_routing_xen_evtchn"], X86_64)
