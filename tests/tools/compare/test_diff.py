@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import sys
 
 import pytest
@@ -88,9 +87,9 @@ def test_what_is_no_side_is_refused(word):
         diff.main([word, "native"])
 
 
+@pytest.mark.x86
+@pytest.mark.needs("gcc")
 def test_compilers_are_sides_too(capsys):
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc: not installed")
     assert diff.main(["native", "cc:gcc -m64"]) == 0
     assert diff.main(["native", "cc:gcc -m32"]) == 1
     assert diff.main(["native", "cc:gcc -m32 -malign-double"]) == 0

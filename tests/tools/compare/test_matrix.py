@@ -1,7 +1,6 @@
 """runstate matrix: its exit codes, and one matrix in four formats."""
 
 import json
-import shutil
 
 import pytest
 
@@ -13,9 +12,9 @@ def test_a_witness_that_could_not_be_asked_is_exit_3(capsys):
     assert "nosuchcompiler" in capsys.readouterr().err
 
 
+@pytest.mark.x86
+@pytest.mark.needs("gcc")
 def test_a_disagreement_is_exit_1_and_comes_before_what_was_not_asked(capsys):
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc: not installed")
     assert matrix.main(["--cc", "gcc -m32 -malign-double", "--cc", "nosuchcompiler"]) == 1
     assert "4 !8 =1" in capsys.readouterr().out
 

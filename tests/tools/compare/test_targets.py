@@ -1,6 +1,5 @@
 """Zig as a compiler for every ABI at once."""
 
-import importlib.util
 import sys
 
 import pytest
@@ -10,9 +9,8 @@ from runstate_abi.layouts.model import WitnessError
 from runstate_abi.tools.compare import grid
 
 
-def test_every_target_of_zig_is_an_abi_and_agrees():
-    if importlib.util.find_spec("ziglang") is None:
-        pytest.skip("ziglang: not installed")
+def test_every_target_of_zig_is_an_abi_and_agrees(package):
+    package("ziglang")
     assert set(grid.TARGETS) == {abi.name for abi in ABIS}
     findings = list(grid.asked_of_zig())
     assert [finding.abi for finding in findings] == list(grid.TARGETS)
