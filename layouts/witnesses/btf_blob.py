@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header as form
-from runstate_abi.layouts.witnesses.compressed import Buffer, starts
+from runstate_abi.layouts.witnesses.compressed import Buffer, found_at, starts
 
 SIZE_MAX = 256 << 20  # an allyesconfig kernel's BTF is below 64 MiB
 NAME_MAX = 1024  # the kernel's own KSYM_NAME_LEN is 512
@@ -179,7 +179,7 @@ class Btf:
         before = self.base._named(name) if self.base else (set(), [])
         offsets, records = set(before[0]), list(before[1])
         # A string may be the tail of another, so every occurrence counts.
-        offsets |= {self.first_string + at for at in _found(name, self.strings)}
+        offsets |= {self.first_string + at for at in found_at(name, self.strings)}
         if not self.distilled:
             places = self._places(offsets) if len(offsets) <= FEW_STRINGS else None
             if places is None:
@@ -314,14 +314,6 @@ class Btf:
     def _overrun(self, number: int) -> WitnessError:
         type_ = f"BTF type {self.first_id + number}"
         return WitnessError(f"{self.source}: {type_} ends behind the type section")
-
-
-# Where a name is: for these bytes find() is faster than a regular expression.
-def _found(name: bytes, strings: bytes) -> Iterator[int]:
-    at = strings.find(name)
-    while at >= 0:
-        yield at
-        at = strings.find(name, at + 1)
 
 
 # A view can be cast to words of this machine's byte order, if it is not empty.

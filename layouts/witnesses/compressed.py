@@ -56,6 +56,14 @@ def starts(pattern: bytes, data: Buffer) -> Iterator[int]:
         hit = search(data, hit.start() + 1)
 
 
+def found_at(needle: bytes, data: bytes | bytearray | mmap.mmap) -> Iterator[int]:
+    """Yield where these bytes are. Of a long needle this is faster than starts()."""
+    at = data.find(needle)
+    while at >= 0:
+        yield at
+        at = data.find(needle, at + 1)
+
+
 def viewed(data: memoryview) -> bytes | bytearray | mmap.mmap:
     """Return the bytes of a view, not copied if it is of a whole object: a view has no find()."""
     whole = data.obj

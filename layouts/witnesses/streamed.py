@@ -7,52 +7,65 @@ bzImage has no DWARF: arch/x86/boot/compressed/Makefile makes it with objcopy -S
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from heapq import merge
 from itertools import chain
+from mmap import mmap
 from typing import NamedTuple
 
 from runstate_abi.layouts.abi import Abi
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import btf_header, elf
 from runstate_abi.layouts.witnesses.btf_blob import SIZE_MAX, Btf
-from runstate_abi.layouts.witnesses.compressed import LIMIT, PIECE
+from runstate_abi.layouts.witnesses.compressed import LIMIT, PIECE, found_at
 
 # BPF programs in a kernel have BTF of some KiB; the kernel's own has megabytes.
 BTF_MIN = 256 << 10
-MAGICS = [magic + bytes((btf_header.VERSION, 0)) for magic in btf_header.ORDERS]
+# How many places may look like a header of BTF, and how many of these are read.
+HEADERS_MOST, TRIES_MOST = 4096, 8
 
 
 class Streamed(NamedTuple):
-    abi: Abi | None
+    abi: Abi
     build_id: str | None
     btf: bytes
 
 
 def kernel(pieces: Iterable[bytes], source: str) -> Streamed | None:
-    """Return the BTF of an ELF kernel that comes in pieces; None if it has none that is large.
+    """Return what is in an ELF kernel that comes in pieces.
 
-    WitnessError: its header is damaged, or it inflates to over LIMIT bytes.
+    None, and its section table must be asked: there is no large BTF, too much looks like it, or its
+    ABI is not known. WitnessError: its header is damaged, or it inflates to over LIMIT bytes.
     """
     large = _joined(pieces)
     first = next(large, b"")
     if first[: len(elf.MAGIC)] != elf.MAGIC:
         return None
     begin = elf.beginning(memoryview(first), source)
+    if begin.abi is None:
+        return None
     notes = dict.fromkeys(begin.notes, b"")
-    held, at, blob = bytearray(), 0, b""
+    search, at, blob = _Search(), 0, b""
     for piece in chain((first,), large, (b"",)):
         for start, end in notes:
             notes[start, end] += piece[max(0, start - at) : max(0, end - at)]
         at += len(piece)
         if at > LIMIT:
             raise WitnessError(f"{source}: it inflates to over {LIMIT} bytes")
-        if not blob:
-            held += piece
-            blob, done = _searched(held, last=not piece)
-            del held[:done]
-        if blob and all(len(found) == end - start for (start, end), found in notes.items()):
+        blob = blob or search.found(piece)
+        if search.spent:
+            return None
+        if blob and all(len(one) == end - start for (start, end), one in notes.items()):
             break
+    if not blob:
+        return None
     ids = (elf.gnu_build_id(begin.order, memoryview(one)) for one in notes.values())
-    return Streamed(begin.abi, next(filter(None, ids), None), blob) if blob else None
+    return Streamed(begin.abi, next(filter(None, ids), None), blob)
+
+
+def begins(data: bytes | bytearray | mmap) -> Iterator[int]:
+    """Yield where the header of a blob of BTF may begin, of either byte order."""
+    magics = (magic + bytes((btf_header.VERSION, 0)) for magic in btf_header.ORDERS)
+    return merge(*(found_at(magic, data) for magic in magics))
 
 
 # Pieces as large as the search wants them; none is empty.
@@ -68,23 +81,38 @@ def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-# The first blob of BTF that is as large as a kernel's, b"" if none is whole, and how many bytes are
-# no longer needed. ``last``: nothing follows.
-def _searched(held: bytearray, last: bool) -> tuple[bytes, int]:
-    at = 0
-    while True:
-        places = [place for magic in MAGICS if (place := held.find(magic, at)) >= 0]
-        if not places:
-            return b"", max(0, len(held) - max(map(len, MAGICS)))
-        at = min(places)
-        size = btf_header.extent(memoryview(held[at : at + btf_header.LONGEST]))
-        whole = at + btf_header.LONGEST <= len(held) and at + (size or 0) <= len(held)
-        if not whole and not last and (size or BTF_MIN) in range(BTF_MIN, SIZE_MAX):
-            return b"", at
-        if whole and size and size >= BTF_MIN:
-            with memoryview(held) as view:
-                blob = bytes(view[at : at + size])
-            with suppress(WitnessError):
-                Btf(blob)
-                return blob, at
-        at += 1
+class _Search:
+    """Looks for BTF in what has come so far, and keeps no more of it than it needs."""
+
+    def __init__(self) -> None:
+        self._held, self._headers, self._tries = bytearray(), HEADERS_MOST, TRIES_MOST
+
+    @property
+    def spent(self) -> bool:
+        """Has it looked at all that it may?"""
+        return not self._headers or not self._tries
+
+    def found(self, piece: bytes) -> bytes:
+        """Return the first blob that is as large as a kernel's, b"" if none is whole.
+
+        An empty ``piece`` is the end.
+        """
+        self._held += piece
+        for at in begins(self._held):
+            size = btf_header.extent(memoryview(self._held[at : at + btf_header.LONGEST]))
+            whole = at + max(btf_header.LONGEST, size or 0) <= len(self._held)
+            if not whole and piece and BTF_MIN <= (size or BTF_MIN) < SIZE_MAX:
+                del self._held[:at]
+                return b""
+            if whole and size and size >= BTF_MIN:
+                with memoryview(self._held) as view:
+                    blob = bytes(view[at : at + size])
+                with suppress(WitnessError):
+                    Btf(blob)
+                    return blob
+                self._tries -= 1
+            self._headers -= 1
+            if self.spent:
+                return b""
+        del self._held[:-3]  # all but one byte of what a header begins with
+        return b""

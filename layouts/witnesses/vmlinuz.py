@@ -18,6 +18,7 @@ from runstate_abi.layouts.witnesses import btf_header, elf, pe, streamed
 from runstate_abi.layouts.witnesses.btf_blob import Btf
 from runstate_abi.layouts.witnesses.compressed import (
     COMPRESSIONS,
+    Compression,
     NotInstalled,
     compression,
     contents,
@@ -29,8 +30,6 @@ from runstate_abi.layouts.witnesses.compressed import (
 )
 
 DWARF_SECTIONS = (".debug_info", ".zdebug_info")
-# How many places may look like a header of BTF, and how many of these are read to the end.
-IMAGE_HEADERS, IMAGE_TRIES = 4096, 8
 
 # Documentation/arch/x86/boot.rst: the fields that locate the payload of a bzImage. Protocol 2.08.
 # fmt: off
@@ -119,6 +118,7 @@ class Kernel(NamedTuple):
     abi: Abi | None
     kind: str  # of the image; "" if an ELF file is all there is
     packed: str = ""  # how it was compressed
+    still: Compression | None = None  # by which ``data`` are compressed still
 
 
 def kernel(path: str) -> Kernel:
@@ -127,7 +127,15 @@ def kernel(path: str) -> Kernel:
     found = _kernel(path, data, packed)
     if found is None:
         raise _unknown(path, data)
-    return found
+    return _whole(path, found)
+
+
+# A kernel that is not compressed any more.
+def _whole(path: str, kernel: Kernel) -> Kernel:
+    data = inflate(kernel.data, kernel.still, path) if kernel.still else kernel.data
+    if kernel.abi is None and data[:4] != elf.MAGIC:
+        raise WitnessError(f"{path}: the payload of this bzImage is no ELF file")
+    return kernel._replace(data=data, still=None)
 
 
 # None if it is neither an ELF file nor an image that has a kernel.
@@ -172,8 +180,6 @@ def _opened(path: str, data: memoryview, packed: str) -> KernelImage:
         order = btf_header.header(data, path).order
         kind = _kind("raw BTF", "" if order == "<" else "big-endian", packed)
         return KernelImage(path, kind, None, None, data, foreign="" if order == "<" else kind)
-    if data[:4] != elf.MAGIC and _has(data, *BOOT_MAGIC):
-        return _of_packed(path, data)
     found = _kernel(path, data, packed)
     if found is None and pe.is_pe(data):  # Xen's .efi
         return _of_elf(path, pe.as_elf(data, path), _kind("PE file", packed))
@@ -195,6 +201,12 @@ def _kind(name: str, *details: str) -> str:
 
 
 def _from_elf(path: str, kernel: Kernel) -> KernelImage:
+    if kernel.still:
+        pieces = unpacked(cut(kernel.data), kernel.still, path, several=False)
+        found = streamed.kernel(pieces, path)
+        if found is not None:
+            return KernelImage(path, kernel.kind, *found)
+    kernel = _whole(path, kernel)
     file = elf.parse(kernel.data, path)
     name = "vmlinux" if file.has("__ksymtab") else "ELF file"
     name = "kernel module" if file.is_module else name
@@ -222,26 +234,7 @@ def _of_elf(path: str, file: elf.Elf, kind: str) -> KernelImage:
     )
 
 
-# A bzImage of which only the BTF is wanted. If none is found so, its section table is asked.
-def _of_packed(path: str, data: memoryview) -> KernelImage:
-    payload = _payload_of_bzimage(path, data)
-    how = compression(payload)
-    if how is not None:
-        found = streamed.kernel(unpacked(cut(payload), how, path, several=False), path)
-        if found is not None:
-            kind = _kind("bzImage", how.name)
-            return KernelImage(path, kind, found.abi, found.build_id, found.btf)
-    return _from_elf(path, _of_bzimage(path, data))
-
-
 def _of_bzimage(path: str, data: memoryview) -> Kernel:
-    payload, packed = _inflated(path, _payload_of_bzimage(path, data))
-    if payload[:4] != elf.MAGIC:
-        raise WitnessError(f"{path}: the payload of this bzImage is no ELF file")
-    return Kernel(payload, None, _kind("bzImage", packed), packed)
-
-
-def _payload_of_bzimage(path: str, data: memoryview) -> memoryview:
     if len(data) < BOOT_PAYLOAD + 8:
         raise WitnessError(f"{path}: truncated: a bzImage of {len(data)} bytes")
     (version,) = struct.unpack_from("<H", data, BOOT_VERSION)
@@ -249,14 +242,19 @@ def _payload_of_bzimage(path: str, data: memoryview) -> memoryview:
         raise WitnessError(f"{path}: a bzImage of boot protocol {version:#x} tells no payload")
     offset, size = struct.unpack_from("<II", data, BOOT_PAYLOAD)
     start = ((data[BOOT_SETUP_SECTORS] or 4) + 1) * BOOT_SECTOR + offset
-    return _payload(path, data, start, size, "bzImage")
+    payload = _payload(path, data, start, size, "bzImage")
+    how = compression(payload)
+    packed = how.name if how else ""
+    return Kernel(payload, None, _kind("bzImage", packed), packed, how)
 
 
 def _of_zboot(path: str, data: memoryview) -> tuple[memoryview, str]:
     if len(data) < ZBOOT_PAYLOAD + 8:
         raise WitnessError(f"{path}: truncated: an EFI zboot image of {len(data)} bytes")
     start, size = struct.unpack_from("<II", data, ZBOOT_PAYLOAD)
-    return _inflated(path, _payload(path, data, start, size, "EFI zboot image"))
+    payload = _payload(path, data, start, size, "EFI zboot image")
+    how = compression(payload)
+    return (inflate(payload, how, path), how.name) if how else (payload, "")
 
 
 # Its payload is where something begins that can be inflated to a kernel.
@@ -285,19 +283,11 @@ def _payload(path: str, data: memoryview, start: int, size: int, name: str) -> m
     return data[start : start + size]
 
 
-# A payload, inflated, and how it was compressed.
-def _inflated(path: str, payload: memoryview) -> tuple[memoryview, str]:
-    how = compression(payload)
-    if how is None:
-        return payload, ""
-    return inflate(payload, how, path), how.name
-
-
 # A raw image has no section table. Its BTF is found by the header, and accepted if it can be read
 # to its end. The largest one is the kernel's own.
 def _scanned(path: str, data: memoryview, name: str) -> bytes:
     spans = sorted(_headers(data), key=lambda span: span[1] - span[0], reverse=True)
-    for start, end in spans[:IMAGE_TRIES]:
+    for start, end in spans[: streamed.TRIES_MOST]:
         blob = bytes(data[start:end])
         try:
             Btf(blob).end_id()
@@ -309,17 +299,10 @@ def _scanned(path: str, data: memoryview, name: str) -> bytes:
 
 # The begin and end of everything that has the header of a large BTF blob.
 def _headers(data: memoryview) -> Iterator[tuple[int, int]]:
-    whole = viewed(data)
-    for magic in btf_header.ORDERS:
-        wanted = magic + bytes((btf_header.VERSION, 0))
-        start = -1
-        for _ in range(IMAGE_HEADERS):
-            start = whole.find(wanted, start + 1)
-            if start < 0:
-                break
-            try:
-                end = max(span[1] for span in btf_header.header(data[start:], "")[1:])
-            except WitnessError:
-                continue
-            if end >= streamed.BTF_MIN:
-                yield start, start + end
+    for start in islice(streamed.begins(viewed(data)), streamed.HEADERS_MOST):
+        try:
+            end = max(span[1] for span in btf_header.header(data[start:], "")[1:])
+        except WitnessError:
+            continue
+        if end >= streamed.BTF_MIN:
+            yield start, start + end

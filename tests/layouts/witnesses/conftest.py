@@ -158,3 +158,13 @@ def assemble_elf(sections, elf_class=64, order="<", machine=62, type=1, flags=No
 def make_elf():
     """Return the function that assembles ELF files."""
     return assemble_elf
+
+
+@pytest.fixture(scope="session")
+def large(runstate_btf):
+    """Return BTF as large as only a kernel's is."""
+    btf = runstate_btf()
+    btf.runstate()
+    for _ in range(20_000):
+        btf.int("filler", 4)
+    return btf.build()

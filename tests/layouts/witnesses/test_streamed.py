@@ -8,23 +8,15 @@ import pytest
 from runstate_abi.layouts.abi import I386, X86_64
 from runstate_abi.layouts.model import WitnessError
 from runstate_abi.layouts.witnesses import streamed
+from runstate_abi.layouts.witnesses.btf import Btf
 from runstate_abi.layouts.witnesses.compressed import PIECE
+from runstate_abi.layouts.witnesses.streamed import HEADERS_MOST, TRIES_MOST
 
 NOTE = struct.pack("<III", 4, 4, 3) + b"GNU\0" + b"\xde\xad\xbe\xef"
 OF_VDSO = struct.pack("<III", 4, 4, 3) + b"GNU\0" + b"\1\2\3\4"  # in a segment that is loaded
 SEGMENTS = {NOTE: 4, OF_VDSO: 1}
 BTF_HEADER = struct.Struct("<HBBIIIII")
 EM_386, EM_X86_64 = 3, 62
-
-
-@pytest.fixture(scope="module")
-def large(runstate_btf):
-    """Return BTF as large as only a kernel's is."""
-    btf = runstate_btf()
-    btf.runstate()
-    for _ in range(20_000):
-        btf.int("filler", 4)
-    return btf.build()
 
 
 def kernel(*parts, bits=64, machine=EM_X86_64):
@@ -132,6 +124,35 @@ def test_small_btf_is_of_a_program_in_the_kernel(runstate_btf, large):
 @pytest.mark.parametrize("data", [b"", b"MZ" + bytes(1000), kernel(b"x")], ids=("", "MZ", "ELF"))
 def test_where_there_is_no_btf_there_is_none(data):
     assert streamed.kernel([data], "vmlinuz") is None
+
+
+@pytest.mark.parametrize(("bits", "machine"), [(64, 21), (64, EM_386)])
+def test_a_kernel_of_no_known_abi_is_left_to_its_section_table(large, bits, machine):
+    assert streamed.kernel([kernel(NOTE, large, bits=bits, machine=machine)], "vmlinuz") is None
+
+
+def test_a_big_endian_kernel_is_left_to_its_section_table(large):
+    data = bytearray(kernel(NOTE, large))
+    data[5] = 2  # EI_DATA
+    assert streamed.kernel([bytes(data)], "vmlinuz") is None
+
+
+# Every place costs time, and every large one a copy: a hostile kernel may have only so many.
+@pytest.mark.parametrize(
+    ("decoy", "most"),
+    [(header(4, 1), HEADERS_MOST), (header(400_000, 8) + b"x" * 400_008, TRIES_MOST)],
+    ids=["small", "large"],
+)
+def test_only_so_many_places_are_looked_at(monkeypatch, large, decoy, most):
+    counted, tried = [], []
+    monkeypatch.setattr(streamed, "Btf", lambda blob: tried.append(blob) or Btf(blob))
+    inside = kernel(decoy * (most - 1), large, bytes(8 * PIECE))
+    assert streamed.kernel(pieces(inside, 4096), "vmlinuz").btf == large
+    tried.clear()
+    beyond = kernel(decoy * most, large, bytes(8 * PIECE))
+    assert streamed.kernel(pieces(beyond, 4096, counted), "vmlinuz") is None
+    assert len(tried) <= TRIES_MOST
+    assert sum(counted) <= len(beyond) - 6 * PIECE
 
 
 def test_a_damaged_header_is_an_error():

@@ -18,6 +18,7 @@ from runstate_abi.layouts.abi import ABI, I386, X86_64
 from runstate_abi.layouts.model import WitnessError, differences
 from runstate_abi.layouts.structs.runstate import COMPAT, KVM_VCPU_XEN, NATIVE, claim
 from runstate_abi.layouts.witnesses import compressed
+from runstate_abi.layouts.witnesses import vmlinuz as vmlinuz_module
 from runstate_abi.layouts.witnesses.btf import Btf, observe
 from runstate_abi.layouts.witnesses.kernels import identity
 from runstate_abi.layouts.witnesses.vmlinuz import open_image, read_btf
@@ -100,16 +101,6 @@ def blob(data):
     return (data / "btf" / "6.12.107+deb13-amd64-kvm.R.btf").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def large(runstate_btf):
-    """Return BTF as large as only a kernel's is."""
-    btf = runstate_btf()
-    btf.runstate()
-    for _ in range(20_000):
-        btf.int("filler", 4)
-    return btf.build()
-
-
 @pytest.fixture
 def vmlinux(make_elf, blob):
     sections = {"__ksymtab": b"k", ".notes": NOTE, ".BTF": blob}
@@ -181,6 +172,31 @@ def test_a_bzimage_is_opened(opened, vmlinux, how):
 def test_a_bzimage_of_an_i386_kernel_has_the_abi_of_the_kernel_inside(opened, make_elf, blob):
     seen = opened(bzimage(gzip.compress(make_elf({".BTF": blob}, 32, machine=3))))
     assert seen.abi == I386
+
+
+# What is found while it is inflated, and what the section table says.
+@pytest.mark.parametrize("wrap", [bzimage, lambda data: pe({".linux": bzimage(data)})])
+@pytest.mark.parametrize("machine", [62, 3, 21])
+def test_a_large_kernel_in_a_bzimage_is_what_it_is_outside(opened, make_elf, large, wrap, machine):
+    bits = 32 if machine == 3 else 64
+    kernel = make_elf({".notes": NOTE, ".BTF": large}, bits, machine=machine, type=2)
+    whole = opened(kernel)
+    said = bytes(whole.btf), whole.abi, whole.foreign
+    packed = opened(wrap(gzip.compress(kernel)))
+    assert (bytes(packed.btf), packed.abi, packed.foreign) == said
+    assert packed.kind.endswith("bzImage (gzip)")
+
+
+def test_a_large_kernel_is_not_inflated_to_its_end(opened, make_elf, large, monkeypatch):
+    monkeypatch.delattr(vmlinuz_module, "inflate")
+    kernel = make_elf({".notes": NOTE, ".BTF": large}, type=2)
+    assert bytes(opened(bzimage(gzip.compress(kernel))).btf) == large
+
+
+def test_btf_behind_much_that_begins_like_it_is_found_by_the_section_table(opened, make_elf, large):
+    decoys = (b"\x9f\xeb\1\0" + bytes(28)) * 5000
+    kernel = make_elf({".rodata": decoys, ".BTF": large}, type=2)
+    assert opened(bzimage(gzip.compress(kernel))).btf == large
 
 
 def test_a_bzimage_that_is_not_compressed_is_opened(opened, vmlinux):
