@@ -192,8 +192,8 @@ EQUIVALENT = {
     " (-1,) * len(problem.memory), (-1, -1)) -> start = State(0, 0, problem.memory, 0,"
     " (-1,) * len(problem.memory), (-1, -2))":
         "no value is negative: -2 says as well that the byte was not loaded yet",
-    "writer/racing/projection.py: .flag] if any((x.flag or x.masked for x in stage.sights)) else"
-    " -1, tuple(((_value(stage, columns, first, one[first]), _value -> *":
+    "writer/racing/projection.py: any((x.flag or x.masked for x in stage.looks.sights)) else -1,"
+    " tuple(((_value(stage, columns, first, one[first]), _value -> *":
         "the place of the flag's byte where no load refuses the flag: nothing looks there",
     "writer/racing/projection.py: seen.add(key) -> pass":
         "a question that was asked is asked again: the answer is the same",
@@ -255,7 +255,7 @@ EQUIVALENT = {
     "writer/race.py: if not 0 <= offset < area.shape.size: -> if not -1 <= offset <"
     " area.shape.size:":
         "a byte outside the struct has another value, and nobody looks at it",
-    "writer/racing/projection.py: stray = STRAY + byte -> stray = STRAY - byte":
+    "writer/racing/projection.py: stray = STRAY + token -> stray = STRAY - token":
         "any number that no version has, another one for each byte",
     "writer/rulebook/guest_rules.py: return None -> pass":
         "a function that ends returns None",
@@ -375,6 +375,11 @@ def stands(module: str, line: str) -> bool:
     return any(line in one for one in plain(module))
 
 
+def stale() -> list[str]:
+    """Return the keys of EQUIVALENT whose lines are gone."""
+    return [key for key in EQUIVALENT if not stands(*key.split(" -> ")[0].split(": ", 1))]
+
+
 def made(place: Place) -> Mutant:
     """Return the mutant that has the change of one Place."""
     tree = ast.parse((HOUSE / place.module).read_text())
@@ -481,9 +486,8 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    stale = [key for key in EQUIVALENT if not stands(*key.split(" -> ")[0].split(": ", 1))]
-    if stale:
-        print("EQUIVALENT names lines that are gone:", *stale, sep="\n", file=sys.stderr)
+    if gone := stale():
+        print("EQUIVALENT names lines that are gone:", *gone, sep="\n", file=sys.stderr)
         return 2
     every = [one for module in options.modules or CORE for one in places(module)]
     sampled = random.Random(options.seed).sample(every, min(options.count, len(every)))

@@ -81,7 +81,9 @@ def solve(
     reader that takes nothing but the guard's word.
     """
     stage = scene(case, reader, model)
-    if not any(offset not in stage.entry for one in stage.sights for offset in one.believed):
+    if not any(
+        offset not in stage.looks.entry for one in stage.looks.sights for offset in one.believed
+    ):
         word = guard_of(case.layout).name(case.layout)
         raise ValueError(f"{reader.name} uses no other member than {word}")
     return _solved(stage, entry_times, None if differing is None else tuple(differing))
@@ -110,31 +112,33 @@ def _solved(stage: Scene, entry_times: str, differing: tuple[int, ...] | None) -
 # The patterns, placed on bytes. Bytes with the same history that the same loads compare form one
 # class, and only the sequence of classes matters.
 def _placed(stage: Scene, entry_times: str, differing: Iterable[int] | None) -> Iterator[Pattern]:
-    shown = [offset for offset in reversed(stage.entry) if offset not in stage.written.hidden]
+    shown = [offset for offset in reversed(stage.looks.entry) if offset not in stage.written.hidden]
     takers = _entry_takers(stage)
-    if not takers and not any(sight.compared for sight in stage.sights):
+    if not takers and not any(sight.compared for sight in stage.looks.sights):
         yield ()
         return
     if differing is not None:
         everywhere = tuple(range(stage.versions))
         for mask in differing:
-            differ = (offset for offset in shown if mask >> (offset - stage.entry[0]) & 1)
+            differ = (offset for offset in shown if mask >> (offset - stage.looks.entry[0]) & 1)
             yield tuple((offset, everywhere) for offset in differ)
         return
     if guard_of(stage.layout).counts:
-        yield patterns.counted(stage.flag, stage.versions, entry_times)
+        yield patterns.counted(stage.looks.flag, stage.versions, entry_times)
         return
     classes = {
         offset: (
             stage.written.histories[offset],
-            tuple(n for n in stage.lookers[offset] if offset in stage.sights[n].compared),
+            tuple(
+                n for n in stage.looks.lookers[offset] if offset in stage.looks.sights[n].compared
+            ),
         )
         for offset in shown
     }
     seen = set()
     for columns in patterns.coarsest(stage.versions, entry_times, bool(takers)):
         for chosen in combinations(shown, len(columns)):
-            key = tuple((classes[o], o == stage.flag) for o in chosen), columns
+            key = tuple((classes[o], o == stage.looks.flag) for o in chosen), columns
             if key not in seen:
                 seen.add(key)
                 yield tuple(zip(chosen, columns, strict=True))
@@ -145,7 +149,10 @@ def _kinds(stage: Scene) -> tuple[tuple[Taken, ...], ...]:
     kinds: dict[tuple[History, int, bool], list[Taken]] = {}
     apart = _apart(stage)
     for taken in _believed(stage):
-        history, number = stage.written.histories[taken.offset], stage.sights[taken.sight].number
+        history, number = (
+            stage.written.histories[taken.offset],
+            stage.looks.sights[taken.sight].number,
+        )
         key = history, number, taken.offset in apart
         kinds.setdefault(key, []).append(taken)
     return tuple(map(tuple, kinds.values()))
@@ -161,14 +168,14 @@ def _witnesses(
             yield first[0], second[-1]  # the same byte twice: its value may be in no version at all
     takers = _entry_takers(stage)
     if takers:
-        differing = {offset for offset, _ in pattern} | {stage.flag}
-        differing |= {offset for offset in stage.entry if _is_odd(stage, offset)}
+        differing = {offset for offset, _ in pattern} | {stage.looks.flag}
+        differing |= {offset for offset in stage.looks.entry if _is_odd(stage, offset)}
         there = [taken for taken in takers if taken.offset in differing]
         for kind in kinds:
             if kind[0].offset not in apart:
                 yield from ((kind[0], taken) for taken in there)
         # What two bytes of one load would show, each shows with a byte of the other members.
-        if len({stage.sights[taken.sight].number for taken in there}) > 1:
+        if len({stage.looks.sights[taken.sight].number for taken in there}) > 1:
             yield from combinations_with_replacement(there, 2)
 
 
@@ -181,10 +188,10 @@ def _apart(stage: Scene) -> frozenset[int]:
 # The bytes that the reader uses, but for those of the guard's word.
 def _believed(stage: Scene) -> Iterator[Taken]:
     images, hidden = stage.written.images, stage.written.hidden
-    for number, sight in enumerate(stage.sights):
+    for number, sight in enumerate(stage.looks.sights):
         for offset in sight.believed:
             differs = len({image[offset] for image in images}) > 1
-            known = offset not in hidden and offset not in stage.entry
+            known = offset not in hidden and offset not in stage.looks.entry
             if known and (differs or _strays(stage, offset)):
                 yield Taken(offset, number)
 
@@ -193,9 +200,9 @@ def _believed(stage: Scene) -> Iterator[Taken]:
 def _entry_takers(stage: Scene) -> list[Taken]:
     return sorted(
         Taken(offset, number)
-        for number, sight in enumerate(stage.sights)
+        for number, sight in enumerate(stage.looks.sights)
         for offset in sight.believed
-        if offset in stage.entry
+        if offset in stage.looks.entry
     )
 
 
@@ -217,8 +224,8 @@ def _project(
     columns = dict(pattern)
     first, second = (taken.offset for taken in witness)
     places = dict.fromkeys((first, second))
-    if any(sight.decides for sight in stage.sights):
-        places |= dict.fromkeys((*columns, stage.flag))
+    if any(sight.decides for sight in stage.looks.sights):
+        places |= dict.fromkeys((*columns, stage.looks.flag))
     local = {offset: index for index, offset in enumerate(places)}
     groups, stores = _groups(stage, columns, local)
     looks, loads = _looks(stage, witness, local)
@@ -227,7 +234,7 @@ def _project(
         tuple(_value(stage, columns, offset, images[0][offset]) for offset in local),
         groups,
         looks,
-        local[stage.flag] if any(x.flag or x.masked for x in stage.sights) else -1,
+        local[stage.looks.flag] if any(x.flag or x.masked for x in stage.looks.sights) else -1,
         tuple(
             (_value(stage, columns, first, one[first]), _value(stage, columns, second, one[second]))
             for one in images
@@ -239,10 +246,10 @@ def _project(
 # A byte as a number: its version. In the guard's word: twice the number in its column, and 1 more
 # while an update is in flight.
 def _value(stage: Scene, columns: dict[int, Column], offset: int, token: Token) -> int:
-    in_entry = offset in stage.entry
+    in_entry = offset in stage.looks.entry
     if isinstance(token, int):
         stray = STRAY + token
-        up = offset == stage.flag and guard_of(stage.layout).is_up(token)
+        up = offset == stage.looks.flag and guard_of(stage.layout).is_up(token)
         return 2 * stray + up if in_entry else stray
     version, flag = token
     if not in_entry:
@@ -277,10 +284,10 @@ def _looks(
     for slot, taken in enumerate(witness):
         shown.setdefault(taken.sight, []).append((slot, local[taken.offset]))
     kept, found = [], []
-    for number in sorted({number for offset in local for number in stage.lookers[offset]}):
-        sight, shows = stage.sights[number], tuple(shown.get(number, ()))
+    for number in sorted({number for offset in local for number in stage.looks.lookers[offset]}):
+        sight, shows = stage.looks.sights[number], tuple(shown.get(number, ()))
         compared = [local[offset] for offset in sight.compared if offset in local]
-        flag = [local[stage.flag]] if sight.flag else []
+        flag = [local[stage.looks.flag]] if sight.flag else []
         places = tuple(dict.fromkeys([*compared, *flag, *[place for _, place in shows]]))
         if places:
             kept.append(number)

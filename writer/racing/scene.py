@@ -39,8 +39,8 @@ Token = tuple[int, int] | int
 History = tuple[tuple[int, Token, int], ...]
 
 
-# Equal ones of the next three are one object, which is compared by identity: a table asks 49,000
-# times whether it has seen one.
+# Equal ones of the next two are one object, which is compared by identity: a table asks 49,000
+# times whether it has seen a scene.
 @dataclass(frozen=True, eq=False, slots=True)
 class ByByte:
     """The writer's stores, by byte. ``holders`` and ``histories`` are indexed by offset."""
@@ -63,13 +63,9 @@ class Looks:
     flag: int  # the one that shows an update in flight, -1 if nothing guards the struct
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Scene:
+class Scene(NamedTuple):
     written: ByByte
-    sights: tuple[Sight, ...]
-    lookers: tuple[tuple[int, ...], ...]
-    entry: range
-    flag: int
+    looks: Looks
 
     @property
     def layout(self) -> Layout:
@@ -82,7 +78,7 @@ class Scene:
 
 def scene(case: Case, reader: Reader, model: Model) -> Scene:
     """Return a case and a reader, by bytes."""
-    return _scene(written(case, model), looked_at(reader, model, case.layout, case.offset))
+    return Scene(written(case, model), looked_at(reader, model, case.layout, case.offset))
 
 
 def looked_at(reader: Reader, model: Model, layout: Layout, offset: int) -> Looks:
@@ -140,8 +136,4 @@ def _tokens(case: Case, offset: int, word: range) -> dict[int, tuple[int, int]]:
     return tokens
 
 
-def _joined(made: ByByte, looks: Looks) -> Scene:
-    return Scene(made, looks.sights, looks.lookers, looks.entry, looks.flag)
-
-
-_by_byte, _looks, _scene = cache(ByByte), cache(Looks), cache(_joined)
+_by_byte, _looks = cache(ByByte), cache(Looks)

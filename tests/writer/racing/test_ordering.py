@@ -153,7 +153,7 @@ def test_where_in_a_line_of_64_bytes_an_area_begins_decides_what_tears():
     model = X86._replace(grain=64)
     for offset, loads in ((20, 2), (52, 16), (64 + 20, 2), (64 + 52, 16)):
         case = Case(NATIVE, offset, (bytes(48), b"x" * 48), ())
-        found = scene(case, READER["plain-64"], model).sights
+        found = scene(case, READER["plain-64"], model).looks.sights
         assert sum(bool(sight.load.read) for sight in found) == loads, offset
 
 
