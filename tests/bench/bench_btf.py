@@ -1,15 +1,11 @@
 """How fast the BTF reader is: python tests/bench/bench_btf.py [ROUNDS]
 
-On Debian's 6.12 (BTF in no order) and newest backported kernel (sorted by name). In one process:
-reading the file, then one struct out of it. Cold, as commands: this reader and `runstate check`
-beside pahole, on kvm.ko with its kernel's BTF. All rows of a table are measured in turns, in one
-run: compare the ratios, not the milliseconds of two runs.
+On Debian's 6.12 (BTF in no order) and newest backported kernel (sorted by name), in one process:
+reading the file, then one struct out of it. As a command, beside pahole, it is in table.py.
 """
 
 import importlib.util
 import lzma
-import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -23,15 +19,6 @@ from runstate_abi.layouts.witnesses.vmlinuz import open_image
 
 NATIVE = RUNSTATE_STRUCTS[:1]
 KERNELS = (("trixie", "linux-image-amd64"), ("trixie-backports", "linux-image-amd64"))
-READER = (
-    "import sys;"
-    "from runstate_abi.layouts.abi import X86_64;"
-    "from runstate_abi.layouts.witnesses.btf import observe;"
-    "from runstate_abi.layouts.witnesses.vmlinuz import open_image, read_btf;"
-    "kernel, module = map(open_image, sys.argv[1:3]);"
-    "seen = observe(read_btf(module, read_btf(kernel)), sys.argv[3].split(','), X86_64);"
-    "assert [layout.size for layout in seen.found] == [48, 44]"
-)
 
 
 def main(rounds):
@@ -48,7 +35,6 @@ def main(rounds):
             size = files[0].stat().st_size / 1e6
             print(f"\n{paths[0].parent.name}: BTF of {size:.2f} MB, {rounds} rounds, medians")
             in_process(files, rounds)
-            cold(files, rounds)
 
 
 def loaded(path):
@@ -87,53 +73,6 @@ def in_process(files, rounds):
     for name, taken in times.items():
         median = statistics.median(taken)
         print(f"  {name:<36}{median * 1e3:>8.2f}{median / floor:>8.1f}")
-
-
-def cold(files, rounds):
-    btf, module = map(str, files)
-    names = ",".join(RUNSTATE_STRUCTS)
-    commands = {
-        "python -c pass": [sys.executable, "-c", "pass"],
-        "this reader": [sys.executable, "-c", READER, btf, module, names],
-    }
-    runstate = shutil.which("runstate", path=os.path.dirname(sys.executable))
-    if runstate:
-        commands["runstate check"] = [runstate, "check", btf, module]
-    else:
-        print("  runstate check: not measured: the command is not installed beside this Python")
-    if shutil.which("pahole"):
-        commands["pahole"] = ["pahole", "-C", names, "--btf_base", btf, module]
-    else:
-        print("  pahole: not measured: it is not installed")
-    times = {name: [] for name in commands}
-    with tempfile.TemporaryDirectory() as cache:
-        for number in range(rounds + 1):
-            for name, command in commands.items():
-                taken = spent(command, cache)
-                # The first round compiles Python's modules, as an installation does.
-                times[name] += [taken] if number else []
-    print(f"  {'cold, kvm.ko on its base':<36}{'CPU ms':>8}{'wall ms':>8}{'ratio of CPU':>14}")
-    base = statistics.median(cpu for cpu, _ in times[list(times)[-1]])
-    for name, taken in times.items():
-        cpu = statistics.median(cpu for cpu, _ in taken)
-        wall = statistics.median(wall for _, wall in taken)
-        print(f"  {name:<36}{cpu * 1e3:>8.1f}{wall * 1e3:>8.1f}{cpu / base:>14.2f}")
-
-
-def spent(command, cache):
-    """Run a command and return its (CPU, wall) seconds; compiled modules are kept in ``cache``."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    silence = os.open(os.devnull, os.O_WRONLY)
-    actions = [(os.POSIX_SPAWN_DUP2, silence, 1), (os.POSIX_SPAWN_DUP2, silence, 2)]
-    started = time.perf_counter()
-    child = os.posix_spawnp(command[0], command, environment, file_actions=actions)
-    _, status, usage = os.wait4(child, 0)
-    wall = time.perf_counter() - started
-    os.close(silence)
-    if status:
-        raise RuntimeError(f"{command[0]} {command[1]}: exit {os.waitstatus_to_exitcode(status)}")
-    return usage.ru_utime + usage.ru_stime, wall
 
 
 if __name__ == "__main__":
