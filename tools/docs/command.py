@@ -43,6 +43,9 @@ _EPILOG = """\
 With --family NAME: the page of another family of structs. With --family all: a page for each and
 an index, so -o and --check name a folder; -o makes it, if it is not there.
 
+What the race checker has proven is kept in ~/.cache/runstate-abi for the next run of the same
+program; --prove and --check search anew.
+
 exit status: 0 printed, written, or FILE is up to date; 1 FILE is stale (--check),
   2 wrong usage, 3 FILE cannot be read or written
 """
