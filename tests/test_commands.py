@@ -42,6 +42,7 @@ def said(command):
     """Run one command in the folder of test data: its text in a golden file."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+    environment["SOURCE_DATE_EPOCH"] = ""  # the date of a man page
     done = subprocess.run(
         ["sh", "-c", command], cwd=HERE / "data", env=environment, capture_output=True, text=True,
         stdin=subprocess.DEVNULL, timeout=120,

@@ -65,7 +65,7 @@ def _commands(family: Family) -> Code:
         ("a header of your own", f"check --header FILE --struct NAME={struct}"),
         (
             "one in memory, member by member",
-            f"hexdump FILE --family {name} --struct {struct} --at ADDRESS",
+            f"hexdump FILE --family {name} \\\n    --struct {struct} --at ADDRESS",
         ),
     ]
     if family.name in VERSIONED:
@@ -73,7 +73,8 @@ def _commands(family: Family) -> Code:
             ("every reader with every writer", f"race --family {name} --all"),
             ("the writers, of which it shows any step by step", f"write --family {name} --list"),
         ]
-    lines = (line for what, words in commands for line in (f"# {what}", f"runstate {words}"))
+    texts = (f"# {what}\nrunstate {words}" for what, words in commands)
+    lines = (line for text in texts for line in text.split("\n"))
     return Code("sh", (*lines, *_own(family)))
 
 

@@ -22,8 +22,10 @@ from runstate_abi.tools.docs import (
     thread,
     updates,
 )
+from runstate_abi.tools.docs.related import see_also
 from runstate_abi.tools.docs.sources import REFERENCES
 from runstate_abi.tools.options import add_family, new_parser
+from runstate_abi.tools.rendering import man
 from runstate_abi.tools.rendering.blocks import Block, Document, References
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def _delivered(made: argparse.ArgumentParser, options: argparse.Namespace) -> in
     form = options.format or SUFFIXES.get(suffix, "markdown")
     which = "" if options.family == RUNSTATE else f" --family {options.family}"
     command = f"runstate docs{which} --format {form}"
+    _refuse_wrong_date(made, form)
     lines = rendered(form, options.family)
     return output.deliver(lines, options.output, options.check, command)
 
@@ -78,11 +81,21 @@ def _several(made: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         option = "-o" if options.check is None else "--check"
         made.error(f"--family {ALL}: several pages, so it needs {option} FOLDER, not {folder}")
     form = options.format or "markdown"
+    _refuse_wrong_date(made, form)
     found = all_pages(form)
     if options.check is None:
         pages.write(folder, found)
         return 0
     return pages.check(folder, found, f"runstate docs --family {ALL} --format {form}")
+
+
+# Only a man page has a date.
+def _refuse_wrong_date(made: argparse.ArgumentParser, form: str) -> None:
+    if form == "man":
+        try:
+            man.date()
+        except ValueError as error:
+            made.error(str(error))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -160,6 +173,7 @@ def document() -> Document:
         "What `vcpu_runstate_info` is, byte by byte; how hypervisors write it; how a guest reads "
         "it safely.",
         sections,
+        see_also(RUNSTATE),
     )
 
 

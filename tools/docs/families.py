@@ -15,6 +15,7 @@ from runstate_abi.layouts.structs.families import Family
 from runstate_abi.layouts.structs.family_names import VERSIONED
 from runstate_abi.tools.docs import checking, prose
 from runstate_abi.tools.docs.drawings import figure, is_hole
+from runstate_abi.tools.docs.related import see_also
 from runstate_abi.tools.rendering.blocks import (
     Block,
     Document,
@@ -39,7 +40,8 @@ def document(family: Family) -> Document:
         *checking.sections(family),
     )
     summary = f"{_named(family.structs)}: what is where on each ABI."
-    return Document(family.name, _heading(title(family)), summary, sections)
+    pages = see_also(family.name)
+    return Document(family.name, _heading(title(family)), summary, sections, pages)
 
 
 def title(family: Family) -> str:

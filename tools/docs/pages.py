@@ -13,6 +13,7 @@ from runstate_abi.layouts.structs.family_names import RUNSTATE
 from runstate_abi.layouts.structs.runstate import COMPAT, NATIVE
 from runstate_abi.tools import output
 from runstate_abi.tools.docs import families
+from runstate_abi.tools.docs.related import COMMANDS
 from runstate_abi.tools.rendering.blocks import Document, Section, Table
 
 INDEX = "index"
@@ -41,7 +42,7 @@ def index(title: str, others: Iterable[Family]) -> Document:
     header = ("page", "what it is about", "structs")
     caption = f"The pages, with the sizes of the structs on {X86_64.name} in bytes"
     pages = Section("pages", "The pages", (Table(caption, header, tuple(rows)),))
-    return Document(INDEX, TITLE, SUMMARY, (pages,))
+    return Document(INDEX, TITLE, SUMMARY, (pages,), COMMANDS)
 
 
 def _row(name: str, title: str, sized: Iterable[str]) -> tuple[str, ...]:

@@ -82,9 +82,9 @@ def _flowing(text: str) -> str:
 SHARED = (
     "struct runstate_snapshot {",
     "typedef uint32_t",
-    "uint32_t runstate_load_word(const",
+    "runstate_load_word(const void *area, size_t offset)\n",
     "void runstate_fence(void)",
-    "void runstate_copy(void",
+    "runstate_copy(void",
 )
 OF_64 = ("runstate_entry_time_64(const", "int runstate_try_read_64(", "void runstate_read_64(")
 OF_32 = ("runstate_entry_time_32(const", "int runstate_try_read_32(", "void runstate_read_32(")

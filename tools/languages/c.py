@@ -90,11 +90,12 @@ def type_name(bits: int) -> str:
 def constants() -> Iterator[str]:
     """Yield the #defines; those that Xen's headers already have are left alone."""
     yield "#ifndef XEN_RUNSTATE_UPDATE"
-    yield f"#define XEN_RUNSTATE_UPDATE {XEN_RUNSTATE_UPDATE:#x}ULL /* in state_entry_time */"
+    yield "/* in state_entry_time: an update is in progress */"
+    yield f"#define XEN_RUNSTATE_UPDATE {XEN_RUNSTATE_UPDATE:#x}ULL"
     yield from ("#endif", f"#ifndef {RUNSTATES[0].constant}")
     for runstate in RUNSTATES:
-        # Long meanings continue in a second line.
-        words = ("\n" + " " * 29 + "* ").join(wrap(runstate.meaning, 46))
+        # Long meanings continue in a second line. A man page has no room for more than 71 columns.
+        words = ("\n" + " " * 29 + "* ").join(wrap(runstate.meaning, 37))
         yield from f"#define {runstate.constant:<17} {runstate.value} /* {words} */".splitlines()
     yield "#endif"
 

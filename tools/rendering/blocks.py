@@ -80,6 +80,7 @@ class Document(NamedTuple):
     title: str
     summary: str
     sections: tuple[Section, ...]
+    see_also: tuple[str, ...] = ()  # man pages, "pahole(1)": only a man page names them
 
 
 class Marked(NamedTuple):

@@ -3,29 +3,78 @@
 Only requests that every man program understands are used, not those of groff alone.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 
 from runstate_abi.tools.rendering import blocks
 from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section, Table, plain
 
 # A wider table becomes a list: tbl would break the cells, but with warnings.
 TABLE_WIDE, GAP = 70, 3
-WORD_WIDE = 8  # in a list, a longer word may be broken: after a mark, else anywhere
+CODE_WIDE = 71  # what 80 columns leave to code: no line of it is folded here
+WORD_WIDE = 8  # in a list, a longer word may be broken after a mark inside it
+RUN_WIDE = 40  # a word without a mark is broken anywhere after so many characters
+EPOCH = "SOURCE_DATE_EPOCH"
+
+
+def date() -> str:
+    """Return the day that SOURCE_DATE_EPOCH names, "" if it is not set (ValueError: it names none).
+
+    Like Sphinx and argparse-manpage, and as its specification asks, this refuses a wrong value.
+    Without the variable there is no date, so that the same source always gives the same page.
+    """
+    seconds = os.environ.get(EPOCH, "")
+    if not seconds:
+        return ""
+    try:
+        if re.fullmatch("[0-9]+", seconds):
+            return datetime.fromtimestamp(int(seconds), UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        pass  # a year that has more than four digits
+    raise ValueError(f"{EPOCH}: {seconds!r} is no number of seconds since 1970")
+
+
+def see_also(pages: Iterable[str]) -> Iterator[str]:
+    """Yield the section that names other man pages; nothing if there are none."""
+    listed = list(pages)
+    if listed:
+        yield ".SH SEE ALSO"
+    for index, page in enumerate(listed, 1):
+        name, _, section = page.partition("(")
+        comma = "," * (index < len(listed))
+        yield f".BR {_escaped(name)} ({section}{comma}"
 
 
 def lines(document: Document) -> Iterator[str]:
     name, title = document.name, _escaped(document.title)
-    yield from ("'\\\" t", f'.TH {name.upper()} 7 "" "runstate\\-abi" "{title}"')
+    yield from ("'\\\" t", f'.TH {name.upper()} 7 "{date()}" "runstate\\-abi" "{title}"')
     yield from (".ad l", ".nh", ".SH NAME")
     yield f"{name} \\- {_escaped(plain(document.summary)).rstrip('.')}"
-    for depth, part in blocks.parts(document.sections):
-        if not isinstance(part, Section):
-            yield from block_lines(part)
-        elif depth == 0:
-            yield f".SH {_inline(part.title.upper())}"
-        else:
-            yield f".SS {_inline(part.title)}"
+    parts = list(blocks.parts(document.sections))
+    yield from _without_idle(line for part in parts for line in _part(*part))
+    titles = {part.title.lower() for _, part in parts if isinstance(part, Section)}
+    if "see also" not in titles:
+        yield from see_also(document.see_also)
+
+
+def _part(depth: int, part: Section | Block) -> Iterator[str]:
+    if not isinstance(part, Section):
+        yield from block_lines(part)
+    elif depth == 0:
+        yield f".SH {_inline(part.title.upper())}"
+    else:
+        yield f".SS {_inline(part.title)}"
+
+
+# A heading begins a paragraph by itself: mandoc warns of a second beginning.
+def _without_idle(found: Iterable[str]) -> Iterator[str]:
+    headed = False
+    for line in found:
+        if not (headed and line == ".PP"):
+            yield line
+        headed = line.startswith((".SH ", ".SS "))
 
 
 def block_lines(block: Block) -> Iterator[str]:
@@ -101,12 +150,15 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\e").replace("-", "\\-")
 
 
+# Between two letters or digits, behind a mark: so neither a sign nor a bracket stands alone.
+_BREAK = re.compile(rf"(?<=\w[,@/-])(?=\w)|(?<=\w{{{RUN_WIDE}}})(?=\w)")
+
+
 def _breakable(text: str) -> str:
-    words = []
-    for word in text.split(" "):
-        parts = re.findall(r"[^_(,.@/\[-]{1,12}[_(,.@/\[-]?|.", word)
-        words.append("\\:".join(map(_escaped, parts)) if len(word) > WORD_WIDE else _escaped(word))
-    return " ".join(words)
+    return " ".join(
+        "\\:".join(map(_escaped, _BREAK.split(word))) if len(word) > WORD_WIDE else _escaped(word)
+        for word in text.split(" ")
+    )
 
 
 # Bold is what the user types, as in every man page.

@@ -69,10 +69,11 @@ def html(text):
 
 # A table is tbl's, or a list: paragraphs, or lines, with "header: cell" in each.
 def man(text):
-    table = r"^\.PP\n(.+)\n\.PP\n\.TS\ntab\(@\) nokeep;\n.*\n.*\.\n((?:.*\n)*?)\.TE"
+    begin = r"^(?:\.PP|\.S[HS] .*)\n"
+    table = rf"{begin}(.+)\n\.PP\n\.TS\ntab\(@\) nokeep;\n.*\n.*\.\n((?:.*\n)*?)\.TE"
     for found in re.finditer(table, text, re.M):
         yield found[1], [line.split("@") for line in found[2].splitlines()]
-    for found in re.finditer(r"^\.PP\n(.+)\n\.RS\n((?:.*\n)*?)\.RE", text, re.M):
+    for found in re.finditer(rf"{begin}(.+)\n\.RS\n((?:.*\n)*?)\.RE", text, re.M):
         parts = found[2].split(".TP\n")[1:] or found[2].splitlines()
         rows = [[line for line in part.splitlines() if line != ".br"] for part in parts]
         yield found[1], [[], *filter(None, rows)]

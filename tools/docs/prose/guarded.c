@@ -7,11 +7,16 @@ typedef int8_t s8;
 typedef int64_t s64;
 
 #define __packed __attribute__((__packed__))
-/* As in Linux: without it clang warns of each function here that you do not call. */
+/* As in Linux: without it clang warns of each function that you do not
+ * call.
+ */
 #define inline inline __attribute__((__unused__))
 
-/* Load x once, and whole: a compiler may load plain memory twice, and a packed member in pieces. */
-#define READ_ONCE(x) (*(const volatile __typeof__(x) *)(const void *)&(x))
+/* Load x once, and whole: a compiler may load plain memory twice, and
+ * a packed member in pieces.
+ */
+#define READ_ONCE(x) \
+	(*(const volatile __typeof__(x) *)(const void *)&(x))
 
 /* virt_rmb(): loads before it are made before loads after it. */
 #if defined(__x86_64__) || defined(__i386__)

@@ -5,8 +5,11 @@ struct tsc_page_copy {
 	s64 tsc_offset;
 };
 
-/* One try: 1 if the copy is one update's, whole; 0 if not; -1 if the page is not valid now. */
-static inline int tsc_page_try(const struct ms_hyperv_tsc_page *page, struct tsc_page_copy *copy)
+/* One try: 1 if the copy is one update's, whole; 0 if not; -1 if the
+ * page is not valid now.
+ */
+static inline int tsc_page_try(const struct ms_hyperv_tsc_page *page,
+			       struct tsc_page_copy *copy)
 {
 	u32 sequence = READ_ONCE(page->tsc_sequence);
 
@@ -33,11 +36,13 @@ static inline u64 upper_product(u64 a, u64 b)
 /* Units of 100 ns. */
 static inline u64 tsc_page_time(const struct tsc_page_copy *copy)
 {
-	return upper_product(copy->tsc, copy->tsc_scale) + (u64)copy->tsc_offset;
+	return upper_product(copy->tsc, copy->tsc_scale) +
+	       (u64)copy->tsc_offset;
 }
 
-/* 0 if the time must be read from HV_X64_MSR_TIME_REF_COUNT instead. */
-static inline int tsc_page_read(const struct ms_hyperv_tsc_page *page, u64 *time)
+/* 0 if the time must be read from HV_X64_MSR_TIME_REF_COUNT. */
+static inline int tsc_page_read(const struct ms_hyperv_tsc_page *page,
+				u64 *time)
 {
 	struct tsc_page_copy copy;
 	int whole;

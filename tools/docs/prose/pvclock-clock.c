@@ -3,9 +3,12 @@ struct wall_time {
 	u32 nsec;
 };
 
-/* One try. sec_hi is where the upper seconds are, or 0 if there are none. */
-static inline int wall_clock_try(const struct pvclock_wall_clock *clock, const u32 *sec_hi,
-				 struct wall_time *copy)
+/* One try. sec_hi is where the upper seconds are, or 0 if there are
+ * none.
+ */
+static inline int
+wall_clock_try(const struct pvclock_wall_clock *clock,
+	       const u32 *sec_hi, struct wall_time *copy)
 {
 	u32 version = READ_ONCE(clock->version);
 
@@ -18,9 +21,12 @@ static inline int wall_clock_try(const struct pvclock_wall_clock *clock, const u
 	return !(version & 1) && READ_ONCE(clock->version) == version;
 }
 
-/* 1 and the wall clock, or 0: nobody has written it, or an update does not end. */
-static inline int wall_clock_read(const struct pvclock_wall_clock *clock, const u32 *sec_hi,
-				  struct wall_time *copy)
+/* 1 and the wall clock, or 0: nobody has written it, or an update does
+ * not end.
+ */
+static inline int
+wall_clock_read(const struct pvclock_wall_clock *clock,
+		const u32 *sec_hi, struct wall_time *copy)
 {
 	int tries = 100000; /* as long as you can wait */
 
@@ -33,7 +39,8 @@ static inline int wall_clock_read(const struct pvclock_wall_clock *clock, const 
 }
 
 /* The date at a time in nanoseconds. */
-static inline struct wall_time wall_clock_at(const struct wall_time *start, u64 time)
+static inline struct wall_time
+wall_clock_at(const struct wall_time *start, u64 time)
 {
 	struct wall_time date;
 

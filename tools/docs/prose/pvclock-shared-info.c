@@ -1,4 +1,6 @@
-/* Where the wall clock is in shared_info: as a guest of this width, on this machine, has it. */
+/* Where the wall clock is in shared_info: as a guest of this width, on
+ * this machine, has it.
+ */
 #if defined(__x86_64__)
 enum { WC_VERSION = @x86_64.version@, WC_SEC_HI = @x86_64.sec_hi@ };
 #elif defined(__i386__)
@@ -9,7 +11,8 @@ enum { WC_VERSION = @arm64.version@, WC_SEC_HI = @arm64.sec_hi@ };
 #error "where is it on this machine?"
 #endif
 
-static inline int xen_wall_clock_read(const void *shared_info, struct wall_time *copy)
+static inline int
+xen_wall_clock_read(const void *shared_info, struct wall_time *copy)
 {
 	const u8 *start = shared_info;
 

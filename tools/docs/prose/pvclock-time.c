@@ -13,7 +13,9 @@ struct pvclock_copy {
 };
 
 /* One try: 1 if the copy is one update's, whole; 0 if not. */
-static inline int pvclock_try(const struct pvclock_vcpu_time_info *info, struct pvclock_copy *copy)
+static inline int
+pvclock_try(const struct pvclock_vcpu_time_info *info,
+	    struct pvclock_copy *copy)
 {
 	u32 version = READ_ONCE(info->version);
 
@@ -28,7 +30,9 @@ static inline int pvclock_try(const struct pvclock_vcpu_time_info *info, struct 
 	return !(version & 1) && READ_ONCE(info->version) == version;
 }
 
-/* Nanoseconds. The product has 96 bits, so the halves of delta are multiplied one by one. */
+/* Nanoseconds. The product has 96 bits, so the halves of delta are
+ * multiplied one by one.
+ */
 static inline u64 pvclock_time(const struct pvclock_copy *copy)
 {
 	u64 delta = copy->tsc - copy->tsc_timestamp;
@@ -40,13 +44,17 @@ static inline u64 pvclock_time(const struct pvclock_copy *copy)
 		delta >>= -copy->tsc_shift;
 	else
 		delta <<= copy->tsc_shift;
-	return copy->system_time + (delta >> 32) * mul + (((delta & 0xffffffff) * mul) >> 32);
+	return copy->system_time + (delta >> 32) * mul +
+	       (((delta & 0xffffffff) * mul) >> 32);
 }
 
-/* Never a time before the one that *last holds; *last holds the later of both then. */
+/* Never a time before the one that *last holds; *last holds the later
+ * of both then.
+ */
 static inline u64 pvclock_monotonic(u64 *last, u64 time)
 {
-	u64 found, seen = __sync_val_compare_and_swap(last, 0, 0); /* loads *last, whole */
+	/* This loads *last, whole. */
+	u64 found, seen = __sync_val_compare_and_swap(last, 0, 0);
 
 	while (seen < time) {
 		found = __sync_val_compare_and_swap(last, seen, time);
@@ -57,8 +65,12 @@ static inline u64 pvclock_monotonic(u64 *last, u64 time)
 	return seen;
 }
 
-/* 1 and the time, or 0: nobody has written the struct yet, or an update does not end. */
-static inline int pvclock_read(const struct pvclock_vcpu_time_info *info, u64 *last, u64 *time)
+/* 1 and the time, or 0: nobody has written the struct yet, or an
+ * update does not end.
+ */
+static inline int
+pvclock_read(const struct pvclock_vcpu_time_info *info, u64 *last,
+	     u64 *time)
 {
 	struct pvclock_copy copy;
 	int tries = PVCLOCK_TRIES;

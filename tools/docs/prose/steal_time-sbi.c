@@ -1,5 +1,6 @@
 /* RISC-V. One try: 1 if *steal is whole; 0 if not. */
-static inline int sbi_steal_try(const struct sbi_sta_struct *area, u64 *steal)
+static inline int sbi_steal_try(const struct sbi_sta_struct *area,
+				u64 *steal)
 {
 	u32 sequence = READ_ONCE(area->sequence);
 
