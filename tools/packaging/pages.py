@@ -4,7 +4,8 @@
 
 writes FOLDER/share as it is installed: man/man1, and what bash, zsh and fish complete.
 
-All text is the parsers' own. shtab and argparse-manpage are needed for the build alone.
+All text is the parsers' own; plain.py lays it out for a man page. shtab and argparse-manpage are
+needed for the build alone.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from importlib import import_module
 from pathlib import Path
 
 from runstate_abi.tools import cli
+from runstate_abi.tools.packaging import plain
+from runstate_abi.tools.rendering import man
 
 # Where each shell looks; shtab's name of the shell, and of the file.
 SHELLS = {
@@ -21,6 +24,10 @@ SHELLS = {
     "zsh": "zsh/site-functions/_runstate",
     "fish": "fish/vendor_completions.d/runstate.fish",
 }
+
+
+# In the text that argparse-manpage makes: what plain.py lays out takes their place.
+DESCRIPTION, EPILOG = "@description@", "@epilog@"
 
 
 def parser_of(verb: cli.Verb) -> argparse.ArgumentParser:
@@ -86,13 +93,28 @@ def man_pages() -> dict[str, str]:
 def _page(parser: argparse.ArgumentParser, summary: str) -> str:
     from argparse_manpage.manpage import Manpage
 
+    day = man.date()
+    texts = {DESCRIPTION: parser.description, EPILOG: parser.epilog}
+    parser.description, parser.epilog = (text and name for name, text in texts.items())
     page = Manpage(parser)
-    page.prog = parser.prog.replace(" ", "-")
+    page.prog = name = parser.prog.replace(" ", "-")
     page.description = summary
-    page.source = page.manual = "runstate-abi"
-    page.date = ""  # the same source gives the same page
+    _, *made = str(page).splitlines()
+    lines = [f'.TH {man.unmarked(name.upper())} 1 "{day}" "runstate\\-abi" "runstate\\-abi"']
+    lines += (".ad l", ".nh")
+    for line in made:
+        lines += plain.laid_out(texts[line] or "") if line in texts else (line,)
+    begin = lines.index(".SH SYNOPSIS") + 1
+    lines[begin : begin + 2] = plain.synopsis(parser.prog, lines[begin + 1])
     # A line that begins with ' would be taken for a request.
-    return re.sub("^'", r"\\&'", str(page), flags=re.MULTILINE)
+    lines = [re.sub("^'", r"\&'", line) for line in lines]
+    return "\n".join([*lines, *man.see_also(_other_pages(name)), ""])
+
+
+# The overview first, then the commands by name.
+def _other_pages(name: str) -> tuple[str, ...]:
+    pages = ("runstate", *sorted(f"runstate-{verb.name}" for verb in cli.VERBS))
+    return tuple(f"{page}(1)" for page in pages if page != name)
 
 
 if __name__ == "__main__":

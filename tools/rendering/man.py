@@ -99,7 +99,7 @@ def block_lines(block: Block) -> Iterator[str]:
 
 def _literal(text: Iterable[str]) -> Iterator[str]:
     yield from (".PP", ".in +2n", ".nf")
-    yield from (_guarded(_escaped(line.expandtabs(4))) for line in text)
+    yield from (unmarked(line.expandtabs(4)) for line in text)
     yield from (".fi", ".in")
 
 
@@ -139,6 +139,11 @@ def _inline(text: str) -> str:
 
 def _line(text: str, marks: Marks | None = None) -> str:
     return _guarded(blocks.inline(text, marks or _MARKS))
+
+
+def unmarked(text: str) -> str:
+    """Return text without marks as a line of a page."""
+    return _guarded(_escaped(text))
 
 
 # A line that begins with a control character would be a request.
