@@ -8,11 +8,12 @@ its header, and for each row a paragraph whose lines after the first begin with 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from runstate_abi.tools.docs.sources import NUMBERS
 from runstate_abi.tools.languages.promises import filled, numbers
+from runstate_abi.tools.languages.rust_zig import rust_with_reader
 from runstate_abi.tools.rendering import blocks
 from runstate_abi.tools.rendering.blocks import Block, Bullets, Code, Section, Table
 
@@ -88,24 +89,37 @@ SHARED = (
 )
 OF_64 = ("runstate_entry_time_64(const", "int runstate_try_read_64(", "void runstate_read_64(")
 OF_32 = ("runstate_entry_time_32(const", "int runstate_try_read_32(", "void runstate_read_32(")
+RUST_64 = (
+    "pub const XEN_RUNSTATE_UPDATE:",
+    "pub struct VcpuRunstateInfo64",
+    "use core::sync::atomic::{",
+    "pub struct Snapshot",
+    "unsafe fn load_word(",
+    "unsafe fn load_pair(",
+    "unsafe fn copy(",
+    "unsafe fn entry_time_64(",
+    "unsafe fn try_read_64(",
+)
 # fmt: on
 INCLUDES = ("#include <stddef.h>", "#include <stdint.h>", "")
 
 
 def pieces() -> dict[str, tuple[Block, ...]]:
     """Return the pieces of this file by name."""
+    # Without the lines of the preprocessor.
+    c_lines = [line for line in filled("reader.h", numbers()) if not line.startswith("#")]
     calls = {name.split(".")[1].upper(): str(number) for name, number in NUMBERS.items()}
     return {
-        "reader-shared": (Code("c", (*INCLUDES, *_functions(*SHARED))),),
-        "reader-64": (Code("c", _functions(*OF_64)),),
-        "reader-32": (Code("c", _functions(*OF_32)),),
+        "reader-shared": (Code("c", (*INCLUDES, *_parts(c_lines, SHARED))),),
+        "reader-64": (Code("c", _parts(c_lines, OF_64)),),
+        "reader-32": (Code("c", _parts(c_lines, OF_32)),),
+        "reader-rust": (Code("rust", _parts(rust_with_reader(), RUST_64)),),
         "register-c": (Code("c", tuple(filled("register.c", calls))),),
     }
 
 
-# The top-level parts of the header that contain these words; lines of the preprocessor left out.
-def _functions(*wanted: str) -> tuple[str, ...]:
-    lines = (line for line in filled("reader.h", numbers()) if not line.startswith("#"))
+# The top-level parts of a program that contain these words.
+def _parts(lines: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
     parts = re.split(r"\n{2,}(?=\S)", "\n".join(lines).strip("\n"))
     found: list[str] = []
     for words in wanted:

@@ -5,6 +5,7 @@ The loop of Rust's reader is in text/reader.rs.in.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from textwrap import wrap
 
 from runstate_abi.layouts.model import STRUCT, Field, Layout, Scalar
 from runstate_abi.layouts.structs.runstate import RUNSTATES, XEN_RUNSTATE_UPDATE
@@ -25,6 +26,8 @@ from runstate_abi.tools.languages.promises import (
     widest,
 )
 
+DOC_WIDE = 67  # behind ///, so that a man page can show it
+
 
 def rust(reader: bool = False) -> Iterator[str]:
     """Yield a Rust module that needs only core, with the reader's loop if asked."""
@@ -35,13 +38,14 @@ def rust(reader: bool = False) -> Iterator[str]:
     yield "/// In `state_entry_time`: an update is in progress."
     yield f"pub const XEN_RUNSTATE_UPDATE: u64 = {XEN_RUNSTATE_UPDATE:#x};"
     for runstate in RUNSTATES:
-        yield f"/// {sentence(runstate.meaning)}"
-        yield f"pub const {runstate.constant.upper()}: i32 = {runstate.value};"
+        yield from (f"/// {line}" for line in wrap(sentence(runstate.meaning), DOC_WIDE))
+        yield f"pub const {runstate.constant.upper()}: u32 = {runstate.value};"
     for guest in GUESTS:
         yield ""
         layout, how = guest.layout, "packed" if is_lowered(guest.layout) else "align"
         about = f"`{layout.name}` of a {guest.bits}-bit x86 guest: {layout.size} bytes."
-        yield from _rust_struct(_type_name(guest), layout, about, f"C, {how}({layout.alignment})")
+        how = f"C, {how}({layout.alignment})"
+        yield from _rust_struct(_type_name(guest), _unsigned(layout), about, how)
     yield from _rust_assertions(Mirror(_type_name(guest), guest.layout) for guest in GUESTS)
     if reader:
         yield ""
@@ -80,6 +84,14 @@ rust_with_reader = partial(rust, reader=True)
 
 def _type_name(guest: Guest) -> str:
     return f"VcpuRunstateInfo{guest.bits}"
+
+
+# C has int for the state, in which nobody stores a number below 0. Rust compares it with a constant
+# only if both have one type: that of the reader's snapshot.
+def _unsigned(layout: Layout) -> Layout:
+    return layout._replace(
+        rows=tuple(row._replace(type=row.type._replace(signed=False)) for row in layout.rows)
+    )
 
 
 def _rust_struct(name: str, layout: Layout, about: str, how: str) -> Iterator[str]:

@@ -10,15 +10,14 @@ from runstate_abi.tools.rendering import blocks
 
 def programs():
     """The C of the page in its order: the declarations, then the three parts of the reader."""
-
     return [*codes("layouts"), *codes("reading")]
 
 
-def codes(name):
-    """The C of one section."""
+def codes(name, language="c"):
+    """The programs of one section."""
     (section,) = (one for one in command.document().sections if one.name == name)
     for _, block in blocks.parts((section,)):
-        if isinstance(block, blocks.Code) and block.language == "c":
+        if isinstance(block, blocks.Code) and block.language == language:
             yield "\n".join(block.lines)
 
 
@@ -41,6 +40,22 @@ def test_the_programs_are_pieces_of_the_emitted_header(emitted):
         for part in re.sub(r"#include.*\n", "", program).split("\n\n"):
             if part.strip():
                 assert part.strip() in header
+
+
+@pytest.mark.usefixtures("offset_of")
+def test_the_rust_of_the_page_compiles_as_it_is_printed_and_without_std(tool, tmp_path):
+    (program,) = codes("reading", "rust")
+    (tmp_path / "page.rs").write_text(f"#![no_std]\n{program}\n")
+    words = ("rustc", "--edition=2021", "--crate-type=lib", "--emit=metadata", "-Dwarnings")
+    tool(*words, tmp_path / "page.rs", "-o", tmp_path / "out")
+
+
+def test_the_rust_of_the_page_is_of_the_emitted_module(emitted):
+    (program,) = codes("reading", "rust")
+    module = emitted("rust-reader").split("\n\n")
+    parts = program.split("\n\n")
+    assert "try_read_64" in parts[-1]
+    assert [part for part in parts if part not in module] == []
 
 
 # Xen's numbers: include/public/xen.h, __HYPERVISOR_vcpu_op and __HYPERVISOR_vm_assist; vcpu.h.

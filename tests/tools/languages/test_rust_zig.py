@@ -21,6 +21,19 @@ def test_rust_compiles_without_a_warning_and_without_std(rustc, emitted, word):
     rustc("#![no_std]\n" + emitted(word))
 
 
+COMPARED = """
+pub fn is_running(area: &VcpuRunstateInfo64, old: &VcpuRunstateInfo32, copy: &Snapshot) -> bool {
+    let states: [u32; 3] = [area.state, old.state, copy.state];
+    states == [RUNSTATE_RUNNING; 3] || area.state == RUNSTATE_RUNNABLE
+        || old.state == RUNSTATE_BLOCKED || copy.state == RUNSTATE_OFFLINE
+}
+"""
+
+
+def test_a_state_is_compared_with_a_constant_without_a_cast(rustc, emitted):
+    rustc(emitted("rust-reader") + COMPARED)
+
+
 # fmt: off
 SHIFTS = (
     ("pad_04: [u8; 4]", "pad_04: [u8; 8]", "VcpuRunstateInfo64 must be 48 bytes long"),

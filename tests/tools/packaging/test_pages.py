@@ -149,6 +149,7 @@ A_FIND = (".PP", ".nf", "runstate find x", ".fi")
 TEXTS = (
     ("a -b\nc",                         ["a \\-b", "c"]),
     ("a\n\nb",                          ["a", ".PP", "b"]),
+    ("a,\n  b\nc",                      ["a,", "b", "c"]),
     ("exit status: 0 good,\n  2 bad",   ["exit status: 0 good,", "2 bad"]),
     ("words:\n  a    text\n  b  c",     ["words:", *A_ROW, ".TP", "\\fBb\\fR", "c"]),
     ("  a-b  text",                     [".TP", "\\fBa\\-b\\fR", "text"]),
