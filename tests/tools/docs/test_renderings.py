@@ -7,6 +7,7 @@ import sys
 from importlib.resources import files
 
 import pytest
+from contrast import contrast
 
 from runstate_abi.tools.compare import matrix
 from runstate_abi.tools.docs import command
@@ -109,17 +110,6 @@ def test_every_link_of_the_html_has_its_place(page):
     places = set(re.findall(r'id="([^"]+)"', text))
     assert set(re.findall(r'href="#([^"]+)"', text)) <= places
     assert {section.name for section in command.document().sections} <= places
-
-
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(first, second):
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_text_stands_out_from_what_is_behind_it_in_light_and_dark():
