@@ -111,9 +111,15 @@ def ask(question: Question) -> Answer:
     """Answer a question without building the whole execution."""
     if question.entry_times == A_B_A and question.updates < 2:
         raise ValueError("an entry time can come back after two updates, not after one")
+    case, reader = met(question)
+    return solve(case, reader, question.model, question.entry_times, question.patterns)
+
+
+def met(question: Question) -> tuple[Case, Reader]:
+    """Return the updates and the reader of a question, without the steps that it drops."""
     area, reader = _without(question)
     case = _symbols(question.writer, area, question.updates, _of_writer(question.dropped))
-    return solve(case, reader, question.model, question.entry_times, question.patterns)
+    return case, reader
 
 
 def race(question: Question, answer: Answer) -> Race:

@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
 def rendered(form: str, family: str = RUNSTATE) -> Iterator[str]:
     """Return the lines of the page of a family."""
     if family == RUNSTATE:
-        return _lines(form, document())
+        return _lines(form, document(form))
     from runstate_abi.layouts.structs import families
 
     return _of_family(form, families.family(family))
@@ -135,7 +135,7 @@ def all_pages(form: str) -> dict[str, list[str]]:
     from runstate_abi.layouts.structs.families import families
     from runstate_abi.tools.docs import pages
 
-    others, own = families(ALL), document()
+    others, own = families(ALL), document(form)
     found = {RUNSTATE: list(_lines(form, own))}
     found |= {family.name: list(_of_family(form, family)) for family in others}
     index = _lines(form, pages.index(own.title, others))
@@ -156,12 +156,17 @@ TABLES = (
 MODULES = (structs, updates, placements, deceptions, prose, thread)
 
 
-def document() -> Document:
-    pieces: dict[str, tuple[Block, ...]] = {}
+def document(form: str = "markdown") -> Document:
+    """Return runstate's own page. Only ``html`` has the figure that is stepped through."""
+    pieces: dict[str, tuple[Block, ...]] = {"player": ()}
     with output.Bar(len(MODULES), "writing") as bar:
         for module in MODULES:
             pieces |= module.pieces()
             bar.advance()
+    if form == "html":
+        from runstate_abi.tools.docs import figure
+
+        pieces |= figure.pieces()
     pieces |= {name: (prose.table(text(f"{name}.table"), words()),) for name in TABLES}
     pieces["sources-list"] = (References(REFERENCES + updates.references()),)
     texts = {name: text(f"{name}.txt") for name in SECTIONS}

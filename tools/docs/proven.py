@@ -1,27 +1,30 @@
 """Verdicts that a run before this one has proven, by the same program: they need no new search.
 
-They are kept under a hash of every file of layouts/, of writer/ and of this folder. Nothing is
-taken from there unless kept() is entered, so only the command does it, and ``docs --check`` and
-``docs --prove`` never do.
+They are kept under a hash of every file of layouts/, of writer/, of this folder and of the player's.
+Nothing is taken from there unless kept() is entered, so only the command does it, and ``docs
+--check`` and ``docs --prove`` never do.
 """
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runstate_abi.layouts import conditions
 from runstate_abi.tools import kept as files
+from runstate_abi.tools.player import data
 from runstate_abi.writer import guard
 
 if TYPE_CHECKING:
     from runstate_abi.writer.race import Question
 
-ROOMS = tuple(Path(name).parent for name in (conditions.__file__, guard.__file__, __file__))
+ROOMS = tuple(
+    Path(name).parent for name in (conditions.__file__, guard.__file__, __file__, data.__file__)
+)
 VERDICTS = ("safe", "torn", "torn, in bytes")
 
-_known: dict[str, str] | None = None
+_known: dict[str, Any] | None = None
 
 
 def verdict(question: "Question", proved: "Callable[[Question], str]") -> str:
@@ -29,9 +32,19 @@ def verdict(question: "Question", proved: "Callable[[Question], str]") -> str:
     if _known is None:
         return proved(question)
     key = files.digest(repr((question.writer.name, *question[1:])).encode())
-    if key not in _known:
+    if _known.get(key) not in VERDICTS:
         _known[key] = proved(question)
-    return _known[key]
+    return str(_known[key])
+
+
+def values(name: str, made: "Callable[[], dict[str, Any]]") -> dict[str, Any]:
+    """Return JSON values that are made of many verdicts: those kept, else what ``made`` returns."""
+    if _known is None:
+        return made()
+    if not isinstance(_known.get(name), dict):
+        _known[name] = made()
+    found: dict[str, Any] = _known[name]
+    return found
 
 
 @contextmanager
@@ -49,10 +62,9 @@ def kept() -> Iterator[None]:
         _known = None
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    right = isinstance(found, dict) and all(one in VERDICTS for one in found.values())
-    return found if right else {}
+    return found if isinstance(found, dict) else {}

@@ -90,6 +90,8 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
         for line in tuple(text.not_asked(left_out)) or nothing:
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
+    if options.format == "html":
+        return _page(options, answered, left_out)
     if options.format == "json":
         writers = {row.question.writer for row in answered}
         stores = {writer.name: writer.flag_stores for writer in writers if writer.flag_stores}
@@ -100,6 +102,20 @@ def _show(options: argparse.Namespace, answers: Iterator[Row], left_out: Counter
             print(f"runstate: {line}", file=sys.stderr)
     else:
         output.write(_lines(answered, left_out, options.rows), options.color)
+    return _status(answered)
+
+
+def _page(options: argparse.Namespace, answered: Sequence[Row], left_out: Counter[str]) -> int:
+    from runstate_abi.tools.race import player
+
+    if len(answered) > 1 or left_out:
+        print(f"runstate: {player.one_answer(len(answered), left_out)}", file=sys.stderr)
+        return USAGE
+    lines = player.lines(answered[0])
+    return output.deliver(lines, options.output, None, "") or _status(answered)
+
+
+def _status(answered: Sequence[Row]) -> int:
     return DIFFERENT if any(row.verdict == race.TORN for row in answered) else EQUAL
 
 
@@ -118,6 +134,7 @@ _NO_BARRIERS = (
 )
 WIDTH = 78
 
+HTML_TO = "where the page of --format html goes (default: -, stdout)"
 _SUMMARY = "Can a guest that follows a protocol accept what was never true?"
 _ABOUT = """\
 Without options: KVM's newest writer, read by 64-bit Linux on both memory models and by 32-bit
@@ -149,6 +166,8 @@ examples:
   runstate race --reader-object vmlinuz:xen_steal_clock      a guest kernel as it is shipped
   runstate race --reader-object guest.o:f --kernel kvm.ko    and a kernel's, no model between
   runstate race --kernel kvm.ko.xz --btf vmlinuz             the code of a kernel, read by Linux
+  runstate race --variant linux-6.1 --reader linux-32 --model x86-tso --abi compat --at 0x1038 \\
+    --format html -o torn.html                               a page to attach to a review
 
 exit status: 0 every answer is safe, 1 one is torn, 2 wrong usage, 3 nothing could be asked"""
 
@@ -159,6 +178,8 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     options = made.parse_args(argv)
     refuse_families(made, options)
     # What argparse cannot check.
+    if options.output != "-" and options.format != "html":
+        made.error("-o: the page of --format html")
     if options.entry_times == A_B_A and options.updates < 2:
         made.error("an entry time comes back after two updates: --updates 2")
     if options.btf and not options.kernel:
@@ -230,7 +251,8 @@ def parser() -> argparse.ArgumentParser:
     row = "print the reader that this function is, as a row in Python, and stop"
     add("--emit-reader", metavar="FILE:FUNCTION", default="", help=row)
     add("--rows", action="store_true", help="every answer in a row of its own, no summary")
-    add_format(made, "text", "json")
+    add_format(made, "text", "json", "html")
+    add("-o", "--output", metavar="FILE", default="-", help=HTML_TO)
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     return made
 

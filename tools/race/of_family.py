@@ -46,13 +46,31 @@ def main(argv: list[str], family: str) -> int:
         for line in tuple(text.not_asked(left_out)) or (why,):
             print(f"runstate: {line}", file=sys.stderr)
         return NOT_CHECKED
+    if options.format == "html":
+        return _page(options, answered, left_out)
     if options.format == "json":
         print(json.dumps([_as_json(one, family) for one in answered], indent=1))
         for line in text.not_asked(left_out):
             print(f"runstate: {line}", file=sys.stderr)
     else:
         output.write(_lines(answered, left_out), options.color)
+    return _status(answered)
+
+
+def _status(answered: Sequence[Answered]) -> int:
     return DIFFERENT if any(one.verdict == TORN for one in answered) else EQUAL
+
+
+def _page(
+    options: argparse.Namespace, answered: Sequence[Answered], left_out: Mapping[str, int]
+) -> int:
+    from runstate_abi.tools.race import player
+
+    if len(answered) > 1 or left_out:
+        print(f"runstate: {player.one_answer(len(answered), left_out)}", file=sys.stderr)
+        return USAGE
+    lines = player.lines(answered[0].row, _notes(answered[0]))
+    return output.deliver(lines, options.output, None, "") or _status(answered)
 
 
 def _as_json(one: Answered, family: str) -> dict[str, object]:
@@ -218,10 +236,12 @@ def parser(family: str) -> argparse.ArgumentParser:
     add("--struct", metavar="NAME", help=which)
     where = "the struct is so many bytes behind the pointer or in the object (default: 0)"
     add("--offset", metavar="BYTES", type=count, default=0, help=where)
+    player_to = "where the page of --format html goes (default: -, stdout)"
     drops = [*VERSION_DROPS, *VERSION_READER_DROPS]
     without = "leave away a step of writer or reader (repeatable)"
     add("--drop", metavar="STEP", choices=drops, action="append", help=without)
-    add_format(made, "text", "json")
+    add_format(made, "text", "json", "html")
+    add("-o", "--output", metavar="FILE", default="-", help=player_to)
     add("--color", choices=output.CHOICES, default="auto", help="auto: on a terminal")
     return made
 
@@ -248,6 +268,8 @@ def _parsed(argv: list[str], family: str) -> argparse.Namespace:
         name, names = getattr(options, option), [one.name for one in known]
         if name is not None and name not in names:
             made.error(f"--{option} {name}: {family} has none{nearest(name, names)}")
+    if options.output != "-" and options.format != "html":
+        made.error("-o: the page of --format html")
     structs = version_code.STRUCTS[family]
     if options.struct is not None and options.struct not in structs:
         made.error(

@@ -7,7 +7,7 @@ section.
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Paragraph(NamedTuple):
@@ -58,11 +58,18 @@ class Figure(NamedTuple):
     drawn: str = ""  # continues the caption where the SVG is shown: it explains the colours
 
 
+class Player(NamedTuple):
+    """A figure that is stepped through. Only a page shows it: other renderings leave it out."""
+
+    caption: str
+    data: Mapping[str, Any]  # of tools/player/data.py
+
+
 class References(NamedTuple):
     entries: tuple[tuple[str, str], ...]  # (key, text)
 
 
-Block = Paragraph | Bullets | Note | Code | Table | Figure | References
+Block = Paragraph | Bullets | Note | Code | Table | Figure | Player | References
 
 
 class Section(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
+from runstate_abi.tools.player import markup
 from runstate_abi.tools.rendering import blocks, drawing
 from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section, Table, plain
 
@@ -39,7 +40,8 @@ def _head(title: str, summary: str) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{escape(title)}</title>"
     yield f'<meta name="description" content="{escape(summary)}">'
-    yield from ("<style>", *style.splitlines(), drawing.style(), "</style>", "</head>", "<body>")
+    yield from ("<style>", *style.splitlines(), *markup.style(), drawing.style(), "</style>")
+    yield from ("</head>", "<body>")
 
 
 def _titles(title: str, summary: str) -> Iterator[str]:
@@ -78,6 +80,8 @@ def block_lines(block: Block) -> Iterator[str]:
             for key, text in entries:
                 yield f'<dt id="{_source(key)}">{key}</dt><dd>{_inline(text)}</dd>'
             yield "</dl>"
+        case blocks.Player(caption, data):
+            yield from markup.lines(caption, data)
         case blocks.Figure(caption, svg, _, drawn):
             said = _inline(f"{caption} {drawn}".rstrip())
             yield from ("<figure>", f"<figcaption>{said}</figcaption>", *svg, "</figure>")

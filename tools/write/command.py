@@ -71,6 +71,8 @@ def _of_runstate(argv: list[str]) -> int:
         lines, code = selftest.report(variant, options.host, options.every)
         print("\n".join(lines))
         return code
+    if options.output != "-" and options.format != "html":
+        made.error("-o: the page of --format html")
     if options.at is None:
         made.error("--at GPA is missing (or --list, or --selftest)")
     if options.length and not variants.uses_gpc(variant):
@@ -93,6 +95,11 @@ def _of_runstate(argv: list[str]) -> int:
         print(f"runstate write: {variant.name} has no switch: it flags always", file=sys.stderr)
     if options.rules:
         return _print_rules(variant, written, options)
+    if options.format == "html":
+        from runstate_abi.tools.write import player
+
+        lines = player.lines(variant, written, options.atomic, how)
+        return output.deliver(lines, options.output, None, "")
     print("\n".join(_shown(options, variant, written)))
     return EQUAL
 
@@ -116,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     add("--host", choices=HOSTS, default=HOSTS[0], help="the kernel that writes")
     width = "how wide Xen takes the guest to be, which is what aligns a phys area (as --abi)"
     add("--domain", choices=list(SHAPES), help=width)
-    add_format(made, "canonical", "table", "json")
+    add_format(made, "canonical", "table", "json", "html")
+    page = "where the page of --format html goes (default: -, stdout)"
+    add("-o", "--output", metavar="FILE", default="-", help=page)
     add("--until-barrier", metavar="N", type=number, help="stop at the N-th barrier, show memory")
     known, words = variants.LENGTHS, "48|1|per-use"
     lengths = "the length that a gfn_to_pfn_cache is set up for: 48, 1, or what each use needs"

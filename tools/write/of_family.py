@@ -57,6 +57,8 @@ def main(argv: list[str], family: str) -> int:
     options = made.parse_args(argv)
     if options.list:
         return _list(family, options.format == "json")
+    if options.output != "-" and options.format != "html":
+        made.error("-o: the page of --format html")
     writer = _chosen(made, options)
     values = _values(made, writer.layout, options.set or ())
     try:
@@ -64,6 +66,11 @@ def main(argv: list[str], family: str) -> int:
     except Refused as refused:
         print(f"runstate write: {refused}", file=sys.stderr)
         return DIFFERENT
+    if options.format == "html":
+        from runstate_abi.tools.write import player
+
+        page = player.of_family(written, family, _text(written, family))
+        return output.deliver(page, options.output, None, "")
     lines = {"json": _json, "table": _table, "text": _text}[options.format](written, family)
     output.write(output.plain(lines))
     return EQUAL
@@ -80,7 +87,9 @@ def parser(family: str) -> argparse.ArgumentParser:
     add("--old", metavar="HEX", type=_hex, default=b"", help=old)
     new = "what a member becomes: steal=0x100 (repeatable)"
     add("--set", metavar="MEMBER=NUMBER", type=_assignment, action="append", help=new)
-    add_format(made, "text", "table", "json")
+    add_format(made, "text", "table", "json", "html")
+    page = "where the page of --format html goes (default: -, stdout)"
+    add("-o", "--output", metavar="FILE", default="-", help=page)
     add("--list", action="store_true", help="the writers and where they come from")
     return made
 
