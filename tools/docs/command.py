@@ -23,6 +23,7 @@ from runstate_abi.tools.docs import (
     updates,
 )
 from runstate_abi.tools.docs.related import see_also
+from runstate_abi.tools.docs.signature import signed
 from runstate_abi.tools.docs.sources import REFERENCES
 from runstate_abi.tools.options import add_family, new_parser
 from runstate_abi.tools.rendering import man
@@ -172,14 +173,12 @@ def document(form: str = "markdown") -> Document:
     texts = {name: text(f"{name}.txt") for name in SECTIONS}
     titles = {name: prose.title_of(one) for name, one in texts.items()}
     sections = tuple(prose.section(n, one, pieces, words(), titles) for n, one in texts.items())
-    return Document(
-        "runstate",
-        "The Xen runstate area",
+    summary = (
         "What `vcpu_runstate_info` is, byte by byte; how hypervisors write it; how a guest reads "
-        "it safely.",
-        sections,
-        see_also(RUNSTATE),
+        "it safely."
     )
+    title = "The Xen runstate area"
+    return signed(Document("runstate", title, summary, sections, see_also(RUNSTATE)))
 
 
 def text(name: str) -> str:

@@ -16,6 +16,7 @@ from runstate_abi.layouts.structs.family_names import VERSIONED
 from runstate_abi.tools.docs import checking, prose
 from runstate_abi.tools.docs.drawings import figure, is_hole
 from runstate_abi.tools.docs.related import see_also
+from runstate_abi.tools.docs.signature import signed
 from runstate_abi.tools.rendering.blocks import (
     Block,
     Document,
@@ -41,7 +42,7 @@ def document(family: Family) -> Document:
     )
     summary = f"{_named(family.structs)}: what is where on each ABI."
     pages = see_also(family.name)
-    return Document(family.name, _heading(title(family)), summary, sections, pages)
+    return signed(Document(family.name, _heading(title(family)), summary, sections, pages))
 
 
 def title(family: Family) -> str:

@@ -30,9 +30,10 @@ FRAME = PAGE_SIZE  # the guest frame of the first page: any but the first
 SAFE, REFUSED = -1, -2  # else the number of an execution
 
 CAPTION = (
-    "The area over two pages. Move it, choose who writes and who reads, and step through one update. "
-    "Any other offset is like the one here with the same place in a cache line. Grey is old, green "
-    "new, red the update byte with the flag up; what is underlined is in the second page."
+    "The area over two pages. Move it, choose who writes and who reads, and step through one "
+    "update. Any other offset is like the one here with the same place in a cache line. Grey is "
+    "old, green new, red the update byte with the flag up; what is underlined is in the second "
+    "page."
 )
 _LINE = PLACES[0] + CACHE_LINE - SHAPES["compat"].entry_time - 4  # state_entry_time is in two lines
 _64 = {"layout": "native", "reader": "linux-64", "machine": "x86-tso", "at": PLACES[0]}
@@ -60,9 +61,9 @@ STORY = (
     ),
     (
         "4. The flag in a store of one byte",
-        "One byte is never in two pieces, wherever the area is: in two cache lines or in two pages. "
-        "So today's Linux first stores the one byte that has the flag, and nothing else. The guest "
-        "is the one of case 3.",
+        "One byte is never in two pieces, wherever the area is: in two cache lines or in two "
+        "pages. So today's Linux first stores the one byte that has the flag, and nothing else. "
+        "The guest is the one of case 3.",
         {**_32, "writer": "upstream", "flag": 1, "mode": "update", "step": 1},
     ),
 )  # fmt: skip

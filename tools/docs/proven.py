@@ -1,8 +1,8 @@
 """Verdicts that a run before this one has proven, by the same program: they need no new search.
 
-They are kept under a hash of every file of layouts/, of writer/, of this folder and of the player's.
-Nothing is taken from there unless kept() is entered, so only the command does it, and ``docs
---check`` and ``docs --prove`` never do.
+They are kept under a hash of every file of layouts/, of writer/, of this folder and of
+the player's. Nothing is taken from there unless kept() is entered: only the command does it, and ``docs --check``
+and ``docs --prove`` never do.
 """
 
 import json

@@ -54,9 +54,8 @@ def marks(case: Case, offset: int, data: Iterable[int]) -> str:
     for at, byte in enumerate(data, offset):
         images = [image[at] for image in case.images] if 0 <= at < case.layout.size else []
         mark = _versions(images, byte)
-        if not mark and at == place:
-            raised = _versions([guard.raised(one) for one in images], byte)
-            mark = raised + UP if raised else 0
+        if at == place and guard.is_up(byte):
+            mark = UP + (mark or _versions([guard.raised(one) for one in images], byte))
         found.append(DIGITS[mark])
     return "".join(found)
 

@@ -16,8 +16,8 @@ from runstate_abi.writer.racing.scene import Case
 
 WINDOW = 2 * CACHE_LINE  # bytes at the end of a page that are drawn
 CAPTION = (
-    "Step through it. Grey is old, green new, red the byte that shows an update in flight; = is the "
-    "same in all versions; what is underlined is in the second page."
+    "Step through it. Grey is old, green new, red the byte that shows an update in flight; = is "
+    "the same in all versions; what is underlined is in the second page."
 )
 NAMES = {2: ("old", "new"), 3: ("old", "first", "second"), 4: ("old", "first", "second", "third")}
 
@@ -27,6 +27,7 @@ def of_answer(question: Question, answer: Answer, title: str, said: Iterable[str
     case, reader = race.met(question)
     names = question.writer.name, question.reader.name
     made = _one(case, names[0], {names[1]: reader}, question.model)
+    made["said"] = f", on {question.model.name}"
     made["rows"] = [[-1 if answer.found is None else 0]]
     made["verdicts"] = {f"{_key(case, names[0])}/{names[1]}/{question.model.name}": 0}
     if answer.found is not None:
@@ -88,5 +89,5 @@ def _key(case: Case, writer: str) -> str:
 def _page(title: str, made: dict[str, Any], said: Iterable[str]) -> Iterator[str]:
     made["start"]["mode"] = "race" if made["executions"] else "update"
     start = made["start"]
-    summary = f"{start['layout']}, at page offset {start['at']:#x}, on {start['machine']}"
+    summary = f"{start['layout']}, at page offset {start['at']:#x}{made.pop('said', '')}"
     return html.page(title, summary, (Player(CAPTION, made), Code("text", tuple(said))))

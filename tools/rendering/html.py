@@ -1,13 +1,22 @@
-"""A document as one HTML page without scripts, fonts or other files. The style is in style.css."""
+"""A document as one HTML page that loads nothing. The style is in style.css.
 
+Each table and drawing has an address of its own, made of its caption.
+"""
+
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
 from runstate_abi.tools.player import markup
-from runstate_abi.tools.rendering import blocks, drawing
+from runstate_abi.tools.rendering import blocks, drawing, links
 from runstate_abi.tools.rendering.blocks import Block, Document, Marks, Section, Table, plain
 
+VERDICTS = {
+    "safe": ("safe",),
+    "torn": ("torn", "torn, in bytes"),
+    "refused": ("refused", "not allowed"),
+}
 END = ("</main>", "</div>", "</body>", "</html>")
 
 
@@ -83,16 +92,18 @@ def block_lines(block: Block) -> Iterator[str]:
         case blocks.Player(caption, data):
             yield from markup.lines(caption, data)
         case blocks.Figure(caption, svg, _, drawn):
-            said = _inline(f"{caption} {drawn}".rstrip())
-            yield from ("<figure>", f"<figcaption>{said}</figcaption>", *svg, "</figure>")
+            said, place = _inline(f"{caption} {drawn}".rstrip()), address(caption)
+            yield f'<figure id="{place}">'
+            yield from (f"<figcaption>{said}{_here(place)}</figcaption>", *svg, "</figure>")
 
 
-# A table may be wider than a phone. Then it scrolls; tabindex lets a keyboard scroll it.
+# A table may be wider than a phone. Then it scrolls, and shadows at its sides say so; tabindex lets
+# a keyboard scroll it.
 def _table(table: Table) -> Iterator[str]:
-    label = escape(plain(table.caption))
-    yield f'<section class="wide" aria-label="{label}" tabindex="0">'
+    label, place = escape(plain(table.caption)), address(table.caption)
+    yield f'<section class="wide" id="{place}" aria-label="{label}" tabindex="0">'
     yield "<table>" if table.row_heads else '<table class="sides">'
-    yield from (f"<caption>{_inline(table.caption)}</caption>", "<thead>")
+    yield from (f"<caption>{_inline(table.caption)}{_here(place)}</caption>", "<thead>")
     columns = range(len(table.header))
     named = [table.row_heads and not column for column in columns]  # the cells that name a row
     yield _row(table, table.header, ['th scope="col"' for _ in columns])
@@ -105,12 +116,34 @@ def _table(table: Table) -> Iterator[str]:
 def _row(table: Table, cells: Sequence[str], tags: Sequence[str]) -> str:
     numbers = [' class="number"' * (column in table.numeric) for column in range(len(cells))]
     each = zip(tags, numbers, cells, strict=True)
-    made = (f"<{tag}{number}>{_inline(x)}</{tag.split()[0]}>" for tag, number, x in each)
+    made = (f"<{tag}{n or _verdict(x)}>{_inline(x)}</{tag.split()[0]}>" for tag, n, x in each)
     return f"<tr>{''.join(made)}</tr>"
+
+
+# A cell that is a verdict stands out by its weight and its colour.
+def _verdict(cell: str) -> str:
+    return next((f' class="{name}"' for name, said in VERDICTS.items() if cell in said), "")
 
 
 def _inline(text: str) -> str:
     return blocks.inline(text, _MARKS)
+
+
+def address(caption: str) -> str:
+    """Return the place of a table or a drawing in its page."""
+    return f"at-{'-'.join(re.findall(r'[a-z0-9]+', plain(caption).lower()))[:60].rstrip('-')}"
+
+
+def _here(place: str) -> str:
+    return f' <a class="here" href="#{place}" aria-label="a link to this">#</a>'
+
+
+# A text, with links to the public sources of what it names.
+def _sourced(text: str) -> str:
+    return "".join(
+        f'<a class="source" href="{escape(to)}">{_escaped(piece)}</a>' if to else _escaped(piece)
+        for piece, to in links.linked(text)
+    )
 
 
 def _escaped(text: str) -> str:
@@ -122,8 +155,8 @@ def _source(key: str) -> str:
 
 
 _MARKS: Marks = {
-    "": lambda piece: _escaped(piece.text),
-    "code": lambda piece: f"<code>{_escaped(piece.text)}</code>",
+    "": lambda piece: _sourced(piece.text),
+    "code": lambda piece: f"<code>{_sourced(piece.text)}</code>",
     "emphasis": lambda piece: f"<em>{_escaped(piece.text)}</em>",
     "cite": lambda piece: f'<a class="cite" href="#{_source(piece.text)}">[{piece.text}]</a>',
     "link": lambda piece: f'<a href="#{piece.target}">{_escaped(piece.text)}</a>',
