@@ -35,6 +35,7 @@ PACKAGES = {
     "ar":                      "binutils",
     "gcc -m32":                "libc6-dev-i386 lib32gcc-$(gcc -dumpversion)-dev",
     "hexdump":                 "bsdextrautils",
+    "axe-core":                "npm install axe-core",
     "html-validate":           "npm install html-validate",
     "kaitai-struct-compiler":  "npm install kaitai-struct-compiler",
     "man":                     "man-db",
@@ -140,12 +141,26 @@ def data():
 @pytest.fixture(scope="session")
 def debian():
     """Return the module that gets files out of Debian packages; it skips what cannot be had."""
-    # pytest's importlib mode puts no folder of tests on sys.path.
-    spec = importlib.util.spec_from_file_location("runstate_tests_debian", HERE / "debian.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _beside("debian")
     module._apt("trixie", "amd64")
     return module
+
+
+# pytest's importlib mode puts no folder of tests on sys.path.
+def _beside(name):
+    spec = importlib.util.spec_from_file_location(f"runstate_tests_{name}", HERE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def browser(installed, tmp_path_factory):
+    """Return a headless Chromium, or skip."""
+    installed("chromium")
+    made = _beside("browser").Browser("chromium", tmp_path_factory.mktemp("profile"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -68,3 +68,17 @@ def open_page():
         return sources.raw_image(sources.content(str(path)), str(path), base)
 
     return opened
+
+
+@pytest.fixture
+def validate(tool, node_module, tmp_path):
+    """Return a function that runs html-validate over a text."""
+    program = f"{node_module('html-validate')}/bin/html-validate.mjs"
+
+    def run(text, fails=False):
+        (tmp_path / "page.html").write_text(text)
+        rules = '{"root": true, "extends": ["html-validate:recommended", "html-validate:document"]}'
+        (tmp_path / ".htmlvalidate.json").write_text(rules)
+        return tool("node", program, tmp_path / "page.html", fails=fails, cwd=tmp_path)
+
+    return run

@@ -1,8 +1,8 @@
 """Verdicts that a run before this one has proven, by the same program: they need no new search.
 
 They are kept under a hash of every file of layouts/, of writer/, of this folder and of
-the player's. Nothing is taken from there unless kept() is entered: only the command does it, and ``docs --check``
-and ``docs --prove`` never do.
+the player's. Nothing is taken from there unless kept() is entered, so only the command does it:
+``docs --check`` and ``docs --prove`` never do.
 """
 
 import json
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from runstate_abi.layouts import conditions
 from runstate_abi.tools import kept as files
-from runstate_abi.tools.player import data
+from runstate_abi.tools import player
 from runstate_abi.writer import guard
 
 if TYPE_CHECKING:
     from runstate_abi.writer.race import Question
 
 ROOMS = tuple(
-    Path(name).parent for name in (conditions.__file__, guard.__file__, __file__, data.__file__)
+    Path(name).parent for name in (conditions.__file__, guard.__file__, __file__, player.__file__)
 )
 VERDICTS = ("safe", "torn", "torn, in bytes")
 

@@ -21,7 +21,7 @@ def lines(caption: str, data: Mapping[str, Any]) -> Iterator[str]:
     yield '<div class="choices">'
     for name in CHOICES:
         yield f'<label data-label="{name}">{name} <select data-choice="{name}"></select></label>'
-    yield '<label data-label="flag"><input type="checkbox" data-choice="flag"> '
+    yield '<label data-label="flag"><input type="checkbox" data-choice="flag">'
     yield "the guest asked for the flag</label>"
     yield "</div>"
     yield '<div class="strip" aria-hidden="true"><div data-area></div></div>'

@@ -90,4 +90,6 @@ def _page(title: str, made: dict[str, Any], said: Iterable[str]) -> Iterator[str
     made["start"]["mode"] = "race" if made["executions"] else "update"
     start = made["start"]
     summary = f"{start['layout']}, at page offset {start['at']:#x}{made.pop('said', '')}"
-    return html.page(title, summary, (Player(CAPTION, made), Code("text", tuple(said))))
+    return html.page(
+        title, summary, (Player(CAPTION, made), Code("text", tuple(line.rstrip() for line in said)))
+    )

@@ -116,8 +116,16 @@ def _table(table: Table) -> Iterator[str]:
 def _row(table: Table, cells: Sequence[str], tags: Sequence[str]) -> str:
     numbers = [' class="number"' * (column in table.numeric) for column in range(len(cells))]
     each = zip(tags, numbers, cells, strict=True)
-    made = (f"<{tag}{n or _verdict(x)}>{_inline(x)}</{tag.split()[0]}>" for tag, n, x in each)
+    made = (f"<{tag}{n or _verdict(x)}>{_cell(x)}</{tag.split()[0]}>" for tag, n, x in each)
     return f"<tr>{''.join(made)}</tr>"
+
+
+# A long name may be broken behind an underscore: columns are narrow on a phone.
+def _cell(text: str) -> str:
+    return _LONG_NAME.sub(lambda found: found[0].replace("_", "_<wbr>"), _inline(text))
+
+
+_LONG_NAME = re.compile(r"\b[a-zA-Z]\w*_\w{8,}\b(?![^<]*>)")
 
 
 # A cell that is a verdict stands out by its weight and its colour.
@@ -135,7 +143,7 @@ def address(caption: str) -> str:
 
 
 def _here(place: str) -> str:
-    return f' <a class="here" href="#{place}" aria-label="a link to this">#</a>'
+    return f'<a class="here" href="#{place}" aria-label="a link to this"></a>'
 
 
 # A text, with links to the public sources of what it names.

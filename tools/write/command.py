@@ -98,8 +98,8 @@ def _of_runstate(argv: list[str]) -> int:
     if options.format == "html":
         from runstate_abi.tools.write import player
 
-        lines = player.lines(variant, written, options.atomic, how)
-        return output.deliver(lines, options.output, None, "")
+        page = player.lines(variant, written, options.atomic, how)
+        return output.deliver(page, options.output, None, "")
     print("\n".join(_shown(options, variant, written)))
     return EQUAL
 

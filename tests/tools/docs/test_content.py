@@ -196,7 +196,7 @@ def test_every_piece_that_is_made_is_shown(monkeypatch):
     own = "".join(text for name, text in texts().items() if name.endswith(".txt"))
     asked = set(re.findall(r"\{\{([a-z0-9-]+)\}\}", own))
     made = {name for module in command.MODULES for name in module.pieces()}
-    assert asked == made | set(command.TABLES) | {"sources-list"}
+    assert asked == made | set(command.TABLES) | {"sources-list", "player"}
 
 
 def strings(section):

@@ -135,5 +135,6 @@ def test_a_figure_in_characters_is_not_said_to_have_colours(page, form):
 
 
 def test_a_figure_that_is_drawn_says_what_its_colours_mean(page):
-    captions = " ".join(re.findall("<figcaption>(.*?)</figcaption>", page("html")))
+    drawn = page("html").replace('<figure class="player"', "")  # its caption is its own
+    captions = " ".join(re.findall("<figure id.*\n<figcaption>(.*?)</figcaption>", drawn))
     assert [captions.count(words) for words in LOOKS] == [2, 2, 1]
